@@ -1,0 +1,44 @@
+"""Typed Python classes from ComfyUI workflow files.
+
+    from comfyloom_codegen import generate
+
+    report = generate("workflows", "generated")
+    report.raise_for_errors()
+
+A workflow file in API format, a TOML binding beside it (optional) and the pinned node schemas
+(`object_info.json`, optional) become one module with a workflow class and a result class. Nothing
+of a workflow file is ever executed: values are printed as literals, texts as docstrings.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from comfyloom_codegen.pipeline import generate
+    from comfyloom_codegen.problems import Problem
+    from comfyloom_codegen.report import Drift, Outcome, Report
+
+_HOME_OF = {
+    "Drift": "report",
+    "Outcome": "report",
+    "Problem": "problems",
+    "Report": "report",
+    "generate": "pipeline",
+}
+
+__all__ = ["Drift", "Outcome", "Problem", "Report", "generate"]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,265 @@
+"""The public names of a workflow with a binding: each entry resolved against the graph."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, TypeVar
+
+import attrs
+
+from comfyloom.graph import Graph
+from comfyloom.inputs import MISSING, InputSpec, Kind, Target
+from comfyloom.outputs import OutputSpec
+from comfyloom.progress import Stage
+from comfyloom_codegen.binding import InputEntry, ResultEntry, StageEntry
+from comfyloom_codegen.docs import field_doc, humanised, node_doc
+from comfyloom_codegen.infer import (
+    ANY_SEED,
+    KEYS,
+    SUFFIXES,
+    Facts,
+    facts_of,
+    highest,
+    kind_of,
+    lowest,
+    output_kind,
+)
+from comfyloom_codegen.model import Field, Result
+from comfyloom_codegen.names import RESULT_NAMES, WORKFLOW_NAMES, PythonName, illegal
+from comfyloom_codegen.problems import Findings
+from comfyloom_codegen.reading import is_public_literal, unwrapped
+from comfyloom_codegen.schemas import InputSchema, Schemas
+from comfyloom_codegen.selectors import Address, Nodes, SelectorError
+
+T = TypeVar("T")
+
+_BARE_FILE: Final = re.compile(r"[^./\\\x00-\x1f:*?\"<>|][^/\\\x00-\x1f:*?\"<>|]*")
+
+
+class EntryError(ValueError):
+    """An entry of a binding cannot be followed."""
+
+
+class Binder:
+    """Follows the entries of one binding; what is wrong with them goes to its findings."""
+
+    def __init__(self, graph: Graph, schemas: Schemas, findings: Findings) -> None:
+        self._graph = graph
+        self._schemas = schemas
+        self._findings = findings
+        self._nodes = Nodes(graph)
+
+    def fields(self, entries: Mapping[str, InputEntry]) -> tuple[Field, ...]:
+        """Return the fields of the workflow class."""
+        fields = self._each("inputs", entries.items(), self._field)
+        taken: dict[Target, str] = {}
+        for field in fields:
+            for target in field.spec.targets:
+                key = attrs.evolve(target, modulo=None)
+                other = taken.setdefault(key, field.name)
+                if other != field.name:
+                    reason = f"{other} sets input {target.input!r} too"
+                    self._findings.error(reason, node=target.node, field=f"inputs.{field.name}")
+        return fields
+
+    def results(self, entries: Mapping[str, ResultEntry]) -> tuple[Result, ...]:
+        """Return the fields of the result class."""
+        return self._each("results", entries.items(), self._result)
+
+    def stages(self, entries: Iterable[StageEntry]) -> tuple[Stage, ...]:
+        """Return the parts of the work."""
+        named = [(entry.name, entry) for entry in entries]
+        stages = self._each("stages", named, self._stage)
+        places = [node for stage in stages for node in stage.nodes]
+        for node in dict.fromkeys(places):
+            if places.count(node) > 1:
+                self._findings.error("it is in several stages", node=node, field="stages")
+        return stages
+
+    def _each(
+        self, part: str, entries: Iterable[tuple[str, Any]], follow: Callable[[str, Any], T]
+    ) -> tuple[T, ...]:
+        followed: list[T] = []
+        for name, entry in entries:
+            try:
+                followed.append(follow(name, entry))
+            except (EntryError, SelectorError) as error:
+                for line in str(error).split("\n"):
+                    self._findings.error(line, field=f"{part}.{name}")
+        return tuple(followed)
+
+    # --- inputs ----------------------------------------------------------------------------------
+
+    def _field(self, name: str, entry: InputEntry) -> Field:
+        _check_name(name, WORKFLOW_NAMES, has_method=True)
+        addresses = self._addresses(entry)
+        facts = self._facts(entry, addresses)
+        required = facts.kind == "image" if entry.required is None else entry.required
+        spec = InputSpec(
+            kind=facts.kind,
+            targets=self._targets(addresses, facts.kind),
+            required=required,
+            ge=facts.ge,
+            le=self._seed_limit(addresses[0], entry) if facts.kind == "seed" else facts.le,
+            choices=facts.choices,
+            name=name,
+        )
+        default = self._default(entry, spec, addresses)
+        problem = None if default is MISSING else spec.problem(default)
+        if problem:
+            raise EntryError(f"its default: {problem.reason}")
+        doc = field_doc(entry.doc or humanised(name), spec, self._graph)
+        return Field(name=PythonName(name), spec=spec, default=default, doc=doc)
+
+    def _addresses(self, entry: InputEntry) -> list[Address]:
+        if not entry.to:
+            raise EntryError("to is empty")
+        addresses: list[Address] = []
+        reasons: list[str] = []
+        for target in entry.to:
+            try:
+                addresses.append(self._nodes.address(target))
+            except SelectorError as error:
+                reasons.append(str(error))
+        reasons += [
+            f"the id {node!r} of a node holds a backslash" for node, _ in addresses if "\\" in node
+        ]
+        if reasons:
+            raise EntryError("\n".join(reasons))
+        return list(dict.fromkeys(addresses))
+
+    def _facts(self, entry: InputEntry, addresses: list[Address]) -> Facts:
+        kind = entry.kind or self._kind(entry, addresses)
+        if kind not in ("integer", "number", "seed") and (entry.ge, entry.le) != (None, None):
+            raise EntryError(f"a {kind} has no range")
+        found = facts_of(kind, map(self._schema, addresses))
+        if kind == "choice":
+            choices = tuple(entry.choices) or found.choices
+            if not choices:
+                raise EntryError("no schema lists its choices: give them here")
+            return attrs.evolve(found, choices=choices)
+        whole = kind != "number"
+        low = lowest([found.ge, entry.ge], whole=whole)
+        high = highest([found.le, entry.le], whole=whole)
+        if low is not None and high is not None and low > high:
+            raise EntryError(f"no value is at least {low} and at most {high}")
+        return attrs.evolve(found, ge=low, le=high)
+
+    def _kind(self, entry: InputEntry, addresses: list[Address]) -> Kind:
+        if entry.choices:
+            return "choice"
+        kinds: set[Kind] = {self._kind_at(address) for address in addresses}
+        if kinds == {"integer", "number"}:
+            return "integer"
+        if len(kinds) > 1:
+            raise EntryError(f"its node inputs differ ({', '.join(sorted(kinds))}): give a kind")
+        return kinds.pop()
+
+    def _kind_at(self, address: Address) -> Kind:
+        class_type = self._graph[address[0]]["class_type"]
+        return kind_of(class_type, address[1], self._sample(address), self._schema(address))
+
+    def _default(self, entry: InputEntry, spec: InputSpec, addresses: list[Address]) -> object:
+        self._warn_of_links(spec, addresses)
+        if entry.default is not MISSING:
+            if spec.required or spec.kind in ("seed", "image"):
+                raise EntryError("a required value, a seed and an image have no default")
+            return entry.default
+        if spec.kind == "seed" and spec.required:
+            raise EntryError("a seed is never required: None draws one")
+        if spec.required:
+            return MISSING
+        return None if spec.kind in ("seed", "image") else self._common_value(addresses)
+
+    def _warn_of_links(self, spec: InputSpec, addresses: list[Address]) -> None:
+        for node, name in addresses:
+            value = self._graph[node]["inputs"][name]
+            if not is_public_literal(value):
+                reason = f"input {name!r} is linked to {self._linked(value)}; a value cuts the link"
+                self._findings.warn(reason, node=node, field=f"inputs.{spec.name}")
+
+    def _linked(self, value: list[Any]) -> str:
+        node = str(value[0]) if value else ""
+        return f"node {self._nodes.named([node])}" if node in self._graph else repr(value)
+
+    def _common_value(self, addresses: list[Address]) -> object:
+        samples = [self._sample(address) for address in addresses]
+        if MISSING in samples:
+            raise EntryError("its input is linked: give a default, or required = true")
+        if any(_differ(samples[0], other) for other in samples[1:]):
+            shown = ", ".join(map(_short, samples))
+            raise EntryError(
+                f"its node inputs hold different values ({shown}): give a default, "
+                "or required = true"
+            )
+        return samples[0]
+
+    def _targets(self, addresses: list[Address], kind: Kind) -> tuple[Target, ...]:
+        if kind != "seed":
+            return tuple(Target(*address) for address in addresses)
+        first = self._limit(addresses[0])
+        limits = [(address, self._limit(address)) for address in addresses]
+        return tuple(
+            Target(*address, modulo=limit + 1 if limit < first else None)
+            for address, limit in limits
+        )
+
+    def _seed_limit(self, address: Address, entry: InputEntry) -> int:
+        limit = self._limit(address)
+        return limit if entry.le is None else min(limit, int(entry.le))
+
+    def _limit(self, address: Address) -> int:
+        schema = self._schema(address)
+        return ANY_SEED if schema is None or schema.le is None else int(schema.le)
+
+    def _schema(self, address: Address) -> InputSchema | None:
+        return self._schemas.input(self._graph[address[0]]["class_type"], address[1])
+
+    def _sample(self, address: Address) -> object:
+        value = self._graph[address[0]]["inputs"][address[1]]
+        return unwrapped(value) if is_public_literal(value) else MISSING
+
+    # --- results and stages ----------------------------------------------------------------------
+
+    def _result(self, name: str, entry: ResultEntry) -> Result:
+        _check_name(name, RESULT_NAMES)
+        node = self._nodes.find(entry.node)
+        kind = entry.kind or output_kind(self._graph[node]["class_type"])
+        file = entry.file or f"{name}{SUFFIXES[kind]}"
+        if not _BARE_FILE.fullmatch(file):
+            raise EntryError(f"{file!r} is no name of a file")
+        if kind == "file" and (entry.key or entry.file):
+            raise EntryError("a result of kind file takes the server's own: leave out key and file")
+        spec = OutputSpec(
+            kind=kind,
+            node=node,
+            key=entry.key or KEYS[kind],
+            file="" if kind == "file" else file,
+            required=kind != "file",
+            name=name,
+        )
+        doc = node_doc(entry.doc or humanised(name), [node], self._graph)
+        return Result(name=PythonName(name), spec=spec, doc=doc)
+
+    def _stage(self, name: str, entry: StageEntry) -> Stage:
+        if entry.share <= 0:
+            raise EntryError("share must be greater than 0")
+        return Stage(name, tuple(map(self._nodes.find, entry.nodes)), entry.share)
+
+
+def _check_name(name: str, reserved: Iterable[str], *, has_method: bool = False) -> None:
+    reason = illegal(name, reserved)
+    if has_method and name.startswith("with_"):
+        reason = "begins as the methods do"
+    if reason:
+        raise EntryError(f"{name!r} {reason}")
+
+
+def _differ(one: object, other: object) -> bool:
+    return one != other or isinstance(one, bool) != isinstance(other, bool)
+
+
+def _short(value: object) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 40 else f"{shown[:37]}…"

@@ -1,0 +1,98 @@
+"""From a workflow file, its binding and the schemas to the model of one module."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from comfyloom.graph import Graph
+from comfyloom_codegen import bound, unbound
+from comfyloom_codegen.model import Module
+from comfyloom_codegen.names import ClassName, PythonName, class_stem, illegal, kebab, python_name
+from comfyloom_codegen.parsing import parse_binding
+from comfyloom_codegen.printing import sentence
+from comfyloom_codegen.problems import Findings
+from comfyloom_codegen.reading import Source
+from comfyloom_codegen.schemas import Schemas
+
+_COMMAND: Final = re.compile(r"[^\W_]+(-[^\W_]+)*")
+
+
+def module_name(stem: str) -> PythonName:
+    """Return the name of the module that a workflow file becomes."""
+    return python_name(stem, spare="workflow")
+
+
+def build(source: Source, schemas: Schemas, findings: Findings) -> Module | None:
+    """Return the model of a module, None if something is wrong; `findings` tells what."""
+    _check_required(source.graph, schemas, findings)
+    module = (
+        _unbound(source, schemas, findings)
+        if source.binding is None
+        else _bound(source, schemas, source.binding, findings)
+    )
+    if module and not module.results and not findings.failed:
+        findings.warn("no node gives a result")
+    return None if findings.failed else module
+
+
+def _unbound(source: Source, schemas: Schemas, findings: Findings) -> Module:
+    names = unbound.node_names(source.graph)
+    stem = class_stem(source.stem)
+    return Module(
+        file=source.file,
+        name=module_name(source.stem),
+        workflow=ClassName(f"{stem}Workflow"),
+        result=ClassName(f"{stem}Result"),
+        command=kebab(source.stem),
+        doc=sentence(f"The ComfyUI workflow `{source.stem}`"),
+        fields=unbound.fields(source.graph, names, schemas, findings),
+        results=unbound.results(source.graph, names, schemas),
+        graph=source.graph,
+    )
+
+
+def _bound(source: Source, schemas: Schemas, text: str, findings: Findings) -> Module | None:
+    file = f"{source.stem}.toml"
+    findings = Findings(file, findings.problems)
+    binding = parse_binding(text, file, findings)
+    if binding is None:
+        return None
+    stem = binding.class_.removesuffix("Workflow") or class_stem(source.stem)
+    command = binding.command or kebab(source.stem)
+    _check_names(stem, command, findings)
+    binder = bound.Binder(source.graph, schemas, findings)
+    fields = binder.fields(binding.inputs)
+    results = binder.results(binding.results)
+    stages = binder.stages(binding.stages)
+    if findings.failed:
+        return None
+    return Module(
+        file=source.file,
+        name=module_name(source.stem),
+        workflow=ClassName(f"{stem}Workflow"),
+        result=ClassName(f"{stem}Result"),
+        command=command,
+        doc=sentence(binding.doc or f"The ComfyUI workflow `{source.stem}`"),
+        fields=fields,
+        results=results,
+        stages=stages,
+        graph=source.graph,
+    )
+
+
+def _check_names(stem: str, command: str, findings: Findings) -> None:
+    reason = illegal(f"{stem}Workflow")
+    if reason or stem[:1].islower():
+        findings.error(f"{stem!r} {reason or 'begins with a small letter'}", field="class")
+    if not _COMMAND.fullmatch(command):
+        findings.error(f"{command!r} is no name such as 'flux-mesh'", field="command")
+
+
+def _check_required(graph: Graph, schemas: Schemas, findings: Findings) -> None:
+    for node, entry in graph.items():
+        schema = schemas.node(entry["class_type"])
+        for name in schema.required if schema else ():
+            if name not in entry["inputs"]:
+                reason = f"{entry['class_type']} requires an input {name!r}, which is not set"
+                findings.warn(reason, node=node)

@@ -1,0 +1,142 @@
+"""What kind of value a node input takes: by its schema where there is one, else by its value."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Final
+
+import attrs
+
+from comfyloom.inputs import MISSING, Kind
+from comfyloom.outputs import OutputKind
+from comfyloom_codegen.schemas import InputSchema
+
+ANY_SEED: Final = 2**64 - 1
+"""The largest seed that any node takes."""
+
+_SEEDS: Final = frozenset({"seed", "noise_seed"})
+_LOADERS: Final = frozenset({"LoadImage", "LoadImageMask"})
+_LARGEST_NUMBER: Final = 2**1023
+# What ComfyUI's page saves of its buttons and of what it does between two runs.
+_PAGE_STATE: Final = frozenset(
+    {"upload", "choose file to upload", "control_after_generate", "control_before_generate"}
+)
+_SAVERS: Final[dict[str, tuple[OutputKind, str]]] = {
+    "SaveImage": ("image", "images"),
+    "PreviewImage": ("image", "images"),
+    "SaveGLB": ("mesh", "3d"),
+}
+SUFFIXES: Final[dict[OutputKind, str]] = {"image": ".png", "mesh": ".glb", "file": ""}
+KEYS: Final[dict[OutputKind, str]] = {"image": "images", "mesh": "3d", "file": ""}
+
+
+@attrs.frozen(kw_only=True)
+class Facts:
+    """What is known of the values of one or several node inputs."""
+
+    kind: Kind
+    ge: float | None = None
+    le: float | None = None
+    choices: tuple[str, ...] = ()
+
+
+def is_page_state(name: str) -> bool:
+    """Return whether an input is none of the node's, but saved by ComfyUI's page."""
+    return name.lower() in _PAGE_STATE
+
+
+def output_kind(class_type: str) -> OutputKind:
+    """Return what a node of a class saves."""
+    return _SAVERS.get(class_type, ("file", ""))[0]
+
+
+def kind_of(class_type: str, name: str, sample: object, schema: InputSchema | None) -> Kind:
+    """Return the kind of one node input.
+
+    Args:
+        class_type: The class of the node.
+        name: The name of the input.
+        sample: Its value in the file, MISSING if it is linked there.
+        schema: Its schema, if it is at hand.
+    """
+    if _takes_picture(class_type, name, schema) and _is(sample, str):
+        return "image"
+    is_integer = schema is None or schema.type == "INT"
+    if name in _SEEDS and is_integer and _is(sample, int):
+        return "seed"
+    return (_by_schema(schema, sample) if schema else None) or _by_sample(sample)
+
+
+def _takes_picture(class_type: str, name: str, schema: InputSchema | None) -> bool:
+    return bool(schema and schema.upload) or (class_type in _LOADERS and name == "image")
+
+
+def _by_schema(schema: InputSchema, sample: object) -> Kind | None:
+    """Return what the schema says, None where it is silent or the file does otherwise."""
+    if schema.choices and (sample is MISSING or sample in schema.choices):
+        return "choice"
+    by_type: dict[str, tuple[Kind, type | tuple[type, ...]]] = {
+        "INT": ("integer", int),
+        "FLOAT": ("number", (int, float)),
+        "BOOLEAN": ("flag", bool),
+        "STRING": ("text", str),
+        "COMBO": ("text", str),
+    }
+    kind, types = by_type.get(schema.type, ("value", ()))
+    return kind if _is(sample, types) else None
+
+
+def _by_sample(sample: object) -> Kind:
+    match sample:
+        case bool():
+            return "flag"
+        case int() | float() if abs(sample) < _LARGEST_NUMBER:
+            # A whole number may be the value of a FLOAT.
+            return "number"
+        case str():
+            return "text"
+        case _:
+            return "value"
+
+
+def _is(sample: object, types: type | tuple[type, ...]) -> bool:
+    if sample is MISSING:
+        return True
+    if isinstance(sample, bool):
+        return types is bool
+    return isinstance(sample, types) and not _is_huge(sample)
+
+
+def _is_huge(sample: object) -> bool:
+    return isinstance(sample, int) and abs(sample) >= _LARGEST_NUMBER
+
+
+def facts_of(kind: Kind, schemas: Iterable[InputSchema | None]) -> Facts:
+    """Return what all the schemas of one field agree on; unknown ones forbid nothing."""
+    known = [schema for schema in schemas if schema is not None]
+    if kind == "choice":
+        return Facts(kind=kind, choices=_common([schema.choices for schema in known]))
+    if kind not in ("integer", "number"):
+        return Facts(kind=kind)
+    whole = kind == "integer"
+    low = lowest((schema.ge for schema in known), whole=whole)
+    high = highest((schema.le for schema in known), whole=whole)
+    return Facts(kind=kind, ge=low, le=high)
+
+
+def _common(lists: list[tuple[str, ...]]) -> tuple[str, ...]:
+    first, *others = lists or [()]
+    return tuple(choice for choice in first if all(choice in other for other in others))
+
+
+def lowest(bounds: Iterable[float | None], *, whole: bool) -> float | None:
+    """Return the smallest value that all lower bounds allow."""
+    known = [bound for bound in bounds if bound is not None]
+    return (math.ceil(max(known)) if whole else max(known)) if known else None
+
+
+def highest(bounds: Iterable[float | None], *, whole: bool) -> float | None:
+    """Return the largest value that all upper bounds allow."""
+    known = [bound for bound in bounds if bound is not None]
+    return (math.floor(min(known)) if whole else min(known)) if known else None

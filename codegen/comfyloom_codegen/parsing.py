@@ -1,0 +1,164 @@
+"""Binding files: from TOML to entries, every complaint on one line with its place."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast, get_args
+
+import attrs
+
+from comfyloom.inputs import Kind
+from comfyloom.outputs import OutputKind
+from comfyloom_codegen.binding import (
+    Binding,
+    InputEntry,
+    ResultEntry,
+    Selector,
+    StageEntry,
+    TargetEntry,
+)
+from comfyloom_codegen.problems import Findings, did_you_mean
+from comfyloom_codegen.shapes import is_object
+
+if TYPE_CHECKING:
+    import cattrs
+
+Hook: TypeAlias = Callable[[Any, Any], Any]
+
+_TABLE: Final = "a table is expected"
+
+
+def parse_binding(text: str, file: str, findings: Findings) -> Binding | None:
+    """Return the binding that a TOML text holds; what is wrong goes to `findings`."""
+    import tomllib
+
+    from cattrs import BaseValidationError, transform_error
+
+    try:
+        return _converter().structure(tomllib.loads(text), Binding)
+    except tomllib.TOMLDecodeError as error:
+        findings.error(str(error), file=file)
+    except BaseValidationError as error:
+        for line in transform_error(error, format_exception=_reason):
+            reason, _, path = line.rpartition(" @ ")
+            findings.error(reason, file=file, field=_key_path(path))
+    except TypeError as error:
+        findings.error(str(error), file=file)
+    return None
+
+
+def _key_path(path: str) -> str:
+    plain = path.removeprefix("$").lstrip(".").replace("['", ".").replace("']", "")
+    return ".".join(part.removesuffix("_") for part in plain.split("."))
+
+
+def _reason(error: BaseException, _: type[Any] | None) -> str:
+    from cattrs.errors import ForbiddenExtraKeysError
+
+    if isinstance(error, ForbiddenExtraKeysError):
+        known = [field.name.removesuffix("_") for field in attrs.fields(cast("Any", error.cl))]
+        return "; ".join(
+            f"unknown key {key!r}{did_you_mean(key, known) or '; known are ' + ', '.join(known)}"
+            for key in sorted(error.extra_fields)
+        )
+    if isinstance(error, KeyError):
+        return "it is missing"
+    return str(error)
+
+
+@functools.cache
+def _converter() -> cattrs.Converter:
+    from cattrs import Converter, cols
+
+    converter = Converter(forbid_extra_keys=True)
+    for kind, expected in ((str, "a text"), (bool, "true or false")):
+        converter.register_structure_hook(kind, _exactly(kind, f"{expected} is expected"))
+    converter.register_structure_hook(float, _number)
+    for choices in (Kind, OutputKind):
+        converter.register_structure_hook_func(_is(choices), _one_of(get_args(choices)))
+    for origin, factory in ((list, "list_structure_factory"), (dict, "mapping_structure_factory")):
+        made = _container(origin, getattr(cols, factory))
+        converter.register_structure_hook_factory(_origin_is(origin), made)
+    for cls in (Selector, TargetEntry, InputEntry, ResultEntry, StageEntry, Binding):
+        converter.register_structure_hook(cls, _table_hook(cls, converter))
+    return converter
+
+
+def _exactly(kind: type[Any], message: str) -> Hook:
+    # cattrs would make a text of a number, and a flag of a text.
+    def structure(value: Any, _: Any) -> Any:
+        if type(value) is not kind:
+            raise TypeError(message)
+        return value
+
+    return structure
+
+
+def _number(value: Any, _: Any) -> float:
+    if type(value) not in (int, float) or not math.isfinite(value):
+        raise TypeError("a number is expected")
+    return cast("float", value)
+
+
+def _is(wanted: Any) -> Callable[[Any], bool]:
+    return lambda kind: kind == wanted
+
+
+def _origin_is(wanted: type[Any]) -> Callable[[Any], bool]:
+    return lambda kind: getattr(kind, "__origin__", None) is wanted
+
+
+def _one_of(choices: tuple[str, ...]) -> Hook:
+    def structure(value: Any, _: Any) -> Any:
+        if value not in choices:
+            known = did_you_mean(str(value), choices)
+            raise ValueError(f"{value!r} is none of {', '.join(choices)}{known}")
+        return value
+
+    return structure
+
+
+def _container(kind: type[Any], factory: Any) -> Callable[[Any, cattrs.Converter], Hook]:
+    def make(cls: Any, converter: cattrs.Converter) -> Hook:
+        inner: Hook = factory(cls, converter)
+
+        def structure(value: Any, target: Any) -> Any:
+            if not isinstance(value, kind):
+                raise TypeError("a list is expected" if kind is list else _TABLE)
+            return inner(value, target)
+
+        return structure
+
+    return make
+
+
+def _table_hook(cls: type[Any], converter: cattrs.Converter) -> Hook:
+    from cattrs.gen import make_dict_structure_fn, override
+
+    names = {field.name for field in attrs.fields(cls)}
+    special: dict[str, Any] = {"class_": override(rename="class"), "text": override(omit=True)}
+    inner: Hook = make_dict_structure_fn(
+        cls,
+        converter,
+        _cattrs_forbid_extra_keys=True,
+        **{name: value for name, value in special.items() if name in names},
+    )
+
+    def structure(value: Any, target: Any) -> Any:
+        if isinstance(value, str) and value and "text" in names:
+            return cls(text=value)
+        if not is_object(value):
+            raise TypeError("a text or a table is expected" if "text" in names else _TABLE)
+        return _demanding(inner(value, target))
+
+    return structure
+
+
+def _demanding(made: Any) -> Any:
+    if isinstance(made, Selector) and not made.names:
+        raise ValueError("one of title, class, id is needed")
+    if isinstance(made, TargetEntry) and not (made.node.names and made.input):
+        raise ValueError("both node and input are needed")
+    return made

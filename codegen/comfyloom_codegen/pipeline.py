@@ -1,0 +1,211 @@
+"""The generator from end to end: read, model, print, compile, write."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from comfyloom.errors import ConfigError, InputFileError
+from comfyloom_codegen.build import build, module_name
+from comfyloom_codegen.header import head, is_current, sealed
+from comfyloom_codegen.names import illegal
+from comfyloom_codegen.printed import Printed, read_exactly, read_printed
+from comfyloom_codegen.problems import Findings, Problem
+from comfyloom_codegen.reading import SCHEMA_FILE, Source, read_source, workflow_files
+from comfyloom_codegen.report import Drift, Outcome, Report
+from comfyloom_codegen.schemas import read_schemas
+from comfyloom_codegen.writing import compare, graph_text, mend
+
+PACKAGE: Final = "comfyloom_workflows"
+
+_PACKAGE_DOC: Final = "Typed classes of ComfyUI workflows."
+
+
+def generate(
+    workflows: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    package: str = PACKAGE,
+    *,
+    check: bool = False,
+    force: bool = False,
+) -> Report:
+    """Generate a package of typed classes from a folder of workflow files.
+
+    A file with an error is left out, and what was generated from it earlier stays as it is; all
+    others are generated. Files that this generator made from workflows which are gone are removed.
+
+    Args:
+        workflows: The folder of `<name>.json`, `<name>.toml` and `object_info.json`.
+        out: The folder that holds the package.
+        package: The name of the package.
+        check: Write nothing; the report tells what differs, file by file and byte by byte.
+        force: Print again even what by its head is unchanged.
+
+    Returns:
+        What was done, and all problems of all files.
+
+    Raises:
+        InputFileError: There is no such folder of workflows.
+        ConfigError: The package cannot be named so.
+        OutputNotWritable: A file cannot be written, or is somebody's own.
+    """
+    folder = Path(workflows)
+    if not folder.is_dir():
+        raise InputFileError(f"there is no folder {folder}")
+    if illegal(package):
+        raise ConfigError(f"the package cannot be named {package!r}: it {illegal(package)}")
+    job = _Job(folder, Path(out) / package, is_full=check or force)
+    files = job.files()
+    drift = compare(job.target, files, job.kept()) if files else []
+    if not check:
+        mend(job.target, files, drift)
+    return Report(
+        outcomes=tuple(job.outcomes(drift, check=check)),
+        problems=tuple(job.problems),
+        drift=tuple(drift),
+    )
+
+
+class _Job:
+    """One call of the generator: all workflow files of a folder, read and printed."""
+
+    def __init__(self, folder: Path, target: Path, *, is_full: bool) -> None:
+        self.target = target
+        self.problems: list[Problem] = []
+        self._folder = folder
+        self._label = folder.resolve().name
+        self._is_full = is_full
+        self._paths = workflow_files(folder)
+        self._schemas = read_schemas(folder, Findings(SCHEMA_FILE, self.problems))
+        self._printed = {} if self._has_no_ground() else self._print_all()
+
+    def _has_no_ground(self) -> bool:
+        here = Findings(self._label, self.problems)
+        for path in sorted(self._folder.glob("*.toml")):
+            if not path.with_suffix(".json").is_file():
+                here.warn("there is no workflow file of this name", file=path.name)
+        if not self._paths:
+            here.error("there is no workflow file (*.json) in this folder")
+        return here.failed
+
+    # --- printing --------------------------------------------------------------------------------
+
+    def _print_all(self) -> dict[str, Printed]:
+        printed: dict[str, Printed] = {}
+        for path in self._with_names_of_their_own():
+            findings = Findings(path.name)
+            made = self._print(path, findings)
+            self.problems += findings.problems
+            if made:
+                printed[path.name] = made
+        return self._without_namesakes(printed)
+
+    def _print(self, path: Path, findings: Findings) -> Printed | None:
+        source = read_source(path, findings)
+        if source is None:
+            return None
+        there = None if self._is_full else read_printed(self.target, module_name(source.stem))
+        if there:
+            lines = head("", f"{self._label}/{source.file}")[2:]
+            if is_current(there.text, lines, self._made_from(source, there.graph)):
+                return there
+        return self._print_anew(source, findings)
+
+    def _print_anew(self, source: Source, findings: Findings) -> Printed | None:
+        module = build(source, self._schemas, findings)
+        if module is None:
+            return None
+        from comfyloom_codegen.render import render_module
+
+        text = render_module(module, head(module.doc, f"{self._label}/{source.file}"))
+        graph = graph_text(module.graph)
+        try:
+            compile(text, f"{module.name}.py", "exec", dont_inherit=True)
+        except (SyntaxError, ValueError, RecursionError) as error:
+            findings.error(f"a defect of the generator: what it printed is no Python ({error})")
+            return None
+        return Printed(sealed(text, self._made_from(source, graph)), graph)
+
+    def _made_from(self, source: Source, graph: str) -> tuple[str, ...]:
+        classes = (entry["class_type"] for entry in source.graph.values())
+        binding = "" if source.binding is None else f"binding:{source.binding}"
+        return source.text, binding, self._schemas.text(classes), graph
+
+    # --- names that must differ ------------------------------------------------------------------
+
+    def _with_names_of_their_own(self) -> Iterator[Path]:
+        # Some file systems take names for equal that differ in case only.
+        names = {path.name: module_name(path.stem).casefold() for path in self._paths}
+        shared = self._refuse_shared(names, "the module")
+        return (path for path in self._paths if path.name not in shared)
+
+    def _without_namesakes(self, printed: dict[str, Printed]) -> dict[str, Printed]:
+        classes = {file: each.workflow for file, each in printed.items()}
+        commands = {file: each.command for file, each in printed.items()}
+        shared = self._refuse_shared(classes, "the class")
+        shared |= self._refuse_shared(commands, "the command")
+        return {file: each for file, each in printed.items() if file not in shared}
+
+    def _refuse_shared(self, names: Mapping[str, str], what: str) -> set[str]:
+        files: defaultdict[str, list[str]] = defaultdict(list)
+        for file, name in names.items():
+            files[name].append(file)
+        shared = {name: found for name, found in files.items() if len(found) > 1}
+        for name, (first, *others) in shared.items():
+            reason = f"{' and '.join(others)} would be {what} {name!r} too: give one another name"
+            self.problems.append(Problem(file=first, reason=reason))
+        return {file for found in shared.values() for file in found}
+
+    # --- the package -----------------------------------------------------------------------------
+
+    def files(self) -> dict[str, str]:
+        """Return the text of every file of the package by its name, {} if nothing can be made."""
+        files: dict[str, str] = {}
+        homes: dict[str, tuple[str, ...]] = {}
+        for path in self._paths:
+            name, printed = module_name(path.stem), self._printed.get(path.name)
+            if printed:
+                files |= {f"{name}.py": printed.text, f"{name}.json": printed.graph}
+            found = printed or read_printed(self.target, name)
+            if found:
+                homes[name] = found.classes
+        package = {"__init__.py": self._package(homes), "py.typed": ""} if homes else {}
+        return package | files
+
+    def _package(self, homes: dict[str, tuple[str, ...]]) -> str:
+        lines = head(_PACKAGE_DOC, f"{self._label}/")
+        made_from = (self.target.name, repr(homes))
+        there = None if self._is_full else read_exactly(self.target / "__init__.py")
+        if there and is_current(there, lines[2:], made_from):
+            return there
+        from comfyloom_codegen.render import render_package
+
+        text = render_package(self.target.name, homes, lines)
+        compile(text, "__init__.py", "exec", dont_inherit=True)
+        return sealed(text, made_from)
+
+    def kept(self) -> list[str]:
+        """Return the files made earlier from workflows that failed now."""
+        failed = [path for path in self._paths if path.name not in self._printed]
+        names = [module_name(path.stem) for path in failed]
+        return [f"{name}{suffix}" for name in names for suffix in (".py", ".json")]
+
+    def outcomes(self, drift: Iterable[Drift], *, check: bool) -> Iterator[Outcome]:
+        """Return what became of each workflow file."""
+        changed = {each.file for each in drift}
+        for path in self._paths:
+            printed, name = self._printed.get(path.name), module_name(path.stem)
+            if printed is None:
+                yield Outcome(file=path.name, state="failed")
+                continue
+            is_changed = not changed.isdisjoint({f"{name}.py", f"{name}.json"})
+            yield Outcome(
+                file=path.name,
+                workflow=printed.workflow,
+                inputs=printed.inputs,
+                results=printed.results,
+                state=("differs" if check else "written") if is_changed else "unchanged",
+            )

@@ -1,0 +1,77 @@
+"""What a call of the generator did."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import attrs
+
+from comfyloom.errors import WorkflowError
+from comfyloom_codegen.problems import Problem
+
+State: TypeAlias = Literal["written", "unchanged", "differs", "failed"]
+DriftKind: TypeAlias = Literal["differs", "missing", "orphaned"]
+
+
+@attrs.frozen(kw_only=True)
+class Outcome:
+    """What became of one workflow file.
+
+    Attributes:
+        file: Its name.
+        workflow: The name of its class, "" if it failed.
+        inputs: How many values its callers may set.
+        results: How many results it gives.
+        state: `differs` only when checking, where nothing is written.
+    """
+
+    file: str
+    workflow: str = ""
+    inputs: int = 0
+    results: int = 0
+    state: State
+
+
+@attrs.frozen(kw_only=True)
+class Drift:
+    """One file of the generated package that is not what would be generated."""
+
+    file: str
+    kind: DriftKind
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.kind}"
+
+
+@attrs.frozen(kw_only=True)
+class Report:
+    """What a call of the generator did, or found when it only checked.
+
+    Attributes:
+        outcomes: One entry a workflow file, by file name.
+        problems: Errors and warnings; nothing was generated from a file with an error.
+        drift: What differs from a fresh generation; without `check` it has been mended.
+    """
+
+    outcomes: tuple[Outcome, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    drift: tuple[Drift, ...] = ()
+
+    @property
+    def errors(self) -> tuple[Problem, ...]:
+        """The problems that kept a file from being generated."""
+        return tuple(problem for problem in self.problems if problem.severity == "error")
+
+    @property
+    def warnings(self) -> tuple[Problem, ...]:
+        """The problems that an author should know of."""
+        return tuple(problem for problem in self.problems if problem.severity == "warning")
+
+    def raise_for_errors(self) -> None:
+        """Raise the errors, if there are any.
+
+        Raises:
+            WorkflowError: One line an error.
+        """
+        if self.errors:
+            raise WorkflowError("\n".join(map(str, self.errors)))

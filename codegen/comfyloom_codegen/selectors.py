@@ -1,0 +1,137 @@
+"""Which node a binding means: by title, class type or id, so that new ids change nothing."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias
+
+import attrs
+
+from comfyloom.graph import Graph
+from comfyloom_codegen.binding import Selector, TargetEntry
+from comfyloom_codegen.problems import did_you_mean
+from comfyloom_codegen.shapes import as_object
+
+Address: TypeAlias = tuple[str, str]
+"""The id of a node and the name of one of its inputs."""
+
+
+class SelectorError(ValueError):
+    """A selector fits no node, or several."""
+
+
+@attrs.frozen
+class Nodes:
+    """The nodes of a graph, to be found by what people call them."""
+
+    graph: Graph
+    _titles: dict[str, list[str]] = attrs.field(factory=dict[str, list[str]], init=False)
+    _classes: dict[str, list[str]] = attrs.field(factory=dict[str, list[str]], init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Index the nodes."""
+        titles: defaultdict[str, list[str]] = defaultdict(list)
+        classes: defaultdict[str, list[str]] = defaultdict(list)
+        for node, entry in self.graph.items():
+            titles[title_of(entry)].append(node)
+            classes[entry["class_type"]].append(node)
+        titles.pop("", None)
+        self._titles.update(titles)
+        self._classes.update(classes)
+
+    def find(self, selector: Selector) -> str:
+        """Return the id of the one node that a selector fits.
+
+        Raises:
+            SelectorError: It fits none, or several; the message lists candidates.
+        """
+        found = self._fits(selector)
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise SelectorError(f"{selector} fits {len(found)} nodes: {self.named(found)}")
+        raise SelectorError(f"no node fits {selector}{self._hint(selector)}")
+
+    def address(self, entry: TargetEntry) -> Address:
+        """Return the one node input that an entry of `to` names.
+
+        Raises:
+            SelectorError: There is no such node or input, or several; it lists candidates.
+        """
+        if not entry.text:
+            return self._input_of(self.find(entry.node), entry.input)
+        found: set[Address] = set()
+        reasons: list[str] = []
+        for selector, name in _splits(entry.text):
+            try:
+                found.add(self._input_of(self.find(Selector(text=selector)), name))
+            except SelectorError as error:
+                reasons.append(str(error))
+        if len(found) == 1:
+            return found.pop()
+        if found:
+            places = ", ".join(f"{name!r} of node {node}" for node, name in sorted(found))
+            raise SelectorError(f"{entry.text!r} fits several inputs: {places}")
+        raise SelectorError(_most_telling(reasons) or f"{entry.text!r} is no 'NODE.input'")
+
+    def named(self, nodes: Iterable[str]) -> str:
+        """Return nodes for people: id, class type, title."""
+        return ", ".join(self._named(node) for node in nodes)
+
+    def _named(self, node: str) -> str:
+        entry = self.graph[node]
+        title = title_of(entry)
+        return f"{node} ({entry['class_type']}{f', {title!r}' if title else ''})"
+
+    def _fits(self, selector: Selector) -> list[str]:
+        if selector.text:
+            own = [selector.text] if selector.text in self.graph else []
+            titles = self._titles.get(selector.text, [])
+            return titles or self._classes.get(selector.text, []) or own
+        fits = list(self.graph)
+        if selector.title is not None:
+            fits = self._titles.get(selector.title, [])
+        if selector.class_ is not None:
+            fits = [node for node in fits if self.graph[node]["class_type"] == selector.class_]
+        if selector.id is not None:
+            fits = [node for node in fits if node == selector.id]
+        return fits
+
+    def _hint(self, selector: Selector) -> str:
+        import difflib
+
+        near = [
+            f"{name!r} = node {self.named(nodes)}"
+            for table in (self._titles, self._classes, {node: [node] for node in self.graph})
+            for sought in selector.names
+            for name in difflib.get_close_matches(sought, list(table), n=2)
+            for nodes in [table[name][:4]]
+        ]
+        return f"; near are {'; '.join(dict.fromkeys(near))}" if near else ""
+
+    def _input_of(self, node: str, name: str) -> Address:
+        inputs: dict[str, Any] = self.graph[node]["inputs"]
+        if name in inputs:
+            return node, name
+        known = did_you_mean(name, inputs) or f"; it has {', '.join(map(repr, inputs)) or 'none'}"
+        raise SelectorError(f"node {self._named(node)} has no input {name!r}{known}")
+
+
+def title_of(entry: Mapping[str, Any]) -> str:
+    """Return the title that a node was given, "" if none."""
+    title = as_object(entry.get("_meta")).get("title")
+    return title if isinstance(title, str) else ""
+
+
+def _splits(text: str) -> list[tuple[str, str]]:
+    """Return every way to part a text at one of its dots; either side may hold more of them."""
+    dots = [place for place, letter in enumerate(text) if letter == "."]
+    return [(text[:dot], text[dot + 1 :]) for dot in dots if text[:dot] and text[dot + 1 :]]
+
+
+def _most_telling(reasons: list[str]) -> str:
+    ranked = sorted(
+        reasons, key=lambda reason: ("has no input" not in reason, "near" not in reason)
+    )
+    return ranked[0] if ranked else ""

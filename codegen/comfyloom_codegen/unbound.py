@@ -1,0 +1,172 @@
+"""The public names of a workflow without a binding: a pure rule of each node itself."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, TypeAlias
+
+import attrs
+
+from comfyloom.graph import Graph, is_link_shaped
+from comfyloom.inputs import InputSpec, Target
+from comfyloom.outputs import OutputSpec
+from comfyloom_codegen.docs import field_doc, humanised, node_doc
+from comfyloom_codegen.infer import (
+    ANY_SEED,
+    KEYS,
+    SUFFIXES,
+    Facts,
+    facts_of,
+    is_page_state,
+    kind_of,
+    output_kind,
+)
+from comfyloom_codegen.model import Field, Result
+from comfyloom_codegen.names import (
+    RESULT_NAMES,
+    WORKFLOW_NAMES,
+    PythonName,
+    distinct,
+    python_name,
+    snake,
+)
+from comfyloom_codegen.problems import Findings
+from comfyloom_codegen.reading import is_public_literal, unwrapped
+from comfyloom_codegen.schemas import InputSchema, Schemas
+from comfyloom_codegen.selectors import title_of
+
+Address: TypeAlias = tuple[str, str]
+
+_LONGEST_NODE: Final = 32
+_LONGEST_ID: Final = 12
+
+
+def node_names(graph: Graph) -> dict[str, str]:
+    """Return a name for each node: its title, else its class type, with its id where it must."""
+    plain = {node: _node_name(entry) for node, entry in graph.items()}
+    ladders = [(name, _with_id(name, node)) for node, name in plain.items()]
+    return dict(zip(graph, distinct(ladders), strict=True))
+
+
+def _node_name(entry: Mapping[str, Any]) -> str:
+    title, class_type = title_of(entry), entry["class_type"]
+    return snake(title, _LONGEST_NODE) or snake(class_type, _LONGEST_NODE) or "node"
+
+
+def _with_id(name: str, node: str) -> str:
+    return f"{name}_{snake(node, _LONGEST_ID) or 'x'}"
+
+
+def fields(
+    graph: Graph, names: Mapping[str, str], schemas: Schemas, findings: Findings
+) -> tuple[Field, ...]:
+    """Return a field for each input that holds a value."""
+    addresses = list(_public_inputs(graph, findings))
+    ladders = [_ladder(graph, names, address) for address in addresses]
+    return tuple(
+        _field(graph, address, PythonName(name), schemas, findings)
+        for address, name in zip(addresses, distinct(ladders, _field_name), strict=True)
+    )
+
+
+def _public_inputs(graph: Graph, findings: Findings) -> Iterator[Address]:
+    for node, entry in graph.items():
+        names = [
+            name
+            for name, value in entry["inputs"].items()
+            if is_public_literal(value) and not is_page_state(name)
+        ]
+        if names and "\\" in node:
+            findings.warn("its values are not public: its id holds a backslash", node=node)
+        else:
+            yield from ((node, name) for name in names)
+
+
+def _ladder(graph: Graph, names: Mapping[str, str], address: Address) -> tuple[str, ...]:
+    """Return names for an input: by its node, by the node's id too, by its place too."""
+    node, name = address
+    word = snake(name, _LONGEST_NODE) or "input"
+    place = list(graph[node]["inputs"]).index(name) + 1
+    plain = _node_name(graph[node])
+    own = _with_id(plain, node) if names[node] == plain else names[node]
+    return f"{names[node]}_{word}", f"{own}_{word}", f"{own}_{word}_{place}"
+
+
+@functools.lru_cache(maxsize=4096)
+def _field_name(text: str) -> str:
+    return python_name(text, reserved=WORKFLOW_NAMES)
+
+
+def _field(
+    graph: Graph, address: Address, name: PythonName, schemas: Schemas, findings: Findings
+) -> Field:
+    node, key = address
+    class_type, sample = graph[node]["class_type"], unwrapped(graph[node]["inputs"][key])
+    schema = schemas.input(class_type, key)
+    kind = kind_of(class_type, key, sample, schema)
+    spec = _spec(name, address, facts_of(kind, [schema]), schema)
+    default = None if kind in ("image", "seed") else sample
+    problem = spec.problem(default)
+    if problem:
+        findings.warn(f"{problem.reason}, says its schema; it is taken as it is", node=node)
+        spec = attrs.evolve(spec, ge=None, le=None)
+    doc = field_doc(humanised(key), spec, graph)
+    return Field(name=name, spec=spec, default=default, doc=doc)
+
+
+def _spec(
+    name: PythonName, address: Address, facts: Facts, schema: InputSchema | None
+) -> InputSpec:
+    le = facts.le
+    if facts.kind == "seed":
+        le = schema.le if schema and schema.le is not None else ANY_SEED
+    return InputSpec(
+        kind=facts.kind,
+        targets=(Target(*address),),
+        ge=facts.ge,
+        le=le,
+        choices=facts.choices,
+        name=name,
+    )
+
+
+def results(graph: Graph, names: Mapping[str, str], schemas: Schemas) -> tuple[Result, ...]:
+    """Return a result for each node that ends the workflow."""
+    nodes = _ends(graph, schemas)
+    wanted = [(python_name(names[node], reserved=RESULT_NAMES),) for node in nodes]
+    return tuple(
+        _result(graph, node, PythonName(name))
+        for node, name in zip(nodes, distinct(wanted), strict=True)
+    )
+
+
+def _ends(graph: Graph, schemas: Schemas) -> list[str]:
+    linked = {
+        value[0]
+        for entry in graph.values()
+        for value in entry["inputs"].values()
+        if is_link_shaped(value)
+    }
+
+    def is_end(node: str) -> bool:
+        schema = schemas.node(graph[node]["class_type"])
+        return schema.is_output if schema else node not in linked
+
+    return [node for node in graph if is_end(node)]
+
+
+def _result(graph: Graph, node: str, name: PythonName) -> Result:
+    kind = output_kind(graph[node]["class_type"])
+    doc = node_doc(
+        {"image": "The picture", "mesh": "The mesh", "file": "The file"}[kind], [node], graph
+    )
+    spec = OutputSpec(
+        kind=kind,
+        node=node,
+        key=KEYS[kind],
+        file=f"{name}{SUFFIXES[kind]}" if kind != "file" else "",
+        required=kind != "file",
+        name=name,
+    )
+    return Result(name=name, spec=spec, doc=doc)

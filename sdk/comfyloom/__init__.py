@@ -1,0 +1,80 @@
+"""Typed, blocking Python SDK for ComfyUI workflows on RunComfy machines.
+
+    from comfyloom import RunComfySession
+    from comfyloom_workflows import FluxMeshWorkflow
+
+    with RunComfySession() as session:
+        result = session.run(FluxMeshWorkflow(input_image="render.png", prompt="a brass automaton"))
+    result.image.save("flux.png")
+
+Every name is imported when it is first used: a program that only builds workflows never loads an
+HTTP library.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from comfyloom import errors, inputs, outputs
+    from comfyloom.files import ImageSource
+    from comfyloom.graph import Graph
+    from comfyloom.outputs import FileOutput, ImageOutput, MeshOutput, Output
+    from comfyloom.progress import Progress, Stage
+    from comfyloom.run import Run
+    from comfyloom.session import RunComfySession
+    from comfyloom.settings import Settings
+    from comfyloom.workflow import Result, Workflow, chainable, result_class, workflow_class
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "comfyloom": ("errors", "inputs", "outputs"),
+    "comfyloom.files": ("ImageSource",),
+    "comfyloom.graph": ("Graph",),
+    "comfyloom.outputs": ("FileOutput", "ImageOutput", "MeshOutput", "Output"),
+    "comfyloom.progress": ("Progress", "Stage"),
+    "comfyloom.run": ("Run",),
+    "comfyloom.session": ("RunComfySession",),
+    "comfyloom.settings": ("Settings",),
+    "comfyloom.workflow": ("Result", "Workflow", "chainable", "result_class", "workflow_class"),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "FileOutput",
+    "Graph",
+    "ImageOutput",
+    "ImageSource",
+    "MeshOutput",
+    "Output",
+    "Progress",
+    "Result",
+    "Run",
+    "RunComfySession",
+    "Settings",
+    "Stage",
+    "Workflow",
+    "chainable",
+    "errors",
+    "inputs",
+    "outputs",
+    "result_class",
+    "workflow_class",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if home == __name__:
+        return importlib.import_module(f"{home}.{name}")
+    found = getattr(importlib.import_module(home), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

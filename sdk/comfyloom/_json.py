@@ -1,0 +1,39 @@
+"""Reading JSON that somebody else wrote: what is not of the expected kind is as if not there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+
+def is_mapping(value: object) -> bool:
+    """Return whether a value is an object."""
+    return isinstance(value, dict)
+
+
+def mapping(value: object) -> Mapping[str, Any]:
+    """Return an object, {} for anything else."""
+    return cast("Mapping[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def items(value: object) -> list[Any]:
+    """Return an array, [] for anything else."""
+    return value if isinstance(value, list) else []  # pyright: ignore[reportUnknownVariableType]
+
+
+def mappings(value: object) -> list[Mapping[str, Any]]:
+    """Return the objects in an array."""
+    found = items(value)
+    return [mapping(item) for item in found if is_mapping(item)]
+
+
+def text(value: object) -> str | None:
+    """Return a text, None for anything else."""
+    return value if isinstance(value, str) else None
+
+
+def number(value: object) -> float | None:
+    """Return a number, None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return value

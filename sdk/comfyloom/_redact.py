@@ -1,0 +1,74 @@
+"""Keep secrets out of everything that people read.
+
+The account token and the URL of a machine are secrets: a machine has no other authentication than
+its URL. Whoever learns one registers it here with `keep_secret`, and `redact` takes it out of
+messages, log records and tracebacks.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+from urllib.parse import urlsplit
+
+TOKEN: Final = "<token>"
+MACHINE: Final = "<machine>"
+
+_LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+# A shorter value would blank out ordinary words of every message.
+_SHORTEST: Final = 4
+# A path this long names one machine; a shorter one ("/api") is no secret.
+_TELLING_PATH: Final = 16
+
+_secrets: dict[str, str] = {}
+
+
+def keep_secret(value: str, label: str = TOKEN) -> None:
+    """Show `label` instead of `value` in every message from now on."""
+    if len(value) >= _SHORTEST:
+        _secrets[value] = label
+
+
+def keep_url_secret(url: str) -> None:
+    """Register the URL of a machine: as it stands, over WebSocket, and its host name alone."""
+    bare = url.rstrip("/")
+    parts = urlsplit(bare)
+    keep_secret(bare, MACHINE)
+    keep_secret(bare.replace("http", "ws", 1), MACHINE)
+    if parts.hostname and parts.hostname not in _LOOPBACK:
+        keep_secret(parts.hostname, MACHINE)
+    if len(parts.path) >= _TELLING_PATH:
+        keep_secret(parts.path, MACHINE)
+
+
+def redact(text: str) -> str:
+    """Return `text` with every registered secret replaced by its label."""
+    # The longest first: a URL must go before the host name that it contains.
+    for secret in sorted(_secrets, key=len, reverse=True):
+        text = text.replace(secret, _secrets[secret])
+    return text
+
+
+class RedactingFilter(logging.Filter):
+    """Takes secrets out of a record's message, arguments and traceback."""
+
+    _formatter: Final = logging.Formatter()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Rewrite the record in place and let it through."""
+        record.msg, record.args = redact(record.getMessage()), None
+        if record.exc_info:
+            record.exc_text = redact(self._formatter.formatException(record.exc_info))
+        return True
+
+
+def install() -> logging.Logger:
+    """Return the logger `comfyloom`; it and the loggers of our HTTP libraries tell no secret."""
+    redacting = RedactingFilter()
+    for name in ("comfyloom", "urllib3.connectionpool", "websocket"):
+        logging.getLogger(name).addFilter(redacting)
+    return logging.getLogger("comfyloom")
+
+
+log = install()
+"""The one logger of the SDK. One, because a filter does not reach the children of its logger."""

@@ -1,0 +1,93 @@
+"""Deadlines, backoff and waiting, as data."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
+
+import attrs
+
+from comfyloom._clock import SYSTEM_CLOCK, Clock
+
+T = TypeVar("T")
+
+
+@attrs.frozen
+class Deadline:
+    """A moment after which waiting ends; `None` seconds never end."""
+
+    at: float | None
+    clock: Clock = SYSTEM_CLOCK
+
+    @classmethod
+    def after(cls, seconds: float | None, clock: Clock = SYSTEM_CLOCK) -> Deadline:
+        """Return the deadline `seconds` from now."""
+        return cls(None if seconds is None else clock.monotonic() + seconds, clock)
+
+    @property
+    def remaining_s(self) -> float:
+        """Seconds left, 0 when over, infinity without an end."""
+        return float("inf") if self.at is None else max(0.0, self.at - self.clock.monotonic())
+
+    @property
+    def over(self) -> bool:
+        """Whether the moment has passed."""
+        return self.remaining_s <= 0.0
+
+
+@attrs.frozen(kw_only=True)
+class Backoff:
+    """How often and how long to wait between attempts: doubling, with full jitter.
+
+    The values are those of well-kept HTTP SDKs: 1 + 4 attempts, 0.5 s doubling to 8 s, 45 s in
+    all; a server's own `Retry-After` is honoured up to 60 s.
+    """
+
+    attempts: int = 5
+    first_s: float = 0.5
+    longest_s: float = 8.0
+    total_s: float = 45.0
+    retry_after_s: float = 60.0
+    random: random.Random = attrs.field(factory=random.Random, repr=False, eq=False)
+
+    def delays(self) -> Iterator[float]:
+        """Yield the wait before each further attempt."""
+        ceiling = self.first_s
+        for _ in range(self.attempts - 1):
+            yield self.random.uniform(0.0, ceiling)
+            ceiling = min(ceiling * 2, self.longest_s)
+
+
+NO_RETRY = Backoff(attempts=1)
+
+
+@attrs.frozen(kw_only=True)
+class Waiter(Generic[T]):
+    """Observe something until it has ended well.
+
+    `done` says that an observation is the end; a `failed` one raises whatever it raises at once.
+    """
+
+    observe: Callable[[], T]
+    done: Callable[[T], bool]
+    timed_out: Callable[[T | None], Exception]
+    interval_s: float
+    deadline: Deadline
+    seen: Callable[[T], None] = lambda _: None
+
+    def wait(self) -> T:
+        """Return the first observation that is the end.
+
+        Raises:
+            Exception: what `timed_out` makes of the last observation when the deadline is over,
+                and whatever `observe` and `seen` raise.
+        """
+        last: T | None = None
+        while not self.deadline.over:
+            last = self.observe()
+            if self.done(last):
+                return last
+            self.seen(last)
+            self.deadline.clock.sleep(min(self.interval_s, self.deadline.remaining_s))
+        raise self.timed_out(last)

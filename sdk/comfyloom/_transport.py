@@ -1,0 +1,246 @@
+"""One HTTP server: connections, timeouts, retries, and errors that tell no secret.
+
+Both planes stand on it: the control plane sends the account token, the data plane never does.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from comfyloom._clock import SYSTEM_CLOCK, Clock
+from comfyloom._redact import log, redact
+from comfyloom._retry import Backoff, Deadline
+from comfyloom.errors import TransportError
+
+if TYPE_CHECKING:
+    import requests
+
+CONNECT_S: Final = 5.0
+READ_S: Final = 60.0
+
+_REPEATABLE: Final = frozenset({"GET", "HEAD", "DELETE"})
+_PASSING: Final = frozenset({429, 500, 502, 503, 504})
+# A refusal for the rate is the one answer after which any request may be sent again.
+_REFUSED: Final = frozenset({429})
+
+
+@attrs.define(eq=False)
+class Transport:
+    """Requests to one server.
+
+    Retried are GET, HEAD and DELETE, and a POST that is marked `repeatable`: after an error of
+    the connection and after 429, 500, 502, 503 and 504. Any other POST is retried after 429
+    alone. How often and how long is the `backoff`. Redirects are not followed.
+
+    Args:
+        base_url: Without a slash at the end.
+        name: What messages call the server; its URL may be a secret.
+        token: The bearer token, None for none.
+        backoff: How often to try and how long to wait.
+        clock: The time.
+        observe: Called with every answer, for its headers.
+    """
+
+    base_url: str = attrs.field(repr=False)
+    name: str
+    token: str | None = attrs.field(default=None, repr=False)
+    backoff: Backoff = attrs.field(factory=Backoff)
+    clock: Clock = SYSTEM_CLOCK
+    observe: Callable[[requests.Response], object] = lambda _: None
+    _session: requests.Session | None = attrs.field(default=None, init=False, repr=False)
+    _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False, repr=False)
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        repeatable: bool | None = None,
+        backoff: Backoff | None = None,
+        timeout_s: float = READ_S,
+        **options: Any,
+    ) -> requests.Response:
+        """Send a request and return the answer, whatever its status.
+
+        Args:
+            method: The HTTP method.
+            path: Below the base URL, with a leading slash.
+            repeatable: Whether a second time does no harm; by default that of the method.
+            backoff: Another one than the transport's.
+            timeout_s: Longest silence of the server, in seconds.
+            **options: As for `requests.Session.request`.
+
+        Raises:
+            TransportError: No answer came; `errors` has what each attempt ran into, and `sent`
+                is False when the request surely never reached the server.
+        """
+        again = method in _REPEATABLE if repeatable is None else repeatable
+        attempt = _Attempts(self, f"{method} {path}", backoff or self.backoff)
+        while True:
+            try:
+                answer = self._once(method, path, timeout_s, options)
+            except _requests().RequestException as error:
+                attempt.failed(error)
+                if again and attempt.wait():
+                    continue
+                break
+            passing = answer.status_code in (_PASSING if again else _REFUSED)
+            if not (passing and attempt.wait(answer)):
+                return answer
+        raise attempt.error()
+
+    @contextmanager
+    def stream(self, path: str, **options: Any) -> Generator[requests.Response]:
+        """GET without reading the body; the caller reads it from the answer, within the block.
+
+        Raises:
+            TransportError: No answer came, or the body broke off.
+        """
+        answer = self.send("GET", path, stream=True, **options)
+        failure: TransportError | None = None
+        try:
+            yield answer
+        except _requests().RequestException as error:
+            failure = _broken(self.name, f"GET {path}", [describe(error)], sent=True)
+        finally:
+            answer.close()
+        if failure is not None:
+            raise failure
+
+    def close(self) -> None:
+        """Close all connections; a later request opens new ones."""
+        with self._lock:
+            session, self._session = self._session, None
+        if session is not None:
+            session.close()
+
+    def _once(
+        self, method: str, path: str, timeout_s: float, options: Mapping[str, Any]
+    ) -> requests.Response:
+        log.debug("%s: %s %s", self.name, method, path)
+        answer = self._connected().request(
+            method,
+            self.base_url + path,
+            timeout=(CONNECT_S, timeout_s),
+            allow_redirects=False,
+            **options,
+        )
+        self.observe(answer)
+        return answer
+
+    def _connected(self) -> requests.Session:
+        with self._lock:
+            if self._session is None:
+                self._session = self._make_session()
+            return self._session
+
+    def _make_session(self) -> requests.Session:
+        import requests
+
+        from comfyloom import __version__
+
+        session = requests.Session()
+        session.headers["User-Agent"] = f"comfyloom/{__version__}"
+        # Without an auth of its own, requests would put a password of ~/.netrc in the header.
+        session.auth = self._authorise
+        return session
+
+    def _authorise(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if self.token is not None:
+            request.headers["Authorization"] = f"Bearer {self.token}"
+        return request
+
+
+@attrs.define
+class _Attempts:
+    """What the attempts of one request ran into, and whether there is another."""
+
+    transport: Transport
+    what: str
+    backoff: Backoff
+    errors: list[str] = attrs.field(factory=list[str], init=False)
+    sent: bool = attrs.field(default=False, init=False)
+    _delays: Iterator[float] = attrs.field(init=False)
+    _deadline: Deadline = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._delays = self.backoff.delays()
+        self._deadline = Deadline.after(self.backoff.total_s, self.transport.clock)
+
+    def failed(self, error: Exception) -> None:
+        """Note an attempt without an answer."""
+        self.errors.insert(0, describe(error))
+        self.sent = self.sent or reached_the_server(error)
+
+    def wait(self, answer: requests.Response | None = None) -> bool:
+        """Wait before the next attempt and return True, or return False when none is left."""
+        delay = next(self._delays, None)
+        if delay is None or self._deadline.over:
+            return False
+        if answer is not None:
+            delay = self._asked_for(answer) or delay
+            answer.close()
+        self.transport.clock.sleep(min(delay, max(self._deadline.remaining_s, 0.0)))
+        return True
+
+    def error(self) -> TransportError:
+        """Return the error of a request that got no answer."""
+        return _broken(self.transport.name, self.what, self.errors, sent=self.sent)
+
+    def _asked_for(self, answer: requests.Response) -> float:
+        try:
+            seconds = float(answer.headers.get("Retry-After", "0"))
+        except ValueError:  # a date: our own delays are as good
+            return 0.0
+        return min(max(seconds, 0.0), self.backoff.retry_after_s)
+
+
+def _broken(name: str, what: str, errors: list[str], *, sent: bool) -> TransportError:
+    reason = errors[0] if errors else "no answer"
+    return TransportError(f"{name}: {what}: {reason}", errors=errors, sent=sent)
+
+
+def describe(error: Exception) -> str:
+    """Return a short text for an error of the HTTP library, without its secrets."""
+    requests = _requests()
+    if isinstance(error, requests.exceptions.SSLError):
+        return redact(f"TLS failed: {_innermost(error)}")
+    if isinstance(error, requests.ConnectTimeout):
+        return "no connection in time"
+    if isinstance(error, requests.Timeout):
+        return "no answer in time"
+    return redact(_innermost(error))
+
+
+def reached_the_server(error: Exception) -> bool:
+    """Return False when a failed request surely never reached the server."""
+    requests = _requests()
+    if isinstance(error, requests.ConnectTimeout | requests.exceptions.SSLError):
+        return False
+    from urllib3.exceptions import NameResolutionError, NewConnectionError
+
+    cause: object = error.args[0] if error.args else None
+    reason = getattr(cause, "reason", cause)
+    return not isinstance(reason, NewConnectionError | NameResolutionError)
+
+
+def _innermost(error: BaseException) -> str:
+    """Return the operating system's own words, which name no host."""
+    seen: BaseException = error
+    while (inner := seen.__cause__ or seen.__context__) is not None:
+        seen = inner
+    if isinstance(seen, OSError) and seen.strerror:
+        return seen.strerror
+    return f"{type(seen).__name__}"
+
+
+def _requests() -> Any:
+    # Imported when first used: it costs more than all the rest of the SDK.
+    import requests
+
+    return requests

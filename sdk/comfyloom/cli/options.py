@@ -1,0 +1,73 @@
+"""A workflow's fields as options of a command."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Mapping
+from typing import Any, Final, cast
+
+import attrs
+import click
+
+from comfyloom.inputs import InputSpec, Kind
+from comfyloom.workflow import Workflow
+
+_TYPES: Final[Mapping[Kind, click.ParamType[Any]]] = {
+    "image": click.Path(),
+    "text": click.STRING,
+    "seed": click.INT,
+    "number": click.FLOAT,
+    "integer": click.INT,
+}
+
+
+class JsonType(click.ParamType[Any]):
+    """Any value, written as JSON."""
+
+    name = "json"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> object:
+        """Return the value that a text describes."""
+        try:
+            return json.loads(value)
+        except ValueError as error:
+            return self.fail(f"{value!r} is no JSON: {error}", param, ctx)
+
+
+def option(workflow: type[Workflow[Any]], spec: InputSpec) -> click.Option:
+    """Return the option that sets a field of a workflow."""
+    name = spec.name.rstrip("_").replace("_", "-")
+    switches = f"--{name}/--no-{name}" if spec.kind == "flag" else f"--{name}"
+    return click.Option(
+        [switches, spec.name],
+        type=click.BOOL if spec.kind == "flag" else _type(spec),
+        required=spec.required,
+        default=None,
+        help=_help(workflow, spec),
+    )
+
+
+def build(workflow: type[Workflow[Any]], given: Mapping[str, Any]) -> Workflow[Any]:
+    """Return the workflow with the values of a command line; None was not given.
+
+    Raises:
+        InputValueError: A value cannot be.
+    """
+    return workflow(**{name: value for name, value in given.items() if value is not None})
+
+
+def _type(spec: InputSpec) -> click.ParamType[Any]:
+    if spec.kind == "choice":
+        return click.Choice(spec.choices)
+    return _TYPES.get(spec.kind) or JsonType()
+
+
+def _help(workflow: type[Workflow[Any]], spec: InputSpec) -> str:
+    """Return the text of a field: generated code keeps it as the docstring of its `with_…()`."""
+    text = inspect.getdoc(getattr(workflow, f"with_{spec.name}", None)) or ""
+    default: object = attrs.fields_dict(cast("Any", workflow))[spec.name].default
+    shown = "" if spec.required or default in (None, "") else f"  [default: {default}]"
+    return f"{' '.join(text.split())}{shown}"

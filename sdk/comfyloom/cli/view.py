@@ -1,0 +1,86 @@
+"""Live progress on a terminal: a line for the machine and a bar a stage; plain lines elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from comfyloom.progress import Progress, ProgressCallback, Stage
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
+
+
+@contextmanager
+def progress_view(stages: tuple[Stage, ...]) -> Generator[ProgressCallback]:
+    """Show progress on stderr while the block lasts.
+
+    Args:
+        stages: The stages of the workflow, each a bar.
+
+    Returns:
+        What to call with each event.
+    """
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _Lines()
+        return
+    from rich.progress import BarColumn, SpinnerColumn, TextColumn
+    from rich.progress import Progress as Bars
+
+    columns = (
+        SpinnerColumn(finished_text="[green]✓"),
+        TextColumn("{task.description:<14}"),
+        BarColumn(bar_width=32),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TextColumn("[dim]{task.fields[note]}"),
+    )
+    with Bars(*columns, console=console) as bars:
+        yield _Bars(bars, stages)
+
+
+class _Bars:
+    """One bar for the machine's start, one a stage, each shown when it begins."""
+
+    def __init__(self, bars: Bars, stages: tuple[Stage, ...]) -> None:
+        self._bars = bars
+        self._machine = bars.add_task("machine", total=None, note="")
+        names = [stage.name for stage in stages] or ["run"]
+        self._tasks = {name: bars.add_task(name, total=1.0, note="") for name in names}
+
+    def __call__(self, progress: Progress) -> None:
+        if progress.kind == "machine":
+            self._bars.update(self._machine, description="machine", note=progress.message)
+            return
+        self._bars.update(self._machine, total=1.0, completed=1.0)
+        shares = progress.stages or {"run": progress.fraction}
+        for name, share in shares.items():
+            self._update(self._tasks.get(name), share)
+        if (current := self._tasks.get(progress.stage or "run")) is not None:
+            self._bars.update(current, note=progress.message)
+
+    def _update(self, task: TaskID | None, share: float) -> None:
+        if task is not None and share > 0:
+            self._bars.update(task, completed=share)
+
+
+class _Lines:
+    """A line whenever the stage or the state changes."""
+
+    def __init__(self) -> None:
+        self._last = ""
+
+    def __call__(self, progress: Progress) -> None:
+        if progress.kind in ("step", "preview"):
+            return
+        line = progress.stage if progress.kind == "node" and progress.stage else progress.message
+        line = line.partition(",")[0]
+        if line != self._last:
+            self._last = line
+            click.echo(f"{progress.fraction:4.0%}  {line}", err=True)

@@ -1,0 +1,238 @@
+"""The HTTP API of one ComfyUI server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from comfyloom._clock import SYSTEM_CLOCK, Clock
+from comfyloom._json import items, mapping, mappings, number, text
+from comfyloom._retry import NO_RETRY, Backoff
+from comfyloom._transport import Transport
+from comfyloom.comfyui.history import HistoryEntry
+from comfyloom.errors import ApiError, NotFound, PromptRejected
+from comfyloom.graph import Graph
+
+if TYPE_CHECKING:
+    import requests
+
+    from comfyloom.comfyui.history import FileReference
+
+_LONGEST_BODY = 2000
+
+
+class ComfyUI:
+    """One ComfyUI server; its URL is taken for a secret and never shown.
+
+    Reading is retried as `Transport` says. Submitting is not: see `comfyui.submit`, which looks
+    an unanswered prompt up. Deleting, interrupting and uploading under a name that tells the
+    content do no harm twice, so they are retried like reading.
+
+    Args:
+        url: Where the server answers, with or without a path.
+        backoff: How often to try and how long to wait.
+        clock: The time.
+    """
+
+    def __init__(
+        self, url: str, *, backoff: Backoff | None = None, clock: Clock = SYSTEM_CLOCK
+    ) -> None:
+        self.clock = clock
+        self._url = url.rstrip("/")
+        self._http = Transport(self._url, "ComfyUI", backoff=backoff or Backoff(), clock=clock)
+
+    def socket_url(self, client_id: str) -> str:
+        """Return the WebSocket URL for a client id."""
+        return f"{self._url.replace('http', 'ws', 1)}/ws?clientId={quote(client_id)}"
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._http.close()
+
+    # --- reading ---------------------------------------------------------------------------------
+
+    def system_stats(self, *, backoff: Backoff | None = None) -> Mapping[str, Any]:
+        """Return `/system_stats`: the server's version and devices. A good sign of health.
+
+        Raises:
+            TransportError: No answer.
+            ApiError: An answer that is not ComfyUI's.
+        """
+        stats = self._get("/system_stats", backoff=backoff, timeout_s=10.0)
+        if not mapping(stats):
+            raise ApiError("ComfyUI: /system_stats is no object", request="GET /system_stats")
+        return mapping(stats)
+
+    def history(self, prompt_id: str, *, backoff: Backoff | None = None) -> HistoryEntry | None:
+        """Return what history says of a run; None while it is queued, running or unknown."""
+        found = self._get(f"/history/{quote(prompt_id, safe='')}", backoff=backoff)
+        return HistoryEntry.parse(prompt_id, mapping(found).get(prompt_id))
+
+    def queue(self, *, backoff: Backoff | None = None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the ids of the prompts that run and of those that wait, in the order of turn."""
+        found = self._get("/queue", backoff=backoff)
+        lists = mapping(found)
+        return _ids(lists.get("queue_running")), _ids(lists.get("queue_pending"))
+
+    def knows(self, prompt_id: str) -> bool:
+        """Return whether a prompt runs, waits or has ended here.
+
+        History is read after the queue: between the two no prompt can slip through.
+        """
+        running, pending = self.queue()
+        return prompt_id in (*running, *pending) or self.history(prompt_id) is not None
+
+    @contextmanager
+    def view(self, file: FileReference) -> Generator[requests.Response]:
+        """Stream one output file.
+
+        Raises:
+            NotFound: The server has no such file (any more).
+            ApiError: Another refusal.
+            TransportError: No answer, or the answer broke off.
+        """
+        query = {"filename": file.filename, "subfolder": file.subfolder, "type": file.type}
+        # A transparent compression would make the length useless as a check.
+        headers = {"Accept-Encoding": "identity"}
+        with self._http.stream("/view", params=query, headers=headers) as answer:
+            _raise_for_status(answer, "GET /view")
+            yield answer
+
+    # --- changing --------------------------------------------------------------------------------
+
+    def post_prompt(self, graph: Graph, *, client_id: str, prompt_id: str) -> requests.Response:
+        """POST a graph once and return the answer as it is.
+
+        Raises:
+            TransportError: No answer; the prompt may have been accepted all the same.
+        """
+        body = {"prompt": graph, "client_id": client_id, "prompt_id": prompt_id}
+        return self._http.send("POST", "/prompt", backoff=NO_RETRY, json=body)
+
+    def delete_queued(self, prompt_ids: Iterable[str]) -> None:
+        """Take prompts out of the queue; running and unknown ones are left alone."""
+        self._post("/queue", json={"delete": list(prompt_ids)})
+
+    def interrupt(self, prompt_id: str) -> None:
+        """Interrupt a prompt if it is the one that runs."""
+        self._post("/interrupt", json={"prompt_id": prompt_id})
+
+    def upload(self, name: str, content: bytes) -> str:
+        """Upload an input file and return the name that a graph refers to it by.
+
+        Args:
+            name: A name that tells the content, so that a second upload changes nothing.
+            content: The whole file.
+        """
+        answer = self._post(
+            "/upload/image", files={"image": (name, content)}, data={"type": "input"}
+        )
+        reply = mapping(_json(answer, "POST /upload/image"))
+        stored, folder = text(reply.get("name")), text(reply.get("subfolder"))
+        if not stored:
+            raise ApiError("ComfyUI: the upload's answer names no file", body=answer.text[:200])
+        return f"{folder}/{stored}" if folder else stored
+
+    def _get(self, path: str, *, backoff: Backoff | None = None, timeout_s: float = 60.0) -> object:
+        answer = self._http.send("GET", path, backoff=backoff, timeout_s=timeout_s)
+        _raise_for_status(answer, f"GET {path}")
+        return _json(answer, f"GET {path}")
+
+    def _post(self, path: str, **options: Any) -> requests.Response:
+        answer = self._http.send("POST", path, repeatable=True, **options)
+        _raise_for_status(answer, f"POST {path}")
+        return answer
+
+
+def _ids(rows: object) -> tuple[str, ...]:
+    """Return the prompt ids of a queue list in order; the server's own order is a heap's."""
+    numbered = [row for row in items(rows) if len(items(row)) > 1]
+    numbered.sort(key=lambda row: (number(row[0]) or 0, str(row[1])))
+    return tuple(str(row[1]) for row in numbered)
+
+
+def _json(answer: requests.Response, request: str) -> object:
+    """Return the JSON of an answer; Python's reader takes the NaN that ComfyUI may write."""
+    try:
+        return json.loads(answer.content)
+    except ValueError:
+        body = answer.text[:_LONGEST_BODY]
+        kind = answer.headers.get("Content-Type", "no type")
+        message = f"ComfyUI: {request}: the answer is no JSON ({kind}); is the URL right?"
+        raise ApiError(message, status=answer.status_code, body=body, request=request) from None
+
+
+def _raise_for_status(answer: requests.Response, request: str) -> None:
+    if 200 <= answer.status_code < 300:
+        return
+    raise api_error(answer, request)
+
+
+def api_error(answer: requests.Response, request: str) -> ApiError:
+    """Return the error that an answer of ComfyUI stands for."""
+    status, body = answer.status_code, answer.text[:_LONGEST_BODY]
+    kind, meaning = _MEANINGS.get(status, (ApiError, ""))
+    if 300 <= status < 400:
+        meaning = "the server redirects elsewhere; give the URL that it redirects to"
+    told = f"ComfyUI: {request} answered {status}"
+    return kind(
+        f"{told}: {meaning}" if meaning else told, status=status, body=body, request=request
+    )
+
+
+_MEANINGS: Mapping[int, tuple[type[ApiError], str]] = {
+    403: (ApiError, "the server refuses requests from here"),
+    404: (NotFound, "there is no such thing, or no ComfyUI at this URL"),
+    413: (ApiError, "the request is larger than the server takes"),
+    502: (ApiError, "its gateway cannot reach it"),
+    503: (ApiError, "it is not ready"),
+    504: (ApiError, "its gateway got no answer in time"),
+}
+
+
+def rejection(answer: requests.Response) -> PromptRejected | None:
+    """Return the rejection that an answer to a prompt holds, also one that came with 200.
+
+    With 200 and `node_errors` ComfyUI runs the outputs that are valid and drops the others in
+    silence.
+    """
+    try:
+        reply = mapping(json.loads(answer.content))
+    except ValueError:
+        return None
+    node_errors = mapping(reply.get("node_errors"))
+    if not reply or (answer.status_code != 400 and not node_errors):
+        return None
+    error = mapping(reply.get("error")) or {"message": reply.get("error")}
+    return PromptRejected(
+        "ComfyUI rejected the workflow: " + _explain(error, node_errors),
+        node_errors=node_errors,
+        status=answer.status_code,
+        code=str(error.get("type") or ""),
+        body=answer.text[:_LONGEST_BODY],
+        request="POST /prompt",
+    )
+
+
+def _explain(error: Mapping[str, Any], node_errors: Mapping[str, Any]) -> str:
+    """Return the useful part: the errors of the nodes, else the error of the whole."""
+    lines = [line for node, entry in node_errors.items() for line in _node_lines(node, entry)]
+    if lines:
+        return "; ".join(lines)
+    parts = [str(error.get(key)) for key in ("message", "details") if error.get(key)]
+    return ": ".join(parts) or "no reason given"
+
+
+def _node_lines(node: str, entry: object) -> list[str]:
+    known = mapping(entry)
+    where = f"node {node} ({known['class_type']})" if known.get("class_type") else f"node {node}"
+    texts = [_error_text(error) for error in mappings(known.get("errors"))]
+    return [f"{where}: {said}" for said in texts] or [f"{where}: invalid"]
+
+
+def _error_text(error: Mapping[str, Any]) -> str:
+    message = str(error.get("message") or "invalid")
+    return f"{message} ({error['details']})" if error.get("details") else message

@@ -1,0 +1,111 @@
+"""What a server's history says of a run: the truth about how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import attrs
+
+from comfyloom._json import is_mapping, items, mapping, mappings
+from comfyloom.errors import RunCancelled, RunError, RunFailed
+
+_LONGEST_TEXT: Final = 500
+
+
+@attrs.frozen(kw_only=True)
+class FileReference:
+    """A file on the server, as `/view` wants it named."""
+
+    filename: str
+    subfolder: str = ""
+    type: str = "output"
+
+
+@attrs.frozen(kw_only=True)
+class HistoryEntry:
+    """One ended run.
+
+    Attributes:
+        prompt_id: Its id.
+        outputs: What each node reported, as it came: `{node: {key: [...]}}`.
+        status: `success`, `error`, or "" where the server says neither.
+        messages: The run's messages in order, as `(name, data)`.
+    """
+
+    prompt_id: str
+    outputs: Mapping[str, Mapping[str, Any]]
+    status: str = ""
+    messages: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+
+    @classmethod
+    def parse(cls, prompt_id: str, raw: object) -> HistoryEntry | None:
+        """Return the entry that JSON describes, None if it describes none.
+
+        Whatever is not understood is left out: servers of other versions add and omit things.
+        """
+        if not is_mapping(raw):
+            return None
+        entry = mapping(raw)
+        status = mapping(entry.get("status"))
+        return cls(
+            prompt_id=prompt_id,
+            outputs={node: mapping(ui) for node, ui in mapping(entry.get("outputs")).items()},
+            status=str(status.get("status_str") or ""),
+            messages=tuple(_messages(status.get("messages"))),
+        )
+
+    def error(self) -> RunError | None:
+        """Return the error that the run ended with, None if it ended well.
+
+        An interrupted run has the status `error` as well; only its last message tells.
+        """
+        if self.status != "error":
+            return None
+        names = dict(self.messages)
+        if "execution_interrupted" in names:
+            node = names["execution_interrupted"].get("node_id")
+            where = f" at node {node}" if node else ""
+            return RunCancelled(f"the run was interrupted{where}", prompt_id=self.prompt_id)
+        return self._failure(names.get("execution_error", {}))
+
+    def files(self, node: str, key: str = "") -> tuple[FileReference, ...]:
+        """Return the files of a node, those under `key` first, then finals before previews."""
+        ui = self.outputs.get(node, {})
+        keys = sorted(ui, key=lambda name: name != key)
+        found = [file for name in keys for file in _files(ui[name])]
+        return tuple(sorted(found, key=lambda file: file.type != "output"))
+
+    def _failure(self, data: Mapping[str, Any]) -> RunFailed:
+        node, node_type = str(data.get("node_id") or ""), str(data.get("node_type") or "")
+        kind = str(data.get("exception_type") or "")
+        text = str(data.get("exception_message") or "").strip()[:_LONGEST_TEXT]
+        where = f"node {node} ({node_type})" if node else "a node"
+        return RunFailed(
+            f"{where} failed: {kind or 'error'}: {text}" if text else f"{where} failed: {kind}",
+            prompt_id=self.prompt_id,
+            node=node,
+            node_type=node_type,
+            exception_type=kind,
+            traceback=[str(line) for line in items(data.get("traceback"))],
+        )
+
+
+def _messages(raw: object) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for message in items(raw):
+        match message:
+            case [name, data]:
+                yield str(name), mapping(data)
+            case _:
+                continue
+
+
+def _files(values: object) -> Iterator[FileReference]:
+    """Yield the file references of one key; flags, texts and numbers beside them are passed."""
+    for file in mappings(values):
+        if isinstance(file.get("filename"), str) and file["filename"]:
+            yield FileReference(
+                filename=file["filename"],
+                subfolder=str(file.get("subfolder") or ""),
+                type=str(file.get("type") or "output"),
+            )

@@ -1,0 +1,278 @@
+"""Watching one run until it has ended: socket and polling side by side.
+
+The socket is a hint, history is the truth. `executing {node: null}` ends every run, and history
+is complete when it comes; `execution_success` comes a little earlier and only hurries the next
+poll. Polling is slow while events flow and quick while they do not.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
+import attrs
+
+from comfyloom._redact import log
+from comfyloom._retry import NO_RETRY, Deadline
+from comfyloom.comfyui.client import ComfyUI
+from comfyloom.comfyui.events import ServerEvent
+from comfyloom.comfyui.history import HistoryEntry
+from comfyloom.comfyui.socket import Delivery, Link
+from comfyloom.errors import (
+    ApiError,
+    ComfyloomError,
+    RunCancelled,
+    RunLost,
+    RunTimeout,
+    TransportError,
+)
+
+_ENDINGS: Final = frozenset({"execution_success", "execution_error", "execution_interrupted"})
+_MISSES: Final = 2
+NEVER: Final = float("-inf")
+LATER: Final = float("inf")
+
+
+@attrs.frozen(kw_only=True)
+class Cadence:
+    """How often to ask, in seconds.
+
+    Attributes:
+        flowing_s: While events come.
+        quick_s: While none do, in the first `quick_for_s` of a run.
+        quick_for_s: How long that lasts.
+        slowest_share: After it, the interval grows to this share of the elapsed time …
+        slow_s: … but is at least this …
+        slowest_s: … and at most this.
+        queue_s: Between looks at the queue, which tell a lost run from one that waits.
+        settle_s: When an event said that the run has ended but history does not have it yet …
+        settle_for_s: … for this long at most.
+        cancel_s: Between repeated attempts to cancel …
+        cancel_for_s: … for this long at most.
+        give_up_s: How long a server may be out of reach.
+    """
+
+    flowing_s: float = 5.0
+    quick_s: float = 0.25
+    quick_for_s: float = 10.0
+    slowest_share: float = 0.03
+    slow_s: float = 0.7
+    slowest_s: float = 5.0
+    queue_s: float = 1.5
+    settle_s: float = 0.02
+    settle_for_s: float = 1.5
+    cancel_s: float = 0.5
+    cancel_for_s: float = 4.0
+    give_up_s: float = 60.0
+
+    def quiet_s(self, elapsed_s: float) -> float:
+        """Return the interval without events, `elapsed_s` after the submission."""
+        if elapsed_s < self.quick_for_s:
+            return self.quick_s
+        return min(max(self.slow_s, self.slowest_share * elapsed_s), self.slowest_s)
+
+
+class _Wake:
+    """Put into the inbox to make the monitor look at its flags."""
+
+
+_Inbox: TypeAlias = "queue.SimpleQueue[Delivery | _Wake]"
+
+
+def _new_inbox() -> _Inbox:
+    return queue.SimpleQueue()
+
+
+@attrs.define(eq=False)
+class Monitor:
+    """Follows one prompt.
+
+    Args:
+        server: Where it runs.
+        prompt_id: Its id.
+        on_event: Called with each event of this run.
+        on_queued: Called with the number of runs before it while it waits.
+        still_there: Called when the server is out of reach; raises when that is final.
+        cadence: How often to ask.
+    """
+
+    server: ComfyUI
+    prompt_id: str
+    on_event: Callable[[ServerEvent], object] = lambda _: None
+    on_queued: Callable[[int], object] = lambda _: None
+    still_there: Callable[[], object] = lambda: None
+    cadence: Cadence = attrs.field(factory=Cadence)
+    _inbox: _Inbox = attrs.field(factory=_new_inbox, init=False)
+    _cancelled: threading.Event = attrs.field(factory=threading.Event, init=False)
+    _misses: int = attrs.field(default=0, init=False)
+    # Moments of the clock; NEVER is before all of them, LATER after.
+    _begun: float = attrs.field(default=NEVER, init=False)
+    _reached: float = attrs.field(default=NEVER, init=False)
+    _last_event: float = attrs.field(default=NEVER, init=False)
+    _last_poll: float = attrs.field(default=NEVER, init=False)
+    _last_look: float = attrs.field(default=NEVER, init=False)
+    _last_cancel: float = attrs.field(default=NEVER, init=False)
+    _ended: float = attrs.field(default=NEVER, init=False)
+    _due: float = attrs.field(default=LATER, init=False)
+
+    def deliver(self, delivery: Delivery) -> None:
+        """Take an event or a change of the socket; called from the reader's thread."""
+        self._inbox.put(delivery)
+
+    def cancel(self) -> None:
+        """Ask for the run to be cancelled; `wait` repeats it until the server confirms."""
+        self._cancelled.set()
+        self._inbox.put(_Wake())
+
+    def wait(self, deadline: Deadline) -> HistoryEntry:
+        """Block until the run has ended, and return what history says of it.
+
+        Raises:
+            RunCancelled: `cancel` was called, and the run is gone or has ended.
+            RunTimeout: The deadline is over; the run was cancelled.
+            RunLost: The server knows nothing of the run any more.
+            TransportError: The server stays out of reach.
+        """
+        self._begun = self._reached = self._last_poll = self._last_look = self._now()
+        entry = self._watch(deadline, lambda: self._cancelled.is_set())
+        if entry is not None:
+            return entry
+        timed_out = not self._cancelled.is_set()
+        self._see_it_cancelled()
+        kind = RunTimeout if timed_out else RunCancelled
+        raise kind(prompt_id=self.prompt_id)
+
+    def _watch(self, deadline: Deadline, leave: Callable[[], bool]) -> HistoryEntry | None:
+        """Return the entry of the ended run; None when time is over or `leave` says so."""
+        while not (deadline.over or leave()):
+            self._receive(min(self._next_poll(), deadline.at or LATER))
+            if self._now() >= self._next_poll() and (entry := self._poll()) is not None:
+                return entry
+        return None
+
+    # --- events ----------------------------------------------------------------------------------
+
+    def _receive(self, until: float) -> None:
+        """Take what has come, waiting for the first of it until a moment."""
+        try:
+            item = self._inbox.get(timeout=max(0.0, until - self._now()))
+            while True:
+                self._take(item)
+                item = self._inbox.get_nowait()
+        except queue.Empty:
+            return
+
+    def _take(self, item: Delivery | _Wake) -> None:
+        if isinstance(item, ServerEvent):
+            self._take_event(item)
+        elif item is Link.DOWN:
+            # What happens while the link is down is not told again: from now on, ask.
+            self._last_event = NEVER
+            self._due = self._now()
+
+    def _take_event(self, event: ServerEvent) -> None:
+        if event.type == "status" and self._cancelled.is_set():
+            self._due = self._now()  # a deleted prompt has no event but the shorter queue
+        if event.prompt_id not in (self.prompt_id, None):
+            return
+        if event.prompt_id is not None:
+            self._note(event)
+        self.on_event(event)
+
+    def _note(self, event: ServerEvent) -> None:
+        """Let an event of this run set the pace of the polling."""
+        self._last_event, self._misses = self._now(), 0
+        if event.type == "executing" and event.node is None:
+            self._ended = self._due = self._now()
+        elif event.type in _ENDINGS:
+            self._ended = self._now()
+            self._due = min(self._due, self._now() + self.cadence.settle_s)
+
+    # --- polling ---------------------------------------------------------------------------------
+
+    def _next_poll(self) -> float:
+        return min(self._due, self._last_poll + self._interval())
+
+    def _interval(self) -> float:
+        now, pace = self._now(), self.cadence
+        if now - self._ended < pace.settle_for_s:
+            return pace.settle_s
+        if now - self._last_event < pace.flowing_s:
+            return pace.flowing_s
+        return pace.quiet_s(now - self._begun)
+
+    def _poll(self) -> HistoryEntry | None:
+        """Ask history, and the queue when it is time to; None while the run goes on."""
+        self._due = LATER
+        entry = None
+        try:
+            entry = self.server.history(self.prompt_id, backoff=NO_RETRY)
+            if entry is None and self._may_look():
+                entry = self._look_in_queue()
+            self._reached = self._now()
+        except (TransportError, ApiError) as error:
+            self._unreachable(error)
+        self._last_poll = self._now()
+        return entry
+
+    def _may_look(self) -> bool:
+        """Whether to read the queue: not while events tell that the run is alive."""
+        now = self._now()
+        alive = now - self._last_event < self.cadence.flowing_s and not self._cancelled.is_set()
+        wait = self.cadence.quick_s if self._misses else self.cadence.queue_s
+        return not alive and now - self._last_look >= wait
+
+    def _look_in_queue(self) -> HistoryEntry | None:
+        self._last_look = self._now()
+        running, pending = self.server.queue(backoff=NO_RETRY)
+        if self.prompt_id in pending:
+            self.on_queued(len(running) + pending.index(self.prompt_id))
+        if self.prompt_id in (*running, *pending):
+            self._misses = 0
+            return None
+        # History is read after the queue, else a run that ends between the two would look lost.
+        entry = self.server.history(self.prompt_id, backoff=NO_RETRY)
+        if entry is None:
+            self._miss()
+        return entry
+
+    def _miss(self) -> None:
+        self._misses += 1
+        if self._misses >= _MISSES:
+            raise RunLost(prompt_id=self.prompt_id)
+
+    def _unreachable(self, error: Exception) -> None:
+        log.warning("the run cannot be watched for the moment: %s", error)
+        self.still_there()
+        if self._now() - self._reached > self.cadence.give_up_s:
+            raise error
+
+    # --- cancelling ------------------------------------------------------------------------------
+
+    def _see_it_cancelled(self) -> None:
+        """Cancel until the server confirms or patience ends; a single interrupt can get lost."""
+        self._cancelled.set()
+        patience = Deadline.after(self.cadence.cancel_for_s, self.server.clock)
+        try:
+            while not patience.over:
+                self._ask_to_cancel()
+                pause = Deadline.after(self.cadence.cancel_s, self.server.clock)
+                if self._watch(pause, lambda: False) is not None:
+                    return
+            log.warning("the server did not confirm that run %s is cancelled", self.prompt_id)
+        except ComfyloomError as gone:  # lost, or out of reach: it is gone either way
+            log.debug("cancelled: %s", gone)
+
+    def _ask_to_cancel(self) -> None:
+        try:
+            self.server.delete_queued([self.prompt_id])
+            self.server.interrupt(self.prompt_id)
+        except (TransportError, ApiError) as error:
+            log.warning("cancelling: %s", error)
+        self._last_look = NEVER
+        self._due = self._now() + self.cadence.settle_s
+
+    def _now(self) -> float:
+        return self.server.clock.monotonic()

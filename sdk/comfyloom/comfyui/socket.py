@@ -1,0 +1,171 @@
+"""The event stream of one ComfyUI server: a hint, never the truth.
+
+A thread of its own reads the socket, because a reader that stalls silences every client of the
+server. It answers for the whole life of the stream: it connects, sends the feature flags as the
+first frame of each connection, pings a silent server (which itself never pings), and connects
+again after a loss, always after the old socket is closed: a socket that is closed late takes the
+events of its successor with it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Callable
+from enum import Enum
+from typing import Any, Final, TypeAlias
+
+from comfyloom._redact import log
+from comfyloom._retry import Backoff
+from comfyloom.comfyui.events import ServerEvent, parse_frame
+
+CONNECT_S: Final = 5.0
+SILENCE_S: Final = 10.0
+"""A server that says nothing for this long is pinged; after as long again it is given up."""
+
+_FLAGS: Final = json.dumps({"type": "feature_flags", "data": {"supports_preview_metadata": True}})
+_FOREVER: Final = 10**9
+
+
+class Link(Enum):
+    """What became of the connection."""
+
+    UP = "up"
+    DOWN = "down"
+
+
+Delivery: TypeAlias = ServerEvent | Link
+
+
+class EventSocket:
+    """A WebSocket that delivers its events, and its ups and downs, to one function.
+
+    Args:
+        url: The WebSocket URL, client id included.
+        deliver: Called in the reader's thread with each event and each change of the link.
+        backoff: How long to wait before connecting again; attempts are not limited.
+        silence_s: Seconds without a frame after which the server is pinged.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        deliver: Callable[[Delivery], object],
+        *,
+        backoff: Backoff | None = None,
+        silence_s: float = SILENCE_S,
+    ) -> None:
+        self._url = url
+        self._deliver = deliver
+        self._backoff = backoff or Backoff(attempts=_FOREVER)
+        self._silence_s = silence_s
+        self._socket: Any = None
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._live, name="comfyloom-events", daemon=True)
+
+    def open(self) -> bool:
+        """Connect, start to deliver, and return whether the connection stands.
+
+        When it does not, it is tried again in the background until `close`.
+        """
+        self._socket = self._connect()
+        self._thread.start()
+        return self._socket is not None
+
+    def close(self) -> None:
+        """Close the connection and wait for the reader to end; a second call does nothing."""
+        self._closing.set()
+        if (socket := self._socket) is not None:
+            _wake(socket)
+        if self._thread.is_alive():
+            self._thread.join(CONNECT_S)
+
+    def _live(self) -> None:
+        delays = self._backoff.delays()
+        while not self._closing.is_set():
+            if self._socket is not None:
+                delays = self._backoff.delays()
+                self._deliver(Link.UP)
+                self._read(self._socket)
+                self._socket = None
+            self._deliver(Link.DOWN)
+            if self._closing.wait(next(delays, self._backoff.longest_s)):
+                return
+            self._socket = self._connect()
+
+    def _connect(self) -> Any:
+        websocket = _library()
+        socket = websocket.WebSocket(
+            enable_multithread=True, skip_utf8_validation=True, sslopt=_tls_options()
+        )
+        try:
+            socket.connect(self._url, timeout=CONNECT_S, suppress_origin=True)
+            socket.send(_FLAGS)
+        except (OSError, websocket.WebSocketException, ValueError) as error:
+            log.debug("the event socket does not connect: %s", type(error).__name__)
+            socket.shutdown()
+            return None
+        socket.settimeout(self._silence_s)
+        return socket
+
+    def _read(self, socket: Any) -> None:
+        """Deliver events until the connection ends, then close it for good."""
+        websocket = _library()
+        pinged = False
+        try:
+            while not self._closing.is_set():
+                try:
+                    frame = _receive(socket)
+                except websocket.WebSocketTimeoutException:
+                    if pinged:
+                        return
+                    socket.ping()
+                    pinged = True
+                    continue
+                pinged = False
+                if frame is None:
+                    return
+                if event := parse_frame(frame):
+                    self._deliver(event)
+        except (OSError, websocket.WebSocketException) as error:
+            log.debug("the event socket broke: %s", type(error).__name__)
+        finally:
+            socket.shutdown()
+
+
+def _receive(socket: Any) -> str | bytes | None:
+    """Return the next frame, b"" for one without content of ours, None when the server closed."""
+    websocket = _library()
+    opcode, frame = socket.recv_data_frame(control_frame=True)
+    if opcode == websocket.ABNF.OPCODE_CLOSE or frame is None:
+        return None
+    content: Any = frame.data
+    if opcode == websocket.ABNF.OPCODE_TEXT:
+        return content.decode("utf-8", "replace") if isinstance(content, bytes) else str(content)
+    return bytes(content) if opcode == websocket.ABNF.OPCODE_BINARY else b""
+
+
+def _wake(socket: Any) -> None:
+    """Say goodbye and wake the reader, which then closes; no dead server can delay this."""
+    library = _library()
+    try:
+        socket.send_close()
+        socket.abort()
+    except (OSError, AttributeError, library.WebSocketException) as error:
+        # The reader may have closed it at the same moment.
+        log.debug("closing the event socket: %s", type(error).__name__)
+
+
+def _library() -> Any:
+    # Imported when first used; it has no types of its own.
+    import websocket
+
+    return websocket
+
+
+def _tls_options() -> dict[str, str]:
+    """Return the certificate authority that the HTTP side is told of, if there is one."""
+    names = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+    bundle = next((os.environ[name] for name in names if os.environ.get(name)), None)
+    return {"ca_certs": bundle} if bundle else {}

@@ -1,0 +1,56 @@
+"""RunComfy and its ComfyUI machines, emulated in this process for tests and demos.
+
+    with Emulator(time="immediate") as emulator:
+        os.environ.update(emulator.environment())
+
+The emulator shares no code with the client it serves, so that a misunderstanding in one of them
+cannot cancel out in the other.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from comfyloom.emulator.clock import Clock, ImmediateClock, ManualClock, RealClock
+    from comfyloom.emulator.emulator import Emulator
+    from comfyloom.emulator.faults import Fault, HttpFault, MachineFault, RunFault, SocketFault
+    from comfyloom.emulator.nodes.spec import Node, NodeCall, NodeResult
+
+__all__ = [
+    "Emulator",
+    "Clock",
+    "ImmediateClock",
+    "ManualClock",
+    "RealClock",
+    "Fault",
+    "HttpFault",
+    "MachineFault",
+    "RunFault",
+    "SocketFault",
+    "Node",
+    "NodeCall",
+    "NodeResult",
+]
+
+_HOMES = {
+    "Emulator": "emulator",
+    "Clock": "clock",
+    "ImmediateClock": "clock",
+    "ManualClock": "clock",
+    "RealClock": "clock",
+    "Fault": "faults",
+    "HttpFault": "faults",
+    "MachineFault": "faults",
+    "RunFault": "faults",
+    "SocketFault": "faults",
+    "Node": "nodes.spec",
+    "NodeCall": "nodes.spec",
+    "NodeResult": "nodes.spec",
+}
+
+
+def __getattr__(name: str) -> object:
+    # The web server and the array libraries behind these names are dear to import.
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

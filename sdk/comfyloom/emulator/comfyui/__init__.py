@@ -1,0 +1,1 @@
+"""One emulated ComfyUI server: queue, executor, cache, sockets and files."""

@@ -1,0 +1,41 @@
+"""POST /prompt."""
+
+import json
+import uuid
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from comfyloom.emulator.comfyui import problems
+from comfyloom.emulator.comfyui.state import ServerState
+from comfyloom.emulator.comfyui.validation import validate
+from comfyloom.emulator.server.replies import json_reply
+
+
+async def post_prompt(state: ServerState, request: Request) -> Response:
+    """Validate a graph and put it into the queue."""
+    data: Any = json.loads(await request.body())
+    number = state.queue.number(data)
+    if "prompt" not in data:
+        text = "No prompt provided"
+        return _refusal(problems.error("no_prompt", text, text), {})
+    targets = data.get("partial_execution_targets")
+    prompt_id = str(data.get("prompt_id", uuid.uuid4()))
+    graph = data["prompt"]
+    verdict = validate(graph, targets, state.schemas, state.nodes, state.folders)
+    extra_data = data.get("extra_data", {})
+    if "client_id" in data:
+        extra_data["client_id"] = data["client_id"]
+    if verdict.error is not None:
+        return _refusal(verdict.error, verdict.node_errors)
+    state.note_prompt(prompt_id)
+    state.queue.put((number, prompt_id, graph, extra_data, verdict.outputs))
+    state.announce_queue()
+    return json_reply(
+        {"prompt_id": prompt_id, "number": number, "node_errors": verdict.node_errors}
+    )
+
+
+def _refusal(error: dict[str, Any], node_errors: dict[str, Any]) -> Response:
+    return json_reply({"error": error, "node_errors": node_errors}, 400)

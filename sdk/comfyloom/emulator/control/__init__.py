@@ -1,0 +1,1 @@
+"""The Server API: machines of one account, their leases and their bill."""

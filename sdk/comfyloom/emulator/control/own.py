@@ -1,0 +1,78 @@
+"""The emulator's own routes: what happened, and what shall go wrong next."""
+
+import json
+from collections.abc import Callable
+
+import attrs
+from starlette.requests import Request
+from starlette.responses import Response
+
+from comfyloom.emulator.clock import Clock, ManualClock
+from comfyloom.emulator.faultbook import FaultBook
+from comfyloom.emulator.faults import fault_from_json
+from comfyloom.emulator.loose import as_object
+from comfyloom.emulator.server.replies import json_reply
+from comfyloom.emulator.server.routing import Miss, Route, Router
+
+
+@attrs.define(kw_only=True)
+class OwnApi:
+    """Answers `/_emulator/...`."""
+
+    clock: Clock
+    faults: FaultBook
+    read_state: Callable[[], dict[str, object]]
+    forget: Callable[[], None]
+
+    async def handle(self, request: Request) -> Response:
+        """The response to a request."""
+        found = _ROUTER.find(request, request.scope["path"])
+        if isinstance(found, Miss):
+            return json_reply({"message": "no such route"}, 405 if found.allowed else 404)
+        try:
+            return await found(self, request)
+        except ValueError as error:
+            return json_reply({"message": str(error)}, 400)
+
+    async def state(self, _request: Request) -> Response:
+        """GET state."""
+        return json_reply(self.read_state())
+
+    async def reset(self, _request: Request) -> Response:
+        """POST reset."""
+        self.forget()
+        return json_reply({})
+
+    async def add_fault(self, request: Request) -> Response:
+        """POST faults: one fault, or a list of them."""
+        data: object = json.loads(await request.body())
+        entries: list[object] = [*data] if isinstance(data, list) else [data]
+        self.faults.add(*[fault_from_json(entry) for entry in entries])
+        return json_reply({})
+
+    async def clear_faults(self, _request: Request) -> Response:
+        """DELETE faults."""
+        self.faults.clear()
+        return json_reply({})
+
+    async def advance(self, request: Request) -> Response:
+        """POST clock."""
+        if not isinstance(self.clock, ManualClock):
+            return json_reply({"message": "only a manual clock can be advanced"}, 409)
+        data = as_object(json.loads(await request.body()))
+        seconds = None if data is None else data.get("advance")
+        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+            raise ValueError("advance must be a number of seconds")  # noqa: TRY004
+        self.clock.advance(seconds)
+        return json_reply({})
+
+
+_ROUTER: Router[OwnApi] = Router(
+    [
+        Route("GET", "/_emulator/state", OwnApi.state),
+        Route("POST", "/_emulator/reset", OwnApi.reset),
+        Route("POST", "/_emulator/faults", OwnApi.add_fault),
+        Route("DELETE", "/_emulator/faults", OwnApi.clear_faults),
+        Route("POST", "/_emulator/clock", OwnApi.advance),
+    ]
+)

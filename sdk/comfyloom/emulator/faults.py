@@ -1,0 +1,188 @@
+"""Scripted faults: what goes wrong, where, and how often.
+
+A fault strikes `times` matching occasions after letting the first `after` of them pass. The same
+fields make the JSON of `POST /_emulator/faults`, with `"kind"` naming the class: `http`, `socket`,
+`run` or `machine`.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Literal, TypeAlias, get_args
+
+import attrs
+from attrs.validators import deep_mapping, in_, instance_of, optional
+
+_STATUSES = (200, 599)
+
+
+def _count(_fault: object, attribute: "attrs.Attribute[int]", value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(f"{attribute.name} must be a whole number, 0 or more")
+
+
+def _status(_fault: object, attribute: "attrs.Attribute[int]", value: object) -> None:
+    if not isinstance(value, int) or not _STATUSES[0] <= value <= _STATUSES[1]:
+        raise ValueError(f"{attribute.name} must be an HTTP status from 200 to 599")
+
+
+def _seconds(_fault: object, attribute: "attrs.Attribute[float]", value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
+        raise ValueError(f"{attribute.name} must be a number of seconds, 0 or more")
+
+
+HttpAction = Literal["answer", "drop", "lose_answer", "cut", "delay", "answer_late", "hang"]
+SocketAction = Literal["refuse", "drop", "silence"]
+RunAction = Literal["raise", "no_output", "truncate", "die", "restart", "hang"]
+MachineAction = Literal["error", "never_ready", "not_found", "late"]
+
+
+def _check_pattern(_fault: object, attribute: "attrs.Attribute[str]", value: str) -> None:
+    try:
+        re.compile(value)
+    except (re.error, TypeError) as error:
+        raise ValueError(f"{attribute.name} is not a regular expression: {error}") from error
+
+
+@attrs.frozen(kw_only=True)
+class HttpFault:
+    """Something goes wrong with an HTTP request, to the control plane or to a ComfyUI.
+
+    Attributes:
+        action: `answer` replies with `status`, `body` and `headers` and does nothing else; `drop`
+            closes the connection before handling; `lose_answer` handles the request and then
+            closes without a word; `cut` sends all headers but only `size` bytes of the body;
+            `delay` waits `seconds` of the emulator's time, then handles; `answer_late` handles,
+            then waits, so that a prompt's events overtake the answer; `hang` never answers.
+        path: Regular expression searched in the path, such as `/servers$` or `/history/`.
+        method: The method it is limited to; any when None.
+        times: How many matching requests it strikes.
+        after: How many matching requests it lets pass first.
+    """
+
+    action: HttpAction = attrs.field(default="answer", validator=in_(get_args(HttpAction)))
+    path: str = attrs.field(default="", validator=_check_pattern)
+    method: str | None = attrs.field(default=None, validator=optional(instance_of(str)))
+    times: int = attrs.field(default=1, validator=_count)
+    after: int = attrs.field(default=0, validator=_count)
+    status: int = attrs.field(default=503, validator=_status)
+    body: str = attrs.field(default="", validator=instance_of(str))
+    headers: Mapping[str, str] = attrs.field(
+        factory=dict[str, str], validator=deep_mapping(instance_of(str), instance_of(str))
+    )
+    size: int = attrs.field(default=0, validator=_count)
+    seconds: float = attrs.field(default=0.0, validator=_seconds)
+
+    def matches(self, method: str, path: str) -> bool:
+        """Whether a request is one of those that this fault is about."""
+        if self.method is not None and self.method.upper() != method:
+            return False
+        return re.search(self.path, path) is not None
+
+
+@attrs.frozen(kw_only=True)
+class SocketFault:
+    """Something goes wrong with a websocket connection to a ComfyUI.
+
+    Attributes:
+        action: `refuse` answers the handshake with 503; `drop` breaks the connection off after
+            `frames` frames; `silence` keeps it open but sends nothing after `frames` frames.
+        path: Regular expression searched in the path.
+        times: How many connections it strikes.
+        after: How many connections it lets pass first.
+    """
+
+    action: SocketAction = attrs.field(default="drop", validator=in_(get_args(SocketAction)))
+    frames: int = attrs.field(default=0, validator=_count)
+    path: str = attrs.field(default="", validator=_check_pattern)
+    times: int = attrs.field(default=1, validator=_count)
+    after: int = attrs.field(default=0, validator=_count)
+
+    def matches(self, path: str) -> bool:
+        """Whether a handshake is one of those that this fault is about."""
+        return re.search(self.path, path) is not None
+
+
+@attrs.frozen(kw_only=True)
+class RunFault:
+    """Something goes wrong while a node runs.
+
+    Attributes:
+        action: `raise` fails the node with `exception_type` and `message`; `no_output` runs it but
+            leaves its outputs out of the history; `truncate` cuts the files it saved to `size`
+            bytes; `die` ends the machine; `restart` restarts ComfyUI, which forgets queue and
+            history; `hang` leaves the run silent for ever.
+        node: Node id it is limited to; any when None.
+        class_type: Class it is limited to; any when None.
+        step: Progress step at which `raise`, `die`, `restart` and `hang` strike; when the node
+            starts if None.
+        times: How many matching node runs it strikes.
+        after: How many matching node runs it lets pass first.
+    """
+
+    action: RunAction = attrs.field(
+        default="raise",
+        validator=in_(get_args(RunAction)),
+    )
+    node: str | None = attrs.field(default=None, validator=optional(instance_of(str)))
+    class_type: str | None = attrs.field(default=None, validator=optional(instance_of(str)))
+    step: int | None = attrs.field(default=None, validator=optional(_count))
+    message: str = attrs.field(default="emulated failure", validator=instance_of(str))
+    exception_type: str = attrs.field(default="RuntimeError", validator=instance_of(str))
+    size: int = attrs.field(default=0, validator=_count)
+    times: int = attrs.field(default=1, validator=_count)
+    after: int = attrs.field(default=0, validator=_count)
+
+    def matches(self, node: str, class_type: str) -> bool:
+        """Whether a node run is one of those that this fault is about."""
+        return self.node in {None, node} and self.class_type in {None, class_type}
+
+
+@attrs.frozen(kw_only=True)
+class MachineFault:
+    """Something goes wrong with a machine that is launched.
+
+    Attributes:
+        action: `error` ends the start in the status Error; `never_ready` keeps it Starting;
+            `not_found` answers the first `calls` status requests with 404; `late` hides the
+            machine from every call for `seconds` after the launch.
+        times: How many launches it strikes.
+        after: How many launches it lets pass first.
+    """
+
+    action: MachineAction = attrs.field(default="error", validator=in_(get_args(MachineAction)))
+    calls: int = attrs.field(default=1, validator=_count)
+    seconds: float = attrs.field(default=0.0, validator=_seconds)
+    times: int = attrs.field(default=1, validator=_count)
+    after: int = attrs.field(default=0, validator=_count)
+
+    def matches(self) -> bool:
+        """Whether a launch is one of those that this fault is about: all are."""
+        return True
+
+
+Fault: TypeAlias = HttpFault | SocketFault | RunFault | MachineFault
+
+KINDS: Mapping[str, type[Fault]] = {
+    "http": HttpFault,
+    "socket": SocketFault,
+    "run": RunFault,
+    "machine": MachineFault,
+}
+
+
+def fault_from_json(data: object) -> Fault:
+    """The fault that a JSON object describes.
+
+    Raises:
+        ValueError: It is no object, the kind is unknown, or a field is unknown or wrong.
+    """
+    if not isinstance(data, dict):
+        raise ValueError("a fault is a JSON object")  # noqa: TRY004 - it is the data that is wrong
+    fields: dict[str, object] = {str(key): value for key, value in data.items()}  # pyright: ignore
+    kind = KINDS.get(str(fields.pop("kind", "")))
+    if kind is None:
+        raise ValueError(f"kind must be one of {', '.join(KINDS)}")
+    try:
+        return kind(**fields)  # type: ignore[arg-type]
+    except TypeError as error:
+        raise ValueError(str(error)) from error

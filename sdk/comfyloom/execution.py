@@ -1,0 +1,144 @@
+"""One run on one server, step by step."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from typing import Any, Generic, TypeVar
+
+import attrs
+
+from comfyloom._retry import Deadline
+from comfyloom.comfyui import downloads
+from comfyloom.comfyui.client import ComfyUI
+from comfyloom.comfyui.events import ServerEvent
+from comfyloom.comfyui.history import HistoryEntry
+from comfyloom.comfyui.monitor import Cadence, Monitor
+from comfyloom.comfyui.socket import EventSocket
+from comfyloom.comfyui.submit import Submission
+from comfyloom.files import InputFile
+from comfyloom.graph import Graph
+from comfyloom.narrator import Narrator
+from comfyloom.outputs import OUTPUT_TYPES
+from comfyloom.progress import Kind, Progress, ProgressCallback
+from comfyloom.spool import Spool
+from comfyloom.targets import Place
+from comfyloom.workflow import Result, Workflow
+
+ResultT = TypeVar("ResultT", bound=Result)
+
+
+@attrs.define(eq=False)
+class Execution(Generic[ResultT]):
+    """Uploads, submits, watches and downloads one run.
+
+    Args:
+        workflow: What to run.
+        files: Its input files, read.
+        seeds: The seed of each seed field.
+        server: Where to run it.
+        place: What the server is a part of.
+        spool: Where its files go.
+        report: Told how it goes.
+        cadence: How often to ask.
+    """
+
+    workflow: Workflow[ResultT]
+    files: Mapping[str, InputFile]
+    seeds: Mapping[str, int]
+    server: ComfyUI
+    place: Place
+    spool: Spool
+    report: ProgressCallback
+    cadence: Cadence = attrs.field(factory=Cadence)
+    prompt_id: str = attrs.field(factory=lambda: str(uuid.uuid4()), init=False)
+    _begun: float = attrs.field(default=0.0, init=False)
+    _monitor: Monitor = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._begun = self.server.clock.monotonic()
+        self._monitor = Monitor(
+            self.server,
+            self.prompt_id,
+            still_there=self.place.still_there,
+            cadence=self.cadence,
+        )
+
+    def cancel(self) -> None:
+        """Ask for the run to be cancelled; `run` then raises `RunCancelled`."""
+        self._monitor.cancel()
+
+    def run(self, deadline: Deadline) -> ResultT:
+        """Do it all and return the result.
+
+        Raises:
+            RunError: The run gave no result.
+            ApiError: The server refuses something.
+            TransportError: The server is out of reach.
+            OutputNotWritable: A result cannot be written.
+        """
+        try:
+            entry = self._watched(self._graph(), deadline)
+            return self._collect(entry)
+        except BaseException:
+            self.spool.discard()
+            raise
+
+    def _graph(self) -> Graph:
+        names: dict[str, str] = {}
+        for field, file in self.files.items():
+            self._say("upload", f"uploading {field}")
+            names[field] = self.server.upload(file.name, file.content)
+        return self.workflow.graph_for_(files=names, seeds=self.seeds)
+
+    def _watched(self, graph: Graph, deadline: Deadline) -> HistoryEntry:
+        """Submit a graph with the event socket open before it, and wait for the end."""
+        narrator = Narrator(graph, self.workflow, self._say)
+        self._monitor.on_event = lambda event: self._on_event(narrator, event)
+        self._monitor.on_queued = narrator.queued
+        client_id = uuid.uuid4().hex
+        socket = EventSocket(self.server.socket_url(client_id), self._monitor.deliver)
+        socket.open()
+        try:
+            narrator.queued(0)
+            Submission(self.server, graph, client_id, self.prompt_id).send()
+            entry = self._monitor.wait(deadline)
+        finally:
+            socket.close()
+        if (error := entry.error()) is not None:
+            raise error
+        return entry
+
+    def _on_event(self, narrator: Narrator, event: ServerEvent) -> None:
+        self.place.touch()
+        narrator.tell(event)
+
+    def _collect(self, entry: HistoryEntry) -> ResultT:
+        """Download every output, then publish them all at once."""
+        wanted = downloads.plan(entry, self.workflow.spec_.outputs)
+        paths = [self._fetch(item) for item in wanted]
+        published = self.spool.publish(paths)
+        given: dict[str, Any] = {
+            item.spec.name: OUTPUT_TYPES[item.spec.kind](path, self.spool)
+            for item, path in zip(wanted, published, strict=True)
+        }
+        result = self.workflow.spec_.result(
+            prompt_id=self.prompt_id,
+            seeds=dict(self.seeds),
+            seconds=self.server.clock.monotonic() - self._begun,
+            **given,
+        )
+        self._narrate_end()
+        return result  # type: ignore[return-value]  # pyright: ignore[reportReturnType]
+
+    def _fetch(self, item: downloads.Download) -> Any:
+        self._say("download", f"downloading {item.name}")
+        return downloads.fetch(self.server, item, self.spool.folder, self.prompt_id)
+
+    def _narrate_end(self) -> None:
+        stages = {stage.name: 1.0 for stage in self.workflow.spec_.stages}
+        self._say("finished", "finished", fraction=1.0, stages=stages)
+
+    def _say(self, kind: Kind, message: str, **facts: Any) -> None:
+        elapsed_s = self.server.clock.monotonic() - self._begun
+        self.report(Progress(kind=kind, message=message, elapsed_s=elapsed_s, **facts))

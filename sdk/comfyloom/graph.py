@@ -1,0 +1,67 @@
+"""A ComfyUI graph in API format, as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias, TypeGuard, cast
+
+from comfyloom.errors import GraphError
+
+Graph: TypeAlias = dict[str, dict[str, Any]]
+"""`{node id: {"class_type": …, "inputs": {name: literal or [source id, slot]}, "_meta": …}}`."""
+
+
+def is_link(value: object, graph: Mapping[str, object]) -> bool:
+    """Return whether an input's value is a link to a node of `graph`: `[id, slot]`."""
+    return is_link_shaped(value) and value[0] in graph
+
+
+def is_link_shaped(value: object) -> TypeGuard[list[Any]]:
+    """Return whether a value has the shape of a link, wherever it leads."""
+    return (
+        isinstance(value, list)
+        and len(value) == 2  # pyright: ignore[reportUnknownArgumentType]
+        and isinstance(value[0], str)
+        and type(value[1]) is int  # pyright: ignore[reportUnknownArgumentType]
+    )
+
+
+def literal(value: Any) -> Any:
+    """Return `value` as a graph must hold it: ComfyUI takes any bare list for a link."""
+    if isinstance(value, list):
+        return {"__value__": cast("object", value)}
+    return value
+
+
+def title(graph: Mapping[str, Mapping[str, Any]], node: str) -> str:
+    """Return the title of a node, else its class type, else its id."""
+    entry = graph.get(node, {})
+    meta: Mapping[str, Any] = entry.get("_meta") or {}
+    return str(meta.get("title") or entry.get("class_type") or node)
+
+
+def check_graph(graph: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse a graph that a server would reject, or that would hang it.
+
+    A node without an `inputs` object that no output needs is accepted by ComfyUI and then kills
+    its worker thread for good.
+
+    Raises:
+        GraphError: A node without class type or inputs, or a link to a node that is not there.
+    """
+    if not graph:
+        raise GraphError("the workflow has no nodes")
+    for node, entry in graph.items():
+        _check_node(graph, node, entry)
+
+
+def _check_node(graph: Mapping[str, object], node: str, entry: Mapping[str, Any]) -> None:
+    if not isinstance(entry.get("class_type"), str):
+        raise GraphError(f"node {node} has no class_type", node=node)
+    if not isinstance(entry.get("inputs"), dict):
+        raise GraphError(f"node {node} has no inputs object", node=node)
+    inputs: dict[str, object] = entry["inputs"]
+    for name, value in inputs.items():
+        if is_link_shaped(value) and value[0] not in graph:
+            reason = f"node {node}: input {name} links to node {value[0]}, which is not there"
+            raise GraphError(reason, node=node)

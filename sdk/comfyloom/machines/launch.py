@@ -1,0 +1,131 @@
+"""Launching one machine, and finding it again when the answer is lost.
+
+A launch has no idempotency key, and the platform keeps no label of ours. The one field that it
+echoes is the duration: each launch draws one that no person would type, and notes which machines
+there were before. Only a machine that was not there, with exactly that duration and type, is
+ours.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Final
+
+import attrs
+
+from comfyloom._redact import log
+from comfyloom._retry import Deadline
+from comfyloom.errors import (
+    ApiError,
+    ComfyloomError,
+    MachineLeak,
+    MachineStartFailed,
+    TransportError,
+)
+from comfyloom.runcomfy import Server, ServerApi
+
+SHORTEST_LEASE_S: Final = 900
+LONGEST_LEASE_S: Final = 1799
+SEARCH_FOR_S: Final = 60.0
+SEARCH_EVERY_S: Final = 2.0
+
+
+def draw_lease(rng: random.Random) -> int:
+    """Return a duration in seconds that is no whole number of minutes."""
+    while (seconds := rng.randint(SHORTEST_LEASE_S, LONGEST_LEASE_S)) % 60 == 0:
+        pass
+    return seconds
+
+
+@attrs.frozen(kw_only=True)
+class Launch:
+    """One launch, from the wish to a machine's id. It is never sent twice.
+
+    Args:
+        api: The account.
+        workflow_version_id: What to launch.
+        server_type: The kind of machine.
+        lease_s: Its distinctive duration.
+        on_launched: Called with the machine before anything else can go wrong.
+    """
+
+    api: ServerApi
+    workflow_version_id: str
+    server_type: str
+    lease_s: int
+    on_launched: Callable[[Server], object]
+
+    def send(self) -> Server:
+        """Launch a machine and return it.
+
+        Raises:
+            MachineStartFailed: The launch got no answer, and no machine appeared.
+            MachineLeak: The launch got no answer, and which machine is ours cannot be told.
+            ApiError: The platform refuses it.
+        """
+        before = self._servers()
+        try:
+            server = self.api.launch(self.workflow_version_id, self.server_type, self.lease_s)
+        except (TransportError, ApiError) as error:
+            if not _may_have_launched(error):
+                raise
+            failure = error
+        else:
+            self.on_launched(server)
+            return server
+        log.warning("the launch got no proper answer, looking for the machine: %s", failure)
+        server = self._find(before, failure)
+        self.on_launched(server)
+        return server
+
+    def _servers(self) -> frozenset[str] | None:
+        """Return the ids of the machines there are; None when the platform does not tell."""
+        try:
+            return frozenset(server.server_id for server in self.api.list_servers())
+        except ApiError as error:
+            if error.status in (401, 403):
+                raise
+            log.warning("the machines there are cannot be listed: %s", error)
+            return None
+
+    def _find(self, before: frozenset[str] | None, failure: ComfyloomError) -> Server:
+        if before is None:
+            raise MachineLeak(
+                f"a launch got no answer, and the machines cannot be listed: {failure}"
+            )
+        deadline = Deadline.after(SEARCH_FOR_S, self.api.clock)
+        while not deadline.over:
+            ours = self._candidates(before)
+            if len(ours) > 1:
+                names = ", ".join(server.server_id for server in ours)
+                text = f"a launch got no answer, and {names} may each be it; stop yours by hand"
+                raise MachineLeak(text, server_id=names)
+            if ours:
+                return ours[0]
+            self.api.clock.sleep(SEARCH_EVERY_S)
+        text = (
+            f"the launch got no answer and no machine appeared in {SEARCH_FOR_S:.0f} s: {failure}"
+        )
+        raise MachineStartFailed(text)
+
+    def _candidates(self, before: frozenset[str]) -> list[Server]:
+        try:
+            servers = self.api.list_servers()
+        except (TransportError, ApiError) as error:
+            log.warning("looking for the machine: %s", error)
+            return []
+        return [
+            server for server in servers if server.server_id not in before and self._fits(server)
+        ]
+
+    def _fits(self, server: Server) -> bool:
+        same_type = server.server_type in (self.server_type, "")
+        return same_type and server.estimated_duration == self.lease_s
+
+
+def _may_have_launched(error: TransportError | ApiError) -> bool:
+    if isinstance(error, TransportError):
+        return error.sent
+    # A 4xx is a refusal; a broken or unreadable answer says nothing of what was done.
+    return error.status >= 500 or error.status < 400

@@ -1,0 +1,163 @@
+"""One paid machine, from its launch to its confirmed end."""
+
+from __future__ import annotations
+
+import random
+from datetime import datetime
+from decimal import Decimal
+from typing import Final
+
+import attrs
+
+from comfyloom._redact import log
+from comfyloom._shield import shielded
+from comfyloom.comfyui.client import ComfyUI
+from comfyloom.errors import ApiError, MachineError, NotFound, TransportError
+from comfyloom.machines.launch import Launch, draw_lease
+from comfyloom.machines.starting import Starting
+from comfyloom.machines.stopping import Stopping
+from comfyloom.money import cost
+from comfyloom.progress import ProgressCallback
+from comfyloom.runcomfy import Server, ServerApi
+
+RENEW_SHARE: Final = 0.5
+RENEW_RETRY_S: Final = 30.0
+
+
+@attrs.define(eq=False)
+class Machine:
+    """A machine that belongs to this process.
+
+    `start` launches it, `stop` ends it; in between, `touch` renews its lease while it is used:
+    a machine whose owner is gone ends by itself within the lease of 15 to 30 minutes.
+
+    Args:
+        api: The account.
+        server_type: The kind of machine.
+        rng: Draws the lease.
+    """
+
+    api: ServerApi
+    server_type: str
+    rng: random.Random = attrs.field(factory=random.SystemRandom, repr=False)
+    server_id: str = attrs.field(default="", init=False)
+    comfyui: ComfyUI | None = attrs.field(default=None, init=False, repr=False)
+    billed_s: float = attrs.field(default=0.0, init=False)
+    started_in_s: float = attrs.field(default=0.0, init=False)
+    _lease_s: int = attrs.field(default=0, init=False, repr=False)
+    _ready_at: datetime | None = attrs.field(default=None, init=False, repr=False)
+    _ends_at: float = attrs.field(default=0.0, init=False, repr=False)
+    _launched_at: float = attrs.field(default=0.0, init=False, repr=False)
+    _next_renewal: float = attrs.field(default=0.0, init=False, repr=False)
+    _seen: bool = attrs.field(default=False, init=False, repr=False)
+    _stopped: bool = attrs.field(default=False, init=False, repr=False)
+
+    def start(self, workflow_version_id: str, report: ProgressCallback) -> ComfyUI:
+        """Launch the machine, wait until its ComfyUI answers, and return the client.
+
+        Whatever goes wrong, `stop` must be called in the end.
+
+        Raises:
+            MachineStartFailed: It ended while it started.
+            MachineTimeout: It was not ready in time.
+            ApiError: The platform refuses the launch.
+        """
+        self._lease_s = draw_lease(self.rng)
+        self._launched_at = self.api.clock.monotonic()
+        launch = Launch(
+            api=self.api,
+            workflow_version_id=workflow_version_id,
+            server_type=self.server_type,
+            lease_s=self._lease_s,
+            on_launched=self._own,
+        )
+        # A signal between the request and its answer must not lose the machine's id.
+        shielded(launch.send, waiting=lambda: log.warning("waiting for the launch's answer first"))
+        starting = Starting(api=self.api, server_id=self.server_id, report=report, note=self._note)
+        _, self.comfyui = starting.wait()
+        self.started_in_s = starting.elapsed_s
+        log.info("machine %s is ready after %.0f s", self.server_id, self.started_in_s)
+        return self.comfyui
+
+    def touch(self) -> None:
+        """Renew the lease when half of it is over; cheap, to be called often while in use."""
+        now = self.api.clock.monotonic()
+        if now < self._next_renewal or not self._ends_at:
+            return
+        self._next_renewal = now + RENEW_RETRY_S
+        if self._ends_at - self.api.now() > RENEW_SHARE * self._lease_s:
+            return
+        try:
+            # The duration counts from ready, so what has passed is added to what is wanted.
+            wanted = int(self._elapsed_s()) + self._lease_s
+            server = self.api.set_duration(self.server_id, wanted)
+        except (TransportError, ApiError) as error:
+            log.error("the lease of machine %s is not renewed: %s", self.server_id, error)
+        else:
+            self._note(server)
+
+    def still_there(self) -> None:
+        """Ask the platform whether the machine still runs.
+
+        Raises:
+            MachineError: It does not.
+        """
+        try:
+            server = self.api.get_server(self.server_id)
+            status = server.current_status if server.has_ended else ""
+        except NotFound:
+            status = "gone"
+        except (TransportError, ApiError) as error:
+            log.warning("the machine's state is not known for the moment: %s", error)
+            return
+        if status:
+            text = f"machine {self.server_id} ended during the run ({status.lower()})"
+            raise MachineError(text, server_id=self.server_id)
+
+    def cost(self) -> Decimal | None:
+        """Return what the machine has cost so far in USD; None if its price is not known."""
+        seconds = self.billed_s if self._stopped else self._elapsed_s()
+        return cost(self.server_type, seconds)
+
+    def stop(self) -> None:
+        """Stop the machine and see it confirmed; a second call does nothing.
+
+        A signal meanwhile waits until the machine is stopped.
+
+        Raises:
+            MachineLeak: The platform did not confirm it.
+        """
+        if self._stopped or not self.server_id:
+            return
+        if self.comfyui is not None:
+            self.comfyui.close()
+        stopping = Stopping(
+            api=self.api,
+            server_id=self.server_id,
+            server_type=self.server_type,
+            seen=self._seen,
+            launched_at=self._launched_at,
+        )
+
+        def stop() -> None:
+            stopping.confirm()
+            self.billed_s = self._elapsed_s()
+            self._stopped = True
+
+        shielded(stop, waiting=lambda: log.warning("stopping machine %s first", self.server_id))
+        log.info("machine %s is stopped after %.0f billed s", self.server_id, self.billed_s)
+
+    def _own(self, server: Server) -> None:
+        self.server_id = server.server_id
+
+    def _note(self, server: Server) -> None:
+        self._seen = True
+        self._ready_at = server.service_ready_at
+        told = server.estimated_stopping_at
+        self._ends_at = told.timestamp() if told else self.api.now() + self._lease_s
+
+    def _elapsed_s(self) -> float:
+        """Return the seconds since ready by the platform's own clock, which bills them."""
+        if self._ready_at is None:
+            return 0.0
+        return max(0.0, self.api.now() - self._ready_at.timestamp())

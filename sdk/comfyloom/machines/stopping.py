@@ -1,0 +1,79 @@
+"""Stopping a machine until the platform confirms it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import attrs
+
+from comfyloom._redact import log
+from comfyloom._retry import Deadline
+from comfyloom.errors import ApiError, MachineLeak, NotFound, TransportError
+from comfyloom.machines.starting import YOUNG_S
+from comfyloom.money import price_per_hour
+from comfyloom.runcomfy import ServerApi
+
+LONGEST_STOP_S: Final = 120.0
+RETRY_S: Final = 2.0
+
+
+@attrs.frozen(kw_only=True)
+class Stopping:
+    """One machine that has to end.
+
+    Args:
+        api: The account.
+        server_id: The machine.
+        server_type: Its kind, for its price.
+        seen: Whether the platform has ever shown it to us.
+        launched_at: When it was launched, by the API's clock.
+    """
+
+    api: ServerApi
+    server_id: str
+    server_type: str
+    seen: bool
+    launched_at: float
+
+    def confirm(self, longest_s: float = LONGEST_STOP_S) -> None:
+        """Stop the machine and return when the platform has confirmed it.
+
+        Raises:
+            MachineLeak: It was not confirmed in time; the machine may still cost money.
+        """
+        deadline = Deadline.after(longest_s, self.api.clock)
+        last: Exception | None = None
+        while not deadline.over:
+            try:
+                if self._attempt():
+                    return
+            except (TransportError, ApiError) as error:
+                log.error("machine %s does not stop: %s", self.server_id, error)
+                last = error
+            self.api.clock.sleep(RETRY_S)
+        raise self._leak(last)
+
+    def _attempt(self) -> bool:
+        try:
+            self.api.stop_server(self.server_id)
+        except NotFound:
+            return self._is_gone()
+        return True
+
+    def _is_gone(self) -> bool:
+        """Judge a 404: a machine that was launched seconds ago gives one as well."""
+        if self.seen:
+            return True
+        if self.api.clock.monotonic() - self.launched_at < YOUNG_S:
+            return False
+        return all(server.server_id != self.server_id for server in self.api.list_servers())
+
+    def _leak(self, last: Exception | None) -> MachineLeak:
+        price = price_per_hour(self.server_type)
+        rate = f"{price} USD an hour" if price is not None else "an unknown price"
+        return MachineLeak(
+            f"machine {self.server_id} ({self.server_type}, {rate}) may still be running: "
+            f"{last or 'the platform does not confirm its end'}. Stop it in RunComfy's dashboard "
+            f"or with DELETE /prod/api/users/<user>/servers/{self.server_id}",
+            server_id=self.server_id,
+        )

@@ -1,0 +1,107 @@
+"""What a run's events mean to people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from comfyloom._json import items, mapping, number
+from comfyloom.comfyui.events import ServerEvent
+from comfyloom.graph import Graph, title
+from comfyloom.progress import Kind, Meter
+from comfyloom.workflow import Workflow
+
+
+class Narrator:
+    """Turns the server's events into progress that people understand."""
+
+    def __init__(self, graph: Graph, workflow: Workflow[Any], say: Callable[..., object]) -> None:
+        self._graph = graph
+        self._meter = Meter.of(graph, workflow.spec_.stages)
+        self._say = say
+        self._node = ""
+        self._step: tuple[str, float, float] | None = None
+        # Whether the server says of each node that it is done; old ones do not.
+        self._counts = False
+        self._handlers: dict[str, Callable[[ServerEvent], None]] = {
+            "execution_start": self._on_start,
+            "execution_cached": self._on_cached,
+            "executing": self._on_executing,
+            "executed": self._on_executed,
+            "progress": self._on_progress,
+            "progress_state": self._on_progress_state,
+            "preview": self._on_preview,
+        }
+
+    def queued(self, position: int) -> None:
+        """Say that the run waits behind `position` others."""
+        behind = f", {position} before it" if position else ""
+        self._tell("queued", f"queued{behind}", position=position)
+
+    def tell(self, event: ServerEvent) -> None:
+        """Say what an event means; one that means nothing to people is passed over."""
+        if (handler := self._handlers.get(event.type)) is not None:
+            handler(event)
+
+    def _on_start(self, _: ServerEvent) -> None:
+        self._tell("started", "started")
+
+    def _on_cached(self, event: ServerEvent) -> None:
+        nodes = items(event.data.get("nodes"))
+        self._meter.finish(node for node in nodes if node in self._graph)
+
+    def _on_executing(self, event: ServerEvent) -> None:
+        if event.node is None or event.node not in self._graph:
+            return
+        if self._node and not self._counts:
+            self._meter.finish([self._node])
+        self._node = event.node
+        self._tell("node", self._title())
+
+    def _on_executed(self, event: ServerEvent) -> None:
+        if event.node in self._graph:
+            self._meter.finish([event.node or ""])
+
+    def _on_progress(self, event: ServerEvent) -> None:
+        node = event.node or self._node
+        self._steps(node, number(event.data.get("value")), number(event.data.get("max")))
+
+    def _on_progress_state(self, event: ServerEvent) -> None:
+        self._counts = True
+        for state in map(mapping, mapping(event.data.get("nodes")).values()):
+            node = str(state.get("display_node_id") or state.get("node_id") or "")
+            if node not in self._graph:
+                continue
+            if state.get("state") == "finished":
+                self._meter.finish([node])
+            elif state.get("state") == "running":
+                self._steps(node, number(state.get("value")), number(state.get("max")))
+
+    def _on_preview(self, event: ServerEvent) -> None:
+        self._node = event.node or self._node
+        if event.blob and self._node in self._graph:
+            self._tell("preview", self._title(), preview=event.blob)
+
+    def _steps(self, node: str, value: float | None, maximum: float | None) -> None:
+        if value is None or maximum is None or maximum <= 1 or node not in self._graph:
+            return
+        if self._step == (node, value, maximum):  # told twice: by `progress` and `progress_state`
+            return
+        self._step, self._node = (node, value, maximum), node
+        self._meter.step(node, value, maximum)
+        message = f"{self._title()} {value:g}/{maximum:g}"
+        self._tell("step", message, value=float(value), maximum=float(maximum))
+
+    def _title(self) -> str:
+        return title(self._graph, self._node)
+
+    def _tell(self, kind: Kind, message: str, **facts: Any) -> None:
+        self._say(
+            kind,
+            message,
+            fraction=self._meter.fraction,
+            stage=self._meter.stage_of(self._node),
+            stages=self._meter.parts(),
+            node=self._node,
+            **facts,
+        )

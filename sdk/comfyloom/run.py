@@ -1,0 +1,154 @@
+"""A run that was submitted: watch it, wait for it, cancel it."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Final, Generic, Literal, TypeAlias, TypeVar
+
+from comfyloom._redact import log
+from comfyloom._retry import Deadline
+from comfyloom.errors import RunCancelled, RunTimeout
+from comfyloom.progress import Progress, ProgressCallback
+from comfyloom.workflow import Result
+
+if TYPE_CHECKING:
+    from comfyloom.execution import Execution
+
+ResultT = TypeVar("ResultT", bound=Result)
+
+Status: TypeAlias = Literal["queued", "running", "downloading", "succeeded", "failed", "cancelled"]
+
+UNREAD: Final = 1000
+"""So many events are kept for a reader that does not come."""
+CANCEL_S: Final = 4.0
+"""How long a caller who leaves waits for the server to confirm that the run is cancelled."""
+
+
+class Run(Generic[ResultT]):
+    """One run; made by `RunComfySession.submit`.
+
+    It goes on in a thread of its own. Everything here may be called from any thread.
+    """
+
+    def __init__(
+        self, start: Callable[[ProgressCallback], Execution[ResultT]], timeout_s: float | None
+    ) -> None:
+        self._queue: queue.SimpleQueue[Progress | None] = queue.SimpleQueue()
+        self._latest = Progress(kind="queued", message="submitting")
+        self._status: Status = "queued"
+        self._ended = threading.Event()
+        self._result: ResultT | None = None
+        self._error: BaseException | None = None
+        self._execution = start(self._report)
+        self._deadline = Deadline.after(timeout_s, self._execution.server.clock)
+        self._thread = threading.Thread(target=self._work, name="comfyloom-run", daemon=True)
+        self._thread.start()
+
+    def __repr__(self) -> str:
+        return f"<Run {self.id} {self._status}>"
+
+    @property
+    def id(self) -> str:
+        """The run's id on the server (`prompt_id`)."""
+        return self._execution.prompt_id
+
+    @property
+    def status(self) -> Status:
+        """Where the run is."""
+        return self._status
+
+    @property
+    def progress(self) -> Progress:
+        """What happened last."""
+        return self._latest
+
+    def events(self) -> Iterator[Progress]:
+        """Yield what happens, from the beginning, until the run has ended.
+
+        Each event is yielded once: two iterators share them.
+        """
+        while (progress := self._queue.get()) is not None:
+            yield progress
+        self._queue.put(None)  # so that a later iterator ends as well
+
+    def wait(
+        self, timeout: float | None = None, *, on_progress: ProgressCallback | None = None
+    ) -> ResultT:
+        """Block until the run has ended, and return its result; all its files are local then.
+
+        Args:
+            timeout: Seconds to wait at most; then the run is cancelled.
+            on_progress: Called in this thread with what happens. An exception in it is logged
+                and does the run no harm.
+
+        Raises:
+            RunError: The run gave no result; `RunTimeout` when the time was over.
+            ComfyloomError: Anything else that kept it from one.
+        """
+        deadline = Deadline.after(timeout)
+        try:
+            if not self._await_end(deadline, on_progress):
+                self.cancel()
+                raise RunTimeout(prompt_id=self.id)
+        except (KeyboardInterrupt, SystemExit):
+            # Somebody leaves: the GPU must not go on working for nobody.
+            self.cancel()
+            raise
+        if self._error is not None:
+            raise self._error
+        return self._result  # type: ignore[return-value]  # pyright: ignore[reportReturnType]
+
+    def cancel(self) -> None:
+        """Cancel the run, and wait a few seconds for the server to confirm it.
+
+        A run that has ended is left as it is.
+        """
+        if not self._ended.is_set():
+            self._execution.cancel()
+            self._ended.wait(CANCEL_S)
+
+    def _await_end(self, deadline: Deadline, on_progress: ProgressCallback | None) -> bool:
+        if on_progress is None:
+            return self._ended.wait(None if deadline.at is None else deadline.remaining_s)
+        while (progress := self._next(deadline)) is not None:
+            _call(on_progress, progress)
+        return self._ended.wait(0.0 if deadline.over else None)
+
+    def _next(self, deadline: Deadline) -> Progress | None:
+        try:
+            found = self._queue.get(timeout=None if deadline.at is None else deadline.remaining_s)
+        except queue.Empty:
+            return None
+        if found is None:
+            self._queue.put(None)
+        return found
+
+    def _work(self) -> None:
+        try:
+            self._result = self._execution.run(self._deadline)
+            self._status = "succeeded"
+        except BaseException as error:  # noqa: BLE001 - it is raised again by whoever waits
+            self._error = error
+            self._status = "cancelled" if isinstance(error, RunCancelled) else "failed"
+        finally:
+            self._ended.set()
+            self._queue.put(None)
+
+    def _report(self, progress: Progress) -> None:
+        self._latest = progress
+        if progress.kind == "download":
+            self._status = "downloading"
+        elif progress.kind in ("started", "node", "step"):
+            self._status = "running"
+        self._queue.put(progress)
+        if self._queue.qsize() > UNREAD:  # nobody reads: keep the latest, drop the oldest
+            self._queue.get()
+
+
+def _call(on_progress: ProgressCallback, progress: Progress) -> None:
+    try:
+        on_progress(progress)
+    except Exception:  # noqa: BLE001 - whatever it is, it is not worth a run
+        log.exception("a progress callback failed")

@@ -1,0 +1,204 @@
+"""The Server API: dedicated machines of one account."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+from comfyloom._clock import SYSTEM_CLOCK, Clock
+from comfyloom._json import items, mapping, mappings, text
+from comfyloom._redact import keep_secret, keep_url_secret
+from comfyloom._retry import Backoff
+from comfyloom._transport import Transport
+from comfyloom.errors import ApiError, Forbidden, NotFound, RateLimited, Unauthorized
+from comfyloom.runcomfy.models import CloudWorkflow, Server, decode, rows
+
+if TYPE_CHECKING:
+    import requests
+
+_GATEWAY: Final = "key=value pair"
+_LONGEST_BODY: Final = 2000
+
+
+class ServerApi:
+    """RunComfy's Server API for one account.
+
+    Reading and stopping are retried as `Transport` says. A launch is retried after 429 alone,
+    which is a refusal: it has no idempotency key, so a second one could be a second machine.
+
+    Args:
+        base_url: For example `https://api.runcomfy.net`.
+        user_id: The account's id, a part of every path.
+        token: The account's token.
+        backoff: How often to try and how long to wait.
+        clock: The time.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        user_id: str,
+        token: str,
+        *,
+        backoff: Backoff | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        keep_secret(token)
+        self.clock = clock
+        self._user = f"/prod/api/users/{quote(user_id, safe='')}"
+        self._http = Transport(
+            base_url.rstrip("/"),
+            "RunComfy",
+            token=token,
+            backoff=backoff or Backoff(),
+            clock=clock,
+            observe=self._read_date,
+        )
+        self._date: tuple[float, float] | None = None
+
+    def __repr__(self) -> str:
+        return "ServerApi()"
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._http.close()
+
+    def now(self) -> float:
+        """Return the platform's time, seconds since the epoch, as its last answer told it."""
+        if self._date is None:
+            return self.clock.time()
+        told, at = self._date
+        return told + self.clock.monotonic() - at
+
+    def list_workflows(self) -> list[CloudWorkflow]:
+        """Return the workflows that the account has saved in the cloud."""
+        found = rows(self._call("GET", "/workflows"), "workflows")
+        return [decode(CloudWorkflow, row, "GET workflows") for row in found]
+
+    def list_servers(self) -> list[Server]:
+        """Return the account's machines."""
+        found = rows(self._call("GET", "/servers"), "servers")
+        return [self._server(row, "GET servers") for row in found]
+
+    def get_server(self, server_id: str) -> Server:
+        """Return one machine.
+
+        Raises:
+            NotFound: It is gone, or was launched only seconds ago.
+        """
+        return self._server(self._call("GET", _path(server_id)), "GET server")
+
+    def launch(self, workflow_version_id: str, server_type: str, duration_s: int) -> Server:
+        """Launch a machine; it costs money from the moment that it is ready.
+
+        Args:
+            workflow_version_id: The version id (not the workflow id) of a saved workflow.
+            server_type: The kind of machine.
+            duration_s: Seconds after which it ends by itself, counted from its being ready.
+        """
+        body = {
+            "workflow_version_id": workflow_version_id,
+            "server_type": server_type,
+            "estimated_duration": duration_s,
+        }
+        return self._server(self._call("POST", "/servers", json=body), "POST servers")
+
+    def set_duration(self, server_id: str, duration_s: int) -> Server:
+        """Let a machine end by itself `duration_s` seconds after it was ready."""
+        body = {"update_estimated_duration": duration_s}
+        path = f"{_path(server_id)}/update-estimated-duration"
+        answer = self._call("POST", path, json=body, repeatable=True)
+        return self._server(answer, "POST update-estimated-duration")
+
+    def stop_server(self, server_id: str) -> None:
+        """Stop a machine; billing ends with the answer.
+
+        Raises:
+            NotFound: The platform knows no such machine (any more).
+        """
+        self._call("DELETE", _path(server_id))
+
+    def _server(self, raw: object, request: str) -> Server:
+        server = decode(Server, raw, request)
+        if server.main_service_url:
+            keep_url_secret(server.main_service_url)
+        return server
+
+    def _call(self, method: str, path: str, **options: Any) -> object:
+        answer = self._http.send(method, self._user + path, **options)
+        # The user id is no secret, but it is noise in a message.
+        request = f"{method} …{path}"
+        if not 200 <= answer.status_code < 300:
+            raise _error(answer, request)
+        if method == "DELETE" or not answer.content:
+            return {}
+        return _json(answer, request)
+
+    def _read_date(self, answer: requests.Response) -> None:
+        try:
+            told = parsedate_to_datetime(answer.headers["Date"])
+        except (KeyError, ValueError):
+            return
+        # A date without a zone is UTC here, as in all of HTTP.
+        aware = told if told.tzinfo else told.replace(tzinfo=UTC)
+        self._date = (aware.timestamp(), self.clock.monotonic())
+
+
+def _path(server_id: str) -> str:
+    return f"/servers/{quote(server_id, safe='')}"
+
+
+def _json(answer: requests.Response, request: str) -> object:
+    try:
+        return json.loads(answer.content)
+    except ValueError:
+        body = answer.text[:_LONGEST_BODY]
+    message = f"RunComfy: {request}: the answer is no JSON; is the base URL right?"
+    raise ApiError(message, status=answer.status_code, body=body, request=request)
+
+
+def _error(answer: requests.Response, request: str) -> ApiError:
+    status, body = answer.status_code, answer.text[:_LONGEST_BODY]
+    kind, meaning = _MEANINGS.get(status, (ApiError, ""))
+    if status == 403 and _GATEWAY in body:
+        meaning = "wrong base URL or path (check RUNCOMFY_API_BASE_URL)"
+    said = _body(answer)
+    parts = [f"RunComfy: {request} answered {status}", meaning or _said(said)]
+    return kind(
+        ": ".join(part for part in parts if part),
+        status=status,
+        code=text(said.get("error")) or "",
+        body=body,
+        request=request,
+    )
+
+
+_MEANINGS: Final[Mapping[int, tuple[type[ApiError], str]]] = {
+    401: (Unauthorized, "the token was not accepted (check RUNCOMFY_API_TOKEN)"),
+    403: (Forbidden, "this account may not do that (check RUNCOMFY_USER_ID)"),
+    404: (NotFound, ""),
+    429: (RateLimited, "too many requests; RunComfy allows one a second on average"),
+}
+
+
+def _body(answer: requests.Response) -> Mapping[str, Any]:
+    try:
+        return mapping(json.loads(answer.content))
+    except ValueError:
+        return {}
+
+
+def _said(body: Mapping[str, Any]) -> str:
+    """Return the server's own words: `message`, or the fields of a 422."""
+    fields = "; ".join(_field(item) for item in mappings(body.get("detail")))
+    return fields or str(body.get("message") or body.get("detail") or "")
+
+
+def _field(item: Mapping[str, Any]) -> str:
+    places = ".".join(str(part) for part in items(item.get("loc")) if part != "body")
+    said = str(item.get("msg") or "invalid")
+    return f"{places}: {said}" if places else said

@@ -1,0 +1,264 @@
+"""The session: a place to run workflows at, as a `with` block."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import secrets
+import threading
+import warnings
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from decimal import Decimal
+from functools import partial
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+from weakref import WeakSet
+
+from comfyloom._clock import SYSTEM_CLOCK, Clock
+from comfyloom._redact import log
+from comfyloom._shield import orderly_exit
+from comfyloom.comfyui.client import ComfyUI
+from comfyloom.errors import ComfyloomError
+from comfyloom.execution import Execution
+from comfyloom.machines import Machine
+from comfyloom.progress import Progress, ProgressCallback
+from comfyloom.run import Run
+from comfyloom.settings import Settings
+from comfyloom.spool import Spool
+from comfyloom.targets import TargetLike, resolve
+from comfyloom.workflow import Result, Workflow
+
+ResultT = TypeVar("ResultT", bound=Result)
+
+RUN_TIMEOUT_S: Final = 3600.0
+# Seeds stay exact in every JSON reader below this, also in one that knows only doubles.
+_SEED_BOUND: Final = 2**53
+
+
+class RunComfySession:
+    """A place to run workflows at; as a `with` block, it cannot leave a machine behind.
+
+        with RunComfySession() as session:
+            result = session.run(FluxMeshWorkflow(input_image="render.png", prompt="a robot"))
+
+    Entering the block launches a machine and waits until it is ready (some minutes), and leaving
+    it, in whatever way, stops the machine: after an exception, Ctrl-C and SIGTERM as well. Without
+    a workflow version id in the settings the machine is launched by the first run instead, because
+    the name of its workflow tells which version to launch.
+
+    Args:
+        target: `"runcomfy"` (the default), `"emulator"`, the URL of a ComfyUI server, or an
+            `Emulator`.
+        settings: The account; by default gathered by `Settings.load`.
+        server_type: The kind of machine, for example `"large"`.
+        on_progress: Called with what happens: while the machine starts, and in `run`.
+        emulator_options: For `"emulator"`: the arguments of its `Emulator`.
+        clock: The time; another one than the real for tests.
+
+    Raises:
+        ConfigError: Settings are missing or wrong; it lists them all.
+    """
+
+    def __init__(
+        self,
+        target: TargetLike = None,
+        *,
+        settings: Settings | None = None,
+        server_type: str | None = None,
+        on_progress: ProgressCallback | None = None,
+        emulator_options: Mapping[str, Any] | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self._closed = True  # until there is something to close
+        self._place = resolve(
+            target,
+            settings=settings,
+            server_type=server_type,
+            emulator_options=emulator_options,
+            clock=clock,
+        )
+        self._on_progress: ProgressCallback = on_progress or _log_progress
+        self._server: ComfyUI | None = None
+        self._lock = threading.RLock()
+        self._runs: WeakSet[Run[Any]] = WeakSet()
+        self._signals = ExitStack()
+        self._closed = False
+
+    def __enter__(self) -> Self:
+        self._signals.enter_context(orderly_exit())
+        try:
+            self.start()
+        except BaseException:
+            # `__exit__` is not called when `__enter__` fails.
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if not self._closed and self._server is not None:
+            warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self, stacklevel=2)
+
+    def __repr__(self) -> str:
+        machine = self._place.machine
+        return f"<RunComfySession on {machine.server_id or 'a machine' if machine else 'a server'}>"
+
+    @property
+    def machine(self) -> Machine | None:
+        """The machine that this session launched; None before, and for a plain ComfyUI."""
+        return self._place.machine
+
+    @property
+    def cost(self) -> Decimal | None:
+        """What the session's machine has cost so far, in USD; 0 for a ComfyUI of one's own.
+
+        None when the price of the server type is not known.
+        """
+        return Decimal(0) if self.machine is None else self.machine.cost()
+
+    def start(self, workflow: type[Workflow[Any]] | Workflow[Any] | None = None) -> None:
+        """Launch what has to be launched; entering a `with` block does it.
+
+        Args:
+            workflow: What will be run: its name tells which version to launch when the settings
+                have none.
+
+        Raises:
+            MachineError: The machine ended, or was not ready in time; it is stopped.
+            ApiError: The platform refuses the launch.
+        """
+        self._connect(workflow)
+
+    def run(
+        self,
+        workflow: Workflow[ResultT],
+        *,
+        timeout: float | None = RUN_TIMEOUT_S,
+        on_progress: ProgressCallback | None = None,
+        out_dir: str | os.PathLike[str] | None = None,
+    ) -> ResultT:
+        """Run a workflow, block until it has ended, and return its result.
+
+        Args:
+            workflow: What to run.
+            timeout: Seconds it may take, None for no limit; then it is cancelled.
+            on_progress: Called in this thread with what happens.
+            out_dir: Where its files shall be, all or none; by default a temporary folder that
+                lives as long as the result.
+
+        Raises:
+            WorkflowError: The workflow or one of its values cannot be run; nothing was sent.
+            RunError: The run gave no result.
+            ComfyloomError: Anything else that kept it from one.
+        """
+        run = self.submit(workflow, timeout=timeout, out_dir=out_dir)
+        return run.wait(on_progress=on_progress or self._on_progress)
+
+    def submit(
+        self,
+        workflow: Workflow[ResultT],
+        *,
+        timeout: float | None = RUN_TIMEOUT_S,
+        out_dir: str | os.PathLike[str] | None = None,
+    ) -> Run[ResultT]:
+        """Begin to run a workflow and return at once, when the machine is there.
+
+        Args:
+            workflow: What to run.
+            timeout: Seconds it may take, None for no limit; then it is cancelled.
+            out_dir: Where its files shall be, all or none.
+
+        Raises:
+            WorkflowError: The workflow or one of its values cannot be run; nothing was sent.
+            OutputNotWritable: `out_dir` cannot be written.
+        """
+        files = workflow.read_files_()
+        workflow.to_graph()
+        spool = Spool(out_dir)
+        server = self._connect(workflow)
+        start = partial(
+            Execution[ResultT],
+            workflow,
+            files,
+            workflow.seeds_(_draw_seed),
+            server,
+            self._place,
+            spool,
+        )
+        run = Run[ResultT](start, timeout)
+        self._runs.add(run)
+        return run
+
+    def map(
+        self,
+        workflows: Iterable[Workflow[ResultT]],
+        *,
+        concurrency: int = 2,
+        timeout: float | None = RUN_TIMEOUT_S,
+    ) -> Iterator[ResultT]:
+        """Run many workflows and yield their results in order.
+
+        Args:
+            workflows: What to run; taken one by one, as there is room.
+            concurrency: Runs under way at once, at least 1. A ComfyUI works on one at a time:
+                with two, the next waits in its queue while files are fetched.
+            timeout: Seconds that each may take.
+
+        Raises:
+            ComfyloomError: That of the first run without a result; the others are cancelled.
+        """
+        under_way: deque[Run[ResultT]] = deque()
+        try:
+            for workflow in workflows:
+                under_way.append(self.submit(workflow, timeout=timeout))
+                if len(under_way) >= max(1, concurrency):
+                    yield under_way.popleft().wait()
+            while under_way:
+                yield under_way.popleft().wait()
+        finally:
+            for run in under_way:
+                run.cancel()
+
+    def close(self) -> None:
+        """Cancel what still runs and stop the machine; a second call does nothing.
+
+        Raises:
+            MachineLeak: The machine may still be running; the message says what to do.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        atexit.unregister(self.close)
+        with ExitStack() as stack:
+            # In reverse order; what fails does not stop the rest.
+            stack.callback(self._signals.close)
+            stack.callback(self._place.close)
+            for run in tuple(self._runs):
+                stack.callback(run.cancel)
+
+    def _connect(self, workflow: type[Workflow[Any]] | Workflow[Any] | None) -> ComfyUI:
+        with self._lock:
+            if self._closed:
+                raise ComfyloomError("this session is closed")
+            if self._server is None:
+                atexit.register(self.close)
+                name = None if workflow is None else workflow.spec_.name
+                self._server = self._place.open(name, self._on_progress)
+            return self._server  # type: ignore[return-value]  # pyright: ignore[reportReturnType]
+
+
+def _draw_seed(bound: int) -> int:
+    return secrets.randbelow(min(bound + 1, _SEED_BOUND))
+
+
+def _log_progress(progress: Progress) -> None:
+    log.debug("%s", progress.message)

@@ -1,0 +1,261 @@
+"""What a target is: the place that workflows run at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+
+import attrs
+
+from comfyloom._clock import SYSTEM_CLOCK, Clock
+from comfyloom._redact import keep_url_secret
+from comfyloom.comfyui.client import ComfyUI
+from comfyloom.errors import ConfigError
+from comfyloom.machines import Machine
+from comfyloom.progress import Progress, ProgressCallback
+from comfyloom.runcomfy import ServerApi
+from comfyloom.settings import Settings, is_http_url
+
+if TYPE_CHECKING:
+    from comfyloom.emulator import Emulator
+
+RUNCOMFY: Final = "runcomfy"
+EMULATOR: Final = "emulator"
+
+
+class HasEnvironment(Protocol):
+    """An emulator that runs: it tells the environment variables that a client needs."""
+
+    def environment(self) -> Mapping[str, str]:
+        """Return `RUNCOMFY_API_TOKEN` and the others, by name."""
+        ...
+
+
+TargetLike: TypeAlias = "str | HasEnvironment | None"
+"""`"runcomfy"` (or None), `"emulator"`, the URL of a ComfyUI server, or an `Emulator`."""
+
+
+class Place(Protocol):
+    """Where a session runs its workflows."""
+
+    def open(self, workflow: str | None, report: ProgressCallback) -> ComfyUI | None:
+        """Return the ComfyUI, starting what has to be started.
+
+        Args:
+            workflow: The name of the workflow file, None before the first run; when it is needed
+                to know what to launch, and is None, nothing happens and None is returned.
+            report: Told how it goes.
+        """
+        ...
+
+    def touch(self) -> None:
+        """Keep it alive: it is in use."""
+        ...
+
+    def still_there(self) -> None:
+        """Raise when it has ended for good."""
+        ...
+
+    def close(self) -> None:
+        """End what `open` started."""
+        ...
+
+    @property
+    def machine(self) -> Machine | None:
+        """The paid machine, None if there is none."""
+        ...
+
+
+@attrs.define(eq=False)
+class PlainPlace:
+    """A ComfyUI server that somebody else runs."""
+
+    url: str = attrs.field(repr=False)
+    clock: Clock = SYSTEM_CLOCK
+    machine: Machine | None = attrs.field(default=None, init=False)
+    _comfyui: ComfyUI | None = attrs.field(default=None, init=False, repr=False)
+
+    def open(self, workflow: str | None, report: ProgressCallback) -> ComfyUI:  # noqa: ARG002
+        """Return the server's client, once it has answered."""
+        if self._comfyui is None:
+            comfyui = ComfyUI(self.url, clock=self.clock)
+            comfyui.system_stats()
+            self._comfyui = comfyui
+        return self._comfyui
+
+    def touch(self) -> None:
+        """Do nothing: it is not ours."""
+
+    def still_there(self) -> None:
+        """Do nothing: whether it comes back, only it knows."""
+
+    def close(self) -> None:
+        """Close the connections."""
+        if self._comfyui is not None:
+            self._comfyui.close()
+
+
+@attrs.define(eq=False)
+class RunComfyPlace:
+    """A machine of our own on RunComfy."""
+
+    settings: Settings
+    api: ServerApi = attrs.field(repr=False)
+    machine: Machine | None = attrs.field(default=None, init=False)
+    _comfyui: ComfyUI | None = attrs.field(default=None, init=False, repr=False)
+
+    @classmethod
+    def of(cls, settings: Settings, clock: Clock = SYSTEM_CLOCK) -> RunComfyPlace:
+        """Return the place that settings describe; nothing is launched yet."""
+        api = ServerApi(settings.api_base_url, settings.user_id, settings.api_token, clock=clock)
+        return cls(settings, api)
+
+    def open(self, workflow: str | None, report: ProgressCallback) -> ComfyUI | None:
+        """Launch the machine, unless that was done, and return its ComfyUI."""
+        if self._comfyui is not None:
+            return self._comfyui
+        version = self.settings.workflow_version_id
+        if version is None:
+            if workflow is None:
+                return None
+            version = self._look_up(workflow)
+        report(Progress(kind="machine", message=f"launching a {self.settings.server_type} machine"))
+        self.machine = Machine(self.api, self.settings.server_type)
+        try:
+            self._comfyui = self.machine.start(version, report)
+        except BaseException:
+            self.machine.stop()
+            raise
+        report(Progress(kind="machine", message="ready", elapsed_s=self.machine.started_in_s))
+        return self._comfyui
+
+    def touch(self) -> None:
+        """Renew the machine's lease when it is time."""
+        if self.machine is not None:
+            self.machine.touch()
+
+    def still_there(self) -> None:
+        """Raise `MachineError` when the platform says that the machine has ended."""
+        if self.machine is not None:
+            self.machine.still_there()
+
+    def close(self) -> None:
+        """Stop the machine."""
+        with ExitStack() as stack:
+            stack.callback(self.api.close)
+            if self.machine is not None:
+                stack.callback(self.machine.stop)
+
+    def _look_up(self, workflow: str) -> str:
+        """Return the version id of the account's workflow of that name."""
+        found = self.api.list_workflows()
+        ids = [entry.version_id for entry in found if entry.workflow_name == workflow]
+        if len(ids) == 1 and ids[0]:
+            return ids[0]
+        names = ", ".join(sorted({entry.workflow_name for entry in found})) or "none"
+        count = "several workflows" if ids else "no workflow"
+        raise ConfigError(
+            f"the account has {count} named {workflow} (it has: {names}); "
+            f"set RUNCOMFY_WORKFLOW_VERSION_ID"
+        )
+
+
+@attrs.define(eq=False)
+class EmulatorPlace:
+    """A machine of an emulator that is started for it, in this process."""
+
+    options: Mapping[str, Any]
+    server_type: str | None
+    clock: Clock = SYSTEM_CLOCK
+    machine: Machine | None = attrs.field(default=None, init=False)
+    _emulator: Emulator | None = attrs.field(default=None, init=False, repr=False)
+    _inner: RunComfyPlace | None = attrs.field(default=None, init=False, repr=False)
+
+    def open(self, workflow: str | None, report: ProgressCallback) -> ComfyUI | None:
+        """Start the emulator, unless that was done, and launch a machine in it."""
+        if self._inner is None:
+            self._emulator = _start_emulator(self.options)
+            settings = _settings_of(self._emulator, self.server_type)
+            self._inner = RunComfyPlace.of(settings, self.clock)
+        comfyui = self._inner.open(workflow, report)
+        self.machine = self._inner.machine
+        return comfyui
+
+    def touch(self) -> None:
+        """Renew the machine's lease when it is time."""
+        if self._inner is not None:
+            self._inner.touch()
+
+    def still_there(self) -> None:
+        """Raise `MachineError` when the machine has ended."""
+        if self._inner is not None:
+            self._inner.still_there()
+
+    def close(self) -> None:
+        """Stop the machine, then the emulator."""
+        with ExitStack() as stack:
+            if self._emulator is not None:
+                stack.callback(self._emulator.close)
+            if self._inner is not None:
+                stack.callback(self._inner.close)
+
+
+def resolve(
+    target: TargetLike,
+    *,
+    settings: Settings | None = None,
+    server_type: str | None = None,
+    emulator_options: Mapping[str, Any] | None = None,
+    clock: Clock = SYSTEM_CLOCK,
+) -> Place:
+    """Return the place that a target names; nothing is started yet.
+
+    Args:
+        target: `"runcomfy"` or None, `"emulator"`, an `http(s)://` URL, or an `Emulator`.
+        settings: For `runcomfy`; by default gathered from the environment and credentials file.
+        server_type: Another kind of machine than that of the settings.
+        emulator_options: For `"emulator"`: how the emulator behaves.
+        clock: The time.
+
+    Raises:
+        ConfigError: The target is none of these, or settings are missing.
+    """
+    if target is None or target == RUNCOMFY:
+        found = settings or Settings.load(server_type=server_type)
+        return RunComfyPlace.of(_with_type(found, server_type), clock)
+    if target == EMULATOR:
+        return EmulatorPlace(emulator_options or {}, server_type, clock)
+    if isinstance(target, str):
+        return PlainPlace(_checked_url(target), clock)
+    return RunComfyPlace.of(_settings_of(target, server_type), clock)
+
+
+def _settings_of(emulator: HasEnvironment, server_type: str | None) -> Settings:
+    # Only the emulator's own variables count, never the real account's.
+    return _with_type(Settings.of_environment(emulator.environment()), server_type)
+
+
+def _with_type(settings: Settings, server_type: str | None) -> Settings:
+    return attrs.evolve(settings, server_type=server_type) if server_type else settings
+
+
+def _checked_url(target: str) -> str:
+    if not is_http_url(target):
+        known = f"{RUNCOMFY}, {EMULATOR} or the http(s):// URL of a ComfyUI server"
+        raise ConfigError(f"target {target!r} is none of {known}")
+    keep_url_secret(target)
+    return target
+
+
+def _start_emulator(options: Mapping[str, Any]) -> Emulator:
+    try:
+        from comfyloom.emulator import Emulator
+
+        emulator = Emulator(**options)
+        emulator.start()
+    except ImportError as error:
+        text = f"the emulator needs {error.name}: pip install 'comfyloom[emulator]'"
+    else:
+        return emulator
+    raise ConfigError(text)

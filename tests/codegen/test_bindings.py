@@ -1,0 +1,174 @@
+"""Binding files: selectors, defaults, ranges, and complaints that name what would be right."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+ONE = {"title": "ONE"}
+GRAPH = {
+    "1": {"inputs": {"a.b": "x", "b": "x", "n": 3}, "class_type": "Text", "_meta": ONE},
+    "2": {"inputs": {"b": "y", "n": 4}, "class_type": "Text", "_meta": {"title": "TWO"}},
+    "3": {"inputs": {"seed": 5, "w": 0.5, "from": ["1", 0]}, "class_type": "Mix.er"},
+    "4": {"inputs": {"seed": 5, "images": ["3", 0]}, "class_type": "SaveImage"},
+}
+SCHEMAS = {
+    "Mix.er": {
+        "input": {
+            "required": {
+                "seed": ["INT", {"max": 2**31 - 1}],
+                "w": ["FLOAT", {"min": 0.0, "max": 1.0}],
+            }
+        }
+    },
+    "SaveImage": {"output_node": True, "input": {"optional": {"seed": ["INT", {"max": 999}]}}},
+    "Text": {"input": {"required": {"b": [["x", "y", "z"]], "n": ["INT", {"min": 1, "max": 9}]}}},
+}
+
+
+def bind(folder: Any, binding: str, **files: object) -> Any:
+    given = {"a.json": GRAPH, "object_info.json": SCHEMAS, "a.toml": binding, **files}
+    return folder(given).generate()
+
+
+def told(report: Any) -> list[str]:
+    return [str(problem) for problem in report.problems]
+
+
+@pytest.mark.parametrize(
+    ("binding", "reason"),
+    [
+        ("x = ", "a.toml: Invalid value"),
+        ('clas = "X"', "a.toml: unknown key 'clas'; did you mean 'class'?"),
+        ('class = "1x"', "a.toml: class: '1x' is no Python identifier"),
+        ('class = "small"', "a.toml: class: 'small' begins with a small letter"),
+        ("class = 5", "a.toml: class: a text is expected"),
+        ('command = "Two words"', "a.toml: command: 'Two words' is no name"),
+        ("[inputs.x]\ndoc = 'x'", "inputs.x.to: it is missing"),
+        ("inputs = 3", "a.toml: inputs: a table is expected"),
+        ("[inputs]\nx = 3", "a.toml: inputs.x: a table is expected"),
+        ("[inputs.x]\nto = 'ONE.b'", "a.toml: inputs.x.to: a list is expected"),
+        ("[inputs.x]\nto = []", "a.toml: inputs.x: to is empty"),
+        ("[inputs.x]\nto = ['ONE.b']\nkidn = 'text'", "unknown key 'kidn'; did you mean 'kind'?"),
+        ("[inputs.x]\nto = ['ONE.b']\nkind = 'txt'", "did you mean 'text'?"),
+        ("[inputs.x]\nto = ['ONE.b']\nrequired = 'no'", "inputs.x.required: true or false"),
+        ("[inputs.x]\nto = ['ONE.n']\nge = '1'", "inputs.x.ge: a number is expected"),
+        ("[inputs.x]\nto = ['ONE.q']", "node 1 (Text, 'ONE') has no input 'q'; it has 'a.b', 'b'"),
+        ("[inputs.x]\nto = ['ON.b']", "no node fits 'ON'; near are 'ONE' = node 1 (Text, 'ONE')"),
+        ("[inputs.x]\nto = ['Text.b']", "'Text' fits 2 nodes: 1 (Text, 'ONE'), 2 (Text, 'TWO')"),
+        ("[inputs.x]\nto = ['nodots']", "'nodots' is no 'NODE.input'"),
+        (
+            "[inputs.x]\nto = [{node = {class = 'Text', id = '3'}, input = 'b'}]",
+            "no node fits class 'Text' and id '3'",
+        ),
+        ("[inputs.x]\nto = [{node = {}, input = 'b'}]", "one of title, class, id is needed"),
+        (
+            "[inputs.x]\nto = ['ONE.b', 'TWO.b']",
+            "a.toml: inputs.x: its node inputs hold different values ('x', 'y')",
+        ),
+        ("[inputs.x]\nto = ['ONE.b', 'ONE.n']\n", "its node inputs differ (choice, integer)"),
+        ("[inputs.x]\nto = ['ONE.n']\nle = 2", "its default: 3 is out of range (1 to 2)"),
+        ("[inputs.x]\nto = ['ONE.n']\nge = 10", "no value is at least 10 and at most 9"),
+        ("[inputs.x]\nto = ['ONE.b']\nge = 10", "a choice has no range"),
+        ("[inputs.x]\nto = ['ONE.b']\nkind = 'integer'", "its default: a whole number is expected"),
+        ("[inputs.x]\nto = ['3.from']", "its input is linked: give a default, or required = true"),
+        ("[inputs.x]\nto = ['3.seed']\nrequired = true", "a seed is never required"),
+        ("[inputs.for]\nto = ['ONE.b']", "'for' is a Python keyword"),
+        ("[inputs._x]\nto = ['ONE.b']", "'_x' begins with an underscore"),
+        ("[inputs.to_graph]\nto = ['ONE.b']", "'to_graph' is taken by the base class"),
+        ("[inputs.with_x]\nto = ['ONE.b']", "'with_x' begins as the methods do"),
+        ("[inputs.x]\nto = ['1.b']\n[inputs.y]\nto = ['1.b']", "inputs.y: x sets input 'b' too"),
+        ("[results.x]\nnode = 'SaveImag'", "results.x: no node fits 'SaveImag'; near are"),
+        ("[results.x]\nnode = '4'\nfile = '../x.png'", "'../x.png' is no name of a file"),
+        ("[results.seed]\nnode = '4'", "'seed' is taken by the base class"),
+        ("[[stages]]\nname = 'a'\nshare = 0\nnodes = ['4']", "share must be greater than 0"),
+        ("[[stages]]\nname = 'a'\nshare = 1\nnodes = ['4', '4']", "stages: it is in several"),
+    ],
+)
+def test_complaints(folder: Any, binding: str, reason: str) -> None:
+    report = bind(folder, binding)
+    assert any(reason in line for line in told(report)), told(report)
+    assert report.errors
+    assert [outcome.state for outcome in report.outcomes] == ["failed"]
+
+
+def test_all_complaints_come_together(folder: Any) -> None:
+    report = bind(folder, "[inputs.x]\nto = ['Q.q', 'W.w']\n[inputs.y]\nto = ['Z.z']\n")
+    assert len(report.errors) == 3
+
+
+def test_every_form_of_a_selector(made: Any) -> None:
+    binding = """
+        class = "Some"
+        [inputs.dotted]
+        to = ["ONE.a.b"]
+        [inputs.by_class]
+        to = ["Mix.er.w"]
+        [inputs.both]
+        required = true
+        to = [{ node = { title = "ONE", class = "Text" }, input = "b" }, "TWO.b"]
+        [inputs.seed]
+        to = ["3.seed", "4.seed"]
+        [inputs.count]
+        ge = 2
+        to = ["TWO.n"]
+        [inputs.cut]
+        default = "free"
+        to = ["3.from"]
+    """
+    report, package = made({"a.json": GRAPH, "object_info.json": SCHEMAS, "a.toml": binding})
+    assert not report.errors, told(report)
+    workflow = package.SomeWorkflow(both="z", seed=2**20)
+    graph = workflow.to_graph()
+    assert graph["1"]["inputs"]["b"] == graph["2"]["inputs"]["b"] == "z"
+    assert graph["3"]["inputs"]["seed"] == 2**20
+    assert graph["4"]["inputs"]["seed"] == 2**20 % 1000
+    assert graph["3"]["inputs"]["from"] == "free"
+    assert "is linked to node 1 (Text, 'ONE'); a value cuts the link" in told(report)[0]
+    by_name = {spec.name: spec for spec in package.SomeWorkflow.spec_.inputs}
+    assert list(by_name) == ["dotted", "by_class", "both", "seed", "count", "cut"]
+    assert by_name["both"].choices == ("x", "y", "z")
+    assert (by_name["count"].ge, by_name["count"].le) == (2, 9)
+    assert by_name["seed"].le == 2**31 - 1
+    assert "no node gives a result" in told(report)[-1]
+
+
+def test_a_binding_without_a_workflow_warns(folder: Any) -> None:
+    report = bind(folder, 'class = "X"', **{"b.toml": ""})
+    assert "warning: b.toml: there is no workflow file of this name" in told(report)
+
+
+def test_large_or_file_like_combos_are_no_literals(made: Any) -> None:
+    combos = {
+        "many": [[str(n) for n in range(30)]],
+        "models": [["a.safetensors", "b.safetensors"]],
+        "numbers": [[1, 2]],
+        "modern": ["COMBO", {"options": ["p", "q"]}],
+        "absent": [["p", "q"]],
+    }
+    inputs = {"many": "3", "models": "c.pt", "numbers": 1, "modern": "p", "absent": "gone"}
+    files = {
+        "a.json": {"1": {"inputs": inputs, "class_type": "C"}},
+        "object_info.json": {"C": {"input": {"required": combos}}},
+    }
+    report, package = made(files)
+    assert not report.errors
+    kinds = {spec.name[2:]: spec.kind for spec in package.AWorkflow.spec_.inputs}
+    assert kinds == {
+        "many": "text",
+        "models": "text",
+        "numbers": "number",
+        "modern": "choice",
+        "absent": "text",
+    }
+    assert package.AWorkflow().to_graph() == files["a.json"]
+
+
+def test_a_value_that_its_schema_forbids_warns_and_stays(made: Any) -> None:
+    schema = {"C": {"input": {"required": {"n": ["INT", {"max": 5}], "f": ["FLOAT"]}}}}
+    graph = {"1": {"inputs": {"n": 9, "f": 8}, "class_type": "C"}}
+    report, package = made({"a.json": graph, "object_info.json": schema})
+    assert "9 is out of range" in told(report)[0]
+    assert package.AWorkflow().to_graph() == graph
+    assert package.AWorkflow(c_f=0.5).to_graph()["1"]["inputs"]["f"] == 0.5

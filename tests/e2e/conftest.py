@@ -1,0 +1,35 @@
+"""An emulator and sessions on it, over real sockets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from comfyloom_workflows import FluxMeshWorkflow
+from support import HastyClock
+
+from comfyloom import RunComfySession
+from comfyloom.emulator import Emulator
+
+
+@pytest.fixture
+def emulator() -> Iterator[Emulator]:
+    with Emulator() as running:
+        yield running
+
+
+@pytest.fixture
+def session_on(emulator: Emulator) -> Callable[..., RunComfySession]:
+    """Make a session that never waits for long."""
+
+    def make(**options: Any) -> RunComfySession:
+        return RunComfySession(options.pop("target", emulator), clock=HastyClock(), **options)
+
+    return make
+
+
+@pytest.fixture
+def workflow(render: Path) -> FluxMeshWorkflow:
+    return FluxMeshWorkflow(input_image=render, prompt="a brass automaton", width=128, height=128)

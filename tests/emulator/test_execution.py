@@ -1,0 +1,230 @@
+"""What runs, when, and what it leaves: names, caches, times."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from comfyloom.emulator import Emulator, HttpFault, ManualClock, Node, NodeCall, NodeResult
+from emulator.clients import PATIENCE_S, ComfyUi, Start, kind_of, until
+from emulator.lab import NODES, OBJECT_INFO, flux_mesh, sleep
+from support import RECORDINGS
+
+
+def _batch(_call: NodeCall) -> NodeResult:
+    from comfyloom.emulator.nodes.values import Picture
+
+    return NodeResult(outputs=(Picture(np.zeros((4, 64, 64, 3), np.float32)),))
+
+
+def _saving(prefix: str) -> dict[str, Any]:
+    return {
+        "1": {"class_type": "ImageInvert", "inputs": {"image": ["0", 0]}},
+        "0": {"class_type": "LabRaise", "inputs": {"message": ""}},
+        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": prefix}},
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "prefix"),
+    [("SaveImage_batch4", "sub/dir/batch"), ("SaveImage_batch_num", "b_%batch_num%_%width%")],
+)
+def test_names_of_a_batch(start: Start, name: str, prefix: str) -> None:
+    nodes = {**NODES, "ImageInvert": Node(run=_batch), "LabRaise": Node(run=_batch)}
+    comfyui = ComfyUi(start(nodes=nodes).comfyui_url)
+    recorded = json.loads((RECORDINGS / "extra" / "ui_output_kinds.json").read_text("utf-8"))
+    assert comfyui.run(_saving(prefix))["outputs"] == recorded[name]["outputs"]
+    comfyui.http.close()
+
+
+def test_prefix_cannot_leave_the_folder(comfyui: ComfyUi) -> None:
+    graph = {**sleep(), "3": _saving("../x")["2"]}
+    status = comfyui.run(graph)["status"]
+    assert status["messages"][-1][0] == "execution_error"
+
+
+def test_image_cannot_come_from_elsewhere(comfyui: ComfyUi) -> None:
+    response = comfyui.post(flux_mesh(image="../../../etc/passwd"))
+    (problem,) = response.json()["node_errors"]["16"]["errors"]
+    assert problem["type"] == "custom_validation_failed"
+
+
+def test_input_is_read_when_its_node_runs(start: Start) -> None:
+    emulator = start(time="manual")
+    comfyui = ComfyUi(emulator.comfyui_url)
+    comfyui.upload("i.png", _png("red"))
+    comfyui.submit(sleep(1000), prompt_id="first")
+    graph = {
+        "1": {"class_type": "LoadImage", "inputs": {"image": "i.png"}},
+        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "o"}},
+    }
+    comfyui.submit(graph, prompt_id="second")
+    comfyui.upload("i.png", _png("blue"), overwrite="1")
+    assert isinstance(emulator.clock, ManualClock)
+    until(lambda: emulator.clock.advance(100) or comfyui.get("/history/second"))  # type: ignore[attr-defined]
+    reference = comfyui.entry("second")["outputs"]["2"]["images"][0]
+    picture = Image.open(io.BytesIO(comfyui.view(reference)))
+    assert picture.getpixel((0, 0)) == (0, 0, 255)
+    comfyui.http.close()
+
+
+def _png(colour: str) -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (8, 8), colour).save(out, format="PNG")
+    return out.getvalue()
+
+
+def test_cache_keeps_only_the_last_prompt(comfyui: ComfyUi) -> None:
+    def cached(graph: Any) -> int:
+        messages = comfyui.run(graph)["status"]["messages"]
+        return len(messages[1][1]["nodes"])
+
+    other = flux_mesh()
+    other["3"]["inputs"]["noise_seed"] = 5
+    graphs = [flux_mesh(), flux_mesh(), other, flux_mesh(), sleep(), flux_mesh()]
+    recorded = json.loads(
+        (RECORDINGS / "extra" / "classic_cache_keeps_only_last_prompt.json").read_text("utf-8")
+    )
+    (counts,) = recorded.values()
+    assert [cached(graph) for graph in graphs] == [*counts.values()]
+
+
+def test_error_run_lists_what_the_cache_has(comfyui: ComfyUi) -> None:
+    good = sleep()
+    comfyui.run(good)
+    graph = {
+        **good,
+        "0": {"class_type": "LabRaise", "inputs": {"message": "late"}},
+        "5": {"class_type": "PreviewImage", "inputs": {"images": ["0", 0]}},
+    }
+    with comfyui.socket("c") as socket:
+        prompt_id = comfyui.submit(graph, client_id="c")
+        frames = [f for f in socket.run() if f["type"].startswith("exec")]
+    recorded = json.loads(
+        (RECORDINGS / "extra" / "error_run_lists_cached_outputs.json").read_text("utf-8")
+    )
+    events = [[f["type"], f["data"].get("node")] for f in frames if f["type"] != "execution_start"]
+    assert events == recorded["events"]
+    assert [*comfyui.entry(prompt_id)["outputs"]] == [*recorded["history_outputs"]]
+
+
+def test_v3_combos_are_not_checked(comfyui: ComfyUi) -> None:
+    graph = {
+        "1": {"class_type": "LabCombo", "inputs": {"dim": "nosuch"}},
+        "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}},
+    }
+    assert comfyui.post(graph).json()["node_errors"] == {}
+
+
+def test_history_comes_after_success(start: Start) -> None:
+    comfyui = ComfyUi(start(history_delay_s=0.1).comfyui_url)
+    with comfyui.socket("c") as socket:
+        prompt_id = comfyui.submit(sleep(), client_id="c")
+        socket.event("execution_success")
+        assert comfyui.get(f"/history/{prompt_id}") == {}
+        assert [item[1] for item in comfyui.get("/queue")["queue_running"]] == [prompt_id]
+        assert socket.event("executing") == {"node": None, "prompt_id": prompt_id}
+        assert prompt_id in comfyui.get(f"/history/{prompt_id}")
+    comfyui.http.close()
+
+
+def test_events_can_overtake_the_answer_to_the_post(start: Start) -> None:
+    emulator = start(time="manual", run_s=0)
+    comfyui = ComfyUi(emulator.comfyui_url)
+    emulator.faults.add(HttpFault(action="answer_late", path="/prompt$", seconds=10))
+    with comfyui.socket("c") as socket, ThreadPoolExecutor() as pool:
+        posted = pool.submit(comfyui.submit, sleep(0), client_id="c", prompt_id="p")
+        assert socket.run()[-1]["data"]["prompt_id"] == "p"
+        assert not posted.done()
+        assert isinstance(emulator.clock, ManualClock)
+        emulator.clock.advance(10)
+        assert posted.result(PATIENCE_S) == "p"
+    comfyui.http.close()
+
+
+def test_real_time_run_takes_its_time(start: Start) -> None:
+    comfyui = ComfyUi(start(time="real", run_s=0.8).comfyui_url)
+    messages = comfyui.run(flux_mesh())["status"]["messages"]
+    took_ms = messages[-1][1]["timestamp"] - messages[0][1]["timestamp"]
+    assert 790 <= took_ms < 1600
+    comfyui.http.close()
+
+
+def test_server_answers_while_a_node_works(start: Start) -> None:
+    working, go_on = threading.Event(), threading.Event()
+
+    def work(_call: NodeCall) -> NodeResult:
+        working.set()
+        go_on.wait(PATIENCE_S)
+        return _batch(_call)
+
+    comfyui = ComfyUi(start(nodes={**NODES, "LabRaise": Node(run=work)}).comfyui_url)
+    prompt_id = comfyui.submit(_saving("x"))
+    working.wait(PATIENCE_S)
+    assert [item[1] for item in comfyui.get("/queue")["queue_running"]] == [prompt_id]
+    go_on.set()
+    assert comfyui.entry(prompt_id)["status"]["completed"]
+    comfyui.http.close()
+
+
+def test_foreign_events_in_between(start: Start) -> None:
+    comfyui = ComfyUi(start(monitor_events=True).comfyui_url)
+    with comfyui.socket("c") as socket:
+        comfyui.submit(sleep(), client_id="c")
+        assert "crystools.monitor" in {kind_of(frame) for frame in socket.run()}
+    comfyui.http.close()
+
+
+def test_two_clients_back_to_back(comfyui: ComfyUi) -> None:
+    with comfyui.socket("a") as first, comfyui.socket("b") as second:
+        sockets = {"a": first, "b": second}
+        ids: dict[str, list[str]] = {"a": [], "b": []}
+        for number in range(20):
+            for client in sockets:
+                graph = sleep(1, f"{client}{number}")
+                ids[client].append(comfyui.submit(graph, client_id=client))
+        for client, socket in sockets.items():
+            ended = [socket.run()[-1]["data"]["prompt_id"] for _ in ids[client]]
+            assert ended == ids[client]
+
+
+def test_machines_have_servers_of_their_own(emulator: Emulator, comfyui: ComfyUi) -> None:
+    from emulator.clients import Account
+
+    account = Account(emulator)
+    urls = []
+    for _ in range(2):
+        server_id = account.launch()
+        account.get(server_id)
+        urls.append(account.get(server_id)["main_service_url"])
+    first, second = (ComfyUi(url) for url in urls)
+    prompt_id = first.submit(sleep())
+    first.entry(prompt_id)
+    first.upload("mine.png", b"x")
+    assert second.get("/history") == comfyui.get("/history") == {}
+    missing = second.call("GET", "/view?filename=mine.png&type=input")
+    assert missing.status_code == 404
+    for client in (first, second):
+        client.http.close()
+    account.http.close()
+
+
+def test_schemas_of_the_user_go_before_the_packaged_ones(start: Start) -> None:
+    schema = {
+        "input": {"required": {"vae_name": [["mine.safetensors"]]}},
+        "output": ["VAE"],
+        "output_node": False,
+    }
+    comfyui = ComfyUi(start(object_info={**OBJECT_INFO, "VAELoader": schema}).comfyui_url)
+    (shown,) = comfyui.get("/object_info/VAELoader").values()
+    assert shown["input"]["required"]["vae_name"] == [["mine.safetensors"]]
+    response = comfyui.post(flux_mesh())
+    assert response.status_code == 400
+    comfyui.http.close()

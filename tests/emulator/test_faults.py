@@ -1,0 +1,250 @@
+"""Scripted faults, each as a client meets it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import requests
+import websocket
+
+from comfyloom.emulator import (
+    Emulator,
+    HttpFault,
+    MachineFault,
+    ManualClock,
+    RunFault,
+    SocketFault,
+)
+from emulator.clients import PATIENCE_S, Account, ComfyUi, Start, is_end, until
+from emulator.lab import flux_mesh, sleep
+
+
+def test_answers_twice_then_well(emulator: Emulator, comfyui: ComfyUi) -> None:
+    emulator.faults.add(HttpFault(path="/queue$", times=2, after=1, status=503, body="busy"))
+    statuses = [comfyui.call("GET", "/queue").status_code for _ in range(4)]
+    assert statuses == [200, 503, 503, 200]
+    assert emulator.faults.pending() == []
+
+
+def test_headers_and_method(emulator: Emulator, comfyui: ComfyUi) -> None:
+    emulator.faults.add(HttpFault(method="POST", status=429, headers={"Retry-After": "7"}))
+    assert comfyui.call("GET", "/queue").status_code == 200
+    response = comfyui.call("POST", "/queue", json={})
+    assert (response.status_code, response.headers["Retry-After"]) == (429, "7")
+
+
+def test_dropped_launch_launches_nothing(emulator: Emulator, account: Account) -> None:
+    emulator.faults.add(HttpFault(action="drop", method="POST", path="/servers$"))
+    with pytest.raises(requests.ConnectionError):
+        account.post_launch()
+    assert account.call("GET").json() == []
+    assert emulator.state()["requests"][0]["status"] == 0
+
+
+def test_lost_answer_leaves_a_machine(emulator: Emulator, account: Account) -> None:
+    emulator.faults.add(HttpFault(action="lose_answer", method="POST", path="/servers$"))
+    with pytest.raises(requests.ConnectionError):
+        account.post_launch(estimated_duration=901)
+    assert [m["estimated_duration"] for m in account.call("GET").json()] == [901]
+
+
+def test_cut_body(emulator: Emulator, comfyui: ComfyUi) -> None:
+    emulator.faults.add(HttpFault(action="cut", path="/view$", size=1000))
+    path = "/view?filename=example.png&type=input"
+    with pytest.raises((requests.exceptions.ChunkedEncodingError, requests.ConnectionError)):
+        comfyui.call("GET", path)
+    assert len(comfyui.call("GET", path).content) > 1000
+
+
+def test_delay_by_the_emulators_time(start: Start) -> None:
+    emulator = start(time="manual")
+    comfyui = ComfyUi(emulator.comfyui_url)
+    emulator.faults.add(HttpFault(action="delay", path="/queue", seconds=30))
+    with pytest.raises(requests.ReadTimeout):
+        requests.get(comfyui.url + "/queue", timeout=0.05)
+    immediate = start()
+    immediate.faults.add(HttpFault(action="delay", path="/queue", seconds=30))
+    before = immediate.clock.now()
+    assert requests.get(immediate.comfyui_url + "/queue", timeout=PATIENCE_S).ok
+    assert immediate.clock.now() - before >= 30
+    comfyui.http.close()
+
+
+def test_hang_in_any_time_mode(emulator: Emulator, comfyui: ComfyUi) -> None:
+    emulator.faults.add(HttpFault(action="hang", path="/queue"))
+    with pytest.raises(requests.ReadTimeout):
+        requests.get(comfyui.url + "/queue", timeout=0.05)
+    assert comfyui.call("GET", "/queue").ok
+
+
+def test_refused_socket(emulator: Emulator, comfyui: ComfyUi) -> None:
+    emulator.faults.add(SocketFault(action="refuse"))
+    with pytest.raises(websocket.WebSocketBadStatusException), comfyui.socket("c"):
+        pass
+    with comfyui.socket("c") as socket:
+        assert socket.next()["type"] == "status"
+    statuses = [r["status"] for r in emulator.state()["requests"]]
+    assert statuses == [503, 101]
+
+
+def test_socket_dropped_after_frames(emulator: Emulator, comfyui: ComfyUi) -> None:
+    emulator.faults.add(SocketFault(action="drop", frames=3))
+    with comfyui.socket("c") as socket:
+        prompt_id = comfyui.submit(sleep(), client_id="c")
+        assert len(socket.drain()) == 3
+    assert comfyui.entry(prompt_id)["status"]["completed"]
+
+
+def test_silent_socket(emulator: Emulator, comfyui: ComfyUi) -> None:
+    emulator.faults.add(SocketFault(action="silence", frames=2))
+    with comfyui.socket("c") as socket:
+        prompt_id = comfyui.submit(sleep(), client_id="c")
+        assert comfyui.entry(prompt_id)
+        assert len(socket.rest()) == 2
+
+
+def test_node_raises(emulator: Emulator, comfyui: ComfyUi) -> None:
+    fault = RunFault(
+        class_type="XlabsSampler",
+        step=3,
+        exception_type="torch.OutOfMemoryError",
+        message="Allocation on device",
+    )
+    emulator.faults.add(fault)
+    status = comfyui.run(flux_mesh())["status"]
+    event, data = status["messages"][-1]
+    assert (event, status["status_str"]) == ("execution_error", "error")
+    assert data["exception_type"] == "torch.OutOfMemoryError"
+    assert data["exception_message"] == "Allocation on device\n"
+    assert (data["node_id"], data["node_type"]) == ("3", "XlabsSampler")
+    assert comfyui.run(flux_mesh())["status"]["completed"]
+
+
+def test_output_missing_from_history(emulator: Emulator, comfyui: ComfyUi) -> None:
+    emulator.faults.add(RunFault(action="no_output", node="33"))
+    entry = comfyui.run(flux_mesh())
+    assert entry["status"]["completed"]
+    assert [*entry["outputs"]] == ["24"]
+
+
+@pytest.mark.parametrize("size", [0, 100])
+def test_output_file_truncated(emulator: Emulator, comfyui: ComfyUi, size: int) -> None:
+    emulator.faults.add(RunFault(action="truncate", class_type="SaveImage", size=size))
+    outputs = comfyui.run(flux_mesh())["outputs"]
+    assert len(comfyui.view(outputs["24"]["images"][0])) == size
+    assert len(comfyui.view(outputs["33"]["3d"][0])) > 1000
+
+
+def test_machine_dies_under_a_run(emulator: Emulator, account: Account) -> None:
+    emulator.faults.add(RunFault(action="die", node="3", step=5))
+    server_id = account.launch()
+    account.get(server_id)
+    comfyui = ComfyUi(account.get(server_id)["main_service_url"])
+    with comfyui.socket("c") as socket:
+        comfyui.submit(flux_mesh(), client_id="c")
+        assert not is_end(socket.drain()[-1])
+    assert comfyui.call("GET", "/queue").status_code == 502
+    (machine,) = emulator.state()["machines"]
+    assert machine["status"] == "Stopped"
+    assert machine["billed_seconds"] > 0
+    assert emulator.state()["prompts"][0]["status"] == "error"
+    assert account.call("GET").json() == []
+    comfyui.http.close()
+
+
+def test_restart_forgets_everything_but_files(emulator: Emulator, comfyui: ComfyUi) -> None:
+    first = comfyui.run(flux_mesh())
+    changed = flux_mesh("a jade frog")
+    emulator.faults.add(RunFault(action="restart", node="3"))
+    with comfyui.socket("c") as socket:
+        comfyui.submit(changed, client_id="c")
+        assert not is_end(socket.drain()[-1])
+    until(lambda: comfyui.get("/queue")["queue_running"] == [])
+    assert comfyui.get("/history") == {}
+    assert len(comfyui.view(first["outputs"]["24"]["images"][0])) > 1000
+    response = comfyui.post(changed)
+    assert response.json()["number"] == 0
+    entry = comfyui.entry(response.json()["prompt_id"])
+    assert entry["outputs"]["24"]["images"][0]["filename"] == "flux_00002_.png"
+
+
+def test_hanging_node_is_silent_for_ever(emulator: Emulator, comfyui: ComfyUi) -> None:
+    emulator.faults.add(RunFault(action="hang", node="1"))
+    with comfyui.socket("c") as socket:
+        comfyui.submit(sleep(), prompt_id="a", client_id="c")
+        socket.event("executing")
+        assert socket.rest() == []
+        assert [item[1] for item in comfyui.get("/queue")["queue_running"]] == ["a"]
+
+
+def test_start_that_fails(emulator: Emulator, account: Account) -> None:
+    emulator.faults.add(MachineFault(action="error"))
+    server_id = account.launch()
+    statuses = [account.get(server_id)["current_status"] for _ in range(2)]
+    assert statuses == ["Starting", "Error"]
+    account.stop(server_id)
+    assert emulator.state()["machines"][0]["billed_seconds"] == 0
+
+
+def test_start_that_never_ends(start: Start) -> None:
+    emulator = start(time="manual")
+    account = Account(emulator)
+    emulator.faults.add(MachineFault(action="never_ready"))
+    server_id = account.launch()
+    assert isinstance(emulator.clock, ManualClock)
+    emulator.clock.advance(10_000)
+    assert account.get(server_id)["current_status"] == "Starting"
+    account.http.close()
+
+
+def test_young_machine_is_not_found(emulator: Emulator, account: Account) -> None:
+    emulator.faults.add(MachineFault(action="not_found", calls=2))
+    server_id = account.launch()
+    codes = [account.call("GET", f"/servers/{server_id}").status_code for _ in range(3)]
+    assert codes == [404, 404, 200]
+
+
+def test_machine_that_shows_up_late(start: Start) -> None:
+    emulator = start(time="manual")
+    account = Account(emulator)
+    emulator.faults.add(MachineFault(action="late", seconds=5))
+    server_id = account.launch()
+    assert account.call("GET").json() == []
+    assert account.stop(server_id).status_code == 404
+    assert isinstance(emulator.clock, ManualClock)
+    emulator.clock.advance(5)
+    assert [m["server_id"] for m in account.call("GET").json()] == [server_id]
+    account.http.close()
+
+
+def test_faults_by_http(emulator: Emulator, comfyui: ComfyUi) -> None:
+    url = emulator.base_url + "/_emulator/faults"
+    faults = [{"kind": "http", "path": "/queue", "status": 500}, {"kind": "run", "node": "1"}]
+    assert requests.post(url, json=faults, timeout=PATIENCE_S).json() == {}
+    assert emulator.faults.pending() == [
+        HttpFault(path="/queue", status=500),
+        RunFault(node="1"),
+    ]
+    assert comfyui.call("GET", "/queue").status_code == 500
+    requests.delete(url, timeout=PATIENCE_S)
+    assert emulator.faults.pending() == []
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        [1],
+        {"kind": "nosuch"},
+        {"kind": "http", "nosuch": 1},
+        {"kind": "http", "path": "("},
+        {"kind": "http", "times": -1},
+        {"kind": "run", "action": "nosuch"},
+        {"kind": "machine", "seconds": "x"},
+    ],
+)
+def test_bad_faults_are_refused(emulator: Emulator, fault: Any) -> None:
+    url = emulator.base_url + "/_emulator/faults"
+    response = requests.post(url, json=fault, timeout=PATIENCE_S)
+    assert response.status_code == 400
+    assert response.json()["message"]

@@ -1,0 +1,230 @@
+"""Starting, stopping, resetting; what is imported and what is left behind."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import requests
+import websocket
+
+from comfyloom.emulator import Emulator, HttpFault, ManualClock
+from emulator.clients import PATIENCE_S, Account, ComfyUi, Socket, Start, is_end, until
+from emulator.lab import flux_mesh, sleep
+
+
+def test_nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    before = set(threading.enumerate())
+    with Emulator() as emulator:
+        comfyui = ComfyUi(emulator.comfyui_url)
+        comfyui.run(flux_mesh())
+        assert list(tmp_path.iterdir())
+        comfyui.http.close()
+    assert set(threading.enumerate()) == before
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(requests.ConnectionError):
+        requests.get(emulator.base_url, timeout=PATIENCE_S)
+
+
+def test_stops_quickly_with_open_sockets_and_a_running_prompt() -> None:
+    emulator = Emulator(time="real", run_s=500).start()
+    comfyui = ComfyUi(emulator.comfyui_url)
+    socket = Socket(comfyui.url, "c")
+    comfyui.submit(flux_mesh(), client_id="c")
+    until(lambda: comfyui.get("/queue")["queue_running"])
+    started = time.monotonic()
+    emulator.close()
+    emulator.close()
+    assert time.monotonic() - started < 0.5
+    assert not is_end(socket.drain()[-1])
+    socket.close()
+    comfyui.http.close()
+    assert emulator.state()["prompts"][0]["status"] in {"error", "deleted"}
+
+
+def test_ends_without_a_word(caplog: pytest.LogCaptureFixture) -> None:
+    with Emulator(time="manual") as emulator, ThreadPoolExecutor(4) as pool:
+        emulator.faults.add(HttpFault(action="hang"), HttpFault(action="delay", seconds=60))
+        socket = Socket(emulator.comfyui_url, "c")
+        requests_out = [
+            pool.submit(requests.get, emulator.comfyui_url + "/queue", timeout=PATIENCE_S)
+            for _ in range(2)
+        ]
+        until(lambda: len(emulator.state()["requests"]) == 3)
+        emulator.close()
+        assert all(request.exception(PATIENCE_S) for request in requests_out)
+        socket.close()
+    assert caplog.records == []
+
+
+def test_starts_in_milliseconds() -> None:
+    Emulator().start().close()
+    times = []
+    for _ in range(5):
+        started = time.monotonic()
+        emulator = Emulator().start()
+        times.append(time.monotonic() - started)
+        emulator.close()
+    assert min(times) < 0.05
+
+
+def test_small_requests_do_not_wait_for_acknowledgements(comfyui: ComfyUi) -> None:
+    comfyui.get("/queue")
+    started = time.monotonic()
+    for _ in range(20):
+        comfyui.get("/queue")
+    assert (time.monotonic() - started) / 20 < 0.02
+
+
+def test_can_be_started_again() -> None:
+    emulator = Emulator()
+    for _ in range(2):
+        with emulator:
+            assert requests.get(emulator.comfyui_url + "/queue", timeout=PATIENCE_S).ok
+
+
+def test_cannot_be_started_twice(emulator: Emulator) -> None:
+    with pytest.raises(RuntimeError, match="running already"):
+        emulator.start()
+
+
+def test_address_needs_a_start() -> None:
+    with pytest.raises(RuntimeError, match="not been started"):
+        _ = Emulator().base_url
+
+
+def test_taken_port(emulator: Emulator) -> None:
+    port = int(emulator.base_url.rpartition(":")[2])
+    with pytest.raises(OSError, match="in use"):
+        Emulator(port=port).start()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"time": "sometimes"},
+        {"run_s": -1},
+        {"startup_s": "x"},
+        {"rate_limit": (0, 1)},
+        {"rate_limit": (1, 0)},
+        {"workflow_names": ()},
+    ],
+)
+def test_bad_options(options: dict[str, object]) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - attrs words it
+        Emulator(**options)  # type: ignore[arg-type]
+
+
+def test_environment(emulator: Emulator) -> None:
+    assert emulator.environment() == {
+        "RUNCOMFY_API_TOKEN": emulator.token,
+        "RUNCOMFY_USER_ID": emulator.user_id,
+        "RUNCOMFY_API_BASE_URL": emulator.base_url,
+        "RUNCOMFY_WORKFLOW_VERSION_ID": emulator.workflow_version_id,
+    }
+    assert len(set(emulator.environment().values())) == 4
+    assert emulator.token != Emulator().token
+    assert Emulator(token="mine").token == "mine"
+
+
+def test_state_over_http_is_the_state(emulator: Emulator, comfyui: ComfyUi) -> None:
+    prompt_id = comfyui.submit(sleep())
+    comfyui.entry(prompt_id)
+    url = emulator.base_url + "/_emulator/state"
+    state = requests.get(url, timeout=PATIENCE_S).json()
+    assert state == emulator.state()
+    assert state["prompts"] == [{"server_id": "local", "prompt_id": prompt_id, "status": "success"}]
+
+
+def test_reset(emulator: Emulator, account: Account, comfyui: ComfyUi) -> None:
+    account.launch()
+    comfyui.run(sleep())
+    emulator.faults.add(HttpFault(path="/queue"))
+    answer = requests.post(emulator.base_url + "/_emulator/reset", timeout=PATIENCE_S)
+    assert (answer.status_code, answer.json()) == (200, {})
+    assert emulator.state() == {"machines": [], "requests": [], "prompts": []}
+    assert account.call("GET").json() == []
+    assert comfyui.get("/history") == {}
+    assert comfyui.call("GET", "/queue").ok
+
+
+def test_clock_over_http(start: Start) -> None:
+    manual, immediate = start(time="manual"), start()
+    before = manual.clock.now()
+    url = manual.base_url + "/_emulator/clock"
+    assert requests.post(url, json={"advance": 60}, timeout=PATIENCE_S).ok
+    assert manual.clock.now() - before == pytest.approx(60)
+    assert requests.post(url, json={"advance": "x"}, timeout=PATIENCE_S).status_code == 400
+    url = immediate.base_url + "/_emulator/clock"
+    assert requests.post(url, json={"advance": 60}, timeout=PATIENCE_S).status_code == 409
+
+
+def test_time_does_not_go_back() -> None:
+    with pytest.raises(ValueError, match="cannot go back"):
+        ManualClock().advance(-1)
+
+
+def test_import_is_light() -> None:
+    code = (
+        "import sys, comfyloom.emulator\n"
+        "print([m for m in ('starlette', 'uvicorn', 'numpy', 'PIL', 'trimesh', 'websockets')"
+        " if m in sys.modules])\n"
+        "comfyloom.emulator.Emulator\n"
+        "print([m for m in ('numpy', 'PIL', 'trimesh') if m in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.split("\n")[:2] == ["[]", "[]"]
+
+
+def test_imports_nothing_else_of_the_project() -> None:
+    code = (
+        "import sys\n"
+        "from comfyloom.emulator import Emulator\n"
+        "import comfyloom.emulator.command, comfyloom.emulator.nodes.registry\n"
+        "print([m for m in sys.modules if m.startswith('comfyloom')"
+        " and m != 'comfyloom' and not m.startswith('comfyloom.emulator')])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+
+
+def test_websocket_frames_over_4_mib_are_refused(comfyui: ComfyUi) -> None:
+    with comfyui.socket("big") as socket:
+        socket.next()
+        socket.ws.send("x" * (4 * 1024 * 1024 + 1))
+        opcode, data = socket.ws.recv_data()
+        assert (opcode, data[:2]) == (websocket.ABNF.OPCODE_CLOSE, (1009).to_bytes(2, "big"))
+
+
+def test_foreign_origin_gets_no_socket(comfyui: ComfyUi) -> None:
+    address = comfyui.url.replace("http", "ws") + "/ws"
+    with pytest.raises(websocket.WebSocketBadStatusException) as caught:
+        websocket.create_connection(address, origin="http://evil.example", timeout=PATIENCE_S)
+    assert caught.value.status_code == 403
+
+
+def test_one_stalled_reader_silences_everybody(start: Start) -> None:
+    comfyui = ComfyUi(start().comfyui_url)
+    with comfyui.socket("slow") as slow, comfyui.socket("fast") as fast:
+        assert slow.next()["data"]["sid"] == "slow"
+        assert fast.next()["data"]["sid"] == "fast"
+        for number in range(12):
+            message = f"{number}" + "x" * 400_000
+            graph = {
+                "1": {"class_type": "LabRaise", "inputs": {"message": message}},
+                "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}},
+            }
+            comfyui.submit(graph, client_id="slow")
+        prompt_id = comfyui.submit(sleep(), client_id="fast")
+        assert comfyui.entry(prompt_id)
+        kinds = {frame["type"] for frame in fast.rest()}
+        assert kinds <= {"status"}
+        slow.close()
+        fast.event("execution_success")
+    comfyui.http.close()

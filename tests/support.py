@@ -1,0 +1,45 @@
+"""Helpers of the tests."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+RENDER = ROOT / "examples" / "render.png"
+RECORDINGS = ROOT / "tests" / "recordings"
+
+
+class FakeClock:
+    """Time that passes only by sleeping."""
+
+    def __init__(self, now: float = 1_795_000_000.0) -> None:
+        self.now = now
+        self.slept: list[float] = []
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += max(0.0, seconds)
+
+
+class HastyClock:
+    """The real time, but a sleep is over in a moment and counts in full."""
+
+    def __init__(self) -> None:
+        self._skipped = 0.0
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self._skipped
+
+    def time(self) -> float:
+        return time.time() + self._skipped
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(min(seconds, 0.002))
+        self._skipped += max(0.0, seconds - 0.002)

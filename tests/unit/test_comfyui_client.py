@@ -1,0 +1,184 @@
+"""The HTTP client of a ComfyUI, against answers that a real one gave."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import requests
+import responses
+from support import RECORDINGS, FakeClock
+
+from comfyloom._retry import NO_RETRY
+from comfyloom.comfyui.client import ComfyUI, rejection
+from comfyloom.comfyui.history import FileReference
+from comfyloom.errors import ApiError, NotFound, PromptRejected
+
+URL = "http://127.0.0.1:1/comfyui"
+CASES: dict[str, Any] = json.loads((RECORDINGS / "prompt/post_prompt_cases.json").read_text("utf-8"))
+
+
+def recorded(name: str) -> Any:
+    return json.loads((RECORDINGS / "http" / f"{name}.json").read_text("utf-8"))["body"]
+
+
+@pytest.fixture
+def server(clock: FakeClock) -> ComfyUI:
+    return ComfyUI(URL, backoff=NO_RETRY, clock=clock)
+
+
+def test_the_socket_url_follows_the_base(server: ComfyUI) -> None:
+    assert server.socket_url("a b") == "ws://127.0.0.1:1/comfyui/ws?clientId=a%20b"
+    assert ComfyUI("https://h/").socket_url("x") == "wss://h/ws?clientId=x"
+
+
+@responses.activate
+def test_system_stats(server: ComfyUI) -> None:
+    responses.get(f"{URL}/system_stats", json=recorded("system_stats"))
+    assert server.system_stats()["system"]["comfyui_version"] == "0.3.64"
+
+
+@responses.activate
+@pytest.mark.parametrize("body", ["<html>it works</html>", "[]", ""])
+def test_an_answer_that_is_not_comfyuis(server: ComfyUI, body: str) -> None:
+    responses.get(f"{URL}/system_stats", body=body)
+    with pytest.raises(ApiError):
+        server.system_stats()
+
+
+@responses.activate
+def test_the_queue_is_put_in_order(server: ComfyUI) -> None:
+    body = recorded("queue_running_and_pending")
+    responses.get(f"{URL}/queue", json=body)
+    running, pending = server.queue()
+    assert running == tuple(row[1] for row in body["queue_running"])
+    expected = sorted(body["queue_pending"], key=lambda row: (row[0], row[1]))
+    assert pending == tuple(row[1] for row in expected)
+
+
+@responses.activate
+def test_history_of_an_unknown_run_is_none(server: ComfyUI) -> None:
+    responses.get(f"{URL}/history/x", json=recorded("history_id_unknown"))
+    assert server.history("x") is None
+
+
+@responses.activate
+def test_nan_in_history_is_read(server: ComfyUI) -> None:
+    body = '{"x": {"outputs": {"1": {"text": [NaN]}}, "status": {"status_str": "success"}}}'
+    responses.get(f"{URL}/history/x", body=body)
+    entry = server.history("x")
+    assert entry is not None
+    assert entry.status == "success"
+
+
+@responses.activate
+def test_a_prompt_is_posted_with_our_own_ids(server: ComfyUI) -> None:
+    responses.post(f"{URL}/prompt", json={"prompt_id": "p", "number": 1, "node_errors": {}})
+    answer = server.post_prompt({"1": {}}, client_id="c", prompt_id="p")
+    sent = json.loads(responses.calls[0].request.body or "")
+    assert sent == {"prompt": {"1": {}}, "client_id": "c", "prompt_id": "p"}
+    assert rejection(answer) is None
+
+
+@responses.activate
+def test_an_upload_uses_the_name_that_comes_back(server: ComfyUI) -> None:
+    responses.post(
+        f"{URL}/upload/image", json={"name": "a (1).png", "subfolder": "s", "type": "input"}
+    )
+    assert server.upload("a.png", b"bytes") == "s/a (1).png"
+    body = responses.calls[0].request.body
+    assert isinstance(body, bytes)
+    assert b'name="image"; filename="a.png"' in body
+    assert b'name="overwrite"' not in body
+
+
+@responses.activate
+def test_an_upload_without_a_name(server: ComfyUI) -> None:
+    responses.post(f"{URL}/upload/image", json={})
+    with pytest.raises(ApiError, match="names no file"):
+        server.upload("a.png", b"bytes")
+
+
+@responses.activate
+def test_deleting_and_interrupting_name_the_prompt(server: ComfyUI) -> None:
+    responses.post(f"{URL}/queue")
+    responses.post(f"{URL}/interrupt")
+    server.delete_queued(["p"])
+    server.interrupt("p")
+    assert json.loads(responses.calls[0].request.body or "") == {"delete": ["p"]}
+    assert json.loads(responses.calls[1].request.body or "") == {"prompt_id": "p"}
+
+
+@responses.activate
+def test_a_file_is_viewed_by_its_three_names(server: ComfyUI) -> None:
+    responses.get(f"{URL}/view", body=b"bytes")
+    with server.view(FileReference(filename="a b.png", subfolder="s", type="temp")) as answer:
+        assert answer.content == b"bytes"
+    assert responses.calls[0].request.url == f"{URL}/view?filename=a+b.png&subfolder=s&type=temp"
+
+
+@responses.activate
+@pytest.mark.parametrize(
+    ("status", "kind", "text"),
+    [
+        (404, NotFound, "no ComfyUI at this URL"),
+        (403, ApiError, "refuses requests"),
+        (413, ApiError, "larger than the server takes"),
+        (502, ApiError, "gateway"),
+        (301, ApiError, "redirects elsewhere"),
+    ],
+)
+def test_refusals_are_named(server: ComfyUI, status: int, kind: type[ApiError], text: str) -> None:
+    responses.get(f"{URL}/queue", status=status, body="<html>x</html>")
+    with pytest.raises(kind, match=text) as caught:
+        server.queue()
+    assert (caught.value.status, caught.value.request) == (status, "GET /queue")
+
+
+def answered(case: dict[str, Any]) -> requests.Response:
+    answer = requests.Response()
+    answer.status_code = case["status"]
+    body = case["body"]
+    answer._content = body.encode() if isinstance(body, str) else json.dumps(body).encode()
+    return answer
+
+
+REJECTED = [
+    name
+    for name, case in CASES.items()
+    if isinstance(case["body"], dict)
+    and (case["status"] == 400 or (case["status"] == 200 and case["body"].get("node_errors")))
+]
+ACCEPTED = [
+    name
+    for name, case in CASES.items()
+    if case["status"] == 200 and not case["body"].get("node_errors")
+]
+
+
+@pytest.mark.parametrize("name", REJECTED)
+def test_every_recorded_rejection_is_one_and_names_its_nodes(name: str) -> None:
+    case = CASES[name]
+    error = rejection(answered(case))
+    assert isinstance(error, PromptRejected)
+    for node in case["body"]["node_errors"]:
+        assert f"node {node}" in str(error)
+    assert "\n" not in str(error)
+    assert error.node_errors == case["body"]["node_errors"]
+
+
+@pytest.mark.parametrize("name", ACCEPTED)
+def test_every_recorded_acceptance_is_one(name: str) -> None:
+    assert rejection(answered(CASES[name])) is None
+
+
+def test_the_recordings_hold_both() -> None:
+    assert len(REJECTED) > 20
+    assert len(ACCEPTED) > 20
+    assert "one_output_ok_one_bad_is_200" in REJECTED
+
+
+def test_a_rejection_says_what_is_wrong_with_which_node() -> None:
+    error = rejection(answered(CASES["missing_required_input_full_graph"]))
+    assert "node 3 (XlabsSampler): Required input is missing (steps)" in str(error)

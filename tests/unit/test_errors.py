@@ -1,0 +1,90 @@
+"""Every error can be made, told, copied and pickled, and has an exit code."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import pickle
+
+import pytest
+
+from comfyloom import _redact, errors
+from comfyloom.errors import (
+    EXIT_CODES,
+    ApiError,
+    ComfyloomError,
+    ConfigError,
+    InputFileError,
+    InputProblem,
+    InputValueError,
+    MachineLeak,
+    PromptRejected,
+    RunFailed,
+    RunTimeout,
+    TransportError,
+    Unauthorized,
+    exit_code,
+)
+
+ALL = [
+    member
+    for _, member in inspect.getmembers(errors, inspect.isclass)
+    if issubclass(member, ComfyloomError)
+]
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_each_error_has_a_default_message_and_is_picklable(kind: type[ComfyloomError]) -> None:
+    error = kind()
+    assert str(error) or kind in (ConfigError, InputValueError, InputFileError)
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is kind
+    assert str(again) == str(error)
+    assert vars(copy.copy(error)) == vars(error)
+    assert kind.__doc__
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_each_error_has_an_exit_code_of_its_own_or_its_parents(kind: type[ComfyloomError]) -> None:
+    code = exit_code(kind())
+    assert code in {1, 65, 66, 69, 73, 75, 77, 78}
+
+
+def test_fields_survive_pickling() -> None:
+    failed = RunFailed("x", prompt_id="p", node="3", node_type="K", traceback=["a"])
+    again = pickle.loads(pickle.dumps(failed))
+    assert (again.prompt_id, again.node, again.node_type, again.traceback) == ("p", "3", "K", ("a",))
+    rejected = PromptRejected("x", node_errors={"3": {}}, status=400)
+    assert pickle.loads(pickle.dumps(rejected)).node_errors == {"3": {}}
+
+
+def test_exit_codes_by_who_must_act() -> None:
+    assert exit_code(Unauthorized()) == 77
+    assert exit_code(ConfigError("x")) == 78
+    assert exit_code(RunTimeout()) == 75
+    assert exit_code(MachineLeak()) == 69
+    assert exit_code(KeyboardInterrupt()) == 130
+    assert exit_code(ValueError()) == 1
+    assert all(issubclass(kind, BaseException) for kind in EXIT_CODES)
+
+
+def test_a_timeout_is_also_a_timeout_error() -> None:
+    assert isinstance(RunTimeout(), TimeoutError)
+
+
+def test_several_problems_with_inputs_are_told_together() -> None:
+    problems = [
+        InputProblem(field="a", node="1", reason="a value is required"),
+        InputProblem(field="b", node="2", reason="'eulr' is none of 'euler'", nearest="euler"),
+    ]
+    error = InputValueError(problems=problems)
+    assert (error.field, error.node, error.reason) == ("a", "1", "a value is required")
+    assert "did you mean 'euler'?" in str(error)
+    assert pickle.loads(pickle.dumps(error)).problems == tuple(problems)
+
+
+def test_secrets_are_taken_out_when_an_error_is_made() -> None:
+    _redact.keep_secret("tok-123456")
+    error = TransportError("with tok-123456", errors=["tok-123456"])
+    assert "tok-123456" not in str(error) + repr(error) + str(error.errors) + repr(vars(error))
+    assert "tok-123456" not in repr(vars(ApiError(body="tok-123456", request="tok-123456")))

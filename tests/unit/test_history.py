@@ -1,0 +1,110 @@
+"""The verdict of a run, from what real servers recorded."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support import RECORDINGS
+
+from comfyloom.comfyui.history import FileReference, HistoryEntry
+from comfyloom.errors import RunCancelled, RunFailed
+
+
+def recorded(place: str) -> HistoryEntry:
+    raw = json.loads((RECORDINGS / place).read_text("utf-8"))
+    body: dict[str, Any] = raw.get("body", raw)
+    ((prompt_id, entry),) = body.items()
+    parsed = HistoryEntry.parse(prompt_id, entry)
+    assert parsed is not None
+    return parsed
+
+
+def test_success_and_its_files() -> None:
+    entry = recorded("http/history_id_success.json")
+    assert entry.status == "success"
+    assert entry.error() is None
+    assert entry.files("24", "images")[0].filename.endswith(".png")
+    assert entry.files("33", "3d")[0].subfolder == "partpacker_results"
+    assert entry.files("33", "another key")[0].filename.endswith(".glb")
+    assert entry.files("3") == ()
+
+
+def test_a_cached_run_lists_its_old_files() -> None:
+    entry = recorded("http/history_id_cached_success.json")
+    assert entry.error() is None
+    assert entry.files("24")
+
+
+def test_a_node_that_raised() -> None:
+    error = recorded("http/history_id_error.json").error()
+    assert isinstance(error, RunFailed)
+    assert error.node
+    assert error.node_type
+    assert error.exception_type
+    assert error.traceback
+    assert error.node in str(error)
+    assert "\n" not in str(error)
+
+
+def test_an_interrupted_run_is_cancelled_not_failed() -> None:
+    assert isinstance(recorded("http/history_id_interrupted.json").error(), RunCancelled)
+
+
+def test_an_execution_blocker_is_no_failure() -> None:
+    assert recorded("ws/04c_history.json").error() is None
+
+
+def test_a_null_status_of_newer_servers_is_no_failure() -> None:
+    entry = HistoryEntry.parse("p", {"outputs": {}, "status": None})
+    assert entry is not None
+    assert entry.error() is None
+
+
+def test_files_are_any_objects_with_a_file_name() -> None:
+    ui = {
+        "animated": [True],
+        "text": ["hi", None, 3],
+        "gifs": [{"filename": "a.mp4", "type": "temp"}, {"filename": ""}, {"filename": 3}],
+        "images": [{"filename": "b.png", "subfolder": None, "type": "output"}],
+    }
+    entry = HistoryEntry.parse("p", {"outputs": {"1": ui}})
+    assert entry is not None
+    assert entry.files("1", "gifs") == (
+        FileReference(filename="b.png"),
+        FileReference(filename="a.mp4", type="temp"),
+    )
+
+
+@pytest.mark.parametrize("raw", [None, [], "x", 3])
+def test_what_is_no_entry(raw: object) -> None:
+    assert HistoryEntry.parse("p", raw) is None
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
+)
+
+
+@given(
+    st.fixed_dictionaries(
+        {
+            "outputs": JSON | st.dictionaries(st.text(), st.dictionaries(st.text(), JSON)),
+            "status": JSON
+            | st.fixed_dictionaries(
+                {"status_str": JSON | st.just("error"), "messages": JSON | st.lists(st.lists(JSON))}
+            ),
+        }
+    )
+)
+def test_no_json_breaks_the_verdict(raw: dict[str, Any]) -> None:
+    entry = HistoryEntry.parse("p", raw)
+    assert entry is not None
+    entry.error()
+    for node in entry.outputs:
+        entry.files(node, "images")

@@ -1,0 +1,328 @@
+"""A machine's life against a control plane that misbehaves in every way; nothing ever sleeps."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import attrs
+import pytest
+from support import FakeClock
+
+from comfyloom.errors import (
+    ApiError,
+    MachineError,
+    MachineLeak,
+    MachineStartFailed,
+    MachineTimeout,
+    NotFound,
+    TransportError,
+    Unauthorized,
+)
+from comfyloom.machines import Machine
+from comfyloom.machines import machine as machine_module
+from comfyloom.machines.launch import draw_lease
+from comfyloom.progress import Progress
+from comfyloom.runcomfy import Server
+
+
+@attrs.define
+class FakeApi:
+    """The Server API as a script: each call's answers in turn, the last for ever."""
+
+    clock: FakeClock
+    script: dict[str, list[Any]]
+    calls: list[tuple[str, Any]] = attrs.field(factory=list)
+
+    def now(self) -> float:
+        return self.clock.time()
+
+    def list_servers(self) -> Any:
+        return self._answer("list", None)
+
+    def launch(self, version: str, server_type: str, duration_s: int) -> Any:
+        return self._answer("launch", (version, server_type, duration_s))
+
+    def get_server(self, server_id: str) -> Any:
+        return self._answer("get", server_id)
+
+    def set_duration(self, server_id: str, duration_s: int) -> Any:
+        return self._answer("extend", duration_s)
+
+    def stop_server(self, server_id: str) -> Any:
+        return self._answer("stop", server_id)
+
+    def count(self, name: str) -> int:
+        return sum(1 for call, _ in self.calls if call == name)
+
+    def _answer(self, name: str, argument: Any) -> Any:
+        self.calls.append((name, argument))
+        answers = self.script[name]
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer(self) if callable(answer) else answer
+
+
+class FakeComfyUI:
+    """Answers after so many refusals."""
+
+    refusals = 0
+    closed = False
+
+    def system_stats(self, **_: Any) -> dict[str, Any]:
+        if FakeComfyUI.refusals > 0:
+            FakeComfyUI.refusals -= 1
+            raise TransportError("refused")
+        return {"system": {}}
+
+    def close(self) -> None:
+        self.closed = True
+
+
+STARTING = Server(server_id="s-1", server_type="medium", current_status="Starting")
+
+
+def ready(api: FakeApi) -> Server:
+    return Server(
+        server_id="s-1",
+        server_type="medium",
+        current_status="Ready",
+        main_service_url="https://s-1-comfyui.runcomfy.com",
+        service_ready_at=datetime.fromtimestamp(api.clock.time(), UTC),
+    )
+
+
+@pytest.fixture
+def make(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Machine, FakeApi]]:
+    FakeComfyUI.refusals = 0
+    starting = machine_module.Starting
+
+    def with_fake(**given: Any) -> Any:
+        return starting(**given, connect=lambda *_, **__: FakeComfyUI())  # type: ignore[arg-type,return-value]
+
+    monkeypatch.setattr(machine_module, "Starting", with_fake)
+
+    def make(**script: Any) -> tuple[Machine, FakeApi]:
+        normal = {"list": [[]], "launch": [STARTING], "get": [STARTING, ready], "stop": [None]}
+        api = FakeApi(clock, normal | script)
+        return Machine(api, "medium", random.Random(7)), api  # type: ignore[arg-type]
+
+    return make
+
+
+def start(machine: Machine, seen: list[Progress] | None = None) -> None:
+    machine.start("version", (seen if seen is not None else []).append)
+
+
+def test_a_lease_is_distinctive() -> None:
+    leases = [draw_lease(random.Random(seed)) for seed in range(500)]
+    assert all(900 <= lease <= 1799 for lease in leases)
+    assert not any(lease % 60 == 0 for lease in leases)
+    assert len(set(leases)) > 250
+
+
+def test_a_whole_life(make: Any, clock: FakeClock) -> None:
+    machine, api = make(get=[STARTING, STARTING, ready])
+    seen: list[Progress] = []
+    start(machine, seen)
+    assert machine.server_id == "s-1"
+    assert [progress.kind for progress in seen] == ["machine", "machine"]
+    assert "usually 120 to 300 s" in seen[-1].message
+    clock.sleep(3600)
+    machine.stop()
+    machine.stop()
+    assert api.count("launch") == api.count("stop") == 1
+    assert machine.billed_s == pytest.approx(3600, abs=2)
+    assert str(machine.cost()) == "0.9900"
+
+
+def test_the_platform_may_not_know_a_young_machine(make: Any) -> None:
+    machine, _ = make(get=[NotFound(), NotFound(), ready])
+    start(machine)
+    assert machine.comfyui is not None
+
+
+def test_a_machine_that_stays_unknown_has_failed(make: Any, clock: FakeClock) -> None:
+    machine, _ = make(get=[NotFound()])
+    with pytest.raises(MachineStartFailed):
+        start(machine)
+    assert sum(clock.slept) == pytest.approx(60, abs=3)
+
+
+@pytest.mark.parametrize("status", ["Error", "Deleting", "stopped"])
+def test_an_end_while_starting_fails_at_once(make: Any, status: str, clock: FakeClock) -> None:
+    ended = attrs.evolve(STARTING, current_status=status)
+    machine, api = make(get=[STARTING, ended], stop=[NotFound()])
+    with pytest.raises(MachineStartFailed, match=status) as caught:
+        start(machine)
+    assert caught.value.server_id == "s-1"
+    machine.stop()
+    assert api.count("stop") == 1
+    assert sum(clock.slept) < 10
+
+
+def test_a_start_takes_thirty_minutes_at_most(make: Any, clock: FakeClock) -> None:
+    machine, _ = make(get=[STARTING])
+    with pytest.raises(MachineTimeout, match="Starting"):
+        start(machine)
+    assert sum(clock.slept) == pytest.approx(1800, abs=3)
+
+
+def test_passing_trouble_does_not_forget_a_machine(make: Any) -> None:
+    machine, _ = make(get=[TransportError(), ApiError(status=500), ready])
+    start(machine)
+    assert machine.comfyui is not None
+
+
+def test_a_token_that_is_refused_ends_the_wait(make: Any) -> None:
+    machine, _ = make(get=[Unauthorized(status=401)])
+    with pytest.raises(Unauthorized):
+        start(machine)
+
+
+def test_ready_is_not_yet_answering(make: Any, clock: FakeClock) -> None:
+    FakeComfyUI.refusals = 5
+    machine, _ = make(get=[ready])
+    FakeComfyUI.refusals = 5
+    start(machine)
+    assert len(clock.slept) == 5
+
+
+def test_an_end_between_ready_and_answering(make: Any) -> None:
+    machine, _ = make(get=[ready, attrs.evolve(STARTING, current_status="Error")])
+    FakeComfyUI.refusals = 99
+    with pytest.raises(MachineStartFailed):
+        start(machine)
+
+
+# --- a launch whose answer is lost ---------------------------------------------------------------
+
+
+def ours(api: FakeApi) -> list[Server]:
+    lease = next(argument for name, argument in api.calls if name == "launch")[2]
+    foreign = attrs.evolve(STARTING, server_id="foreign", estimated_duration=600)
+    mine = attrs.evolve(STARTING, server_id="s-1", estimated_duration=lease)
+    return [foreign, mine]
+
+
+def test_a_lost_answer_is_found_by_its_lease(make: Any) -> None:
+    machine, api = make(launch=[TransportError(sent=True)], list=[[], [], ours])
+    start(machine)
+    assert machine.server_id == "s-1"
+    assert api.count("launch") == 1
+
+
+@pytest.mark.parametrize("failure", [ApiError(status=502), ApiError(status=200)])
+def test_an_answer_that_says_nothing_is_searched_for_as_well(make: Any, failure: ApiError) -> None:
+    machine, api = make(launch=[failure], list=[[], ours])
+    start(machine)
+    assert api.count("launch") == 1
+
+
+def test_a_machine_that_was_there_before_is_not_ours(make: Any, clock: FakeClock) -> None:
+    lease = draw_lease(random.Random(7))
+    older = attrs.evolve(STARTING, server_id="older", estimated_duration=lease)
+    machine, api = make(launch=[TransportError(sent=True)], list=[[older]])
+    with pytest.raises(MachineStartFailed, match="no machine appeared"):
+        start(machine)
+    machine.stop()
+    assert api.count("launch") == 1
+    assert api.count("stop") == 0
+    assert sum(clock.slept) == pytest.approx(60, abs=3)
+
+
+def test_two_candidates_are_left_alone_loudly(make: Any) -> None:
+    lease = draw_lease(random.Random(7))
+    both = [attrs.evolve(STARTING, server_id=name, estimated_duration=lease) for name in "ab"]
+    machine, api = make(launch=[TransportError(sent=True)], list=[[], both])
+    with pytest.raises(MachineLeak, match="a, b"):
+        start(machine)
+    machine.stop()
+    assert api.count("stop") == 0
+
+
+@pytest.mark.parametrize("refusal", [ApiError(status=422), TransportError(sent=False)])
+def test_a_refused_launch_is_not_searched_for(make: Any, refusal: Exception) -> None:
+    machine, api = make(launch=[refusal])
+    with pytest.raises(type(refusal)):
+        start(machine)
+    assert api.count("list") == 1
+    assert api.count("launch") == 1
+
+
+def test_a_platform_that_does_not_list_can_still_launch(make: Any) -> None:
+    machine, _ = make(list=[ApiError(status=500)])
+    start(machine)
+    assert machine.comfyui is not None
+
+
+# --- the lease -----------------------------------------------------------------------------------
+
+
+def test_a_lease_is_renewed_while_the_machine_is_used(make: Any, clock: FakeClock) -> None:
+    machine, api = make(extend=[lambda api: ready(api)])
+    start(machine)
+    begun = clock.now
+    for _ in range(200):
+        machine.touch()
+        clock.sleep(10.0)
+    durations = [argument for name, argument in api.calls if name == "extend"]
+    assert 1 <= len(durations) <= 4
+    lease = draw_lease(random.Random(7))
+    assert durations[0] >= lease + lease / 2 - 60
+    assert clock.now - begun == 2000
+
+
+def test_a_lease_that_cannot_be_renewed_does_not_end_the_run(make: Any, clock: FakeClock) -> None:
+    machine, api = make(extend=[TransportError()])
+    start(machine)
+    for _ in range(100):
+        machine.touch()
+        clock.sleep(10.0)
+    assert 2 < api.count("extend") < 30
+
+
+# --- the end -------------------------------------------------------------------------------------
+
+
+def test_a_stop_is_repeated_until_confirmed(make: Any) -> None:
+    machine, api = make(stop=[TransportError(), ApiError(status=500), None])
+    start(machine)
+    machine.stop()
+    assert api.count("stop") == 3
+
+
+def test_an_unknown_young_machine_is_not_taken_for_stopped(make: Any, clock: FakeClock) -> None:
+    machine, api = make(get=[NotFound()], stop=[NotFound(), NotFound(), None])
+    with pytest.raises(MachineStartFailed):
+        start(machine)
+    clock.now -= 55  # the start was given up early
+    machine.stop()
+    assert api.count("stop") == 3
+
+
+def test_a_stop_that_is_never_confirmed_is_loud(make: Any) -> None:
+    machine, _ = make(stop=[ApiError("refused", status=500)])
+    start(machine)
+    with pytest.raises(MachineLeak) as caught:
+        machine.stop()
+    for word in ("s-1", "medium", "0.99 USD an hour", "DELETE", "dashboard"):
+        assert word in str(caught.value)
+    assert caught.value.server_id == "s-1"
+
+
+@pytest.mark.parametrize("answer", [NotFound(), attrs.evolve(STARTING, current_status="Stopped")])
+def test_a_machine_that_died_is_known_to_have_died(make: Any, answer: Any) -> None:
+    machine, _ = make(get=[ready, answer])
+    start(machine)
+    with pytest.raises(MachineError, match="ended during the run"):
+        machine.still_there()
+
+
+def test_a_platform_that_is_out_of_reach_says_nothing_of_the_machine(make: Any) -> None:
+    machine, _ = make(get=[ready, TransportError()])
+    start(machine)
+    machine.still_there()

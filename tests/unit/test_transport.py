@@ -1,0 +1,130 @@
+"""Retries, what an error tells, and which header goes to whom."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+import requests
+import responses
+from support import FakeClock
+
+from comfyloom._retry import NO_RETRY, Backoff
+from comfyloom._transport import Transport
+from comfyloom.errors import TransportError
+
+URL = "http://127.0.0.1:1"
+
+
+@pytest.fixture
+def transport(clock: FakeClock) -> Transport:
+    return Transport(URL, "ComfyUI", clock=clock, backoff=Backoff(random=random.Random(0)))
+
+
+@responses.activate
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+def test_reading_is_retried_after_passing_trouble(transport: Transport, status: int) -> None:
+    responses.get(f"{URL}/queue", status=status)
+    responses.get(f"{URL}/queue", status=status)
+    responses.get(f"{URL}/queue", json={})
+    assert transport.send("GET", "/queue").status_code == 200
+    assert len(responses.calls) == 3
+
+
+@responses.activate
+def test_attempts_end_and_the_last_answer_is_returned(
+    transport: Transport, clock: FakeClock
+) -> None:
+    responses.get(f"{URL}/queue", status=503)
+    assert transport.send("GET", "/queue").status_code == 503
+    assert len(responses.calls) == 5
+    assert len(clock.slept) == 4
+
+
+@responses.activate
+@pytest.mark.parametrize("status", [500, 503])
+def test_a_post_is_not_retried(transport: Transport, status: int) -> None:
+    responses.post(f"{URL}/servers", status=status)
+    assert transport.send("POST", "/servers").status_code == status
+    assert len(responses.calls) == 1
+
+
+@responses.activate
+def test_a_post_is_retried_after_a_refusal_for_the_rate(
+    transport: Transport, clock: FakeClock
+) -> None:
+    responses.post(f"{URL}/servers", status=429, headers={"Retry-After": "7"})
+    responses.post(f"{URL}/servers", status=201)
+    assert transport.send("POST", "/servers").status_code == 201
+    assert clock.slept == [7.0]
+
+
+@responses.activate
+def test_a_harmless_post_is_retried(transport: Transport) -> None:
+    responses.post(f"{URL}/interrupt", body=requests.ConnectionError())
+    responses.post(f"{URL}/interrupt")
+    assert transport.send("POST", "/interrupt", repeatable=True).status_code == 200
+
+
+@responses.activate
+@pytest.mark.parametrize(("said", "waited"), [("600", 45.0), ("soon", None), ("-5", None)])
+def test_what_a_server_asks_for_is_bounded(
+    transport: Transport, clock: FakeClock, said: str, waited: float | None
+) -> None:
+    responses.get(f"{URL}/x", status=429, headers={"Retry-After": said})
+    responses.get(f"{URL}/x")
+    transport.send("GET", "/x")
+    assert waited is None or clock.slept == [waited]
+
+
+@responses.activate
+def test_an_unanswered_request_keeps_every_error(transport: Transport) -> None:
+    responses.get(f"{URL}/x", body=requests.ReadTimeout("first"))
+    responses.get(f"{URL}/x", body=requests.ConnectionError(ConnectionResetError(104, "reset")))
+    with pytest.raises(TransportError) as caught:
+        transport.send("GET", "/x", backoff=Backoff(attempts=2))
+    assert len(caught.value.errors) == 2
+    assert caught.value.errors[1] == "no answer in time"
+    assert caught.value.sent
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+
+
+def test_a_refused_connection_was_never_sent(transport: Transport) -> None:
+    with pytest.raises(TransportError, match="Connection refused") as caught:
+        transport.send("POST", "/x")
+    assert not caught.value.sent
+    transport.close()
+
+
+def test_a_name_that_does_not_resolve_is_not_told(clock: FakeClock) -> None:
+    transport = Transport("http://secret-comfyui.invalid", "ComfyUI", clock=clock)
+    with pytest.raises(TransportError) as caught:
+        transport.send("GET", "/x", backoff=NO_RETRY)
+    assert "secret-comfyui" not in str(caught.value)
+    assert not caught.value.sent
+    transport.close()
+
+
+@responses.activate
+def test_redirects_are_not_followed(transport: Transport) -> None:
+    responses.get(f"{URL}/x", status=302, headers={"Location": f"{URL}/y"})
+    assert transport.send("GET", "/x").status_code == 302
+
+
+@responses.activate
+def test_only_our_own_token_is_sent(
+    clock: FakeClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login me password secret\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    responses.get(f"{URL}/x")
+    Transport(URL, "ComfyUI", clock=clock).send("GET", "/x")
+    assert "Authorization" not in responses.calls[0].request.headers
+    assert "Origin" not in responses.calls[0].request.headers
+    Transport(URL, "RunComfy", token="t0ken", clock=clock).send("GET", "/x")
+    assert responses.calls[1].request.headers["Authorization"] == "Bearer t0ken"
+    assert "t0ken" not in repr(Transport(URL, "RunComfy", token="t0ken"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from pathlib import Path
 
@@ -43,3 +44,10 @@ class HastyClock:
     def sleep(self, seconds: float) -> None:
         time.sleep(min(seconds, 0.002))
         self._skipped += max(0.0, seconds - 0.002)
+
+
+def free_port() -> int:
+    """Return a port of the loopback interface on which nothing listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
@@ -29,6 +30,29 @@ ResultT = TypeVar("ResultT", bound=Result)
 
 
 @attrs.define(eq=False)
+class Turn:
+    """A place in the order of submitting: runs come into the server's queue as they were made."""
+
+    _before: threading.Event | None = None
+    _over: threading.Event = attrs.field(factory=threading.Event, init=False)
+
+    def next(self) -> Turn:
+        """Return the turn after this one."""
+        return Turn(self._over)
+
+    def __enter__(self) -> None:
+        if self._before is not None:
+            self._before.wait()
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Let the next one submit."""
+        self._over.set()
+
+
+@attrs.define(eq=False)
 class Execution(Generic[ResultT]):
     """Uploads, submits, watches and downloads one run.
 
@@ -39,6 +63,7 @@ class Execution(Generic[ResultT]):
         server: Where to run it.
         place: What the server is a part of.
         spool: Where its files go.
+        turn: When it may be submitted.
         report: Told how it goes.
         cadence: How often to ask.
     """
@@ -49,10 +74,12 @@ class Execution(Generic[ResultT]):
     server: ComfyUI
     place: Place
     spool: Spool
+    turn: Turn
     report: ProgressCallback
     cadence: Cadence = attrs.field(factory=Cadence)
     prompt_id: str = attrs.field(factory=lambda: str(uuid.uuid4()), init=False)
     _begun: float = attrs.field(default=0.0, init=False)
+    _latest: Progress = attrs.field(factory=lambda: Progress(kind="upload"), init=False)
     _monitor: Monitor = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -83,6 +110,8 @@ class Execution(Generic[ResultT]):
         except BaseException:
             self.spool.discard()
             raise
+        finally:
+            self.turn.end()
 
     def _graph(self) -> Graph:
         names: dict[str, str] = {}
@@ -101,7 +130,8 @@ class Execution(Generic[ResultT]):
         socket.open()
         try:
             narrator.queued(0)
-            Submission(self.server, graph, client_id, self.prompt_id).send()
+            with self.turn:
+                Submission(self.server, graph, client_id, self.prompt_id).send()
             entry = self._monitor.wait(deadline)
         finally:
             socket.close()
@@ -140,5 +170,8 @@ class Execution(Generic[ResultT]):
         self._say("finished", "finished", fraction=1.0, stages=stages)
 
     def _say(self, kind: Kind, message: str, **facts: Any) -> None:
+        """Report something; how far the run is stays as it was where that is not said."""
+        known = {"fraction": self._latest.fraction, "stages": self._latest.stages}
         elapsed_s = self.server.clock.monotonic() - self._begun
-        self.report(Progress(kind=kind, message=message, elapsed_s=elapsed_s, **facts))
+        self._latest = Progress(kind=kind, message=message, elapsed_s=elapsed_s, **known | facts)
+        self.report(self._latest)

@@ -21,7 +21,7 @@ from comfyloom._redact import log
 from comfyloom._shield import orderly_exit
 from comfyloom.comfyui.client import ComfyUI
 from comfyloom.errors import ComfyloomError
-from comfyloom.execution import Execution
+from comfyloom.execution import Execution, Turn
 from comfyloom.machines import Machine
 from comfyloom.progress import Progress, ProgressCallback
 from comfyloom.run import Run
@@ -83,6 +83,8 @@ class RunComfySession:
         self._server: ComfyUI | None = None
         self._lock = threading.RLock()
         self._runs: WeakSet[Run[Any]] = WeakSet()
+        self._turn = Turn()
+        self._turn.end()
         self._signals = ExitStack()
         self._closed = False
 
@@ -193,6 +195,7 @@ class RunComfySession:
             server,
             self._place,
             spool,
+            self._next_turn(),
         )
         run = Run[ResultT](start, timeout)
         self._runs.add(run)
@@ -244,6 +247,11 @@ class RunComfySession:
             stack.callback(self._place.close)
             for run in tuple(self._runs):
                 stack.callback(run.cancel)
+
+    def _next_turn(self) -> Turn:
+        with self._lock:
+            self._turn = self._turn.next()
+            return self._turn
 
     def _connect(self, workflow: type[Workflow[Any]] | Workflow[Any] | None) -> ComfyUI:
         with self._lock:

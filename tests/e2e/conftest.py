@@ -33,3 +33,16 @@ def session_on(emulator: Emulator) -> Callable[..., RunComfySession]:
 @pytest.fixture
 def workflow(render: Path) -> FluxMeshWorkflow:
     return FluxMeshWorkflow(input_image=render, prompt="a brass automaton", width=128, height=128)
+
+
+@pytest.fixture
+def slow() -> Iterator[Emulator]:
+    """An emulator in real time, whose FLUX sampler takes 0.1 s a step and all else no time."""
+    times = {"XlabsSampler": 10.0}
+    with Emulator(time="real", startup_s=0.0, run_s=0.0, node_seconds=times) as running:
+        yield running
+
+
+@pytest.fixture
+def long(workflow: FluxMeshWorkflow) -> FluxMeshWorkflow:
+    return workflow.with_steps(100)

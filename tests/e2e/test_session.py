@@ -203,16 +203,17 @@ def test_the_machine_is_stopped_whatever_happens_in_the_block(
     assert len(machines(emulator)) == 1
 
 
-def test_a_run_that_is_under_way_is_cancelled_at_the_end(render: Path) -> None:
-    with Emulator(time="real", startup_s=0.0, run_s=60.0) as emulator:
-        with RunComfySession(emulator) as session:
-            run = session.submit(FluxMeshWorkflow(input_image=render, prompt="x"))
-            next(progress for progress in run.events() if progress.kind == "node")
-        assert run.status == "cancelled"
-        with pytest.raises(RunCancelled):
-            run.wait()
-        assert prompts(emulator)[0]["status"] == "interrupted"
-        assert_nothing_runs(emulator)
+def test_a_run_that_is_under_way_is_cancelled_at_the_end(
+    slow: Emulator, long: FluxMeshWorkflow
+) -> None:
+    with RunComfySession(slow) as session:
+        run = session.submit(long)
+        next(progress for progress in run.events() if progress.kind == "step")
+    assert run.status == "cancelled"
+    with pytest.raises(RunCancelled):
+        run.wait()
+    assert prompts(slow)[0]["status"] == "interrupted"
+    assert_nothing_runs(slow)
 
 
 def test_a_machine_that_ends_while_starting(emulator: Emulator, session_on: Make) -> None:
@@ -409,27 +410,24 @@ def test_an_out_dir_that_cannot_be_written(
     assert prompts(emulator) == []
 
 
-def test_a_run_that_takes_too_long(render: Path) -> None:
-    workflow = FluxMeshWorkflow(input_image=render, prompt="x")
-    with Emulator(time="real", startup_s=0.0, run_s=60.0) as emulator:
-        with RunComfySession(emulator.comfyui_url) as session:
-            with pytest.raises(RunTimeout):
-                session.run(workflow, timeout=0.4)
-            assert prompts(emulator)[0]["status"] == "interrupted"
-            run = session.submit(workflow)
-            with pytest.raises(RunTimeout):
-                run.wait(timeout=0.2)
-            assert prompts(emulator)[1]["status"] == "interrupted"
+def test_a_run_that_takes_too_long(slow: Emulator, long: FluxMeshWorkflow) -> None:
+    with RunComfySession(slow.comfyui_url) as session:
+        with pytest.raises(RunTimeout):
+            session.run(long, timeout=0.4)
+        assert prompts(slow)[0]["status"] == "interrupted"
+        run = session.submit(long)
+        with pytest.raises(RunTimeout):
+            run.wait(timeout=0.2)
+        assert prompts(slow)[1]["status"] == "interrupted"
 
 
-def test_cancelling_a_run_that_waits_and_one_that_runs(render: Path) -> None:
-    workflow = FluxMeshWorkflow(input_image=render, prompt="x")
-    with (
-        Emulator(time="real", startup_s=0.0, run_s=60.0) as emulator,
-        RunComfySession(emulator.comfyui_url) as session,
-    ):
-        first, second = session.submit(workflow), session.submit(workflow.with_seed(1))
-        next(progress for progress in first.events() if progress.kind == "node")
+def test_cancelling_a_run_that_waits_and_one_that_runs(
+    slow: Emulator, long: FluxMeshWorkflow
+) -> None:
+    with RunComfySession(slow.comfyui_url) as session:
+        first, second = session.submit(long), session.submit(long.with_seed(1))
+        # In a sampler: the server looks for interrupts at each of its steps.
+        next(progress for progress in first.events() if progress.kind == "step")
         next(progress for progress in second.events() if progress.position == 1)
         second.cancel()
         first.cancel()
@@ -437,7 +435,7 @@ def test_cancelling_a_run_that_waits_and_one_that_runs(render: Path) -> None:
         for run, status in ((first, "interrupted"), (second, "deleted")):
             with pytest.raises(RunCancelled):
                 run.wait(timeout=10)
-            found = {row["prompt_id"]: row["status"] for row in prompts(emulator)}
+            found = {row["prompt_id"]: row["status"] for row in prompts(slow)}
             assert found[run.id] == status
 
 

@@ -40,7 +40,7 @@ def test_system_stats(server: ComfyUI) -> None:
 
 
 @responses.activate
-@pytest.mark.parametrize("body", ["<html>it works</html>", "[]", ""])
+@pytest.mark.parametrize("body", ["<html>it works</html>", "[]", "", "null"])
 def test_an_answer_that_is_not_comfyuis(server: ComfyUI, body: str) -> None:
     responses.get(f"{URL}/system_stats", body=body)
     with pytest.raises(ApiError):

@@ -45,7 +45,6 @@ def option(workflow: type[Workflow[Any]], spec: InputSpec) -> click.Option:
         [switches, spec.name],
         type=click.BOOL if spec.kind == "flag" else _type(spec),
         required=spec.required,
-        default=None,
         help=_help(workflow, spec),
     )
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from comfyloom._clock import SYSTEM_CLOCK, Clock
-from comfyloom._json import items, mapping, mappings, number, text
+from comfyloom._json import is_mapping, items, mapping, mappings, number, text
 from comfyloom._retry import NO_RETRY, Backoff
 from comfyloom._transport import Transport
 from comfyloom.comfyui.history import HistoryEntry
@@ -62,7 +62,7 @@ class ComfyUI:
             ApiError: An answer that is not ComfyUI's.
         """
         stats = self._get("/system_stats", backoff=backoff, timeout_s=10.0)
-        if not mapping(stats):
+        if not is_mapping(stats):
             raise ApiError("ComfyUI: /system_stats is no object", request="GET /system_stats")
         return mapping(stats)
 

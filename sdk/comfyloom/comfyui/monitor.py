@@ -64,7 +64,7 @@ class Cadence:
     settle_s: float = 0.02
     settle_for_s: float = 1.5
     cancel_s: float = 0.5
-    cancel_for_s: float = 4.0
+    cancel_for_s: float = 3.0
     give_up_s: float = 60.0
 
     def quiet_s(self, elapsed_s: float) -> float:
@@ -135,7 +135,9 @@ class Monitor:
             RunLost: The server knows nothing of the run any more.
             TransportError: The server stays out of reach.
         """
-        self._begun = self._reached = self._last_poll = self._last_look = self._now()
+        self._begun = self._reached = self._last_poll = self._now()
+        # A run without events at its first poll most likely waits in the queue: look at once.
+        self._last_look = self._begun - self.cadence.queue_s
         entry = self._watch(deadline, lambda: self._cancelled.is_set())
         if entry is not None:
             return entry
@@ -188,7 +190,8 @@ class Monitor:
             self._ended = self._due = self._now()
         elif event.type in _ENDINGS:
             self._ended = self._now()
-            self._due = min(self._due, self._now() + self.cadence.settle_s)
+            # `executing {node: null}` follows within a moment; this is for the case it does not.
+            self._due = min(self._due, self._now() + self.cadence.quick_s)
 
     # --- polling ---------------------------------------------------------------------------------
 
@@ -197,7 +200,7 @@ class Monitor:
 
     def _interval(self) -> float:
         now, pace = self._now(), self.cadence
-        if now - self._ended < pace.settle_for_s:
+        if now - self._ended < pace.settle_for_s and self._due == LATER:
             return pace.settle_s
         if now - self._last_event < pace.flowing_s:
             return pace.flowing_s

@@ -39,7 +39,9 @@ class Emulator:
             emulator's time; None for no limit.
         retry_after_s: The `Retry-After` header of a 429 answer; none when None.
         server_types: Machine types that can be launched.
-        expire_leases: Whether a machine ends by itself at `estimated_stopping_at`.
+        expire_leases: Whether a machine ends by itself at `estimated_stopping_at`. None: yes,
+            but not in `immediate` time, whose jumps use up leases faster than a client can renew
+            them.
         comfyui_version: What /system_stats says.
         previews: Whether samplers send preview pictures, as with `--preview-method auto`.
         monitor_events: Whether foreign `crystools.monitor` events are sent in between, as the
@@ -69,7 +71,7 @@ class Emulator:
         rate_limit: tuple[float, int] | None = (1.0, 10),
         retry_after_s: int | None = None,
         server_types: Sequence[str] = SERVER_TYPES,
-        expire_leases: bool = True,
+        expire_leases: bool | None = None,
         comfyui_version: str = "0.3.64",
         previews: bool = True,
         monitor_events: bool = False,
@@ -96,7 +98,7 @@ class Emulator:
             rate_limit=rate_limit,
             retry_after_s=retry_after_s,
             server_types=tuple(server_types),
-            expire_leases=expire_leases,
+            expire_leases=time != "immediate" if expire_leases is None else expire_leases,
             comfyui_version=comfyui_version,
             previews=previews,
             monitor_events=monitor_events,

@@ -145,7 +145,8 @@ class ServerApi:
             return
         # A date without a zone is UTC here, as in all of HTTP.
         aware = told if told.tzinfo else told.replace(tzinfo=UTC)
-        self._date = (aware.timestamp(), self.clock.monotonic())
+        # The header tells whole seconds; on the average half a second of the next has passed.
+        self._date = (aware.timestamp() + 0.5, self.clock.monotonic())
 
 
 def _path(server_id: str) -> str:

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from uvicorn._types import ASGISendEvent
 
 _REFUSAL_S = 1.0
-_LOGGER = logging.getLogger("comfyloom.emulator")
+_LOGGER = logging.getLogger("comfyloom.emulator.wire")
+# Below a warning uvicorn logs the URL of every websocket, and a machine's URL is its only secret.
+_LOGGER.setLevel(logging.WARNING)
 
 
 class HttpProtocol(H11Protocol):

@@ -1,0 +1,288 @@
+"""The command line, as a shell sees it: files, one clear line, exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import RENDER, free_port
+
+from comfyloom.emulator import Emulator, HttpFault, MachineFault, RunFault
+
+COMMAND = [sys.executable, "-c", "from comfyloom.cli import main; main()"]
+
+Completed = subprocess.CompletedProcess[str]
+Shell = Callable[..., Completed]
+
+
+@pytest.fixture
+def emulator() -> Iterator[Emulator]:
+    """Quick, but in real time: the command under test waits for real."""
+    with Emulator(time="real", startup_s=0.0, run_s=0.2) as running:
+        yield running
+
+
+@pytest.fixture
+def shell(emulator: Emulator, tmp_path: Path) -> Shell:
+    """Run `comfyloom` with the emulator's environment, and no other account in sight."""
+
+    def run(*arguments: str, environ: dict[str, str] | None = None, **options: Any) -> Completed:
+        return subprocess.run(
+            [*COMMAND, *arguments],
+            env=bare_environment(tmp_path) | (emulator.environment() if environ is None else environ),
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            **options,
+        )
+
+    return run
+
+
+def bare_environment(home: Path) -> dict[str, str]:
+    return {"PATH": os.environ["PATH"], "HOME": str(home)}
+
+
+def job(*more: str, image: Path = RENDER, prompt: str = "a jade claw") -> list[str]:
+    size = ["--width", "64", "--height", "64"]
+    return ["run", "flux-mesh", "--input-image", str(image), "--prompt", prompt, *size, *more]
+
+
+def failed(done: Completed, code: int, *words: str) -> None:
+    """Assert that a command failed with one clear line."""
+    assert done.returncode == code, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("comfyloom: ")]
+    assert line == done.stderr.splitlines()[-1]
+    for word in words:
+        assert word in line
+    assert "Traceback" not in done.stderr
+
+
+def machines(emulator: Emulator) -> list[dict[str, Any]]:
+    return emulator.state()["machines"]
+
+
+def test_run_writes_both_files(emulator: Emulator, shell: Shell, tmp_path: Path) -> None:
+    done = shell(*job("--out", "out", "--seed", "7", "--json"))
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["seed"] == 7
+    assert told["files"] == {
+        "image": str(tmp_path / "out/flux.png"),
+        "mesh": str(tmp_path / "out/partpacker_result_0.glb"),
+    }
+    assert (tmp_path / "out/flux.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "out/partpacker_result_0.glb").read_bytes().startswith(b"glTF")
+    (machine,) = machines(emulator)
+    assert machine["status"] == "Stopped"
+    assert machine["billed_seconds"] > 0
+    assert told["machine"]["server_id"] == machine["server_id"]
+    assert abs(told["machine"]["billed_s"] - machine["billed_seconds"]) <= 1.0
+    assert float(told["cost_usd"]) >= 0
+
+
+def test_run_tells_people_what_it_cost(shell: Shell) -> None:
+    done = shell(*job())
+    assert done.stdout.splitlines() == ["flux.png", "partpacker_result_0.glb"]
+    assert "USD; stopped" in done.stderr
+    assert "FLUX sampling" in done.stderr
+
+
+def test_run_on_a_plain_comfyui_needs_no_account(emulator: Emulator, shell: Shell) -> None:
+    done = shell(*job("--target", emulator.comfyui_url, "--json"), environ={})
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["machine"] is None
+    assert machines(emulator) == []
+
+
+def test_the_demo(shell: Shell, tmp_path: Path) -> None:
+    done = shell("demo", environ={})
+    assert done.returncode == 0, done.stderr
+    assert "no GPU was used" in done.stderr
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["flux.png", "partpacker_result_0.glb"]
+
+
+def test_the_demos_render_is_the_one_that_is_shown() -> None:
+    packaged = Path(sys.modules["comfyloom"].__path__[0], "cli", "render.png")
+    assert packaged.read_bytes() == RENDER.read_bytes()
+
+
+@pytest.mark.parametrize("command", [(), ("run",), ("run", "flux-mesh"), ("demo",), ("codegen",), ("emulate",)])
+@pytest.mark.parametrize("switch", ["-h", "--help"])
+def test_everything_has_help(shell: Shell, command: tuple[str, ...], switch: str) -> None:
+    done = shell(*command, switch)
+    assert done.returncode == 0
+    assert "Usage: comfyloom" in done.stdout
+    assert done.stderr == ""
+
+
+def test_help_lists_every_command_and_every_public_input(shell: Shell) -> None:
+    listed = shell("-h").stdout
+    for name in ("codegen", "demo", "emulate", "run"):
+        assert f"\n  {name} " in listed
+    options = shell("run", "flux-mesh", "-h").stdout
+    for name in (
+        "input-image", "prompt", "negative-prompt", "seed", "guidance", "control-strength", "steps",
+        "width", "height", "mesh-steps", "mesh-cfg-scale", "mesh-grid-resolution",
+        "mesh-target-faces", "mesh-simplify", "out", "target", "json",
+    ):  # fmt: skip
+        assert f"--{name} " in options
+
+
+# --- bad input -----------------------------------------------------------------------------------
+
+
+def test_usage_errors(shell: Shell) -> None:
+    for arguments in (["nothing"], ["run", "nothing"], ["run", "flux-mesh"], job("--steps", "many")):
+        done = shell(*arguments)
+        assert done.returncode == 64
+        assert "Error: " in done.stderr
+
+
+def test_bad_values_never_launch_a_machine(emulator: Emulator, shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "file").touch()
+    failed(shell(*job(image=tmp_path / "no.png")), 66, "input_image", "no.png", "No such file")
+    failed(shell(*job(image=tmp_path)), 66, "input_image", "directory")
+    failed(shell(*job(image=tmp_path / "text.png")), 65, "text.png", "no picture")
+    failed(shell(*job(prompt="")), 65, "prompt", "node 34")
+    failed(shell(*job("--steps", "0")), 65, "steps", "1 to 100")
+    failed(shell(*job("--out", str(tmp_path / "file" / "x"))), 73, "cannot write")
+    failed(shell(*job("--target", "nowhere")), 78, "target", "emulator")
+    failed(shell(*job(), environ={}), 78, "RUNCOMFY_API_TOKEN", "RUNCOMFY_USER_ID", "emulator")
+    assert machines(emulator) == []
+    assert emulator.state()["requests"] == []
+
+
+def test_what_the_platform_refuses(emulator: Emulator, shell: Shell) -> None:
+    known = emulator.environment()
+    wrong = {"RUNCOMFY_API_TOKEN": "not-the-token"}
+    failed(shell(*job(), environ=known | wrong), 77, "token", "RUNCOMFY_API_TOKEN")
+    wrong = {"RUNCOMFY_API_BASE_URL": f"{emulator.base_url}/v9"}
+    failed(shell(*job(), environ=known | wrong), 77, "wrong base URL or path")
+    failed(shell(*job("--server-type", "gigantic")), 69, "server_type", "medium")
+    wrong = {"RUNCOMFY_WORKFLOW_VERSION_ID": "nobodys"}
+    failed(shell(*job(), environ=known | wrong), 69, "version")
+    assert machines(emulator) == []
+
+
+def test_trouble_on_the_machine(emulator: Emulator, shell: Shell, tmp_path: Path) -> None:
+    for fault, code, words in (
+        (MachineFault(action="error"), 69, ("ended while it started",)),
+        (RunFault(action="raise", node="7", message="no memory"), 69, ("node 7", "no memory")),
+        (RunFault(action="no_output", node="33"), 69, ("mesh", "node 33")),
+        (RunFault(action="truncate", node="24", size=500), 69, ("image", "cut off")),
+        (
+            HttpFault(
+                path="/prompt$",
+                method="POST",
+                status=400,
+                body='{"error": {"type": "x", "message": "Prompt has no outputs"}, "node_errors": {}}',
+            ),
+            65,
+            ("rejected", "no outputs"),
+        ),
+    ):
+        emulator.faults.add(fault)
+        failed(shell(*job("--out", "out")), code, *words)
+        assert list((tmp_path / "out").iterdir()) == []
+        assert all(machine["stopped_at"] for machine in machines(emulator))
+
+
+def test_a_plain_comfyui_that_is_not_there(shell: Shell) -> None:
+    target = f"http://127.0.0.1:{free_port()}"
+    failed(shell(*job("--target", target, "--timeout", "5"), environ={}), 69, "Connection refused")
+
+
+def test_debug_shows_a_traceback_but_no_secret(emulator: Emulator, shell: Shell) -> None:
+    emulator.faults.add(RunFault(action="raise", node="7"))
+    done = shell("--debug", *job())
+    assert "Traceback" in done.stderr
+    assert done.returncode == 69
+    (machine,) = machines(emulator)
+    for secret in (emulator.token, f"/comfyui/{machine['server_id']}"):
+        assert secret not in done.stdout + done.stderr
+
+
+# --- signals -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("moment", ["starting", "running"])
+def test_a_signal_gives_the_machine_back(
+    tmp_path: Path, number: signal.Signals, code: int, moment: str
+) -> None:
+    startup_s = 60.0 if moment == "starting" else 0.0
+    times = {"XlabsSampler": 30.0}
+    with Emulator(time="real", startup_s=startup_s, run_s=0.0, node_seconds=times) as emulator:
+        process = subprocess.Popen(
+            [*COMMAND, *job("--out", "out")],
+            env=bare_environment(tmp_path) | emulator.environment(),
+            cwd=tmp_path,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        wait_for(emulator, moment)
+        begun = time.monotonic()
+        process.send_signal(number)
+        _, told = process.communicate(timeout=30)
+        assert time.monotonic() - begun < 5.0
+        assert process.returncode == code, told
+        (machine,) = machines(emulator)
+        assert machine["status"] == "Stopped"
+        assert [row["status"] for row in emulator.state()["prompts"]] in ([], ["interrupted"])
+        assert "Traceback" not in told
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def wait_for(emulator: Emulator, moment: str) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        state = emulator.state()
+        running = any(row["status"] == "running" for row in state["prompts"])
+        polled = any("/servers/" in row["path"] for row in state["requests"])
+        if running or (moment == "starting" and polled):
+            return
+        time.sleep(0.02)
+    pytest.fail("the command never came so far")
+
+
+def test_the_emulator_as_a_command(shell: Shell, tmp_path: Path) -> None:
+    """One shell emulates, another runs with nothing but the environment variables."""
+    ready = tmp_path / "ready.json"
+    emulate = ["emulate", "--startup-s", "0", "--run-s", "0.2", "--ready-file", str(ready)]
+    process = subprocess.Popen(
+        [*COMMAND, *emulate], env=bare_environment(tmp_path), stderr=subprocess.DEVNULL
+    )
+    try:
+        deadline = time.monotonic() + 30
+        while not ready.exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        facts = json.loads(ready.read_text("utf-8"))
+        environ = {
+            "RUNCOMFY_API_TOKEN": facts["token"],
+            "RUNCOMFY_USER_ID": facts["user_id"],
+            "RUNCOMFY_API_BASE_URL": facts["base_url"],
+            "RUNCOMFY_WORKFLOW_VERSION_ID": facts["workflow_version_id"],
+        }
+        assert shell(*job("--out", "out"), environ=environ).returncode == 0
+        with urllib.request.urlopen(f"{facts['base_url']}/_emulator/state") as answer:
+            (machine,) = json.load(answer)["machines"]
+        assert machine["status"] == "Stopped"
+        assert machine["billed_seconds"] > 0
+    finally:
+        process.terminate()
+        assert process.wait(timeout=30) == 0
+    assert len(list((tmp_path / "out").iterdir())) == 2

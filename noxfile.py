@@ -26,7 +26,9 @@ PACKAGES = ("sdk/comfyloom", "codegen/comfyloom_codegen", "generated/comfyloom_w
 def install(session: nox.Session, *requirements: str, groups: tuple[str, ...] = ()) -> None:
     """Install what a session needs, unless the same was installed into its environment before."""
     wanted = [*requirements, *nox.project.dependency_groups(PROJECT, *groups)]
-    text = "\n".join([*wanted, sys.version, str(ROOT), (ROOT / "pyproject.toml").read_text("utf-8")])
+    text = "\n".join(
+        [*wanted, sys.version, str(ROOT), (ROOT / "pyproject.toml").read_text("utf-8")]
+    )
     stamp = Path(session.virtualenv.location) / ".installed"
     mark = hashlib.sha256(text.encode()).hexdigest()
     if stamp.is_file() and stamp.read_text("ascii") == mark:

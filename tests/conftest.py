@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import RENDER, FakeClock
 
 from comfyloom import _redact
+from support import RENDER, FakeClock
 
 
 @pytest.fixture

@@ -171,7 +171,7 @@ class Execution(Generic[ResultT]):
 
     def _say(self, kind: Kind, message: str, **facts: Any) -> None:
         """Report something; how far the run is stays as it was where that is not said."""
-        known = {"fraction": self._latest.fraction, "stages": self._latest.stages}
+        known: dict[str, Any] = {"fraction": self._latest.fraction, "stages": self._latest.stages}
         elapsed_s = self.server.clock.monotonic() - self._begun
         self._latest = Progress(kind=kind, message=message, elapsed_s=elapsed_s, **known | facts)
         self.report(self._latest)

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from comfyloom_workflows import FluxMeshWorkflow
-from support import HastyClock
 
 from comfyloom import RunComfySession
 from comfyloom.emulator import Emulator
+from comfyloom_workflows import FluxMeshWorkflow
+from support import HastyClock
 
 
 @pytest.fixture

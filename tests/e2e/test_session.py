@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from comfyloom_workflows import FluxMeshWorkflow
 
 from comfyloom import ImageOutput, MeshOutput, Progress, RunComfySession
 from comfyloom.emulator import Emulator, HttpFault, MachineFault, RunFault, SocketFault
@@ -39,6 +38,7 @@ from comfyloom.errors import (
     Unauthorized,
 )
 from comfyloom.settings import Settings
+from comfyloom_workflows import FluxMeshWorkflow
 
 Make = Callable[..., RunComfySession]
 
@@ -121,7 +121,9 @@ def test_a_run_takes_few_requests(
     assert len(plain) <= 5, plain  # upload, prompt, history, two files
 
 
-def test_out_dir_gets_all_files(session_on: Make, workflow: FluxMeshWorkflow, tmp_path: Path) -> None:
+def test_out_dir_gets_all_files(
+    session_on: Make, workflow: FluxMeshWorkflow, tmp_path: Path
+) -> None:
     with session_on() as session:
         result = session.run(workflow, out_dir=tmp_path / "out")
     assert result.image.path == tmp_path / "out" / "flux.png"
@@ -181,7 +183,9 @@ def test_without_a_version_the_workflow_is_looked_up_by_name(
     assert_nothing_runs(emulator)
 
 
-def test_a_workflow_that_the_account_does_not_have(session_on: Make, workflow: FluxMeshWorkflow) -> None:
+def test_a_workflow_that_the_account_does_not_have(
+    session_on: Make, workflow: FluxMeshWorkflow
+) -> None:
     with Emulator(workflow_names=("another", "third")) as other:
         environment = other.environment()
         del environment["RUNCOMFY_WORKFLOW_VERSION_ID"]
@@ -302,8 +306,9 @@ def test_a_bad_token(emulator: Emulator, session_on: Make) -> None:
 def test_a_wrong_base_url(emulator: Emulator, session_on: Make) -> None:
     url = f"{emulator.base_url}/v9"
     settings = Settings.of_environment(emulator.environment() | {"RUNCOMFY_API_BASE_URL": url})
-    with pytest.raises(Forbidden, match="wrong base URL or path"), session_on(
-        target=None, settings=settings
+    with (
+        pytest.raises(Forbidden, match="wrong base URL or path"),
+        session_on(target=None, settings=settings),
     ):
         pass
 
@@ -324,9 +329,10 @@ def test_an_unknown_workflow_version(emulator: Emulator, session_on: Make) -> No
 
 def test_an_unreachable_platform(session_on: Make) -> None:
     settings = Settings(api_token="token", user_id="u", api_base_url="http://127.0.0.1:1")
-    with pytest.raises(TransportError, match="Connection refused"), session_on(
-        target=None, settings=settings
-    ) as session:
+    with (
+        pytest.raises(TransportError, match="Connection refused"),
+        session_on(target=None, settings=settings) as session,
+    ):
         session.run(FluxMeshWorkflow(input_image=b"\x89PNG\r\n\x1a\n", prompt="x"))
 
 
@@ -340,7 +346,10 @@ def test_a_target_that_is_none(target: str) -> None:
 
 
 def test_a_rejected_prompt(
-    emulator: Emulator, session_on: Make, workflow: FluxMeshWorkflow, monkeypatch: pytest.MonkeyPatch
+    emulator: Emulator,
+    session_on: Make,
+    workflow: FluxMeshWorkflow,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def broken(self: FluxMeshWorkflow, **_: Any) -> Any:
         graph = self.template_graph()
@@ -355,7 +364,10 @@ def test_a_rejected_prompt(
 
 
 def test_a_prompt_that_is_accepted_in_part_is_rejected_and_withdrawn(
-    emulator: Emulator, session_on: Make, workflow: FluxMeshWorkflow, monkeypatch: pytest.MonkeyPatch
+    emulator: Emulator,
+    session_on: Make,
+    workflow: FluxMeshWorkflow,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def broken(self: FluxMeshWorkflow, **_: Any) -> Any:
         graph = self.template_graph()
@@ -392,7 +404,11 @@ def test_a_node_that_raises(
     ],
 )
 def test_a_result_that_is_missing_or_not_whole(
-    emulator: Emulator, session_on: Make, workflow: FluxMeshWorkflow, tmp_path: Path, fault: RunFault
+    emulator: Emulator,
+    session_on: Make,
+    workflow: FluxMeshWorkflow,
+    tmp_path: Path,
+    fault: RunFault,
 ) -> None:
     emulator.faults.add(fault)
     with session_on() as session, pytest.raises(OutputMissing) as caught:

@@ -8,15 +8,17 @@ from typing import Any
 import pytest
 import requests
 import responses
-from support import RECORDINGS, FakeClock
 
 from comfyloom._retry import NO_RETRY
 from comfyloom.comfyui.client import ComfyUI, rejection
 from comfyloom.comfyui.history import FileReference
 from comfyloom.errors import ApiError, NotFound, PromptRejected
+from support import RECORDINGS, FakeClock
 
 URL = "http://127.0.0.1:1/comfyui"
-CASES: dict[str, Any] = json.loads((RECORDINGS / "prompt/post_prompt_cases.json").read_text("utf-8"))
+CASES: dict[str, Any] = json.loads(
+    (RECORDINGS / "prompt/post_prompt_cases.json").read_text("utf-8")
+)
 
 
 def recorded(name: str) -> Any:

@@ -53,7 +53,12 @@ def test_each_error_has_an_exit_code_of_its_own_or_its_parents(kind: type[Comfyl
 def test_fields_survive_pickling() -> None:
     failed = RunFailed("x", prompt_id="p", node="3", node_type="K", traceback=["a"])
     again = pickle.loads(pickle.dumps(failed))
-    assert (again.prompt_id, again.node, again.node_type, again.traceback) == ("p", "3", "K", ("a",))
+    assert (again.prompt_id, again.node, again.node_type, again.traceback) == (
+        "p",
+        "3",
+        "K",
+        ("a",),
+    )
     rejected = PromptRejected("x", node_errors={"3": {}}, status=400)
     assert pickle.loads(pickle.dumps(rejected)).node_errors == {"3": {}}
 

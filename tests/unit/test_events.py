@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support import RECORDINGS
 
 from comfyloom.comfyui.events import parse_frame
+from support import RECORDINGS
 
 STREAMS = sorted((RECORDINGS / "ws").glob("*.jsonl"))
 # Names that this client acts upon; a server may send others.
@@ -90,13 +90,17 @@ def test_a_preview_with_metadata_names_its_run_and_node() -> None:
 
 
 @pytest.mark.parametrize(
-    "frame", ["", "{", "[]", "null", '{"type": 3}', b"", b"1234567", struct.pack(">II", 99, 0), "[" * 9999]
+    "frame",
+    ["", "{", "[]", "null", '{"type": 3}', b"", b"1234567", struct.pack(">II", 99, 0), "[" * 9999],
 )
 def test_frames_that_are_nothing(frame: str | bytes) -> None:
     assert parse_frame(frame) is None
 
 
-@given(st.binary(max_size=64) | st.builds(lambda n, b: struct.pack(">I", n) + b, st.integers(0, 5), st.binary()))
+@given(
+    st.binary(max_size=64)
+    | st.builds(lambda n, b: struct.pack(">I", n) + b, st.integers(0, 5), st.binary())
+)
 def test_no_bytes_break_the_parser(frame: bytes) -> None:
     parse_frame(frame)
 
@@ -104,7 +108,9 @@ def test_no_bytes_break_the_parser(frame: bytes) -> None:
 @given(
     st.recursive(
         st.none() | st.booleans() | st.floats() | st.text(),
-        lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["type", "data", "node"]), inner),
+        lambda inner: (
+            st.lists(inner) | st.dictionaries(st.sampled_from(["type", "data", "node"]), inner)
+        ),
         max_leaves=12,
     )
 )

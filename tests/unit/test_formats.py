@@ -18,8 +18,15 @@ def chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + crc
 
 
-PNG = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", bytes(13)) + chunk(b"IDAT", b"x" * 50) + chunk(b"IEND", b"")
-_BODY = struct.pack("<II", 8, 0x4E4F534A) + b'{"a":1} ' + struct.pack("<II", 4, 0x004E4942) + b"abcd"
+PNG = (
+    b"\x89PNG\r\n\x1a\n"
+    + chunk(b"IHDR", bytes(13))
+    + chunk(b"IDAT", b"x" * 50)
+    + chunk(b"IEND", b"")
+)
+_BODY = (
+    struct.pack("<II", 8, 0x4E4F534A) + b'{"a":1} ' + struct.pack("<II", 4, 0x004E4942) + b"abcd"
+)
 GLB = b"glTF" + struct.pack("<II", 2, 12 + len(_BODY)) + _BODY
 
 
@@ -50,7 +57,9 @@ def test_other_formats_under_our_names(tmp_path: Path) -> None:
 
 
 @given(st.binary(max_size=200))
-def test_no_bytes_break_the_checks(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+def test_no_bytes_break_the_checks(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes
+) -> None:
     folder = tmp_path_factory.getbasetemp()
     for name, start in (("h.png", PNG[:8]), ("h.glb", GLB[:4])):
         judge(folder, name, start + content)

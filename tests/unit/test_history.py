@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support import RECORDINGS
 
 from comfyloom.comfyui.history import FileReference, HistoryEntry
 from comfyloom.errors import RunCancelled, RunFailed
+from support import RECORDINGS
 
 
 def recorded(place: str) -> HistoryEntry:

@@ -9,7 +9,6 @@ from typing import Any
 
 import attrs
 import pytest
-from support import FakeClock
 
 from comfyloom.errors import (
     ApiError,
@@ -26,6 +25,7 @@ from comfyloom.machines import machine as machine_module
 from comfyloom.machines.launch import draw_lease
 from comfyloom.progress import Progress
 from comfyloom.runcomfy import Server
+from support import FakeClock
 
 
 @attrs.define
@@ -96,7 +96,9 @@ def ready(api: FakeApi) -> Server:
 
 
 @pytest.fixture
-def make(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Machine, FakeApi]]:
+def make(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[Machine, FakeApi]]:
     FakeComfyUI.refusals = 0
     starting = machine_module.Starting
 

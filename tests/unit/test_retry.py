@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 
 import pytest
-from support import FakeClock
 
 from comfyloom._retry import Backoff, Deadline, Waiter
+from support import FakeClock
 
 
 def test_a_deadline_counts_down(clock: FakeClock) -> None:

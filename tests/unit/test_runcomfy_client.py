@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import responses
-from support import FakeClock
 
 from comfyloom._retry import NO_RETRY
 from comfyloom.errors import ApiError, Forbidden, NotFound, RateLimited, Unauthorized
 from comfyloom.runcomfy import ServerApi
+from support import FakeClock
 
 URL = "http://127.0.0.1:1"
 USER = f"{URL}/prod/api/users/user-1"
@@ -150,9 +150,7 @@ def test_a_stop(api: ServerApi, status: int) -> None:
         (500, "oops", ApiError, "answered 500"),
     ],
 )
-def test_refusals(
-    api: ServerApi, status: int, body: Any, kind: type[ApiError], text: str
-) -> None:
+def test_refusals(api: ServerApi, status: int, body: Any, kind: type[ApiError], text: str) -> None:
     responses.post(f"{USER}/servers", status=status, json=body)
     with pytest.raises(kind, match=text) as caught:
         api.launch("v", "medium", 901)

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import requests
 import responses
-from support import FakeClock
 
 from comfyloom._retry import NO_RETRY, Backoff
 from comfyloom._transport import Transport
 from comfyloom.errors import TransportError
+from support import FakeClock
 
 URL = "http://127.0.0.1:1"
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from comfyloom_workflows import FluxMeshResult, FluxMeshWorkflow
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +15,7 @@ from comfyloom import Result, Workflow
 from comfyloom.errors import GraphError, InputFileError, InputValueError
 from comfyloom.graph import check_graph, literal
 from comfyloom.inputs import Target
+from comfyloom_workflows import FluxMeshResult, FluxMeshWorkflow
 
 FILE = Path(__file__).parents[2] / "workflows" / "generate_flux_mesh.json"
 

@@ -74,7 +74,8 @@ def types(session: nox.Session) -> None:
 def codegen(session: nox.Session) -> None:
     """Generate the workflow classes; run it when something in workflows/ has changed."""
     install(session, "-e", ".[codegen]")
-    session.run("comfyloom", "codegen", *session.posargs)
+    # Anew in any case: a template may have changed, which no head of a file tells.
+    session.run("comfyloom", "codegen", "--force", *session.posargs)
 
 
 @nox.session

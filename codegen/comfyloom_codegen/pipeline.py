@@ -109,7 +109,7 @@ class _Job:
             return None
         there = None if self._is_full else read_printed(self.target, module_name(source.stem))
         if there:
-            lines = head("", f"{self._label}/{source.file}")[2:]
+            lines = self._head("", source)[2:]
             if is_current(there.text, lines, self._made_from(source, there.graph)):
                 return there
         return self._print_anew(source, findings)
@@ -120,7 +120,7 @@ class _Job:
             return None
         from comfyloom_codegen.render import render_module
 
-        text = render_module(module, head(module.doc, f"{self._label}/{source.file}"))
+        text = render_module(module, self._head(module.doc, source))
         graph = graph_text(module.graph)
         try:
             compile(text, f"{module.name}.py", "exec", dont_inherit=True)
@@ -128,6 +128,9 @@ class _Job:
             findings.error(f"a defect of the generator: what it printed is no Python ({error})")
             return None
         return Printed(sealed(text, self._made_from(source, graph)), graph)
+
+    def _head(self, doc: str, source: Source) -> tuple[str, ...]:
+        return head(doc, f"{self._label}/{source.file}", source.text)
 
     def _made_from(self, source: Source, graph: str) -> tuple[str, ...]:
         classes = (entry["class_type"] for entry in source.graph.values())

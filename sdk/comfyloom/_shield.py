@@ -19,58 +19,78 @@ PATIENCE: Final = 2
 
 @attrs.define
 class _Outcome(Generic[T]):
+    """What an action came to."""
+
     value: T | None = None
     error: BaseException | None = None
+    done: threading.Event = attrs.field(factory=threading.Event)
+
+    def of(self, action: Callable[[], T]) -> None:
+        """Run the action and keep its value or error."""
+        try:
+            self.value = action()
+        except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
+            self.error = error
+        finally:
+            self.done.set()
 
 
 def shielded(action: Callable[[], T], *, waiting: Callable[[], object]) -> T:
     """Run `action` to its end, and only then let a signal interrupt the program.
 
-    The action runs in a thread of its own: signals reach the main thread alone, so they cannot
-    cut it short.
+    In the main thread, where signals arrive, the action runs in a thread of its own, and SIGINT,
+    SIGTERM and SIGHUP are put off until it is done. Elsewhere nothing can interrupt it.
 
     Args:
         action: What must not be interrupted.
-        waiting: Called at each signal that has to wait, to tell people.
+        waiting: Called at each signal that is put off, to tell people.
 
     Raises:
-        BaseException: What the action raises, else the signal's exception once it is done, or at
-            once when patience has run out.
+        BaseException: What the action raises, else what the first signal raises once it is done,
+            or at once when patience has run out.
     """
+    if threading.current_thread() is not threading.main_thread():
+        return action()
     outcome: _Outcome[T] = _Outcome()
-    done = threading.Event()
-
-    def work() -> None:
-        try:
-            outcome.value = action()
-        except BaseException as error:  # noqa: BLE001 - it is raised again by the caller's thread
-            outcome.error = error
-        finally:
-            done.set()
-
-    threading.Thread(target=work, name="comfyloom-shielded", daemon=True).start()
-    interrupted = _wait(done, waiting)
+    with _put_off(waiting) as signals:
+        threading.Thread(
+            target=outcome.of, args=(action,), name="comfyloom-shielded", daemon=True
+        ).start()
+        outcome.done.wait()
     if outcome.error is not None:
         raise outcome.error
-    if interrupted is not None:
-        raise interrupted
+    if signals:
+        signal.raise_signal(signals[0])
     return outcome.value  # type: ignore[return-value]  # pyright: ignore[reportReturnType]
 
 
-def _wait(done: threading.Event, waiting: Callable[[], object]) -> BaseException | None:
-    """Wait for the end and return the first signal that came meanwhile."""
-    first: BaseException | None = None
-    count = 0
-    while not done.is_set():
-        try:
-            done.wait()
-        except (KeyboardInterrupt, SystemExit) as signalled:
-            first = first or signalled
-            count += 1
-            if count > PATIENCE:
-                raise
-            waiting()
-    return first
+@contextmanager
+def _put_off(waiting: Callable[[], object]) -> Generator[list[int]]:
+    """Collect the signals that arrive, instead of acting on them."""
+    collected: list[int] = []
+    before = {kind: signal.getsignal(kind) for kind in _kinds("SIGINT", "SIGTERM", "SIGHUP")}
+
+    def collect(number: int, _: FrameType | None) -> None:
+        collected.append(number)
+        if len(collected) > PATIENCE:
+            signal.signal(number, before[signal.Signals(number)])
+            signal.raise_signal(number)
+        waiting()
+
+    # A handler that is None was not installed from Python and could not be put back.
+    mine = [kind for kind, old in before.items() if old not in (signal.SIG_IGN, None)]
+    try:
+        for kind in mine:
+            signal.signal(kind, collect)
+        yield collected
+    finally:
+        for kind in mine:
+            signal.signal(kind, before[kind])
+
+
+def _kinds(*names: str) -> list[signal.Signals]:
+    """Return the signals of these names that the platform has."""
+    return [getattr(signal, name) for name in names if hasattr(signal, name)]
 
 
 @contextmanager
@@ -83,7 +103,7 @@ def orderly_exit() -> Generator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    kinds = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    kinds = _kinds("SIGTERM", "SIGHUP")
     mine = [kind for kind in kinds if signal.getsignal(kind) is signal.SIG_DFL]
     for kind in mine:
         signal.signal(kind, _leave)

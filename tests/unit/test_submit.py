@@ -1,0 +1,131 @@
+"""A graph runs once, whatever happens to the answer."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+import requests
+import responses
+
+from comfyloom._retry import Backoff
+from comfyloom.comfyui.client import ComfyUI
+from comfyloom.comfyui.submit import Submission
+from comfyloom.errors import ApiError, PromptRejected, RunLost, TransportError
+from support import FakeClock
+
+URL = "http://127.0.0.1:1"
+ACCEPTED = {"prompt_id": "p", "number": 1, "node_errors": {}}
+NOWHERE: dict[str, Any] = {"queue_running": [], "queue_pending": []}
+QUEUED: dict[str, Any] = {"queue_running": [], "queue_pending": [[1, "p", {}, {}, []]]}
+
+
+@pytest.fixture
+def submission(clock: FakeClock) -> Submission:
+    backoff = Backoff(random=random.Random(0))
+    server = ComfyUI(URL, clock=clock, backoff=backoff)
+    return Submission(server, {"1": {}}, "client", "p", backoff)
+
+
+def posts() -> int:
+    return sum(1 for call in responses.calls if call.request.method == "POST")
+
+
+def answers(*prompts: Any, queue: dict[str, Any], history: dict[str, Any] | None = None) -> None:
+    for prompt in prompts:
+        responses.post(f"{URL}/prompt", **prompt)
+    responses.get(f"{URL}/queue", json=queue)
+    responses.get(f"{URL}/history/p", json=history or {})
+
+
+@responses.activate
+def test_an_accepted_prompt_is_sent_once_and_not_looked_up(submission: Submission) -> None:
+    answers({"json": ACCEPTED}, queue=NOWHERE)
+    submission.send()
+    assert len(responses.calls) == 1
+
+
+@responses.activate
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+def test_a_prompt_that_came_through_behind_an_error_is_not_sent_again(
+    submission: Submission, status: int
+) -> None:
+    answers({"status": status}, queue=QUEUED)
+    submission.send()
+    assert posts() == 1
+
+
+@responses.activate
+def test_a_prompt_that_has_even_ended_is_found_in_history(submission: Submission) -> None:
+    answers({"body": requests.ReadTimeout()}, queue=NOWHERE, history={"p": {"outputs": {}}})
+    submission.send()
+    assert posts() == 1
+
+
+@responses.activate
+def test_an_unanswered_prompt_in_neither_place_twice_is_lost(submission: Submission) -> None:
+    answers({"body": requests.ReadTimeout()}, queue=NOWHERE)
+    with pytest.raises(RunLost) as caught:
+        submission.send()
+    assert caught.value.prompt_id == "p"
+    looks = [call.request.url for call in responses.calls if call.request.method == "GET"]
+    assert looks == [f"{URL}/queue", f"{URL}/history/p"] * 2
+    assert posts() == 1
+
+
+@responses.activate
+def test_a_server_that_is_not_ready_is_asked_again(submission: Submission) -> None:
+    answers({"status": 503}, {"status": 503}, {"json": ACCEPTED}, queue=NOWHERE)
+    submission.send()
+    assert posts() == 3
+
+
+@responses.activate
+def test_a_server_that_is_never_ready(submission: Submission) -> None:
+    answers({"status": 503}, queue=NOWHERE)
+    with pytest.raises(ApiError, match="not ready"):
+        submission.send()
+    assert posts() == 5
+
+
+@responses.activate
+@pytest.mark.parametrize("status", [500, 502, 504])
+def test_an_error_behind_which_nothing_is_found_is_not_repeated(
+    submission: Submission, status: int
+) -> None:
+    answers({"status": status, "body": "<html>"}, queue=NOWHERE)
+    with pytest.raises(ApiError) as caught:
+        submission.send()
+    assert caught.value.status == status
+    assert posts() == 1
+
+
+def test_a_refused_connection_is_tried_again(submission: Submission) -> None:
+    with pytest.raises(TransportError, match="Connection refused"):
+        submission.send()
+    assert isinstance(submission.server.clock, FakeClock)
+    assert len(submission.server.clock.slept) >= 4
+
+
+@responses.activate
+def test_a_prompt_that_is_accepted_in_part_is_withdrawn(submission: Submission) -> None:
+    errors = {"32": {"class_type": "K", "errors": [{"message": "too big", "details": "x"}]}}
+    answers({"json": ACCEPTED | {"node_errors": errors}}, queue=NOWHERE)
+    responses.post(f"{URL}/queue")
+    responses.post(f"{URL}/interrupt")
+    with pytest.raises(PromptRejected, match="too big"):
+        submission.send()
+    paths = [str(call.request.path_url) for call in responses.calls]
+    assert paths == ["/prompt", "/queue", "/interrupt"]
+
+
+@responses.activate
+@pytest.mark.parametrize(
+    ("status", "text"), [(403, "refuses"), (413, "larger"), (302, "redirects")]
+)
+def test_other_refusals(submission: Submission, status: int, text: str) -> None:
+    answers({"status": status}, queue=NOWHERE)
+    with pytest.raises(ApiError, match=text):
+        submission.send()
+    assert posts() == 1

@@ -48,7 +48,7 @@ class Narrator:
 
     def _on_cached(self, event: ServerEvent) -> None:
         nodes = items(event.data.get("nodes"))
-        self._meter.finish(node for node in nodes if node in self._graph)
+        self._meter.finish(node for node in map(str, nodes) if node in self._graph)
 
     def _on_executing(self, event: ServerEvent) -> None:
         if event.node is None or event.node not in self._graph:
@@ -80,7 +80,7 @@ class Narrator:
     def _on_preview(self, event: ServerEvent) -> None:
         self._node = event.node or self._node
         if event.blob and self._node in self._graph:
-            self._tell("preview", self._title(), preview=event.blob)
+            self._tell("preview", self._message(), preview=event.blob)
 
     def _steps(self, node: str, value: float | None, maximum: float | None) -> None:
         if value is None or maximum is None or maximum <= 1 or node not in self._graph:
@@ -89,8 +89,13 @@ class Narrator:
             return
         self._step, self._node = (node, value, maximum), node
         self._meter.step(node, value, maximum)
-        message = f"{self._title()} {value:g}/{maximum:g}"
-        self._tell("step", message, value=float(value), maximum=float(maximum))
+        self._tell("step", self._message(), value=float(value), maximum=float(maximum))
+
+    def _message(self) -> str:
+        """Return the title of the node at work, with its steps where it tells them."""
+        if self._step is None or self._step[0] != self._node:
+            return self._title()
+        return f"{self._title()} {self._step[1]:g}/{self._step[2]:g}"
 
     def _title(self) -> str:
         return title(self._graph, self._node)

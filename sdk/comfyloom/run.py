@@ -33,7 +33,10 @@ class Run(Generic[ResultT]):
     """
 
     def __init__(
-        self, start: Callable[[ProgressCallback], Execution[ResultT]], timeout_s: float | None
+        self,
+        start: Callable[[ProgressCallback], Execution[ResultT]],
+        timeout_s: float | None,
+        keeper: object = None,
     ) -> None:
         self._queue: queue.SimpleQueue[Progress | None] = queue.SimpleQueue()
         self._latest = Progress(kind="queued", message="submitting")
@@ -41,6 +44,7 @@ class Run(Generic[ResultT]):
         self._ended = threading.Event()
         self._result: ResultT | None = None
         self._error: BaseException | None = None
+        self._keeper = keeper  # a session that nobody else holds must not close under the run
         self._execution = start(self._report)
         self._deadline = Deadline.after(timeout_s, self._execution.server.clock)
         self._thread = threading.Thread(target=self._work, name="comfyloom-run", daemon=True)

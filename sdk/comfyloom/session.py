@@ -7,6 +7,7 @@ import os
 import secrets
 import threading
 import warnings
+import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
@@ -14,11 +15,10 @@ from decimal import Decimal
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
-from weakref import WeakSet
 
 from comfyloom._clock import SYSTEM_CLOCK, Clock
 from comfyloom._redact import log
-from comfyloom._shield import orderly_exit
+from comfyloom._shield import orderly_exit, shielded
 from comfyloom.comfyui.client import ComfyUI
 from comfyloom.errors import ComfyloomError
 from comfyloom.execution import Execution, Turn
@@ -26,7 +26,7 @@ from comfyloom.machines import Machine
 from comfyloom.progress import Progress, ProgressCallback
 from comfyloom.run import Run
 from comfyloom.settings import Settings
-from comfyloom.spool import Spool
+from comfyloom.spool import Spool, check_writable
 from comfyloom.targets import TargetLike, resolve
 from comfyloom.workflow import Result, Workflow
 
@@ -82,7 +82,7 @@ class RunComfySession:
         self._on_progress: ProgressCallback = on_progress or _log_progress
         self._server: ComfyUI | None = None
         self._lock = threading.RLock()
-        self._runs: WeakSet[Run[Any]] = WeakSet()
+        self._runs: weakref.WeakSet[Run[Any]] = weakref.WeakSet()
         self._turn = Turn()
         self._turn.end()
         self._signals = ExitStack()
@@ -109,6 +109,7 @@ class RunComfySession:
     def __del__(self) -> None:
         if not self._closed and self._server is not None:
             warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self, stacklevel=2)
+            self.close()
 
     def __repr__(self) -> str:
         machine = self._place.machine
@@ -185,8 +186,10 @@ class RunComfySession:
         """
         files = workflow.read_files_()
         workflow.to_graph()
-        spool = Spool(out_dir)
+        if out_dir is not None:
+            check_writable(out_dir)
         server = self._connect(workflow)
+        spool = Spool(out_dir)
         start = partial(
             Execution[ResultT],
             workflow,
@@ -197,7 +200,7 @@ class RunComfySession:
             spool,
             self._next_turn(),
         )
-        run = Run[ResultT](start, timeout)
+        run = Run[ResultT](start, timeout, keeper=self)
         self._runs.add(run)
         return run
 
@@ -240,10 +243,12 @@ class RunComfySession:
         if self._closed:
             return
         self._closed = True
-        atexit.unregister(self.close)
+        with self._signals:
+            shielded(self._release, waiting=lambda: log.warning("giving the machine back first"))
+
+    def _release(self) -> None:
         with ExitStack() as stack:
             # In reverse order; what fails does not stop the rest.
-            stack.callback(self._signals.close)
             stack.callback(self._place.close)
             for run in tuple(self._runs):
                 stack.callback(run.cancel)
@@ -258,10 +263,16 @@ class RunComfySession:
             if self._closed:
                 raise ComfyloomError("this session is closed")
             if self._server is None:
-                atexit.register(self.close)
+                atexit.register(_close, weakref.ref(self))
                 name = None if workflow is None else workflow.spec_.name
                 self._server = self._place.open(name, self._on_progress)
             return self._server  # type: ignore[return-value]  # pyright: ignore[reportReturnType]
+
+
+def _close(session: weakref.ref[RunComfySession]) -> None:
+    """Close a session at the interpreter's exit, if it is still there."""
+    if (alive := session()) is not None:
+        alive.close()
 
 
 def _draw_seed(bound: int) -> int:

@@ -181,7 +181,10 @@ class Monitor:
             return
         if event.prompt_id is not None:
             self._note(event)
-        self.on_event(event)
+        try:
+            self.on_event(event)
+        except Exception:  # noqa: BLE001 - what is told of a run must not end it
+            log.exception("an event could not be told")
 
     def _note(self, event: ServerEvent) -> None:
         """Let an event of this run set the pace of the polling."""

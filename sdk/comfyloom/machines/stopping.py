@@ -48,7 +48,8 @@ class Stopping:
                 if self._attempt():
                     return
             except (TransportError, ApiError) as error:
-                log.error("machine %s does not stop: %s", self.server_id, error)
+                if str(error) != str(last):  # tell each reason once, not every two seconds
+                    log.error("machine %s does not stop: %s", self.server_id, error)
                 last = error
             self.api.clock.sleep(RETRY_S)
         raise self._leak(last)

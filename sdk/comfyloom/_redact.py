@@ -35,7 +35,8 @@ def keep_url_secret(url: str) -> None:
     parts = urlsplit(bare)
     keep_secret(bare, MACHINE)
     keep_secret(bare.replace("http", "ws", 1), MACHINE)
-    if parts.hostname and parts.hostname not in _LOOPBACK:
+    # A name without a dot ("comfy") is a word of other messages as well.
+    if parts.hostname and "." in parts.hostname and parts.hostname not in _LOOPBACK:
         keep_secret(parts.hostname, MACHINE)
     if len(parts.path) >= _TELLING_PATH:
         keep_secret(parts.path, MACHINE)

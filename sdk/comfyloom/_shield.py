@@ -52,10 +52,14 @@ def shielded(action: Callable[[], T], *, waiting: Callable[[], object]) -> T:
     if threading.current_thread() is not threading.main_thread():
         return action()
     outcome: _Outcome[T] = _Outcome()
+    worker = threading.Thread(
+        target=outcome.of, args=(action,), name="comfyloom-shielded", daemon=True
+    )
     with _put_off(waiting) as signals:
-        threading.Thread(
-            target=outcome.of, args=(action,), name="comfyloom-shielded", daemon=True
-        ).start()
+        try:
+            worker.start()
+        except RuntimeError:  # Python 3.12 starts no thread while the interpreter exits
+            outcome.of(action)
         outcome.done.wait()
     if outcome.error is not None:
         raise outcome.error

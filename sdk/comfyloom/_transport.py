@@ -86,7 +86,8 @@ class Transport:
                 answer = self._once(method, path, timeout_s, options)
             except _requests().RequestException as error:
                 attempt.failed(error)
-                if again and attempt.wait():
+                # A URL or proxy that cannot be is no passing trouble.
+                if again and not isinstance(error, ValueError) and attempt.wait():
                     continue
                 break
             passing = answer.status_code in (_PASSING if again else _REFUSED)
@@ -182,10 +183,11 @@ class _Attempts:
         delay = next(self._delays, None)
         if delay is None or self._deadline.over:
             return False
+        asked_s = 0.0 if answer is None else self._asked_for(answer)
         if answer is not None:
-            delay = self._asked_for(answer) or delay
             answer.close()
-        self.transport.clock.sleep(min(delay, max(self._deadline.remaining_s, 0.0)))
+        # What the server asks for is waited in full: to come back too early would be refused.
+        self.transport.clock.sleep(asked_s or min(delay, self._deadline.remaining_s))
         return True
 
     def error(self) -> TransportError:
@@ -210,6 +212,8 @@ def describe(error: Exception) -> str:
     requests = _requests()
     if isinstance(error, requests.exceptions.SSLError):
         return redact(f"TLS failed: {_innermost(error)}")
+    if isinstance(error, ValueError):
+        return f"the URL or the proxy in the environment is wrong ({type(error).__name__})"
     if isinstance(error, requests.ConnectTimeout):
         return "no connection in time"
     if isinstance(error, requests.Timeout):
@@ -220,7 +224,7 @@ def describe(error: Exception) -> str:
 def reached_the_server(error: Exception) -> bool:
     """Return False when a failed request surely never reached the server."""
     requests = _requests()
-    if isinstance(error, requests.ConnectTimeout | requests.exceptions.SSLError):
+    if isinstance(error, requests.ConnectTimeout | requests.exceptions.SSLError | ValueError):
         return False
     from urllib3.exceptions import NameResolutionError, NewConnectionError
 

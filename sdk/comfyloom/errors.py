@@ -160,6 +160,11 @@ class ApiError(ComfyloomError):
         self.request = redact(request)
         super().__init__(message)
 
+    @property
+    def is_final(self) -> bool:
+        """Whether the same request would be refused again: a 4xx but for 408 and 429."""
+        return 400 <= self.status < 500 and self.status not in (408, 429)
+
 
 class Unauthorized(ApiError):
     """The account token was not accepted."""

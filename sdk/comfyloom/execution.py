@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Mapping
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Generic, TypeVar
 
 import attrs
 
 from comfyloom._retry import Deadline
 from comfyloom.comfyui import downloads
 from comfyloom.comfyui.client import ComfyUI
-from comfyloom.comfyui.events import ServerEvent
 from comfyloom.comfyui.history import HistoryEntry
 from comfyloom.comfyui.monitor import Cadence, Monitor
 from comfyloom.comfyui.socket import EventSocket
 from comfyloom.comfyui.submit import Submission
+from comfyloom.errors import ApiError, RunCancelled, RunTimeout, TransportError
 from comfyloom.files import InputFile
 from comfyloom.graph import Graph
 from comfyloom.narrator import Narrator
@@ -27,6 +27,9 @@ from comfyloom.targets import Place
 from comfyloom.workflow import Result, Workflow
 
 ResultT = TypeVar("ResultT", bound=Result)
+
+UPLOAD_S: Final = 60.0
+TURN_S: Final = 0.2
 
 
 @attrs.define(eq=False)
@@ -40,12 +43,11 @@ class Turn:
         """Return the turn after this one."""
         return Turn(self._over)
 
-    def __enter__(self) -> None:
-        if self._before is not None:
-            self._before.wait()
-
-    def __exit__(self, *_: object) -> None:
-        self.end()
+    def wait(self, check: Callable[[], object]) -> None:
+        """Wait for the turn; `check` is called meanwhile, and ends it by raising."""
+        check()
+        while self._before is not None and not self._before.wait(TURN_S):
+            check()
 
     def end(self) -> None:
         """Let the next one submit."""
@@ -79,6 +81,8 @@ class Execution(Generic[ResultT]):
     cadence: Cadence = attrs.field(factory=Cadence)
     prompt_id: str = attrs.field(factory=lambda: str(uuid.uuid4()), init=False)
     _begun: float = attrs.field(default=0.0, init=False)
+    _deadline: Deadline = attrs.field(factory=lambda: Deadline(None), init=False)
+    _cancelled: threading.Event = attrs.field(factory=threading.Event, init=False)
     _latest: Progress = attrs.field(factory=lambda: Progress(kind="upload"), init=False)
     _monitor: Monitor = attrs.field(init=False)
 
@@ -88,11 +92,13 @@ class Execution(Generic[ResultT]):
             self.server,
             self.prompt_id,
             still_there=self.place.still_there,
+            on_poll=self.place.touch,
             cadence=self.cadence,
         )
 
     def cancel(self) -> None:
         """Ask for the run to be cancelled; `run` then raises `RunCancelled`."""
+        self._cancelled.set()
         self._monitor.cancel()
 
     def run(self, deadline: Deadline) -> ResultT:
@@ -100,48 +106,65 @@ class Execution(Generic[ResultT]):
 
         Raises:
             RunError: The run gave no result.
+            MachineError: The machine has ended.
             ApiError: The server refuses something.
             TransportError: The server is out of reach.
             OutputNotWritable: A result cannot be written.
         """
+        self._deadline = deadline
         try:
             entry = self._watched(self._graph(), deadline)
             return self._collect(entry)
-        except BaseException:
-            self.spool.discard()
+        except (TransportError, ApiError):
+            self._check()
+            self.place.still_there()
             raise
         finally:
             self.turn.end()
+            self.spool.close()
+            # The monitor tells this object of events: a circle that would keep the files of the
+            # result until the garbage collector comes.
+            self._monitor.on_event = lambda _: None
+            self._monitor.on_queued = lambda _: None
+
+    def _check(self) -> float:
+        """Return the seconds that are left; raise when none are, or the run was cancelled."""
+        if self._cancelled.is_set():
+            raise RunCancelled("the run was cancelled", prompt_id=self.prompt_id)
+        if self._deadline.over:
+            raise RunTimeout(prompt_id=self.prompt_id)
+        return self._deadline.remaining_s
 
     def _graph(self) -> Graph:
         names: dict[str, str] = {}
         for field, file in self.files.items():
             self._say("upload", f"uploading {field}")
-            names[field] = self.server.upload(file.name, file.content)
+            timeout_s = min(UPLOAD_S, self._check())
+            names[field] = self.server.upload(file.name, file.content, timeout_s=timeout_s)
         return self.workflow.graph_for_(files=names, seeds=self.seeds)
 
     def _watched(self, graph: Graph, deadline: Deadline) -> HistoryEntry:
         """Submit a graph with the event socket open before it, and wait for the end."""
         narrator = Narrator(graph, self.workflow, self._say)
-        self._monitor.on_event = lambda event: self._on_event(narrator, event)
+        self._monitor.on_event = narrator.tell
         self._monitor.on_queued = narrator.queued
         client_id = uuid.uuid4().hex
         socket = EventSocket(self.server.socket_url(client_id), self._monitor.deliver)
         socket.open()
         try:
             narrator.queued(0)
-            with self.turn:
-                Submission(self.server, graph, client_id, self.prompt_id).send()
+            self.turn.wait(self._check)
+            submission = Submission(
+                self.server, graph, client_id, self.prompt_id, check=self._check
+            )
+            submission.send()
+            self.turn.end()
             entry = self._monitor.wait(deadline)
         finally:
             socket.close()
         if (error := entry.error()) is not None:
             raise error
         return entry
-
-    def _on_event(self, narrator: Narrator, event: ServerEvent) -> None:
-        self.place.touch()
-        narrator.tell(event)
 
     def _collect(self, entry: HistoryEntry) -> ResultT:
         """Download every output, then publish them all at once."""
@@ -163,7 +186,9 @@ class Execution(Generic[ResultT]):
 
     def _fetch(self, item: downloads.Download) -> Any:
         self._say("download", f"downloading {item.name}")
-        return downloads.fetch(self.server, item, self.spool.folder, self.prompt_id)
+        return downloads.fetch(
+            self.server, item, self.spool.folder, self.prompt_id, check=self._check
+        )
 
     def _narrate_end(self) -> None:
         stages = {stage.name: 1.0 for stage in self.workflow.spec_.stages}
@@ -171,6 +196,7 @@ class Execution(Generic[ResultT]):
 
     def _say(self, kind: Kind, message: str, **facts: Any) -> None:
         """Report something; how far the run is stays as it was where that is not said."""
+        self.place.touch()
         known: dict[str, Any] = {"fraction": self._latest.fraction, "stages": self._latest.stages}
         elapsed_s = self.server.clock.monotonic() - self._begun
         self._latest = Progress(kind=kind, message=message, elapsed_s=elapsed_s, **known | facts)

@@ -10,6 +10,8 @@ from typing import Any, Final, Protocol, TypeAlias
 
 import attrs
 
+from comfyloom import formats
+
 
 class PillowImage(Protocol):
     """What the SDK needs of a `PIL.Image.Image`; Pillow itself is never imported."""
@@ -68,10 +70,13 @@ def read_picture(source: ImageSource) -> InputFile:
         ValueError: The content is no picture, with the reason.
     """
     content = _read(source)
+    if not content:
+        raise ValueError("the file is empty")
     suffix = picture_suffix(content)
     if suffix is None:
-        what = "empty" if not content else f"no picture ({PICTURE_FORMATS} expected)"
-        raise ValueError(f"the file is {what}")
+        raise ValueError(f"the file is no picture ({PICTURE_FORMATS} expected)")
+    if formats.is_cut_off(content):
+        raise ValueError("the PNG is cut off")
     return InputFile(content=content, suffix=suffix)
 
 
@@ -87,7 +92,11 @@ def _read(source: ImageSource) -> bytes:
     if isinstance(source, bytes):
         return source
     if isinstance(source, str | os.PathLike):
-        return Path(source).read_bytes()
+        path = Path(source)
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            # It could be read only once, and might block for ever.
+            raise ValueError("it is no regular file")
+        return path.read_bytes()
     buffer = io.BytesIO()
     source.save(buffer, format="PNG")
     return buffer.getvalue()

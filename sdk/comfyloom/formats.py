@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import struct
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO, Final
 
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
+_CUT_OFF: Final = "the PNG is cut off"
 _GLB_VERSION: Final = 2
 _GLB_HEADER: Final = 12
 
@@ -20,11 +23,16 @@ def complaint(path: Path) -> str | None:
     size = path.stat().st_size
     if not size:
         return "it is empty"
-    check = {".png": _png, ".glb": _glb}.get(path.suffix.lower())
+    check = _CHECKS.get(path.suffix.lower())
     if check is None:
         return None
     with path.open("rb") as file:
         return check(file, size)
+
+
+def is_cut_off(content: bytes) -> bool:
+    """Return whether a PNG ends before its end; what some tools append to one does no harm."""
+    return content.startswith(_PNG) and _png(io.BytesIO(content), len(content)) == _CUT_OFF
 
 
 def _png(file: BinaryIO, size: int) -> str | None:
@@ -38,7 +46,7 @@ def _png(file: BinaryIO, size: int) -> str | None:
             return None if end == size else "it does not end where its PNG ends"
         if end > size:
             break
-    return "the PNG is cut off"
+    return _CUT_OFF
 
 
 def _glb(file: BinaryIO, size: int) -> str | None:
@@ -55,3 +63,6 @@ def _glb(file: BinaryIO, size: int) -> str | None:
     while at < size and len(word := file.read(8)) == 8:
         at = file.seek(struct.unpack_from("<I", word)[0], 1)
     return None if at == size else "its chunks do not fill it"
+
+
+_CHECKS: Final[Mapping[str, Callable[[BinaryIO, int], str | None]]] = {".png": _png, ".glb": _glb}

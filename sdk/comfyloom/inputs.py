@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import numbers
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal, TypeAlias, cast, overload
@@ -23,6 +24,8 @@ Kind: TypeAlias = Literal["image", "text", "seed", "number", "integer", "flag", 
 METADATA: Final = "comfyloom.input"
 # None stands for what the workflow file says: its picture on the server, its seed.
 _MAY_BE_NONE: Final = frozenset({"image", "seed"})
+# Longer numbers are not shown: Python refuses to print some of them.
+LARGE: Final = 10**30
 _DOT: Final = re.compile(r"(?<!\\)\.")
 
 
@@ -96,6 +99,14 @@ class InputSpec:
             return None
         reason = _CHECKS[self.kind](self, value)
         return None if reason is None else self.complain(reason, self._nearest(value))
+
+    def plain(self, value: Any) -> Any:
+        """Return a value as JSON can hold it: numbers of array libraries as Python's own."""
+        if self.kind in ("integer", "seed"):
+            return int(value)
+        if self.kind == "number" and not isinstance(value, int):
+            return float(value)
+        return value
 
     def complain(self, reason: str, nearest: str | None = None) -> InputProblem:
         """Return a problem with this field."""
@@ -215,25 +226,30 @@ def _check_image(_: InputSpec, value: object) -> str | None:
 def _check_text(spec: InputSpec, value: object) -> str | None:
     if not isinstance(value, str):
         return f"a text is expected, not {_kind_of(value)}"
+    if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+        return "it holds half of a pair of code units, which is no letter"
     return "a text that is not empty is required" if spec.required and not value.strip() else None
 
 
 def _check_number(spec: InputSpec, value: object) -> str | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | numbers.Real):
         return f"a number is expected, not {_kind_of(value)}"
+    if not isinstance(value, int) and not math.isfinite(value):
+        return f"a number is expected, not {value}"
     return _check_range(spec, value)
 
 
 def _check_integer(spec: InputSpec, value: object) -> str | None:
-    if isinstance(value, bool) or not isinstance(value, int):
+    if isinstance(value, bool) or not isinstance(value, int | numbers.Integral):
         return f"a whole number is expected, not {_kind_of(value)}"
     return _check_range(spec, value)
 
 
-def _check_range(spec: InputSpec, value: float) -> str | None:
+def _check_range(spec: InputSpec, value: Any) -> str | None:
     low = spec.ge is not None and value < spec.ge
     high = spec.le is not None and value > spec.le
-    return f"{value} is out of range ({spec.range})" if low or high else None
+    shown = str(value) if abs(value) < LARGE else "the number"
+    return f"{shown} is out of range ({spec.range})" if low or high else None
 
 
 def _check_flag(_: InputSpec, value: object) -> str | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 from comfyloom._json import items, mapping, number
 from comfyloom.comfyui.events import ServerEvent
@@ -23,15 +23,6 @@ class Narrator:
         self._step: tuple[str, float, float] | None = None
         # Whether the server says of each node that it is done; old ones do not.
         self._counts = False
-        self._handlers: dict[str, Callable[[ServerEvent], None]] = {
-            "execution_start": self._on_start,
-            "execution_cached": self._on_cached,
-            "executing": self._on_executing,
-            "executed": self._on_executed,
-            "progress": self._on_progress,
-            "progress_state": self._on_progress_state,
-            "preview": self._on_preview,
-        }
 
     def queued(self, position: int) -> None:
         """Say that the run waits behind `position` others."""
@@ -40,8 +31,8 @@ class Narrator:
 
     def tell(self, event: ServerEvent) -> None:
         """Say what an event means; one that means nothing to people is passed over."""
-        if (handler := self._handlers.get(event.type)) is not None:
-            handler(event)
+        if (handler := self._HANDLERS.get(event.type)) is not None:
+            handler(self, event)
 
     def _on_start(self, _: ServerEvent) -> None:
         self._tell("started", "started")
@@ -110,3 +101,13 @@ class Narrator:
             node=self._node,
             **facts,
         )
+
+    _HANDLERS: ClassVar[Mapping[str, Callable[[Any, ServerEvent], None]]] = {
+        "execution_start": _on_start,
+        "execution_cached": _on_cached,
+        "executing": _on_executing,
+        "executed": _on_executed,
+        "progress": _on_progress,
+        "progress_state": _on_progress_state,
+        "preview": _on_preview,
+    }

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, cast
 
@@ -127,15 +127,11 @@ def copy_atomically(source: Path, target: Path) -> None:
     Raises:
         OutputNotWritable: The copy cannot be written; nothing is left of it.
     """
+    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     try:
-        handle, name = tempfile.mkstemp(
-            dir=target.parent, prefix=f".{target.name}.", suffix=".part"
-        )
-        os.close(handle)
-        part = Path(name)
         try:
-            shutil.copyfile(source, part)
-            part.chmod(0o666 & ~_umask())
+            with source.open("rb") as reading, part.open("xb") as writing:
+                shutil.copyfileobj(reading, writing)
             part.replace(target)
         except BaseException:
             part.unlink(missing_ok=True)
@@ -144,10 +140,3 @@ def copy_atomically(source: Path, target: Path) -> None:
         raise OutputNotWritable(
             f"cannot write {target}: {error.strerror or error}", path=str(target)
         ) from None
-
-
-def _umask() -> int:
-    # The mask can only be read by setting it.
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask

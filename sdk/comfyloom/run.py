@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Final, Generic, Literal, TypeAlias, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeAlias, TypeVar
 
 from comfyloom._redact import log
 from comfyloom._retry import Deadline
@@ -22,7 +23,7 @@ Status: TypeAlias = Literal["queued", "running", "downloading", "succeeded", "fa
 
 UNREAD: Final = 1000
 """So many events are kept for a reader that does not come."""
-CANCEL_S: Final = 4.0
+CANCEL_S: Final = 3.5
 """How long a caller who leaves waits for the server to confirm that the run is cancelled."""
 
 
@@ -45,8 +46,11 @@ class Run(Generic[ResultT]):
         self._result: ResultT | None = None
         self._error: BaseException | None = None
         self._keeper = keeper  # a session that nobody else holds must not close under the run
-        self._execution = start(self._report)
-        self._deadline = Deadline.after(timeout_s, self._execution.server.clock)
+        execution = start(self._report)
+        self._execution: Execution[ResultT] | None = execution
+        self._id = execution.prompt_id
+        self._deadline = Deadline.after(timeout_s, execution.server.clock)
+        self._patience: Deadline | None = None
         self._thread = threading.Thread(target=self._work, name="comfyloom-run", daemon=True)
         self._thread.start()
 
@@ -56,7 +60,7 @@ class Run(Generic[ResultT]):
     @property
     def id(self) -> str:
         """The run's id on the server (`prompt_id`)."""
-        return self._execution.prompt_id
+        return self._id
 
     @property
     def status(self) -> Status:
@@ -109,20 +113,29 @@ class Run(Generic[ResultT]):
 
         A run that has ended is left as it is.
         """
-        if not self._ended.is_set():
-            self._execution.cancel()
-            self._ended.wait(CANCEL_S)
+        cancel_all([self])
+
+    def ask_to_cancel(self) -> Deadline:
+        """Ask for the run to be cancelled, and return until when that is worth waiting for."""
+        if (execution := self._execution) is not None:
+            execution.cancel()
+        self._patience = self._patience or Deadline.after(CANCEL_S)
+        return self._patience
+
+    def has_ended(self, within_s: float) -> bool:
+        """Return whether the run ends within so many seconds."""
+        return self._ended.wait(within_s)
 
     def _await_end(self, deadline: Deadline, on_progress: ProgressCallback | None) -> bool:
         if on_progress is None:
-            return self._ended.wait(None if deadline.at is None else deadline.remaining_s)
+            return self._ended.wait(_bounded(deadline))
         while (progress := self._next(deadline)) is not None:
-            _call(on_progress, progress)
+            call_safely(on_progress, progress)
         return self._ended.wait(0.0 if deadline.over else None)
 
     def _next(self, deadline: Deadline) -> Progress | None:
         try:
-            found = self._queue.get(timeout=None if deadline.at is None else deadline.remaining_s)
+            found = self._queue.get(timeout=_bounded(deadline))
         except queue.Empty:
             return None
         if found is None:
@@ -130,13 +143,18 @@ class Run(Generic[ResultT]):
         return found
 
     def _work(self) -> None:
+        execution = self._execution
+        assert execution is not None
         try:
-            self._result = self._execution.run(self._deadline)
+            self._result = execution.run(self._deadline)
             self._status = "succeeded"
         except BaseException as error:  # noqa: BLE001 - it is raised again by whoever waits
             self._error = error
             self._status = "cancelled" if isinstance(error, RunCancelled) else "failed"
         finally:
+            # The execution refers to this run: without this the two, and the files of its result,
+            # would live on until the garbage collector finds them.
+            self._execution = None
             self._ended.set()
             self._queue.put(None)
 
@@ -148,10 +166,24 @@ class Run(Generic[ResultT]):
             self._status = "running"
         self._queue.put(progress)
         if self._queue.qsize() > UNREAD:  # nobody reads: keep the latest, drop the oldest
-            self._queue.get()
+            with contextlib.suppress(queue.Empty):
+                self._queue.get_nowait()
 
 
-def _call(on_progress: ProgressCallback, progress: Progress) -> None:
+def cancel_all(runs: Iterable[Run[Any]]) -> None:
+    """Cancel runs, all at once, and wait a few seconds in all for the server to confirm it."""
+    asked = [(run, run.ask_to_cancel()) for run in runs]
+    for run, patience in asked:
+        run.has_ended(patience.remaining_s)
+
+
+def _bounded(deadline: Deadline) -> float | None:
+    """Return the time to wait as the threads of this platform can take it."""
+    return None if deadline.at is None else min(deadline.remaining_s, threading.TIMEOUT_MAX)
+
+
+def call_safely(on_progress: ProgressCallback, progress: Progress) -> None:
+    """Call a callback; an exception in it is logged and does no harm."""
     try:
         on_progress(progress)
     except Exception:  # noqa: BLE001 - whatever it is, it is not worth a run

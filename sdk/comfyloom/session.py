@@ -20,11 +20,11 @@ from comfyloom._clock import SYSTEM_CLOCK, Clock
 from comfyloom._redact import log
 from comfyloom._shield import orderly_exit, shielded
 from comfyloom.comfyui.client import ComfyUI
-from comfyloom.errors import ComfyloomError
+from comfyloom.errors import ComfyloomError, WorkflowError
 from comfyloom.execution import Execution, Turn
 from comfyloom.machines import Machine
 from comfyloom.progress import Progress, ProgressCallback
-from comfyloom.run import Run
+from comfyloom.run import Run, call_safely, cancel_all
 from comfyloom.settings import Settings
 from comfyloom.spool import Spool, check_writable
 from comfyloom.targets import TargetLike, resolve
@@ -72,6 +72,7 @@ class RunComfySession:
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._closed = True  # until there is something to close
+        self._used = False
         self._place = resolve(
             target,
             settings=settings,
@@ -80,7 +81,8 @@ class RunComfySession:
             clock=clock,
         )
         self._on_progress: ProgressCallback = on_progress or _log_progress
-        self._server: ComfyUI | None = None
+        self._tell: ProgressCallback = partial(call_safely, self._on_progress)
+        self._released = False
         self._lock = threading.RLock()
         self._runs: weakref.WeakSet[Run[Any]] = weakref.WeakSet()
         self._turn = Turn()
@@ -107,7 +109,7 @@ class RunComfySession:
         self.close()
 
     def __del__(self) -> None:
-        if not self._closed and self._server is not None:
+        if not self._closed and self._used:
             warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self, stacklevel=2)
             self.close()
 
@@ -184,6 +186,9 @@ class RunComfySession:
             WorkflowError: The workflow or one of its values cannot be run; nothing was sent.
             OutputNotWritable: `out_dir` cannot be written.
         """
+        if not isinstance(workflow, Workflow):  # pyright: ignore[reportUnnecessaryIsInstance]
+            name = getattr(workflow, "__name__", type(workflow).__name__)
+            raise WorkflowError(f"a workflow object is run, not {name}: give {name}(…)")
         files = workflow.read_files_()
         workflow.to_graph()
         if out_dir is not None:
@@ -231,8 +236,7 @@ class RunComfySession:
             while under_way:
                 yield under_way.popleft().wait()
         finally:
-            for run in under_way:
-                run.cancel()
+            cancel_all(under_way)
 
     def close(self) -> None:
         """Cancel what still runs and stop the machine; a second call does nothing.
@@ -240,18 +244,24 @@ class RunComfySession:
         Raises:
             MachineLeak: The machine may still be running; the message says what to do.
         """
-        if self._closed:
-            return
         self._closed = True
         with self._signals:
-            shielded(self._release, waiting=lambda: log.warning("giving the machine back first"))
+            try:
+                shielded(self._release, waiting=_say_it_is_given_back)
+            except (KeyboardInterrupt, SystemExit):
+                machine = self._place.machine
+                if machine is not None and (leak := machine.leak) is not None:
+                    log.error("%s", leak)
+                raise
 
     def _release(self) -> None:
+        if self._released:
+            return
         with ExitStack() as stack:
             # In reverse order; what fails does not stop the rest.
             stack.callback(self._place.close)
-            for run in tuple(self._runs):
-                stack.callback(run.cancel)
+            stack.callback(cancel_all, tuple(self._runs))
+        self._released = True
 
     def _next_turn(self) -> Turn:
         with self._lock:
@@ -262,11 +272,19 @@ class RunComfySession:
         with self._lock:
             if self._closed:
                 raise ComfyloomError("this session is closed")
-            if self._server is None:
+            if not self._used:
+                self._used = True
                 atexit.register(_close, weakref.ref(self))
-                name = None if workflow is None else workflow.spec_.name
-                self._server = self._place.open(name, self._on_progress)
-            return self._server  # type: ignore[return-value]  # pyright: ignore[reportReturnType]
+            name = None if workflow is None else workflow.spec_.name
+            server = self._place.open(name, self._tell)
+            if self._closed:  # by another thread, while the machine was launched
+                self._place.close()
+                raise ComfyloomError("this session was closed")
+            return server  # type: ignore[return-value]  # pyright: ignore[reportReturnType]
+
+
+def _say_it_is_given_back() -> None:
+    log.warning("giving the machine back first; interrupt twice more to leave it running")
 
 
 def _close(session: weakref.ref[RunComfySession]) -> None:

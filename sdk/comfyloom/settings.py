@@ -161,7 +161,10 @@ class _Gathered:
             reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
             self.problems.append(f"credentials file: cannot read {path}: {reason}")
             return
-        self._take_lines(text, path)
+        problems = self._take_lines(text, path)
+        # Somebody else's file may have this name: it matters only when something is missing.
+        if named or any(name not in self.values for name in _REQUIRED):
+            self.problems += problems
 
     def checked(self) -> dict[str, str]:
         """Return all values.
@@ -179,17 +182,19 @@ class _Gathered:
         keep_secret(self.values["api_token"])
         return self.values
 
-    def _take_lines(self, text: str, path: Path) -> None:
+    def _take_lines(self, text: str, path: Path) -> list[str]:
+        problems: list[str] = []
         for number, line in enumerate(text.splitlines(), 1):
             if not line.strip() or line.lstrip().startswith("#"):
                 continue
             match = _LINE.match(line)
             if match is None:  # the line itself may hold a secret, so it is not shown
-                self.problems.append(f"{path}, line {number}: `name: value` is expected")
+                problems.append(f"{path}, line {number}: `name: value` is expected")
             elif (name := _NAMES.get(match["name"].lower())) and (
                 value := _unquoted(match["value"])
             ):
                 self.take({name: (value, str(path))})
+        return problems
 
     def _check_characters(self) -> None:
         for name, value in self.values.items():

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import shutil
 import tempfile
 import weakref
+from collections.abc import Iterable
 from pathlib import Path
 
 from comfyloom.errors import OutputNotWritable
@@ -27,8 +30,11 @@ class Spool:
 
     def __init__(self, out_dir: str | os.PathLike[str] | None = None) -> None:
         self._out_dir = None if out_dir is None else Path(out_dir)
+        self._kept = False
+        self._made = False
         try:
             if self._out_dir is not None:
+                self._made = not self._out_dir.exists()
                 self._out_dir.mkdir(parents=True, exist_ok=True)
             # On the same file system as the final place, so that a rename is all it takes.
             self.folder = Path(tempfile.mkdtemp(prefix=".comfyloom-", dir=self._out_dir))
@@ -39,31 +45,68 @@ class Spool:
         self._discard = weakref.finalize(self, shutil.rmtree, str(self.folder), ignore_errors=True)
 
     def publish(self, paths: list[Path]) -> list[Path]:
-        """Give all files their final names and return these.
+        """Give all files their final names, or none, and return these.
 
         Raises:
-            OutputNotWritable: A file cannot be put there.
+            OutputNotWritable: A file cannot be put there; what was there before is there again.
         """
         if self._out_dir is None:
+            self._kept = True
             return paths
         out_dir = self._out_dir.absolute()
+        placed: list[tuple[Path, Path | None]] = []
         try:
-            return [path.replace(out_dir / path.name) for path in paths]
+            for path in paths:
+                target = out_dir / path.name
+                placed.append((target, self._remember(target)))
+                path.replace(target)
         except OSError as error:
+            for target, before in reversed(placed):
+                _restore(target, before)
             text = f"cannot write into {out_dir}: {error.strerror or error}"
             raise OutputNotWritable(text, path=str(out_dir)) from None
-        finally:
-            self.discard()
+        return [target for target, _ in placed]
 
-    def discard(self) -> None:
-        """Remove the hidden folder and what is left in it."""
-        self._discard()
+    def close(self) -> None:
+        """Remove the hidden folder, unless published files lie in it, and what else it made."""
+        if not self._kept:
+            self._discard()
+        if self._made and self._out_dir is not None:
+            with contextlib.suppress(OSError):  # it is not empty, or somebody's working folder
+                self._out_dir.rmdir()
+
+    def _remember(self, target: Path) -> Path | None:
+        """Keep what is at `target` at hand, None if nothing is; it stays there as well."""
+        if not target.exists():
+            return None
+        before = self.folder / f"before-{target.name}"
+        if target.is_dir():
+            raise IsADirectoryError(errno.EISDIR, f"{target.name} is a folder")
+        try:
+            before.hardlink_to(target)
+        except OSError:  # a file system without hard links
+            shutil.copy2(target, before)
+        return before
 
 
-def check_writable(out_dir: str | os.PathLike[str]) -> None:
-    """Make sure that files can be written into a folder, before anything is paid for.
+def _restore(target: Path, before: Path | None) -> None:
+    with contextlib.suppress(OSError):
+        if before is not None:
+            before.replace(target)
+        elif target.is_file():
+            target.unlink()
+
+
+def check_writable(out_dir: str | os.PathLike[str], names: Iterable[str] = ()) -> None:
+    """Make sure that files of these names can be put into a folder, before anything is paid for.
 
     Raises:
         OutputNotWritable: They cannot.
     """
-    Spool(out_dir).discard()
+    spool = Spool(out_dir)
+    try:
+        for target in (Path(out_dir, name) for name in names):
+            if target.is_dir():
+                raise OutputNotWritable(f"cannot write {target}: it is a folder", path=str(target))
+    finally:
+        spool.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
@@ -11,7 +11,7 @@ import attrs
 from comfyloom._clock import SYSTEM_CLOCK, Clock
 from comfyloom._redact import keep_url_secret
 from comfyloom.comfyui.client import ComfyUI
-from comfyloom.errors import ConfigError
+from comfyloom.errors import ConfigError, MachineError
 from comfyloom.machines import Machine
 from comfyloom.progress import Progress, ProgressCallback
 from comfyloom.runcomfy import ServerApi
@@ -79,9 +79,8 @@ class PlainPlace:
     def open(self, workflow: str | None, report: ProgressCallback) -> ComfyUI:  # noqa: ARG002
         """Return the server's client, once it has answered."""
         if self._comfyui is None:
-            comfyui = ComfyUI(self.url, clock=self.clock)
-            comfyui.system_stats()
-            self._comfyui = comfyui
+            self._comfyui = ComfyUI(self.url, clock=self.clock)
+            self._comfyui.system_stats()
         return self._comfyui
 
     def touch(self) -> None:
@@ -98,37 +97,35 @@ class PlainPlace:
 
 @attrs.define(eq=False)
 class RunComfyPlace:
-    """A machine of our own on RunComfy."""
+    """A machine of our own on RunComfy.
 
-    settings: Settings
-    api: ServerApi = attrs.field(repr=False)
+    Args:
+        account: Gives the settings when they are needed.
+        clock: The time.
+        closing: What else to close in the end.
+    """
+
+    account: Callable[[], Settings] = attrs.field(repr=False)
+    clock: Clock = SYSTEM_CLOCK
+    closing: Callable[[], object] = attrs.field(default=lambda: None, repr=False)
     machine: Machine | None = attrs.field(default=None, init=False)
-    _comfyui: ComfyUI | None = attrs.field(default=None, init=False, repr=False)
-
-    @classmethod
-    def of(cls, settings: Settings, clock: Clock = SYSTEM_CLOCK) -> RunComfyPlace:
-        """Return the place that settings describe; nothing is launched yet."""
-        api = ServerApi(settings.api_base_url, settings.user_id, settings.api_token, clock=clock)
-        return cls(settings, api)
+    _api: ServerApi | None = attrs.field(default=None, init=False, repr=False)
+    # All that were launched: one that could not be stopped is tried again in the end.
+    _machines: list[Machine] = attrs.field(factory=list[Machine], init=False, repr=False)
 
     def open(self, workflow: str | None, report: ProgressCallback) -> ComfyUI | None:
         """Launch the machine, unless that was done, and return its ComfyUI."""
-        if self._comfyui is not None:
-            return self._comfyui
-        version = self.settings.workflow_version_id
+        if self.machine is not None and self.machine.comfyui is not None:
+            return self.machine.comfyui
+        settings = self.account()
+        api = self._connect(settings)
+        version = settings.workflow_version_id
         if version is None:
             if workflow is None:
                 return None
-            version = self._look_up(workflow)
-        report(Progress(kind="machine", message=f"launching a {self.settings.server_type} machine"))
-        self.machine = Machine(self.api, self.settings.server_type)
-        try:
-            self._comfyui = self.machine.start(version, report)
-        except BaseException:
-            self.machine.stop()
-            raise
-        report(Progress(kind="machine", message="ready", elapsed_s=self.machine.started_in_s))
-        return self._comfyui
+            version = _look_up(api, workflow)
+        report(Progress(kind="machine", message=f"launching a {settings.server_type} machine"))
+        return self._launch(api, settings.server_type, version, report)
 
     def touch(self) -> None:
         """Renew the machine's lease when it is time."""
@@ -136,69 +133,76 @@ class RunComfyPlace:
             self.machine.touch()
 
     def still_there(self) -> None:
-        """Raise `MachineError` when the platform says that the machine has ended."""
-        if self.machine is not None:
+        """Raise `MachineError` when the machine has ended; the next run launches another."""
+        if self.machine is None:
+            return
+        try:
             self.machine.still_there()
+        except MachineError:
+            self.machine.comfyui = None
+            raise
 
     def close(self) -> None:
-        """Stop the machine."""
+        """Stop every machine that may still run."""
         with ExitStack() as stack:
-            stack.callback(self.api.close)
-            if self.machine is not None:
-                stack.callback(self.machine.stop)
+            stack.callback(self.closing)
+            if self._api is not None:
+                stack.callback(self._api.close)
+            for machine in self._machines:
+                stack.callback(machine.stop)
 
-    def _look_up(self, workflow: str) -> str:
-        """Return the version id of the account's workflow of that name."""
-        found = self.api.list_workflows()
-        ids = [entry.version_id for entry in found if entry.workflow_name == workflow]
-        if len(ids) == 1 and ids[0]:
-            return ids[0]
-        names = ", ".join(sorted({entry.workflow_name for entry in found})) or "none"
-        count = "several workflows" if ids else "no workflow"
-        raise ConfigError(
-            f"the account has {count} named {workflow} (it has: {names}); "
-            f"set RUNCOMFY_WORKFLOW_VERSION_ID"
-        )
+    def _connect(self, settings: Settings) -> ServerApi:
+        if self._api is None:
+            base_url, user, token = settings.api_base_url, settings.user_id, settings.api_token
+            self._api = ServerApi(base_url, user, token, clock=self.clock)
+        return self._api
+
+    def _launch(
+        self, api: ServerApi, server_type: str, version: str, report: ProgressCallback
+    ) -> ComfyUI:
+        machine = self.machine = Machine(api, server_type)
+        self._machines.append(machine)
+        try:
+            comfyui = machine.start(version, report)
+        except BaseException:
+            machine.stop()
+            raise
+        report(Progress(kind="machine", message="ready", elapsed_s=machine.started_in_s))
+        return comfyui
+
+
+def _look_up(api: ServerApi, workflow: str) -> str:
+    """Return the version id of the account's workflow of that name."""
+    found = api.list_workflows()
+    ids = [entry.version_id for entry in found if entry.workflow_name == workflow]
+    if len(ids) == 1 and ids[0]:
+        return ids[0]
+    names = ", ".join(sorted({entry.workflow_name for entry in found})) or "none"
+    count = "several workflows" if ids else "no workflow"
+    raise ConfigError(
+        f"the account has {count} named {workflow} (it has: {names}); "
+        f"set RUNCOMFY_WORKFLOW_VERSION_ID"
+    )
 
 
 @attrs.define(eq=False)
-class EmulatorPlace:
-    """A machine of an emulator that is started for it, in this process."""
+class _OwnEmulator:
+    """An emulator that is started when it is needed, in this process."""
 
     options: Mapping[str, Any]
     server_type: str | None
-    clock: Clock = SYSTEM_CLOCK
-    machine: Machine | None = attrs.field(default=None, init=False)
     _emulator: Emulator | None = attrs.field(default=None, init=False, repr=False)
-    _inner: RunComfyPlace | None = attrs.field(default=None, init=False, repr=False)
 
-    def open(self, workflow: str | None, report: ProgressCallback) -> ComfyUI | None:
-        """Start the emulator, unless that was done, and launch a machine in it."""
-        if self._inner is None:
+    def settings(self) -> Settings:
+        """Start the emulator, unless that was done, and return the settings of its account."""
+        if self._emulator is None:
             self._emulator = _start_emulator(self.options)
-            settings = _settings_of(self._emulator, self.server_type)
-            self._inner = RunComfyPlace.of(settings, self.clock)
-        comfyui = self._inner.open(workflow, report)
-        self.machine = self._inner.machine
-        return comfyui
-
-    def touch(self) -> None:
-        """Renew the machine's lease when it is time."""
-        if self._inner is not None:
-            self._inner.touch()
-
-    def still_there(self) -> None:
-        """Raise `MachineError` when the machine has ended."""
-        if self._inner is not None:
-            self._inner.still_there()
+        return _settings_of(self._emulator, self.server_type)
 
     def close(self) -> None:
-        """Stop the machine, then the emulator."""
-        with ExitStack() as stack:
-            if self._emulator is not None:
-                stack.callback(self._emulator.close)
-            if self._inner is not None:
-                stack.callback(self._inner.close)
+        """Stop the emulator."""
+        if self._emulator is not None:
+            self._emulator.close()
 
 
 def resolve(
@@ -222,13 +226,15 @@ def resolve(
         ConfigError: The target is none of these, or settings are missing.
     """
     if target is None or target == RUNCOMFY:
-        found = settings or Settings.load(server_type=server_type)
-        return RunComfyPlace.of(_with_type(found, server_type), clock)
+        account = _with_type(settings or Settings.load(server_type=server_type), server_type)
+        return RunComfyPlace(lambda: account, clock)
     if target == EMULATOR:
-        return EmulatorPlace(emulator_options or {}, server_type, clock)
+        own = _OwnEmulator(emulator_options or {}, server_type)
+        return RunComfyPlace(own.settings, clock, own.close)
     if isinstance(target, str):
         return PlainPlace(_checked_url(target), clock)
-    return RunComfyPlace.of(_settings_of(target, server_type), clock)
+    given = _settings_of(target, server_type)
+    return RunComfyPlace(lambda: given, clock)
 
 
 def _settings_of(emulator: HasEnvironment, server_type: str | None) -> Settings:
@@ -243,7 +249,9 @@ def _with_type(settings: Settings, server_type: str | None) -> Settings:
 def _checked_url(target: str) -> str:
     if not is_http_url(target):
         known = f"{RUNCOMFY}, {EMULATOR} or the http(s):// URL of a ComfyUI server"
-        raise ConfigError(f"target {target!r} is none of {known}")
+        guess = f"http://{target}"
+        hint = f"; did you mean {guess}?" if ":" in target and is_http_url(guess) else ""
+        raise ConfigError(f"target {target!r} is none of {known}{hint}")
     keep_url_secret(target)
     return target
 

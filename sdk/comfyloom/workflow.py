@@ -203,7 +203,8 @@ class Workflow(Generic[ResultT_co]):
             value = self._value(spec, files, seeds)
             if value is not None or spec.kind == "value":
                 for target in spec.targets:
-                    graph[target.node]["inputs"][target.input] = literal(target.value(value))
+                    plain = target.value(spec.plain(value))
+                    graph[target.node]["inputs"][target.input] = literal(plain)
         check_graph(graph)
         return graph
 

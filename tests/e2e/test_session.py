@@ -8,11 +8,14 @@ import json
 import logging
 import struct
 import threading
+import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from comfyloom import ImageOutput, MeshOutput, Progress, RunComfySession
 from comfyloom.emulator import Emulator, HttpFault, MachineFault, RunFault, SocketFault
@@ -59,6 +62,15 @@ def prompts(emulator: Emulator) -> list[dict[str, Any]]:
 def requests_to(emulator: Emulator, part: str, method: str | None = None) -> int:
     found = [row for row in emulator.state()["requests"] if part in row["path"]]
     return sum(1 for row in found if method in (None, row["method"]))
+
+
+def forget(held: list[Any]) -> list[str]:
+    """Drop what is held and return the warnings that this gives."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        held.clear()
+        gc.collect()
+    return [str(warning.message) for warning in caught]
 
 
 def test_the_main_job(
@@ -267,15 +279,94 @@ def test_a_closed_session_runs_nothing(session_on: Make, workflow: FluxMeshWorkf
         session.run(workflow)
 
 
-def test_a_forgotten_session_warns(emulator: Emulator, session_on: Make) -> None:
+def test_a_forgotten_session_warns_and_is_closed(emulator: Emulator, session_on: Make) -> None:
     session = session_on()
     session.start()
-    with pytest.warns(ResourceWarning, match="not closed"):
-        session.__del__()
-    session.close()
-    assert_nothing_runs(emulator)
+    held = [session]
     del session
+    assert any("was not closed" in told for told in forget(held))
+    assert len(machines(emulator)) == 1
+    assert_nothing_runs(emulator)
+
+
+def test_a_run_keeps_its_session(session_on: Make, workflow: FluxMeshWorkflow) -> None:
+    run = session_on().submit(workflow)
     gc.collect()
+    assert run.wait().image.size
+    held = [run]
+    del run
+    assert any("was not closed" in told for told in forget(held))
+
+
+def test_results_are_gone_when_nobody_refers_to_them(
+    session_on: Make, workflow: FluxMeshWorkflow
+) -> None:
+    gc.disable()
+    try:
+        with session_on() as session:
+            result = session.run(workflow)
+            folder = result.image.path.parent
+            assert folder.is_dir()
+            del result
+            assert not folder.exists()
+    finally:
+        gc.enable()
+
+
+def test_closing_while_another_thread_launches(slow: Emulator) -> None:
+    slow.faults.add(HttpFault(action="delay", method="POST", path="/servers$", seconds=1.0))
+    session = RunComfySession(slow)
+    caught: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            session.start()
+        except ComfyloomError as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    while not requests_to(slow, "/servers", "GET"):
+        time.sleep(0.01)
+    session.close()
+    thread.join(30)
+    assert caught
+    assert len(machines(slow)) == 1
+    assert_nothing_runs(slow)
+
+
+def test_a_dead_machine_is_told_of_and_the_next_run_launches_another(
+    emulator: Emulator, session_on: Make, workflow: FluxMeshWorkflow
+) -> None:
+    with session_on() as session:
+        assert session.machine is not None
+        requests.delete(
+            f"{emulator.base_url}/prod/api/users/{emulator.user_id}/servers/"
+            f"{session.machine.server_id}",
+            headers={"Authorization": f"Bearer {emulator.token}"},
+            timeout=10,
+        )
+        with pytest.raises(MachineError, match="ended"):
+            session.run(workflow)
+        assert session.run(workflow).image.size
+    assert len(machines(emulator)) == 2
+    assert_nothing_runs(emulator)
+
+
+def test_a_lease_is_renewed_without_a_socket(render: Path) -> None:
+    """A run of an hour, whose sampler says nothing, outlives a lease of half an hour."""
+    from comfyloom.machines import launch
+
+    with Emulator(time="real", startup_s=0.0, run_s=0.0, node_seconds={"XlabsSampler": 4}) as real:
+        real.faults.add(SocketFault(action="refuse", times=1000))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(launch, "SHORTEST_LEASE_S", 2)
+            patch.setattr(launch, "LONGEST_LEASE_S", 2)
+            patch.setattr("comfyloom.machines.machine.RENEW_RETRY_S", 0.2)
+            with RunComfySession(real) as session:
+                job = FluxMeshWorkflow(input_image=render, prompt="x", width=64, height=64)
+                assert session.run(job).image.size
+        assert requests_to(real, "update-estimated-duration") >= 2
 
 
 # --- bad input -----------------------------------------------------------------------------------
@@ -327,13 +418,13 @@ def test_an_unknown_workflow_version(emulator: Emulator, session_on: Make) -> No
     assert machines(emulator) == []
 
 
-def test_an_unreachable_platform(session_on: Make) -> None:
+def test_an_unreachable_platform(session_on: Make, workflow: FluxMeshWorkflow) -> None:
     settings = Settings(api_token="token", user_id="u", api_base_url="http://127.0.0.1:1")
     with (
         pytest.raises(TransportError, match="Connection refused"),
         session_on(target=None, settings=settings) as session,
     ):
-        session.run(FluxMeshWorkflow(input_image=b"\x89PNG\r\n\x1a\n", prompt="x"))
+        session.run(workflow)
 
 
 @pytest.mark.parametrize("target", ["nowhere", "ftp://x", "http://"])
@@ -435,6 +526,29 @@ def test_a_run_that_takes_too_long(slow: Emulator, long: FluxMeshWorkflow) -> No
         with pytest.raises(RunTimeout):
             run.wait(timeout=0.2)
         assert prompts(slow)[1]["status"] == "interrupted"
+
+
+@pytest.mark.parametrize("path", ["/upload/image", "/view"])
+def test_the_time_of_a_run_counts_for_all_of_it(
+    emulator: Emulator, workflow: FluxMeshWorkflow, path: str
+) -> None:
+    with Emulator(time="real", startup_s=0.0, run_s=0.0) as real:
+        real.faults.add(HttpFault(action="hang", path=path, times=100))
+        with RunComfySession(real.comfyui_url) as session:
+            begun = time.monotonic()
+            with pytest.raises(RunTimeout):
+                session.run(workflow, timeout=1.0)
+            assert time.monotonic() - begun < 10.0
+
+
+def test_many_runs_are_cancelled_together(slow: Emulator, long: FluxMeshWorkflow) -> None:
+    with RunComfySession(slow.comfyui_url) as session:
+        runs = [session.submit(long.with_seed(seed)) for seed in range(8)]
+        next(progress for progress in runs[0].events() if progress.kind == "step")
+        begun = time.monotonic()
+    assert time.monotonic() - begun < 4.5
+    assert {run.status for run in runs} == {"cancelled"}
+    assert_nothing_runs(slow)
 
 
 def test_cancelling_a_run_that_waits_and_one_that_runs(

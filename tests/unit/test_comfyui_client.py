@@ -103,11 +103,10 @@ def test_an_upload_without_a_name(server: ComfyUI) -> None:
 
 
 @responses.activate
-def test_deleting_and_interrupting_name_the_prompt(server: ComfyUI) -> None:
+def test_cancelling_names_the_prompt(server: ComfyUI) -> None:
     responses.post(f"{URL}/queue")
     responses.post(f"{URL}/interrupt")
-    server.delete_queued(["p"])
-    server.interrupt("p")
+    server.cancel("p")
     assert json.loads(responses.calls[0].request.body or "") == {"delete": ["p"]}
     assert json.loads(responses.calls[1].request.body or "") == {"prompt_id": "p"}
 

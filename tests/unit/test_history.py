@@ -74,8 +74,8 @@ def test_files_are_any_objects_with_a_file_name() -> None:
     entry = HistoryEntry.parse("p", {"outputs": {"1": ui}})
     assert entry is not None
     assert entry.files("1", "gifs") == (
-        FileReference(filename="b.png"),
         FileReference(filename="a.mp4", type="temp"),
+        FileReference(filename="b.png"),
     )
 
 

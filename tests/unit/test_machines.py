@@ -45,7 +45,7 @@ class FakeApi:
     def launch(self, version: str, server_type: str, duration_s: int) -> Any:
         return self._answer("launch", (version, server_type, duration_s))
 
-    def get_server(self, server_id: str) -> Any:
+    def get_server(self, server_id: str, **_: Any) -> Any:
         return self._answer("get", server_id)
 
     def set_duration(self, server_id: str, duration_s: int) -> Any:
@@ -252,6 +252,13 @@ def test_a_refused_launch_is_not_searched_for(make: Any, refusal: Exception) -> 
     with pytest.raises(type(refusal)):
         start(machine)
     assert api.count("list") == 1
+    assert api.count("launch") == 1
+
+
+def test_a_lost_answer_that_nobody_could_look_for_is_a_leak(make: Any) -> None:
+    machine, api = make(launch=[TransportError(sent=True)], list=[[], TransportError()])
+    with pytest.raises(MachineLeak, match="does not list"):
+        start(machine)
     assert api.count("launch") == 1
 
 

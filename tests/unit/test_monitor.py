@@ -39,7 +39,7 @@ class FakeServer:
     broken_from: float = float("inf")
     polls: list[float] = attrs.field(factory=list)
     looks: list[float] = attrs.field(factory=list)
-    cancels: list[tuple[str, str]] = attrs.field(factory=list)
+    cancels: list[str] = attrs.field(factory=list)
     cancel_works_after: int = 1
     begun: float = 0.0
 
@@ -57,12 +57,9 @@ class FakeServer:
         self.looks.append(round(self.since(), 6))
         return self.in_queue(self.since())
 
-    def delete_queued(self, prompt_ids: list[str]) -> None:
-        self.cancels.append(("delete", prompt_ids[0]))
-
-    def interrupt(self, prompt_id: str) -> None:
-        self.cancels.append(("interrupt", prompt_id))
-        if len(self.cancels) >= 2 * self.cancel_works_after:
+    def cancel(self, prompt_id: str) -> None:
+        self.cancels.append(prompt_id)
+        if len(self.cancels) >= self.cancel_works_after:
             self.ends_at = self.since()
 
 
@@ -207,8 +204,7 @@ def test_time_that_is_over_cancels_the_run(clock: FakeClock) -> None:
     made, server = monitor(clock, steady(100), cancel_works_after=3)
     with pytest.raises(RunTimeout):
         wait(made, clock, 20.0)
-    assert server.cancels[:2] == [("delete", "p"), ("interrupt", "p")]
-    assert len(server.cancels) == 6  # one interrupt alone can get lost
+    assert server.cancels == ["p"] * 3  # one interrupt alone can get lost
 
 
 def test_a_cancelled_run_is_seen_to_be_gone(clock: FakeClock) -> None:
@@ -216,7 +212,7 @@ def test_a_cancelled_run_is_seen_to_be_gone(clock: FakeClock) -> None:
     made.cancel()
     with pytest.raises(RunCancelled):
         wait(made, clock)
-    assert len(server.cancels) == 4
+    assert len(server.cancels) == 2
 
 
 def test_a_run_deleted_from_the_queue_has_no_history(clock: FakeClock) -> None:
@@ -254,7 +250,7 @@ def test_a_server_that_comes_back(clock: FakeClock) -> None:
 
     made.still_there = still_there
     assert wait(made, clock) is DONE
-    assert asked > 5
+    assert 5 < asked < 12  # not at every poll: the platform allows one request a second
 
 
 def test_a_machine_that_is_gone_is_told_at_once(clock: FakeClock) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,7 @@ def test_a_spool_without_a_folder_lives_as_long_as_its_outputs(tmp_path: Path) -
     folder = spool.folder
     (folder / "flux.png").write_bytes(b"x")
     (path,) = spool.publish([folder / "flux.png"])
+    spool.close()
     output = ImageOutput(path, spool)
     del spool
     gc.collect()
@@ -65,13 +67,42 @@ def test_a_spool_with_a_folder_publishes_all_at_once(tmp_path: Path) -> None:
         (spool.folder / name).write_bytes(name.encode())
     assert [path.name for path in out.iterdir()] == [spool.folder.name]
     assert spool.publish([spool.folder / "a", spool.folder / "b"]) == [out / "a", out / "b"]
+    spool.close()
     assert sorted(path.name for path in out.iterdir()) == ["a", "b"]
+
+
+@pytest.mark.parametrize("there_before", [True, False])
+def test_a_spool_that_cannot_publish_all_publishes_nothing(
+    tmp_path: Path, there_before: bool
+) -> None:
+    out = tmp_path / "out"
+    (out / "b").mkdir(parents=True)
+    if there_before:
+        (out / "a").write_bytes(b"older")
+    spool = Spool(out)
+    for name in ("a", "b"):
+        (spool.folder / name).write_bytes(b"newer")
+    with pytest.raises(OutputNotWritable, match="b is a folder"):
+        spool.publish([spool.folder / "a", spool.folder / "b"])
+    spool.close()
+    assert (out / "a").exists() == there_before
+    assert not there_before or (out / "a").read_bytes() == b"older"
+    assert sorted(path.name for path in out.iterdir()) == ["a", "b"] if there_before else ["b"]
+
+
+def test_saving_in_many_threads_leaves_the_umask_alone(tmp_path: Path, output: ImageOutput) -> None:
+    before = os.umask(0o022)
+    os.umask(before)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda n: output.save(tmp_path / f"{n}.png"), range(100)))
+    after = os.umask(before)
+    assert after == before
 
 
 def test_a_discarded_spool_leaves_nothing(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "out")
     (spool.folder / "half").write_bytes(b"x")
-    spool.discard()
+    spool.close()
     assert list((tmp_path / "out").iterdir()) == []
 
 

@@ -170,9 +170,40 @@ def test_answers_that_are_no_machine(api: ServerApi, body: str) -> None:
 
 
 @responses.activate
-def test_a_wrong_field_is_named(api: ServerApi) -> None:
-    responses.get(f"{USER}/servers/s-1", json=READY | {"service_ready_at": "yesterday"})
-    with pytest.raises(ApiError, match="service_ready_at"):
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"service_ready_at": "yesterday"},
+        {"estimated_stopping_at": ""},
+        {"estimated_duration": "soon"},
+        {"server_type": ["x"]},
+    ],
+)
+def test_an_odd_field_does_not_hide_the_machine(api: ServerApi, odd: dict[str, Any]) -> None:
+    responses.get(f"{USER}/servers/s-1", json=READY | odd)
+    server = api.get_server("s-1")
+    assert server.is_ready
+    assert server.main_service_url == READY["main_service_url"]
+
+
+@responses.activate
+def test_an_odd_row_does_not_hide_the_other_machines(api: ServerApi) -> None:
+    responses.get(f"{USER}/servers", json=[{"server_id": None}, READY, "x"])
+    assert [server.server_id for server in api.list_servers()] == ["s-1"]
+
+
+@responses.activate
+@pytest.mark.parametrize("body", ['{"detail": "oops"}', "null", '"none"'])
+def test_an_answer_that_is_no_list_is_not_taken_for_none(api: ServerApi, body: str) -> None:
+    responses.get(f"{USER}/servers", body=body)
+    with pytest.raises(ApiError, match="no list"):
+        api.list_servers()
+
+
+@responses.activate
+def test_a_missing_id_is_named(api: ServerApi) -> None:
+    responses.get(f"{USER}/servers/s-1", json={"current_status": "Ready"})
+    with pytest.raises(ApiError, match="server_id"):
         api.get_server("s-1")
 
 

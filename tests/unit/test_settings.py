@@ -68,15 +68,20 @@ def test_everything_missing_is_told_at_once_and_the_emulator_is_named(tmp_path: 
 
 def test_all_problems_are_told_together_with_their_sources(tmp_path: Path) -> None:
     (tmp_path / "credentials.txt").write_text("userID: u\nsomething secret\n")
-    environ = {"RUNCOMFY_API_TOKEN": "a b", "RUNCOMFY_API_BASE_URL": "api.runcomfy.net"}
+    environ = {"RUNCOMFY_USER_ID": "a b", "RUNCOMFY_API_BASE_URL": "api.runcomfy.net"}
     with pytest.raises(ConfigError) as caught:
         Settings.load(environ=environ, cwd=tmp_path)
     text = str(caught.value)
-    assert len(caught.value.problems) == 3
+    assert len(caught.value.problems) == 4
     assert "credentials.txt, line 2" in text
     assert "something secret" not in text
     assert "RUNCOMFY_API_TOKEN" in text
     assert "RUNCOMFY_API_BASE_URL" in text
+
+
+def test_somebody_elses_credentials_file_does_not_matter(tmp_path: Path) -> None:
+    (tmp_path / "credentials.txt").write_text("[default]\nsomething else\n")
+    assert Settings.load(environ=ENVIRONMENT, cwd=tmp_path).user_id == "user-env"
 
 
 def test_a_named_file_that_is_not_there(tmp_path: Path) -> None:

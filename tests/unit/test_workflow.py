@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,9 @@ def test_every_value_goes_to_its_node() -> None:
         ({"seed": 2**64}, "seed", "3"),
         ({"guidance": float("nan")}, "guidance", "34"),
         ({"guidance": "4"}, "guidance", "34"),
+        ({"guidance": 10**400}, "guidance", "34"),
+        ({"steps": 10**5000}, "steps", "3"),
+        ({"prompt": "half \ud800"}, "prompt", "34"),
         ({"prompt": None}, "prompt", "34"),
         ({"prompt": " \n"}, "prompt", "34"),
         ({"negative_prompt": 3}, "negative_prompt", "19"),
@@ -141,6 +145,15 @@ def test_what_a_chain_left_unset_is_told_together() -> None:
         FluxMeshWorkflow(prompt="x")  # type: ignore[call-arg]
 
 
+def test_numbers_of_array_libraries_become_plain_ones() -> None:
+    import numpy as np
+
+    graph = build(steps=np.int64(7), guidance=np.float32(2.5), seed=np.uint64(9)).to_graph()
+    assert json.loads(json.dumps(graph))["3"]["inputs"]["steps"] == 7
+    assert graph["34"]["inputs"]["guidance"] == 2.5
+    assert graph["3"]["inputs"]["noise_seed"] == 9
+
+
 def test_objects_are_frozen_and_pickle(render: Path) -> None:
     workflow = build(input_image=render)
     with pytest.raises(AttributeError):
@@ -166,6 +179,14 @@ def test_files_are_opened_when_it_runs_not_before(tmp_path: Path, render: Path) 
     (tmp_path / "empty.png").touch()
     with pytest.raises(InputValueError, match="empty"):
         build(input_image=tmp_path / "empty.png").read_files_()
+    (tmp_path / "cut.png").write_bytes(render.read_bytes()[:3000])
+    with pytest.raises(InputValueError, match=r"cut.png: the PNG is cut off"):
+        build(input_image=tmp_path / "cut.png").read_files_()
+    (tmp_path / "more.png").write_bytes(render.read_bytes() + b"appended")
+    build(input_image=tmp_path / "more.png").read_files_()
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(InputValueError, match="no regular file"):
+        build(input_image=tmp_path / "fifo").read_files_()
     with pytest.raises(InputFileError, match="Is a directory"):
         build(input_image=tmp_path).read_files_()
     file = build(input_image=render).read_files_()["input_image"]

@@ -9,7 +9,7 @@ import click
 
 from comfyloom.cli.main import CONTEXT
 from comfyloom.cli.options import build
-from comfyloom.cli.run import run_workflow
+from comfyloom.cli.run import Bill, print_result, run_workflow
 from comfyloom.cli.workflows import workflow_classes
 from comfyloom.errors import ConfigError
 from comfyloom.spool import check_writable
@@ -22,7 +22,7 @@ RUN_S = 4.0
 @click.command(context_settings=CONTEXT)
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=click.Path(path_type=Path),
     default=Path("out"),
     show_default=True,
     help="The folder for the picture and the mesh.",
@@ -39,13 +39,13 @@ def demo(out: Path, prompt: str) -> None:
         raise ConfigError("the workflow flux-mesh is not installed")
     render = importlib.resources.files("comfyloom.cli").joinpath("render.png").read_bytes()
     job = build(workflow, {"input_image": render, "prompt": prompt})
-    check_writable(out)
-    click.echo("This is the emulator: the pictures are its own, and no GPU was used.", err=True)
-    done = run_workflow(
+    check_writable(out, [spec.file for spec in workflow.spec_.outputs])
+    click.echo("RunComfy and ComfyUI are emulated here, on this computer's CPU.", err=True)
+    result = run_workflow(
         job,
+        Bill(is_emulated=True),
         out=out,
         target="emulator",
         emulator_options={"time": "real", "startup_s": STARTUP_S, "run_s": RUN_S},
     )
-    done.print()
-    click.echo("The cost is what RunComfy would have billed; nothing was paid.", err=True)
+    print_result(job, result)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -17,6 +19,7 @@ from comfyloom._redact import RedactingFilter, redact
 from comfyloom.errors import ComfyloomError, ConfigError, exit_code
 
 USAGE: Final = 64
+OUTPUT: Final = 74
 INTERRUPTED: Final = 130
 CONTEXT: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -45,11 +48,7 @@ class Root(click.Group):
 
 
 def _load(point: EntryPoint) -> click.Command:
-    try:
-        return cast("click.Command", point.load())
-    except ModuleNotFoundError as error:
-        missing = error.name
-    raise ConfigError(f"`comfyloom {point.name}` needs {missing}: pip install 'comfyloom[all]'")
+    return cast("click.Command", point.load())
 
 
 @click.group(cls=Root, context_settings=CONTEXT)
@@ -85,10 +84,25 @@ def invoke(arguments: Sequence[str]) -> int:
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt) as error:
-        return _fail(error, "interrupted", debug="--debug" in arguments) and INTERRUPTED
+        _fail(error, "interrupted", debug="--debug" in arguments)
+        return INTERRUPTED
     except ComfyloomError as error:
         return _fail(error, str(error), debug="--debug" in arguments)
+    except ModuleNotFoundError as error:
+        message = f"{error.name} is missing: pip install 'comfyloom[all]'"
+        return _fail(ConfigError(message), message, debug="--debug" in arguments)
+    except OSError as error:
+        return _broken_output(error)
     return code if isinstance(code, int) else 0
+
+
+def _broken_output(error: OSError) -> int:
+    """Leave when nobody reads the output any more, or it cannot be written."""
+    # Python would try to write the rest at its exit, and complain again.
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return 0 if isinstance(error, BrokenPipeError) else OUTPUT
 
 
 def _fail(error: BaseException, message: str, *, debug: bool) -> int:

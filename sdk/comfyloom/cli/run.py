@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,13 @@ from comfyloom.cli.main import CONTEXT
 from comfyloom.cli.options import build, option
 from comfyloom.cli.view import progress_view
 from comfyloom.cli.workflows import workflow_classes
+from comfyloom.errors import ComfyloomError, exit_code
 from comfyloom.session import RUN_TIMEOUT_S, RunComfySession
 from comfyloom.spool import check_writable
-from comfyloom.targets import TargetLike
+from comfyloom.targets import EMULATOR, TargetLike
 from comfyloom.workflow import Result, Workflow
+
+EMULATED = "This was the emulator: the pictures are its own, no GPU was used, nothing was paid."
 
 
 class WorkflowGroup(click.Group):
@@ -41,7 +45,7 @@ def run() -> None:
 _SHARED = (
     click.Option(
         ["--out"],
-        type=click.Path(path_type=Path, file_okay=False),
+        type=click.Path(path_type=Path),
         default=Path(),
         help="The folder for the results; made if it is not there.  [default: here]",
     ),
@@ -87,88 +91,129 @@ def _run(
     # Everything that can be wrong here is found before a machine costs money.
     job.read_files_()
     job.to_graph()
-    check_writable(out)
-    done = run_workflow(job, out=out, target=target, server_type=server_type, timeout=timeout)
+    check_writable(out, [spec.file for spec in workflow.spec_.outputs if spec.file])
+    bill = Bill(is_emulated=target == EMULATOR)
+    try:
+        result = run_workflow(
+            job, bill, out=out, target=target, server_type=server_type, timeout=timeout
+        )
+    except ComfyloomError as error:
+        if as_json:
+            click.echo(json.dumps({"error": _told(error), **bill.as_json()}, indent=2))
+        raise
     if as_json:
-        click.echo(json.dumps(done.as_json(), indent=2))
+        told = {"workflow": workflow.spec_.command, **_facts(job, result), **bill.as_json()}
+        click.echo(json.dumps(told, indent=2))
     else:
-        done.print()
+        print_result(job, result)
 
 
-@attrs.frozen(kw_only=True)
-class Done:
-    """A result and what it took."""
+@attrs.define
+class Bill:
+    """What a run took of a machine: told in the end, however it ended."""
 
-    workflow: Workflow[Any]
-    result: Result
-    session: RunComfySession
+    is_emulated: bool = False
+    session: RunComfySession | None = None
 
-    @property
-    def files(self) -> dict[str, Path]:
-        """The path of each result file, by the name of the result."""
-        names = [spec.name for spec in self.workflow.spec_.outputs]
-        found = {name: getattr(self.result, name) for name in names}
-        return {name: output.path for name, output in found.items() if output is not None}
+    def of(self, session: RunComfySession) -> RunComfySession:
+        """Remember whose bill it is."""
+        self.session = session
+        return session
 
     def as_json(self) -> dict[str, Any]:
-        """Return all there is to say, for programs."""
-        machine, cost = self.session.machine, self.session.cost
-        return {
-            "workflow": self.workflow.spec_.command,
-            "prompt_id": self.result.prompt_id,
-            "seed": self.result.seed,
-            "files": {name: str(path) for name, path in self.files.items()},
-            "seconds": round(self.result.seconds, 3),
-            "machine": None
-            if machine is None
-            else {
+        """Return it for programs; `machine` is null where there was none."""
+        machine = self.session.machine if self.session else None
+        cost = self.session.cost if self.session else Decimal(0)
+        facts = None
+        if machine is not None:
+            facts = {
                 "server_id": machine.server_id,
                 "server_type": machine.server_type,
                 "started_in_s": round(machine.started_in_s, 3),
                 "billed_s": round(machine.billed_s, 3),
-            },
+            }
+        return {
+            "emulated": self.is_emulated,
+            "machine": facts,
             "cost_usd": None if cost is None else str(cost),
         }
 
     def print(self) -> None:
         """Say it to people."""
-        for path in self.files.values():
-            click.echo(_shown(path))
-        machine, cost = self.session.machine, self.session.cost
-        click.echo(f"seed {self.result.seed}, run {self.result.seconds:.1f} s", err=True)
-        if machine is not None:
-            price = "price not known" if cost is None else f"{cost} USD"
-            click.echo(
-                f"machine {machine.server_id} ({machine.server_type}): started in "
-                f"{machine.started_in_s:.0f} s, billed {machine.billed_s:.0f} s, {price}; stopped",
-                err=True,
-            )
+        machine = self.session.machine if self.session else None
+        if self.session is None or machine is None or not machine.server_id:
+            return
+        cost = self.session.cost
+        price = "price not known" if cost is None else f"{cost} USD"
+        started = f"started in {machine.started_in_s:.0f} s, " if machine.started_in_s else ""
+        end = "may still run!" if machine.leak else "stopped"
+        click.echo(
+            f"machine {machine.server_id} ({machine.server_type}): {started}"
+            f"billed {machine.billed_s:.0f} s, {price}; {end}",
+            err=True,
+        )
+        if self.is_emulated:
+            click.echo(EMULATED, err=True)
 
 
 def run_workflow(
     job: Workflow[Any],
+    bill: Bill,
     *,
     out: Path,
     target: TargetLike,
     server_type: str | None = None,
     timeout: float = RUN_TIMEOUT_S,
     emulator_options: dict[str, Any] | None = None,
-) -> Done:
+) -> Result:
     """Run a workflow with progress on the terminal; the machine is stopped when this returns."""
-    with (
-        progress_view(job.spec_.stages) as show,
-        RunComfySession(
-            target,
-            server_type=server_type,
-            on_progress=show,
-            emulator_options=emulator_options,
-        ) as session,
-    ):
-        result = session.run(job, timeout=timeout, out_dir=out)
-    return Done(workflow=job, result=result, session=session)
+    try:
+        with (
+            progress_view(job.spec_.stages) as show,
+            bill.of(
+                RunComfySession(
+                    target,
+                    server_type=server_type,
+                    on_progress=show,
+                    emulator_options=emulator_options,
+                )
+            ) as session,
+        ):
+            return session.run(job, timeout=timeout, out_dir=out)
+    finally:
+        bill.print()
+
+
+def print_result(job: Workflow[Any], result: Result) -> None:
+    """Say to people where the files are."""
+    for path in _files(job, result).values():
+        click.echo(_shown(path))
+    click.echo(f"seed {result.seed}, run {result.seconds:.1f} s", err=True)
+
+
+def _facts(job: Workflow[Any], result: Result) -> dict[str, Any]:
+    return {
+        "prompt_id": result.prompt_id,
+        "seed": result.seed,
+        "files": {name: str(path) for name, path in _files(job, result).items()},
+        "seconds": round(result.seconds, 3),
+    }
+
+
+def _told(error: ComfyloomError) -> dict[str, Any]:
+    return {"type": type(error).__name__, "message": str(error), "exit_code": exit_code(error)}
+
+
+def _files(job: Workflow[Any], result: Result) -> dict[str, Path]:
+    names = [spec.name for spec in job.spec_.outputs]
+    found = {name: getattr(result, name) for name in names}
+    return {name: output.path for name, output in found.items() if output is not None}
 
 
 def _shown(path: Path) -> str:
     """Return a path as short as it can be written from here."""
-    here = Path.cwd()
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:  # the folder that this was called in is gone
+        return str(path)
     return str(path.relative_to(here) if path.is_relative_to(here) else path)

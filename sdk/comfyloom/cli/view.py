@@ -36,13 +36,19 @@ def progress_view(stages: tuple[Stage, ...]) -> Generator[ProgressCallback]:
 
     columns = (
         SpinnerColumn(finished_text="[green]✓"),
-        TextColumn("{task.description:<14}"),
+        TextColumn("{task.description:<14}", markup=False),
         BarColumn(bar_width=32),
         TextColumn("{task.percentage:>3.0f} %"),
-        TextColumn("[dim]{task.fields[note]}"),
+        # Titles of nodes are anybody's text, never markup.
+        TextColumn("{task.fields[note]}", style="dim", markup=False),
     )
     with Bars(*columns, console=console) as bars:
-        yield _Bars(bars, stages)
+        view = _Bars(bars, stages)
+        try:
+            yield view
+        except BaseException:
+            view.give_up()
+            raise
 
 
 class _Bars:
@@ -50,13 +56,13 @@ class _Bars:
 
     def __init__(self, bars: Bars, stages: tuple[Stage, ...]) -> None:
         self._bars = bars
-        self._machine = bars.add_task("machine", total=None, note="")
+        self._machine = bars.add_task("machine", total=None, note="", visible=False)
         names = [stage.name for stage in stages] or ["run"]
         self._tasks = {name: bars.add_task(name, total=1.0, note="") for name in names}
 
     def __call__(self, progress: Progress) -> None:
         if progress.kind == "machine":
-            self._bars.update(self._machine, description="machine", note=progress.message)
+            self._bars.update(self._machine, visible=True, note=progress.message)
             return
         self._bars.update(self._machine, total=1.0, completed=1.0)
         shares = progress.stages or {"run": progress.fraction}
@@ -64,6 +70,12 @@ class _Bars:
             self._update(self._tasks.get(name), share)
         if (current := self._tasks.get(progress.stage or "run")) is not None:
             self._bars.update(current, note=progress.message)
+
+    def give_up(self) -> None:
+        """Take away what is not done: nothing works on it any more."""
+        for task in self._bars.tasks:
+            if not task.finished:
+                self._bars.update(task.id, visible=False)
 
     def _update(self, task: TaskID | None, share: float) -> None:
         if task is not None and share > 0:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
+
+import attrs
 
 from comfyloom._clock import SYSTEM_CLOCK, Clock
 from comfyloom._json import is_mapping, items, mapping, mappings, number, text
 from comfyloom._retry import NO_RETRY, Backoff
 from comfyloom._transport import Transport
 from comfyloom.comfyui.history import HistoryEntry
-from comfyloom.errors import ApiError, NotFound, PromptRejected
+from comfyloom.errors import ApiError, NotFound, PromptRejected, RateLimited
 from comfyloom.graph import Graph
 
 if TYPE_CHECKING:
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from comfyloom.comfyui.history import FileReference
 
 _LONGEST_BODY = 2000
+CANCEL_S = 2.0
+POLL_S = 10.0
 
 
 class ComfyUI:
@@ -46,7 +50,9 @@ class ComfyUI:
 
     def socket_url(self, client_id: str) -> str:
         """Return the WebSocket URL for a client id."""
-        return f"{self._url.replace('http', 'ws', 1)}/ws?clientId={quote(client_id)}"
+        scheme, _, rest = self._url.partition(":")
+        secure = scheme.lower() == "https"
+        return f"{'wss' if secure else 'ws'}:{rest}/ws?clientId={quote(client_id)}"
 
     def close(self) -> None:
         """Close all connections."""
@@ -68,12 +74,13 @@ class ComfyUI:
 
     def history(self, prompt_id: str, *, backoff: Backoff | None = None) -> HistoryEntry | None:
         """Return what history says of a run; None while it is queued, running or unknown."""
-        found = self._get(f"/history/{quote(prompt_id, safe='')}", backoff=backoff)
+        path = f"/history/{quote(prompt_id, safe='')}"
+        found = self._get(path, backoff=backoff, timeout_s=POLL_S)
         return HistoryEntry.parse(prompt_id, mapping(found).get(prompt_id))
 
     def queue(self, *, backoff: Backoff | None = None) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the ids of the prompts that run and of those that wait, in the order of turn."""
-        found = self._get("/queue", backoff=backoff)
+        found = self._get("/queue", backoff=backoff, timeout_s=POLL_S)
         lists = mapping(found)
         return _ids(lists.get("queue_running")), _ids(lists.get("queue_pending"))
 
@@ -86,8 +93,8 @@ class ComfyUI:
         return prompt_id in (*running, *pending) or self.history(prompt_id) is not None
 
     @contextmanager
-    def view(self, file: FileReference) -> Generator[requests.Response]:
-        """Stream one output file.
+    def view(self, file: FileReference, *, timeout_s: float = 60.0) -> Generator[requests.Response]:
+        """Stream one output file; tried once, for whoever reads it has to begin anew anyway.
 
         Raises:
             NotFound: The server has no such file (any more).
@@ -97,38 +104,48 @@ class ComfyUI:
         query = {"filename": file.filename, "subfolder": file.subfolder, "type": file.type}
         # A transparent compression would make the length useless as a check.
         headers = {"Accept-Encoding": "identity"}
-        with self._http.stream("/view", params=query, headers=headers) as answer:
+        options: dict[str, Any] = {"backoff": NO_RETRY, "timeout_s": timeout_s}
+        with self._http.stream("/view", params=query, headers=headers, **options) as answer:
             _raise_for_status(answer, "GET /view")
             yield answer
 
     # --- changing --------------------------------------------------------------------------------
 
-    def post_prompt(self, graph: Graph, *, client_id: str, prompt_id: str) -> requests.Response:
+    def post_prompt(
+        self, graph: Graph, *, client_id: str, prompt_id: str, timeout_s: float = 60.0
+    ) -> requests.Response:
         """POST a graph once and return the answer as it is.
 
         Raises:
             TransportError: No answer; the prompt may have been accepted all the same.
         """
         body = {"prompt": graph, "client_id": client_id, "prompt_id": prompt_id}
-        return self._http.send("POST", "/prompt", backoff=NO_RETRY, json=body)
+        return self._http.send("POST", "/prompt", backoff=NO_RETRY, timeout_s=timeout_s, json=body)
 
-    def delete_queued(self, prompt_ids: Iterable[str]) -> None:
-        """Take prompts out of the queue; running and unknown ones are left alone."""
-        self._post("/queue", json={"delete": list(prompt_ids)})
+    def cancel(self, prompt_id: str) -> None:
+        """Take a prompt out of the queue, and interrupt it if it is the one that runs.
 
-    def interrupt(self, prompt_id: str) -> None:
-        """Interrupt a prompt if it is the one that runs."""
-        self._post("/interrupt", json={"prompt_id": prompt_id})
+        Tried once and quickly: whoever cancels repeats it until it is confirmed.
+        """
+        once: dict[str, Any] = {"backoff": NO_RETRY, "timeout_s": CANCEL_S}
+        self._post("/queue", json={"delete": [prompt_id]}, **once)
+        self._post("/interrupt", json={"prompt_id": prompt_id}, **once)
 
-    def upload(self, name: str, content: bytes) -> str:
+    def upload(self, name: str, content: bytes, *, timeout_s: float = 60.0) -> str:
         """Upload an input file and return the name that a graph refers to it by.
 
         Args:
             name: A name that tells the content, so that a second upload changes nothing.
             content: The whole file.
+            timeout_s: Longest silence of the server, and time for all attempts, in seconds.
         """
+        total_s = min(self._http.backoff.total_s, timeout_s)
         answer = self._post(
-            "/upload/image", files={"image": (name, content)}, data={"type": "input"}
+            "/upload/image",
+            files={"image": (name, content)},
+            data={"type": "input"},
+            timeout_s=timeout_s,
+            backoff=attrs.evolve(self._http.backoff, total_s=total_s),
         )
         reply = mapping(_json(answer, "POST /upload/image"))
         stored, folder = text(reply.get("name")), text(reply.get("subfolder"))
@@ -158,7 +175,7 @@ def _json(answer: requests.Response, request: str) -> object:
     """Return the JSON of an answer; Python's reader takes the NaN that ComfyUI may write."""
     try:
         return json.loads(answer.content)
-    except ValueError:
+    except (ValueError, RecursionError):
         body = answer.text[:_LONGEST_BODY]
         kind = answer.headers.get("Content-Type", "no type")
         message = f"ComfyUI: {request}: the answer is no JSON ({kind}); is the URL right?"
@@ -187,6 +204,7 @@ _MEANINGS: Mapping[int, tuple[type[ApiError], str]] = {
     403: (ApiError, "the server refuses requests from here"),
     404: (NotFound, "there is no such thing, or no ComfyUI at this URL"),
     413: (ApiError, "the request is larger than the server takes"),
+    429: (RateLimited, "too many requests"),
     502: (ApiError, "its gateway cannot reach it"),
     503: (ApiError, "it is not ready"),
     504: (ApiError, "its gateway got no answer in time"),
@@ -201,7 +219,7 @@ def rejection(answer: requests.Response) -> PromptRejected | None:
     """
     try:
         reply = mapping(json.loads(answer.content))
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     node_errors = mapping(reply.get("node_errors"))
     if not reply or (answer.status_code != 400 and not node_errors):

@@ -70,11 +70,11 @@ class HistoryEntry:
         return self._failure(names.get("execution_error", {}))
 
     def files(self, node: str, key: str = "") -> tuple[FileReference, ...]:
-        """Return the files of a node, those under `key` first, then finals before previews."""
+        """Return the files of a node: those under `key` first, of each key finals first."""
         ui = self.outputs.get(node, {})
         keys = sorted(ui, key=lambda name: name != key)
-        found = [file for name in keys for file in _files(ui[name])]
-        return tuple(sorted(found, key=lambda file: file.type != "output"))
+        finals_first = (sorted(_files(ui[name]), key=lambda f: f.type != "output") for name in keys)
+        return tuple(file for files in finals_first for file in files)
 
     def _failure(self, data: Mapping[str, Any]) -> RunFailed:
         node, node_type = str(data.get("node_id") or ""), str(data.get("node_type") or "")

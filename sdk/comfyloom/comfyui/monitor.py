@@ -51,6 +51,7 @@ class Cadence:
         settle_for_s: … for this long at most.
         cancel_s: Between repeated attempts to cancel …
         cancel_for_s: … for this long at most.
+        ask_s: Between questions whether a server that is out of reach is still there.
         give_up_s: How long a server may be out of reach.
     """
 
@@ -65,6 +66,7 @@ class Cadence:
     settle_for_s: float = 1.5
     cancel_s: float = 0.5
     cancel_for_s: float = 3.0
+    ask_s: float = 5.0
     give_up_s: float = 60.0
 
     def quiet_s(self, elapsed_s: float) -> float:
@@ -95,6 +97,7 @@ class Monitor:
         on_event: Called with each event of this run.
         on_queued: Called with the number of runs before it while it waits.
         still_there: Called when the server is out of reach; raises when that is final.
+        on_poll: Called at each poll, every few seconds.
         cadence: How often to ask.
     """
 
@@ -103,6 +106,7 @@ class Monitor:
     on_event: Callable[[ServerEvent], object] = lambda _: None
     on_queued: Callable[[int], object] = lambda _: None
     still_there: Callable[[], object] = lambda: None
+    on_poll: Callable[[], object] = lambda: None
     cadence: Cadence = attrs.field(factory=Cadence)
     _inbox: _Inbox = attrs.field(factory=_new_inbox, init=False)
     _cancelled: threading.Event = attrs.field(factory=threading.Event, init=False)
@@ -114,6 +118,7 @@ class Monitor:
     _last_poll: float = attrs.field(default=NEVER, init=False)
     _last_look: float = attrs.field(default=NEVER, init=False)
     _last_cancel: float = attrs.field(default=NEVER, init=False)
+    _last_ask: float = attrs.field(default=NEVER, init=False)
     _ended: float = attrs.field(default=NEVER, init=False)
     _due: float = attrs.field(default=LATER, init=False)
 
@@ -212,6 +217,7 @@ class Monitor:
     def _poll(self) -> HistoryEntry | None:
         """Ask history, and the queue when it is time to; None while the run goes on."""
         self._due = LATER
+        self.on_poll()
         entry = None
         try:
             entry = self.server.history(self.prompt_id, backoff=NO_RETRY)
@@ -250,9 +256,14 @@ class Monitor:
             raise RunLost(prompt_id=self.prompt_id)
 
     def _unreachable(self, error: Exception) -> None:
-        log.warning("the run cannot be watched for the moment: %s", error)
-        self.still_there()
+        first = self._last_ask < self._reached
+        if first:
+            log.warning("the run cannot be watched for the moment: %s", error)
+        if first or self._now() - self._last_ask >= self.cadence.ask_s:
+            self._last_ask = self._now()
+            self.still_there()
         if self._now() - self._reached > self.cadence.give_up_s:
+            self._ask_to_cancel()  # it may come back to a run that nobody waits for any more
             raise error
 
     # --- cancelling ------------------------------------------------------------------------------
@@ -273,8 +284,7 @@ class Monitor:
 
     def _ask_to_cancel(self) -> None:
         try:
-            self.server.delete_queued([self.prompt_id])
-            self.server.interrupt(self.prompt_id)
+            self.server.cancel(self.prompt_id)
         except (TransportError, ApiError) as error:
             log.warning("cancelling: %s", error)
         self._last_look = NEVER

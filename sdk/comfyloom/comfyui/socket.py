@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 import threading
 from collections.abc import Callable
 from enum import Enum
+from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from comfyloom._redact import log
@@ -29,9 +31,8 @@ _FOREVER: Final = 10**9
 
 
 class Link(Enum):
-    """What became of the connection."""
+    """What becomes of the connection."""
 
-    UP = "up"
     DOWN = "down"
 
 
@@ -39,11 +40,11 @@ Delivery: TypeAlias = ServerEvent | Link
 
 
 class EventSocket:
-    """A WebSocket that delivers its events, and its ups and downs, to one function.
+    """A WebSocket that delivers its events, and its losses, to one function.
 
     Args:
         url: The WebSocket URL, client id included.
-        deliver: Called in the reader's thread with each event and each change of the link.
+        deliver: Called in the reader's thread with each event, and when the link is down.
         backoff: How long to wait before connecting again; attempts are not limited.
         silence_s: Seconds without a frame after which the server is pinged.
     """
@@ -64,14 +65,10 @@ class EventSocket:
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._live, name="comfyloom-events", daemon=True)
 
-    def open(self) -> bool:
-        """Connect, start to deliver, and return whether the connection stands.
-
-        When it does not, it is tried again in the background until `close`.
-        """
+    def open(self) -> None:
+        """Connect and start to deliver; what fails is tried again until `close`."""
         self._socket = self._connect()
         self._thread.start()
-        return self._socket is not None
 
     def close(self) -> None:
         """Close the connection and wait for the reader to end; a second call does nothing."""
@@ -86,13 +83,16 @@ class EventSocket:
         while not self._closing.is_set():
             if self._socket is not None:
                 delays = self._backoff.delays()
-                self._deliver(Link.UP)
                 self._read(self._socket)
                 self._socket = None
             self._deliver(Link.DOWN)
             if self._closing.wait(next(delays, self._backoff.longest_s)):
                 return
             self._socket = self._connect()
+        # `close` may have come while it connected; an open socket that nobody reads would
+        # silence every client of the server.
+        if self._socket is not None:
+            self._socket.shutdown()
 
     def _connect(self) -> Any:
         websocket = _library()
@@ -103,7 +103,8 @@ class EventSocket:
             socket.connect(self._url, timeout=CONNECT_S, suppress_origin=True)
             socket.send(_FLAGS)
         except (OSError, websocket.WebSocketException, ValueError) as error:
-            log.debug("the event socket does not connect: %s", type(error).__name__)
+            told = log.warning if isinstance(error, ssl.SSLError) else log.debug
+            told("the event socket does not connect: %s", type(error).__name__)
             socket.shutdown()
             return None
         socket.settimeout(self._silence_s)
@@ -165,7 +166,9 @@ def _library() -> Any:
 
 
 def _tls_options() -> dict[str, str]:
-    """Return the certificate authority that the HTTP side is told of, if there is one."""
+    """Return the certificate authorities that the HTTP side trusts."""
+    from certifi import where
+
     names = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-    bundle = next((os.environ[name] for name in names if os.environ.get(name)), None)
-    return {"ca_certs": bundle} if bundle else {}
+    bundle = next((os.environ[name] for name in names if os.environ.get(name)), where())
+    return {"ca_cert_path" if Path(bundle).is_dir() else "ca_certs": bundle}

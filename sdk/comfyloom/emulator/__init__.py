@@ -53,4 +53,8 @@ def __getattr__(name: str) -> object:
     # The web server and the array libraries behind these names are dear to import.
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    try:
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    except ModuleNotFoundError as error:
+        hint = f"the emulator needs {error.name}: pip install 'comfyloom[emulator]'"
+        raise ModuleNotFoundError(hint, name=error.name) from None

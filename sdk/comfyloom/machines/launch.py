@@ -23,6 +23,7 @@ from comfyloom.errors import (
     MachineStartFailed,
     TransportError,
 )
+from comfyloom.machines.stopping import leak
 from comfyloom.runcomfy import Server, ServerApi
 
 SHORTEST_LEASE_S: Final = 900
@@ -91,30 +92,40 @@ class Launch:
 
     def _find(self, before: frozenset[str] | None, failure: ComfyloomError) -> Server:
         if before is None:
-            raise MachineLeak(
-                f"a launch got no answer, and the machines cannot be listed: {failure}"
-            )
+            raise leak("", self.server_type, f"its launch got no answer ({failure})")
         deadline = Deadline.after(SEARCH_FOR_S, self.api.clock)
+        looked = False
         while not deadline.over:
             ours = self._candidates(before)
-            if len(ours) > 1:
-                names = ", ".join(server.server_id for server in ours)
-                text = f"a launch got no answer, and {names} may each be it; stop yours by hand"
-                raise MachineLeak(text, server_id=names)
+            looked = looked or ours is not None
             if ours:
-                return ours[0]
+                return self._only(ours)
             self.api.clock.sleep(SEARCH_EVERY_S)
+        if not looked:
+            raise leak(
+                "",
+                self.server_type,
+                f"its launch got no answer and RunComfy does not list the machines ({failure})",
+            )
         text = (
             f"the launch got no answer and no machine appeared in {SEARCH_FOR_S:.0f} s: {failure}"
         )
         raise MachineStartFailed(text)
 
-    def _candidates(self, before: frozenset[str]) -> list[Server]:
+    def _only(self, ours: list[Server]) -> Server:
+        if len(ours) > 1:
+            names = ", ".join(server.server_id for server in ours)
+            text = f"a launch got no answer, and {names} may each be it; stop yours by hand"
+            raise MachineLeak(text, server_id=names)
+        return ours[0]
+
+    def _candidates(self, before: frozenset[str]) -> list[Server] | None:
+        """Return the machines that may be ours, None when they cannot be listed."""
         try:
             servers = self.api.list_servers()
         except (TransportError, ApiError) as error:
             log.warning("looking for the machine: %s", error)
-            return []
+            return None
         return [
             server for server in servers if server.server_id not in before and self._fits(server)
         ]

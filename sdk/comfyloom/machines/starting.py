@@ -16,14 +16,17 @@ from comfyloom.errors import (
     MachineTimeout,
     NotFound,
     TransportError,
-    Unauthorized,
 )
 from comfyloom.progress import Progress, ProgressCallback
 from comfyloom.runcomfy import Server, ServerApi
 
 LONGEST_START_S: Final = 1800.0
+LONGEST_SILENCE_S: Final = 600.0
+"""How long a ready machine's ComfyUI may not answer: all that time is billed."""
 POLL_S: Final = 2.0
 """Billing begins with Ready, so each second that it is noticed later costs a second."""
+STATUS_EVERY: Final = 4
+"""After so many probes of a ComfyUI that does not answer, the platform is asked once more."""
 YOUNG_S: Final = 60.0
 """The platform may not know a machine for so long after its launch."""
 USUAL: Final = "usually 120 to 300 s"
@@ -59,7 +62,7 @@ class Starting:
         """
         deadline = Deadline.after(longest_s, self.api.clock)
         ready = Waiter[Server | None](
-            observe=self._observe,
+            observe=self.look,
             done=lambda server: server is not None and server.is_ready,
             seen=self._seen,
             timed_out=self._timed_out,
@@ -67,33 +70,41 @@ class Starting:
             deadline=deadline,
         ).wait()
         server = ready or self._gone()
-        comfyui = self.connect(_url(server), clock=self.api.clock)
+        return server, self._connected(server, deadline)
+
+    def _connected(self, server: Server, deadline: Deadline) -> ComfyUI:
+        """Return the client of a ready machine once its ComfyUI answers."""
+        probe = _Probe(self, server)
         Waiter[bool](
-            observe=lambda: self._answers(comfyui),
+            observe=probe.answers,
             done=lambda answers: answers,
-            seen=lambda _: self._still_ready(),
-            timed_out=lambda _: self._timed_out(server),
+            seen=lambda _: probe.look_again(),
+            timed_out=lambda _: self._timed_out(server, probe.reason),
             interval_s=POLL_S / 2,
-            deadline=deadline,
+            deadline=Deadline.after(min(LONGEST_SILENCE_S, deadline.remaining_s), self.api.clock),
         ).wait()
-        return server, comfyui
+        return probe.comfyui
 
     @property
     def elapsed_s(self) -> float:
         """Seconds since the launch."""
         return self.api.clock.monotonic() - self.begun
 
-    def _observe(self) -> Server | None:
-        """Return the machine, None while the platform does not know or does not say."""
+    def look(self) -> Server | None:
+        """Return the machine, None while the platform does not know or does not say.
+
+        Raises:
+            MachineStartFailed: It has ended.
+        """
         try:
             server = self.api.get_server(self.server_id)
         except NotFound:
             if self.elapsed_s > YOUNG_S:
                 self._gone()
             return None
-        except Unauthorized:
-            raise
         except (TransportError, ApiError) as error:
+            if isinstance(error, ApiError) and error.is_final:
+                raise
             log.warning("the machine's state is not known for the moment: %s", error)
             return None
         self.note(server)
@@ -101,32 +112,59 @@ class Starting:
             self._gone(server.current_status)
         return server
 
-    def _still_ready(self) -> None:
-        self._seen(self._observe())
-
     def _seen(self, server: Server | None) -> None:
         state = (server.current_status if server else "") or "Starting"
-        message = f"{state.lower()}, {self.elapsed_s:.0f} s, {USUAL}"
-        self.report(Progress(kind="machine", message=message, elapsed_s=self.elapsed_s))
+        self.say(f"{state.lower()}, {self.elapsed_s:.0f} s, {USUAL}")
 
-    def _answers(self, comfyui: ComfyUI) -> bool:
-        try:
-            comfyui.system_stats(backoff=NO_RETRY)
-        except (TransportError, ApiError) as error:
-            log.debug("ComfyUI does not answer yet: %s", error)
-            return False
-        return True
+    def say(self, message: str) -> None:
+        """Report how it goes."""
+        self.report(Progress(kind="machine", message=message, elapsed_s=self.elapsed_s))
 
     def _gone(self, status: str = "unknown to the platform") -> Server:
         text = f"machine {self.server_id} ended while it started ({status})"
         raise MachineStartFailed(text, server_id=self.server_id)
 
-    def _timed_out(self, last: Server | None) -> MachineTimeout:
+    def _timed_out(self, last: Server | None, silence: str = "") -> MachineTimeout:
         state = last.current_status if last else "not known"
+        if silence:
+            state += f", but its ComfyUI does not answer: {silence}"
         text = (
             f"machine {self.server_id} was not ready after {self.elapsed_s:.0f} s (state: {state})"
         )
         return MachineTimeout(text, server_id=self.server_id)
+
+
+class _Probe:
+    """Asks the ComfyUI of a ready machine whether it answers; each second of it is billed."""
+
+    def __init__(self, starting: Starting, server: Server) -> None:
+        self._starting = starting
+        self._url = _url(server)
+        self._count = 0
+        self.reason = ""
+        self.comfyui = starting.connect(self._url, clock=starting.api.clock)
+
+    def answers(self) -> bool:
+        """Return whether ComfyUI answers."""
+        try:
+            self.comfyui.system_stats(backoff=NO_RETRY)
+        except (TransportError, ApiError) as error:
+            self.reason = str(error)
+            log.debug("ComfyUI does not answer yet: %s", error)
+            return False
+        return True
+
+    def look_again(self) -> None:
+        """Say that it does not answer; now and then, ask the platform where it is."""
+        self._starting.say(f"ready, but its ComfyUI does not answer yet ({self.reason})")
+        self._count += 1
+        if self._count % STATUS_EVERY:
+            return
+        server = self._starting.look()
+        if server is not None and server.main_service_url and _url(server) != self._url:
+            self.comfyui.close()
+            self._url = _url(server)
+            self.comfyui = self._starting.connect(self._url, clock=self._starting.api.clock)
 
 
 def _url(server: Server) -> str:

@@ -52,7 +52,8 @@ class Stopping:
                     log.error("machine %s does not stop: %s", self.server_id, error)
                 last = error
             self.api.clock.sleep(RETRY_S)
-        raise self._leak(last)
+        reason = str(last or "the platform does not confirm its end")
+        raise leak(self.server_id, self.server_type, reason)
 
     def _attempt(self) -> bool:
         try:
@@ -69,12 +70,15 @@ class Stopping:
             return False
         return all(server.server_id != self.server_id for server in self.api.list_servers())
 
-    def _leak(self, last: Exception | None) -> MachineLeak:
-        price = price_per_hour(self.server_type)
-        rate = f"{price} USD an hour" if price is not None else "an unknown price"
-        return MachineLeak(
-            f"machine {self.server_id} ({self.server_type}, {rate}) may still be running: "
-            f"{last or 'the platform does not confirm its end'}. Stop it in RunComfy's dashboard "
-            f"or with DELETE /prod/api/users/<user>/servers/{self.server_id}",
-            server_id=self.server_id,
-        )
+
+def leak(server_id: str, server_type: str, reason: str) -> MachineLeak:
+    """Return the error that says how to stop a machine by hand, and what it costs until then."""
+    price = price_per_hour(server_type)
+    rate = f"{price} USD an hour" if price is not None else "an unknown price"
+    name = f"machine {server_id}" if server_id else "a machine"
+    path = f" or with DELETE /prod/api/users/<user>/servers/{server_id}" if server_id else ""
+    return MachineLeak(
+        f"{name} ({server_type}, {rate}) may still be running: {reason}. "
+        f"Stop it in RunComfy's dashboard{path}",
+        server_id=server_id,
+    )

@@ -11,8 +11,8 @@ from urllib.parse import quote
 
 from comfyloom._clock import SYSTEM_CLOCK, Clock
 from comfyloom._json import items, mapping, mappings, text
-from comfyloom._redact import keep_secret, keep_url_secret
-from comfyloom._retry import Backoff
+from comfyloom._redact import keep_secret, keep_url_secret, log
+from comfyloom._retry import NO_RETRY, Backoff
 from comfyloom._transport import Transport
 from comfyloom.errors import ApiError, Forbidden, NotFound, RateLimited, Unauthorized
 from comfyloom.runcomfy.models import CloudWorkflow, Server, decode, rows
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _GATEWAY: Final = "key=value pair"
 _LONGEST_BODY: Final = 2000
+RENEW_S: Final = 10.0
+STATUS_S: Final = 15.0
 
 
 class ServerApi:
@@ -49,9 +51,9 @@ class ServerApi:
     ) -> None:
         keep_secret(token)
         self.clock = clock
-        self._user = f"/prod/api/users/{quote(user_id, safe='')}"
+        # A part of the base, not of each path: it would be noise in every message.
         self._http = Transport(
-            base_url.rstrip("/"),
+            f"{base_url.rstrip('/')}/prod/api/users/{quote(user_id, safe='')}",
             "RunComfy",
             token=token,
             backoff=backoff or Backoff(),
@@ -82,15 +84,22 @@ class ServerApi:
     def list_servers(self) -> list[Server]:
         """Return the account's machines."""
         found = rows(self._call("GET", "/servers"), "servers")
-        return [self._server(row, "GET servers") for row in found]
+        servers: list[Server] = []
+        for row in found:
+            try:
+                servers.append(self._server(row, "GET servers"))
+            except ApiError as error:  # one odd row must not hide the others
+                log.warning("%s", error)
+        return servers
 
-    def get_server(self, server_id: str) -> Server:
+    def get_server(self, server_id: str, *, backoff: Backoff | None = None) -> Server:
         """Return one machine.
 
         Raises:
             NotFound: It is gone, or was launched only seconds ago.
         """
-        return self._server(self._call("GET", _path(server_id)), "GET server")
+        raw = self._call("GET", _path(server_id), backoff=backoff, timeout_s=STATUS_S)
+        return self._server(raw, "GET server")
 
     def launch(self, workflow_version_id: str, server_type: str, duration_s: int) -> Server:
         """Launch a machine; it costs money from the moment that it is ready.
@@ -105,13 +114,20 @@ class ServerApi:
             "server_type": server_type,
             "estimated_duration": duration_s,
         }
-        return self._server(self._call("POST", "/servers", json=body), "POST servers")
+        try:
+            raw = self._call("POST", "/servers", json=body)
+        except NotFound as error:
+            hint = "check RUNCOMFY_WORKFLOW_VERSION_ID: the version id, not the workflow id"
+            raise NotFound(
+                f"{error} ({hint})", status=error.status, body=error.body, request=error.request
+            ) from None
+        return self._server(raw, "POST servers")
 
     def set_duration(self, server_id: str, duration_s: int) -> Server:
-        """Let a machine end by itself `duration_s` seconds after it was ready."""
+        """Let a machine end by itself `duration_s` seconds after it was ready; tried once."""
         body = {"update_estimated_duration": duration_s}
         path = f"{_path(server_id)}/update-estimated-duration"
-        answer = self._call("POST", path, json=body, repeatable=True)
+        answer = self._call("POST", path, json=body, backoff=NO_RETRY, timeout_s=RENEW_S)
         return self._server(answer, "POST update-estimated-duration")
 
     def stop_server(self, server_id: str) -> None:
@@ -129,9 +145,8 @@ class ServerApi:
         return server
 
     def _call(self, method: str, path: str, **options: Any) -> object:
-        answer = self._http.send(method, self._user + path, **options)
-        # The user id is no secret, but it is noise in a message.
-        request = f"{method} …{path}"
+        answer = self._http.send(method, path, **options)
+        request = f"{method} {path}"
         if not 200 <= answer.status_code < 300:
             raise _error(answer, request)
         if method == "DELETE" or not answer.content:
@@ -156,7 +171,7 @@ def _path(server_id: str) -> str:
 def _json(answer: requests.Response, request: str) -> object:
     try:
         return json.loads(answer.content)
-    except ValueError:
+    except (ValueError, RecursionError):
         body = answer.text[:_LONGEST_BODY]
     message = f"RunComfy: {request}: the answer is no JSON; is the base URL right?"
     raise ApiError(message, status=answer.status_code, body=body, request=request)
@@ -189,7 +204,7 @@ _MEANINGS: Final[Mapping[int, tuple[type[ApiError], str]]] = {
 def _body(answer: requests.Response) -> Mapping[str, Any]:
     try:
         return mapping(json.loads(answer.content))
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
 
 

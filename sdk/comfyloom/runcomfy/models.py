@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import attrs
 
@@ -87,26 +87,51 @@ def _to_text(value: object, _: type) -> str:
 def decode(kind: type[T], raw: object, request: str) -> T:
     """Return the object that JSON describes.
 
+    A field that is not understood is as if it were not there: whatever else the platform tells of
+    a machine, it must not be lost over a date.
+
     Raises:
-        ApiError: The JSON does not describe one; the message names the fields.
+        ApiError: A field without which it is none is missing or wrong; the message names it.
     """
     from cattrs import BaseValidationError, transform_error
 
-    # A null says no more than a missing field: the default stands for both.
-    given = _without_nulls(raw)
     try:
-        return _converter().structure(given, kind)
+        return _converter().structure(_understood(kind, raw), kind)
     except (BaseValidationError, TypeError, ValueError) as error:
         lines = "; ".join(transform_error(error))
     raise ApiError(f"RunComfy: {request}: the answer is not understood: {lines}", request=request)
 
 
-def _without_nulls(raw: object) -> object:
+def _understood(kind: type[Any], raw: object) -> object:
+    """Return the fields of a JSON object that can be read; required ones are kept as they are."""
     if not is_mapping(raw):
         return raw
-    return {name: value for name, value in mapping(raw).items() if value is not None}
+    given, fields = mapping(raw), attrs.fields_dict(attrs.resolve_types(kind))
+    required = {name for name, field in fields.items() if field.default is attrs.NOTHING}
+    return {
+        name: given[name]
+        for name, field in fields.items()
+        if name in given and (name in required or _fits(given[name], field.type))
+    }
+
+
+def _fits(value: object, kind: Any) -> bool:
+    if value is None:  # a null says no more than a missing field
+        return False
+    try:
+        _converter().structure(value, kind)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def rows(raw: object, key: str) -> list[object]:
-    """Return the rows of a list, which comes bare or as `{key: [...]}`."""
-    return items(mapping(raw).get(key)) or items(raw)
+    """Return the rows of a list, which comes bare or as `{key: [...]}`.
+
+    Raises:
+        ApiError: It is neither: an answer that is not understood must not look like "none".
+    """
+    found = mapping(raw).get(key) if is_mapping(raw) else raw
+    if not isinstance(found, list):
+        raise ApiError(f"RunComfy: GET {key}: the answer is no list", request=f"GET {key}")
+    return items(cast("object", found))

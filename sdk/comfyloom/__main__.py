@@ -1,0 +1,5 @@
+"""`python -m comfyloom`."""
+
+from comfyloom.cli import main
+
+main()

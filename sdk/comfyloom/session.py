@@ -284,7 +284,7 @@ class RunComfySession:
 
 
 def _say_it_is_given_back() -> None:
-    log.warning("giving the machine back first; interrupt twice more to leave it running")
+    log.warning("giving the machine back first")
 
 
 def _close(session: weakref.ref[RunComfySession]) -> None:

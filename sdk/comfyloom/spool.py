@@ -31,10 +31,8 @@ class Spool:
     def __init__(self, out_dir: str | os.PathLike[str] | None = None) -> None:
         self._out_dir = None if out_dir is None else Path(out_dir)
         self._kept = False
-        self._made = False
         try:
             if self._out_dir is not None:
-                self._made = not self._out_dir.exists()
                 self._out_dir.mkdir(parents=True, exist_ok=True)
             # On the same file system as the final place, so that a rename is all it takes.
             self.folder = Path(tempfile.mkdtemp(prefix=".comfyloom-", dir=self._out_dir))
@@ -68,12 +66,9 @@ class Spool:
         return [target for target, _ in placed]
 
     def close(self) -> None:
-        """Remove the hidden folder, unless published files lie in it, and what else it made."""
+        """Remove the hidden folder, unless published files lie in it."""
         if not self._kept:
             self._discard()
-        if self._made and self._out_dir is not None:
-            with contextlib.suppress(OSError):  # it is not empty, or somebody's working folder
-                self._out_dir.rmdir()
 
     def _remember(self, target: Path) -> Path | None:
         """Keep what is at `target` at hand, None if nothing is; it stays there as well."""

@@ -65,6 +65,7 @@ def failed(done: Completed, code: int, *words: str) -> None:
     assert done.returncode == code, done.stderr
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("comfyloom: ")]
     assert line == done.stderr.splitlines()[-1]
+    assert "may still run" not in done.stderr
     for word in words:
         assert word in line
     assert "Traceback" not in done.stderr
@@ -110,7 +111,7 @@ def test_run_on_a_plain_comfyui_needs_no_account(emulator: Emulator, shell: Shel
 def test_the_demo(shell: Shell, tmp_path: Path) -> None:
     done = shell("demo", environ={})
     assert done.returncode == 0, done.stderr
-    assert "no GPU was used" in done.stderr
+    assert "no GPU was used, nothing was paid" in done.stderr
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert names == ["flux.png", "partpacker_result_0.glb"]
 
@@ -147,6 +148,37 @@ def test_help_lists_every_command_and_every_public_input(shell: Shell) -> None:
 # --- bad input -----------------------------------------------------------------------------------
 
 
+def test_the_bill_is_told_however_it_ends(emulator: Emulator, shell: Shell) -> None:
+    emulator.faults.add(RunFault(action="raise", node="7"))
+    assert "USD; stopped" in shell(*job()).stderr
+    emulator.faults.add(RunFault(action="raise", node="7"))
+    done = shell(*job("--json"))
+    told = json.loads(done.stdout)
+    assert told["error"]["type"] == "RunFailed"
+    assert told["error"]["exit_code"] == done.returncode == 69
+    assert told["machine"]["server_id"] == machines(emulator)[1]["server_id"]
+    assert told["emulated"] is False
+
+
+def test_the_emulator_is_never_taken_for_the_real_thing(shell: Shell) -> None:
+    done = shell(*job("--target", "emulator", "--json"), environ={})
+    assert json.loads(done.stdout)["emulated"] is True
+    assert "nothing was paid" in done.stderr
+
+
+def test_output_that_nobody_reads(shell: Shell, tmp_path: Path) -> None:
+    command = f"{sys.executable} -m comfyloom run -h | head -c 1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(
+        ["bash", "-c", command],
+        env=bare_environment(tmp_path),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert "Traceback" not in done.stderr
+
+
 def test_usage_errors(shell: Shell) -> None:
     for arguments in (
         ["nothing"],
@@ -170,6 +202,9 @@ def test_bad_values_never_launch_a_machine(
     failed(shell(*job(prompt="")), 65, "prompt", "node 34")
     failed(shell(*job("--steps", "0")), 65, "steps", "1 to 100")
     failed(shell(*job("--out", str(tmp_path / "file" / "x"))), 73, "cannot write")
+    failed(shell(*job("--out", str(tmp_path / "file"))), 73, "cannot write")
+    (tmp_path / "taken" / "flux.png").mkdir(parents=True)
+    failed(shell(*job("--out", str(tmp_path / "taken"))), 73, "flux.png", "is a folder")
     failed(shell(*job("--target", "nowhere")), 78, "target", "emulator")
     failed(shell(*job(), environ={}), 78, "RUNCOMFY_API_TOKEN", "RUNCOMFY_USER_ID", "emulator")
     assert machines(emulator) == []
@@ -253,6 +288,7 @@ def test_a_signal_gives_the_machine_back(
         (machine,) = machines(emulator)
         assert machine["status"] == "Stopped"
         assert [row["status"] for row in emulator.state()["prompts"]] in ([], ["interrupted"])
+        assert "; stopped" in told
         assert "Traceback" not in told
     assert list((tmp_path / "out").iterdir()) == []
 

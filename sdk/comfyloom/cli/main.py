@@ -98,6 +98,9 @@ def invoke(arguments: Sequence[str]) -> int:
 
 def _broken_output(error: OSError) -> int:
     """Leave when nobody reads the output any more, or it cannot be written."""
+    with contextlib.suppress(OSError):
+        if not isinstance(error, BrokenPipeError):
+            click.echo(f"comfyloom: {error.strerror or error}", err=True)
     # Python would try to write the rest at its exit, and complain again.
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):

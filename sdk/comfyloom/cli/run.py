@@ -179,7 +179,8 @@ def run_workflow(
                 )
             ) as session,
         ):
-            return session.run(job, timeout=timeout, out_dir=out)
+            result: Result = session.run(job, timeout=timeout, out_dir=out)
+            return result
     finally:
         bill.print()
 

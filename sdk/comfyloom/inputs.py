@@ -226,9 +226,11 @@ def _check_image(_: InputSpec, value: object) -> str | None:
 def _check_text(spec: InputSpec, value: object) -> str | None:
     if not isinstance(value, str):
         return f"a text is expected, not {_kind_of(value)}"
+    if not spec.required:  # whatever the workflow file holds goes back as it is
+        return None
     if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
         return "it holds half of a pair of code units, which is no letter"
-    return "a text that is not empty is required" if spec.required and not value.strip() else None
+    return None if value.strip() else "a text that is not empty is required"
 
 
 def _check_number(spec: InputSpec, value: object) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import secrets
 import threading
@@ -82,6 +83,7 @@ class RunComfySession:
         )
         self._on_progress: ProgressCallback = on_progress or _log_progress
         self._tell: ProgressCallback = partial(call_safely, self._on_progress)
+        self._releasing = False
         self._released = False
         self._lock = threading.RLock()
         self._runs: weakref.WeakSet[Run[Any]] = weakref.WeakSet()
@@ -96,7 +98,7 @@ class RunComfySession:
             self.start()
         except BaseException:
             # `__exit__` is not called when `__enter__` fails.
-            self.close()
+            self._close_surely()
             raise
         return self
 
@@ -106,10 +108,10 @@ class RunComfySession:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close()
+        self._close_surely()
 
     def __del__(self) -> None:
-        if not self._closed and self._used:
+        if self._used and not self._released:
             warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self, stacklevel=2)
             self.close()
 
@@ -249,19 +251,34 @@ class RunComfySession:
             try:
                 shielded(self._release, waiting=_say_it_is_given_back)
             except (KeyboardInterrupt, SystemExit):
-                machine = self._place.machine
-                if machine is not None and (leak := machine.leak) is not None:
-                    log.error("%s", leak)
+                self._tell_what_is_left()
                 raise
 
+    def _tell_what_is_left(self) -> None:
+        """Say so when somebody's third signal has abandoned the stop."""
+        machine = self._place.machine
+        if self._releasing and machine is not None and (leak := machine.leak) is not None:
+            self._released = True
+            log.error("%s", leak)
+
+    def _close_surely(self) -> None:
+        """Close; a signal that comes in the moment before it is put off is raised afterwards."""
+        try:
+            self.close()
+        except (KeyboardInterrupt, SystemExit):
+            if not self._releasing:
+                self.close()
+            raise
+
     def _release(self) -> None:
+        self._releasing = True
         if self._released:
             return
         with ExitStack() as stack:
-            # In reverse order; what fails does not stop the rest.
+            # In reverse order; what fails does not stop the rest, and is told, not tried again.
+            stack.callback(setattr, self, "_released", True)
             stack.callback(self._place.close)
             stack.callback(cancel_all, tuple(self._runs))
-        self._released = True
 
     def _next_turn(self) -> Turn:
         with self._lock:
@@ -290,7 +307,8 @@ def _say_it_is_given_back() -> None:
 def _close(session: weakref.ref[RunComfySession]) -> None:
     """Close a session at the interpreter's exit, if it is still there."""
     if (alive := session()) is not None:
-        alive.close()
+        with contextlib.suppress(KeyboardInterrupt, SystemExit):  # it exits as it is
+            alive.close()
 
 
 def _draw_seed(bound: int) -> int:

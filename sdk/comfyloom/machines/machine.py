@@ -96,6 +96,7 @@ class Machine:
         """Launch, and stop again at once what was given up meanwhile."""
 
         def send() -> None:
+            self._launched.clear()
             try:
                 launch.send()
             finally:
@@ -104,7 +105,6 @@ class Machine:
                 self.stop()
                 raise MachineError("the machine was given up while it was launched")
 
-        self._launched.clear()
         # A signal between the request and its answer must not lose the machine's id.
         shielded(send, waiting=lambda: log.warning("waiting for the launch's answer first"))
 

@@ -1,5 +1,7 @@
 """A closed, textured relief from a picture: the mesh that the emulated mesh sampler makes."""
 
+from typing import cast
+
 import attrs
 import numpy as np
 from numpy.typing import NDArray
@@ -67,8 +69,7 @@ def _snapped(mask: Field, ids: Indices, inner: NDArray[np.bool_], rows: int, col
     height, width = mask.shape
     step = max(height / rows, width / columns)
     soft = blur(mask, max(1, round(step * 0.7)))
-    slopes: tuple[Field, Field] = np.gradient(soft)  # type: ignore[assignment]
-    down, across = slopes
+    down, across = cast("tuple[Field, Field]", np.gradient(soft))
     used = ids >= 0
     row, column = np.nonzero(used)
     points = np.stack([column * (width / columns), row * (height / rows)], axis=1)

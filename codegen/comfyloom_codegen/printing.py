@@ -183,6 +183,9 @@ def _plain(text: str) -> str:
 
 
 def _escape(letter: str) -> str:
+    if unicodedata.category(letter) == "Cs":
+        # Half of a pair of code units: Python 3.13 takes no docstring that holds one.
+        return f"\\u005cu{ord(letter):04x}"
     return f"\\u{ord(letter):04x}" if ord(letter) < 2**16 else f"\\U{ord(letter):08x}"
 
 

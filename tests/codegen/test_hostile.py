@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -70,11 +71,13 @@ def test_a_literal_evaluates_to_its_value(value: Any) -> None:
 
 @given(texts)
 def test_a_docstring_is_one_constant_and_says_its_text(text: str) -> None:
+    # Half of a pair of code units is spelled out: no docstring of Python 3.13 may hold one.
+    shown = re.sub("[\ud800-\udfff]", lambda half: f"\\u{ord(half[0]):04x}", text)
     for source in (docstring(text), docstring(f"x{text}", wrap=4)):
         (statement,) = ast.parse(source).body
         assert isinstance(statement, ast.Expr)
         said = ast.literal_eval(source)
-        assert said.split() in (text.split(), f"x{text}".split())
+        assert said.split() in (shown.split(), f"x{shown}".split())
 
 
 def made_of(graph: dict[str, Any], stem: str = "a") -> Any:

@@ -332,3 +332,25 @@ def test_the_emulator_as_a_command(shell: Shell, tmp_path: Path) -> None:
         process.terminate()
         assert process.wait(timeout=30) == 0
     assert len(list((tmp_path / "out").iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    "ending", ["pass", "del session", "raise ValueError('forgotten')", "sys.exit(3)"]
+)
+def test_a_session_that_is_never_closed_is_closed_at_the_exit(
+    emulator: Emulator, tmp_path: Path, ending: str
+) -> None:
+    code = (
+        "import sys; from comfyloom import RunComfySession\n"
+        f"session = RunComfySession(); session.start()\n{ending}\n"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code],
+        env=bare_environment(tmp_path) | emulator.environment(),
+        cwd=tmp_path,
+        stderr=subprocess.DEVNULL,
+        check=False,
+        timeout=60,
+    )
+    (machine,) = machines(emulator)
+    assert machine["status"] == "Stopped"

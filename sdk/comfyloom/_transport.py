@@ -106,7 +106,7 @@ class Transport:
         failure: TransportError | None = None
         try:
             yield answer
-        except _requests().RequestException as error:
+        except (_requests().RequestException, _urllib3().HTTPError) as error:
             failure = _broken(self.name, f"GET {path}", [describe(error)], sent=True)
         finally:
             answer.close()
@@ -241,6 +241,13 @@ def _innermost(error: BaseException) -> str:
     if isinstance(seen, OSError) and seen.strerror:
         return seen.strerror
     return f"{type(seen).__name__}"
+
+
+def _urllib3() -> Any:
+    # What reading the raw body raises.
+    from urllib3 import exceptions
+
+    return exceptions
 
 
 def _requests() -> Any:

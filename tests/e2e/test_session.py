@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import io
 import json
@@ -11,6 +12,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,10 @@ import pytest
 import requests
 
 from comfyloom import ImageOutput, MeshOutput, Progress, RunComfySession
+from comfyloom._retry import Deadline
+from comfyloom.comfyui.client import ComfyUI
+from comfyloom.comfyui.downloads import Download, fetch
+from comfyloom.comfyui.history import FileReference
 from comfyloom.emulator import Emulator, HttpFault, MachineFault, RunFault, SocketFault
 from comfyloom.errors import (
     ApiError,
@@ -40,7 +46,9 @@ from comfyloom.errors import (
     TransportError,
     Unauthorized,
 )
+from comfyloom.outputs import OutputSpec
 from comfyloom.settings import Settings
+from comfyloom.spool import Spool
 from comfyloom_workflows import FluxMeshWorkflow
 
 Make = Callable[..., RunComfySession]
@@ -539,6 +547,44 @@ def test_the_time_of_a_run_counts_for_all_of_it(
             with pytest.raises(RunTimeout):
                 session.run(workflow, timeout=1.0)
             assert time.monotonic() - begun < 10.0
+
+
+def test_a_trickling_download_does_not_outlive_its_time() -> None:
+    """The server sends a byte now and then, so that no read ever times out."""
+    body = b"\x89PNG\r\n\x1a\n" + bytes(2000)
+
+    class Trickle(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                for byte in body:
+                    self.wfile.write(bytes([byte]))
+                    time.sleep(0.02)
+
+        def log_message(self, *_: Any) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Trickle) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        spec = OutputSpec(kind="image", node="1", key="images", file="a.png")
+        wanted = Download(spec, FileReference(filename="a.png"), "a.png")
+        deadline = Deadline.after(0.5)
+
+        def check() -> float:
+            if deadline.over:
+                raise RunTimeout
+            return deadline.remaining_s
+
+        comfyui = ComfyUI(f"http://127.0.0.1:{server.server_port}")
+        begun = time.monotonic()
+        spool = Spool()
+        with pytest.raises(RunTimeout):
+            fetch(comfyui, wanted, spool.folder, "p", check=check)
+        spool.close()
+        assert time.monotonic() - begun < 5
+        comfyui.close()
+        server.shutdown()
 
 
 def test_many_runs_are_cancelled_together(slow: Emulator, long: FluxMeshWorkflow) -> None:

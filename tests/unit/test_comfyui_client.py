@@ -169,6 +169,13 @@ def test_every_recorded_rejection_is_one_and_names_its_nodes(name: str) -> None:
     assert error.node_errors == case["body"]["node_errors"]
 
 
+@pytest.mark.parametrize("body", [{}, "oops", [], {"error": "bad"}])
+def test_a_400_is_a_rejection_whatever_its_body(body: Any) -> None:
+    error = rejection(answered({"status": 400, "body": body}))
+    assert isinstance(error, PromptRejected)
+    assert error.status == 400
+
+
 @pytest.mark.parametrize("name", ACCEPTED)
 def test_every_recorded_acceptance_is_one(name: str) -> None:
     assert rejection(answered(CASES[name])) is None

@@ -220,11 +220,11 @@ def rejection(answer: requests.Response) -> PromptRejected | None:
     try:
         reply = mapping(json.loads(answer.content))
     except (ValueError, RecursionError):
-        return None
+        reply = mapping(None)
     node_errors = mapping(reply.get("node_errors"))
-    if not reply or (answer.status_code != 400 and not node_errors):
+    if answer.status_code != 400 and not node_errors:
         return None
-    error = mapping(reply.get("error")) or {"message": reply.get("error")}
+    error = mapping(reply.get("error")) or {"message": reply.get("error") or reply.get("message")}
     return PromptRejected(
         "ComfyUI rejected the workflow: " + _explain(error, node_errors),
         node_errors=node_errors,

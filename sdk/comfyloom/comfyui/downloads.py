@@ -120,7 +120,9 @@ def _length(answer: requests.Response) -> int | None:
 
 
 def _chunks(answer: requests.Response) -> Iterator[bytes]:
-    yield from answer.iter_content(_CHUNK)
+    """Yield what has come as it comes: a server that trickles must not keep a piece from us."""
+    while piece := answer.raw.read1(_CHUNK):
+        yield piece
 
 
 def _name(spec: OutputSpec, file: FileReference) -> str:

@@ -154,6 +154,13 @@ class Transport:
     def _authorise(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         if self.token is not None:
             request.headers["Authorization"] = f"Bearer {self.token}"
+            return request
+        from requests.auth import HTTPBasicAuth
+        from requests.utils import get_auth_from_url
+
+        user, password = get_auth_from_url(self.base_url)
+        if user:
+            HTTPBasicAuth(user, password)(request)
         return request
 
 

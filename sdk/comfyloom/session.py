@@ -121,16 +121,16 @@ class RunComfySession:
 
     @property
     def machine(self) -> Machine | None:
-        """The machine that this session launched; None before, and for a plain ComfyUI."""
+        """The machine that this session launched last; None before, and for a plain ComfyUI."""
         return self._place.machine
 
     @property
     def cost(self) -> Decimal | None:
-        """What the session's machine has cost so far, in USD; 0 for a ComfyUI of one's own.
+        """What the session's machines have cost so far, in USD; 0 for a ComfyUI of one's own.
 
         None when the price of the server type is not known.
         """
-        return Decimal(0) if self.machine is None else self.machine.cost()
+        return self._place.cost()
 
     def start(self, workflow: type[Workflow[Any]] | Workflow[Any] | None = None) -> None:
         """Launch what has to be launched; entering a `with` block does it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 import attrs
@@ -66,6 +67,10 @@ class Place(Protocol):
         """The paid machine, None if there is none."""
         ...
 
+    def cost(self) -> Decimal | None:
+        """Return what it has cost in USD; None when a price is not known."""
+        ...
+
 
 @attrs.define(eq=False)
 class PlainPlace:
@@ -88,6 +93,10 @@ class PlainPlace:
 
     def still_there(self) -> None:
         """Do nothing: whether it comes back, only it knows."""
+
+    def cost(self) -> Decimal:
+        """Return 0: what it costs is somebody else's business."""
+        return Decimal(0)
 
     def close(self) -> None:
         """Close the connections."""
@@ -139,8 +148,19 @@ class RunComfyPlace:
         try:
             self.machine.still_there()
         except MachineError:
+            if (comfyui := self.machine.comfyui) is not None:
+                comfyui.close()
             self.machine.comfyui = None
             raise
+
+    def cost(self) -> Decimal | None:
+        """Return what all its machines have cost."""
+        total = Decimal(0)
+        for machine in self._machines:
+            if (cost := machine.cost()) is None:
+                return None
+            total += cost
+        return total
 
     def close(self) -> None:
         """Stop every machine that may still run."""

@@ -359,6 +359,10 @@ def test_a_dead_machine_is_told_of_and_the_next_run_launches_another(
         assert session.run(workflow).image.size
     assert len(machines(emulator)) == 2
     assert_nothing_runs(emulator)
+    billed = sum(machine["billed_seconds"] for machine in machines(emulator))
+    assert session.cost is not None
+    # Both machines count; the first until it was found dead, which this clock hurries past.
+    assert float(session.cost) >= billed * 0.99 / 3600 - 0.0005
 
 
 def test_a_lease_is_renewed_without_a_socket(render: Path) -> None:

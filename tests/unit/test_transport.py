@@ -127,4 +127,8 @@ def test_only_our_own_token_is_sent(
     assert "Origin" not in responses.calls[0].request.headers
     Transport(URL, "RunComfy", token="t0ken", clock=clock).send("GET", "/x")
     assert responses.calls[1].request.headers["Authorization"] == "Bearer t0ken"
+    behind_a_password = Transport("http://me:pass@127.0.0.1:1", "ComfyUI", clock=clock)
+    responses.get("http://me:pass@127.0.0.1:1/x")
+    behind_a_password.send("GET", "/x")
+    assert responses.calls[2].request.headers["Authorization"] == "Basic bWU6cGFzcw=="
     assert "t0ken" not in repr(Transport(URL, "RunComfy", token="t0ken"))

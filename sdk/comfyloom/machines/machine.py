@@ -143,13 +143,13 @@ class Machine:
             log.warning("the machine's state is not known for the moment: %s", error)
             return
         if status:
+            self.billed_s = self._elapsed_s()
             text = f"machine {self.server_id} ended during the run ({status.lower()})"
             raise MachineError(text, server_id=self.server_id)
 
     def cost(self) -> Decimal | None:
         """Return what the machine has cost so far in USD; None if its price is not known."""
-        seconds = self.billed_s if self._stopped else self._elapsed_s()
-        return cost(self.server_type, seconds)
+        return cost(self.server_type, self.billed_s or self._elapsed_s())
 
     def stop(self) -> None:
         """Stop the machine and see it confirmed; a second call does nothing.
@@ -183,7 +183,7 @@ class Machine:
                 seen=self._seen,
                 launched_at=self._launched_at,
             ).confirm()
-            self.billed_s = self._elapsed_s()
+            self.billed_s = self.billed_s or self._elapsed_s()
             self._stopped = True
         if self.comfyui is not None:
             self.comfyui.close()

@@ -11,11 +11,6 @@ Graph: TypeAlias = dict[str, dict[str, Any]]
 """`{node id: {"class_type": …, "inputs": {name: literal or [source id, slot]}, "_meta": …}}`."""
 
 
-def is_link(value: object, graph: Mapping[str, object]) -> bool:
-    """Return whether an input's value is a link to a node of `graph`: `[id, slot]`."""
-    return is_link_shaped(value) and value[0] in graph
-
-
 def is_link_shaped(value: object) -> TypeGuard[list[Any]]:
     """Return whether a value has the shape of a link, wherever it leads."""
     return (

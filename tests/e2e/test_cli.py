@@ -132,6 +132,36 @@ def test_everything_has_help(shell: Shell, command: tuple[str, ...], switch: str
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize(
+    ("arguments", "missing"),
+    [
+        (["demo"], "starlette"),
+        (["emulate"], "starlette"),
+        (job("--target", "emulator"), "starlette"),
+        (["codegen", "--force"], "jinja2"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value[0],
+)
+def test_an_extra_that_is_not_installed(tmp_path: Path, arguments: list[str], missing: str) -> None:
+    (tmp_path / "workflows").mkdir()
+    graph = {"1": {"class_type": "SaveImage", "inputs": {"filename_prefix": "x"}}}
+    (tmp_path / "workflows" / "a.json").write_text(json.dumps(graph))
+    hidden = f"import sys; sys.modules[{missing!r}] = None; from comfyloom.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", hidden, *arguments],
+        env=bare_environment(tmp_path),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 78, done.stderr
+    assert missing in done.stderr.splitlines()[-1]
+    assert "pip install 'comfyloom[" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
 def test_help_lists_every_command_and_every_public_input(shell: Shell) -> None:
     listed = shell("-h").stdout
     for name in ("codegen", "demo", "emulate", "run"):

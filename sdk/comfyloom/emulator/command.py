@@ -17,7 +17,7 @@ import click
 if TYPE_CHECKING:
     from comfyloom.emulator.emulator import Emulator
 
-_UNAVAILABLE, _CANNOT_CREATE = 69, 73
+_UNAVAILABLE, _CANNOT_CREATE, _NOT_INSTALLED = 69, 73, 78
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -79,8 +79,9 @@ def _start(
 ) -> "Emulator":
     try:
         from comfyloom.emulator.emulator import Emulator
-    except ImportError as error:
-        _fail(f"{error}; install comfyloom[emulator]", _UNAVAILABLE)
+    except ModuleNotFoundError as error:
+        hint = f"the emulator needs {error.name}: pip install 'comfyloom[emulator]'"
+        _fail(hint, _NOT_INSTALLED)
     try:
         return Emulator(port=port, time=time_mode, startup_s=startup_s, run_s=run_s).start()
     except OSError as error:

@@ -18,11 +18,6 @@ def _table() -> Mapping[str, Any]:
     return cast("Mapping[str, Any]", json.loads(text)["server_types"])
 
 
-def known_server_types() -> tuple[str, ...]:
-    """Return the server types with a known price, cheapest first."""
-    return tuple(_table())
-
-
 def price_per_hour(server_type: str, plan: Plan = "payg") -> Decimal | None:
     """Return the price of an hour in USD; None for a type whose price is not known."""
     row = _table().get(server_type)

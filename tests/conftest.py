@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,19 +24,16 @@ def render() -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _clean_world(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _clean_world(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
     """No account of whoever runs the tests, no secret of another test."""
-    for name in (
-        "RUNCOMFY_API_TOKEN",
-        "RUNCOMFY_API_KEY",
-        "RUNCOMFY_TOKEN",
-        "RUNCOMFY_USER_ID",
-        "RUNCOMFY_API_BASE_URL",
-        "RUNCOMFY_WORKFLOW_VERSION_ID",
-        "RUNCOMFY_SERVER_TYPE",
-        "COMFYLOOM_CREDENTIALS",
-    ):
-        monkeypatch.delenv(name, raising=False)
+    for name in [name for name in os.environ if name.startswith(("RUNCOMFY_", "COMFYLOOM_"))]:
+        monkeypatch.delenv(name)
+    # Nobody's configuration folder, and no dev server of this project.
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.getbasetemp() / "no-config"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+    monkeypatch.setenv("COMFYLOOM_STATE_FILE", str(tmp_path_factory.mktemp("dev") / "dev.json"))
     before = dict(_redact._secrets)
     yield
     _redact._secrets.clear()

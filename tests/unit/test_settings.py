@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+import os
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
+import attrs
 import pytest
 
 from comfyloom.errors import ConfigError
-from comfyloom.settings import DEFAULT_BASE_URL, Settings
+from comfyloom.settings import DEFAULT_BASE_URL, Settings, Survey, model, project_folder
+from support import ROOT
 
 ENVIRONMENT = {"RUNCOMFY_API_TOKEN": "token-env", "RUNCOMFY_USER_ID": "user-env"}
 CREDENTIALS = """\
@@ -102,3 +108,149 @@ def test_urls_that_are_none(tmp_path: Path, url: str) -> None:
 
 def test_the_token_does_not_show(tmp_path: Path) -> None:
     assert "token-env" not in repr(Settings.load(environ=ENVIRONMENT, cwd=tmp_path))
+
+
+# --- the project's own table ---------------------------------------------------------------------
+
+
+def load(folder: Path, table: str = "", **environ: str) -> Settings:
+    (folder / "pyproject.toml").write_text(f"[tool.comfyloom]\n{table}\n")
+    return Settings.load(environ=ENVIRONMENT | environ, cwd=folder)
+
+
+def test_the_projects_table_comes_after_the_environment_and_before_a_file(tmp_path: Path) -> None:
+    (tmp_path / "credentials.txt").write_text("RUNCOMFY_SERVER_TYPE: large\nversion_id: file\n")
+    table = 'server_type = "extra-large"\nmax_machines = 2\nplan = "pro"'
+    settings = load(tmp_path, table, COMFYLOOM_MAX_MACHINES="3")
+    assert settings.server_type == settings.asked_server_type == "extra-large"
+    assert (settings.max_machines, settings.plan, settings.workflow_version_id) == (
+        3,
+        "pro",
+        "file",
+    )
+    assert settings.sources["server_type"].endswith("pyproject.toml [tool.comfyloom]")
+
+
+def test_the_table_is_found_from_a_folder_below(tmp_path: Path) -> None:
+    load(tmp_path, "max_machines = 2")
+    below = tmp_path / "a" / "b"
+    below.mkdir(parents=True)
+    settings = Settings.load(environ=ENVIRONMENT, cwd=below)
+    assert settings.max_machines == 2
+    assert settings.state_file == tmp_path / ".comfyloom" / "dev-server.json"
+    assert project_folder(below) == tmp_path
+
+
+def test_a_table_of_the_generator_is_not_ours(tmp_path: Path) -> None:
+    assert load(tmp_path, '[tool.comfyloom.codegen]\npackage = "x"').plan == "payg"
+
+
+@pytest.mark.parametrize(
+    ("table", "problem"),
+    [
+        ("max_machins = 2", "max_machins is no setting; did you mean max_machines?"),
+        ('api_token = "tok-98765"', "api_token does not belong into a file that is shared"),
+        ("max_machines = 0", "max_machines .*: 0 is too small; 1 is the least"),
+        ('max_machines = "many"', "max_machines .*: a whole number is expected, not 'many'"),
+        ("max_machines = true", "a whole number is expected"),
+        ('plan = "por"', "'por' is none of payg, pro; did you mean pro?"),
+        ("plan = 3", "plan .*: a text is expected, not 3"),
+        ("max_duration_s = 5", "5.0 is too small; 60 s is the least"),
+        ("max_duration_s = nan", "a number is expected"),
+        ('prices = "medium"', "prices are written as medium=0.99,large=1.75"),
+        ("prices = 3", "prices by server type are expected"),
+        ('prices = {medium = "x"}', "a price in USD an hour is expected, not 'x'"),
+        ("prices = {medium = -1}", "a price in USD an hour is expected"),
+        ("x = [", "pyproject.toml: Invalid value"),
+    ],
+)
+def test_wrong_values_are_told_with_their_place(tmp_path: Path, table: str, problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem) as caught:
+        load(tmp_path, table)
+    assert len(caught.value.problems) == 1
+    assert "pyproject.toml" in caught.value.problems[0]
+    assert "tok-98765" not in str(caught.value)
+
+
+@pytest.mark.parametrize("raw", ["medium=1.25, a100=4", None])
+def test_prices_by_variable_or_table(tmp_path: Path, raw: str | None) -> None:
+    environ = {"COMFYLOOM_PRICES": raw} if raw else {}
+    settings = load(
+        tmp_path, "" if raw else "[tool.comfyloom.prices]\nmedium = 1.25\na100 = 4", **environ
+    )
+    assert settings.prices == {"medium": Decimal("1.25"), "a100": Decimal(4)}
+
+
+def test_a_misspelt_variable_of_ours_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="did you mean COMFYLOOM_MAX_MACHINES"):
+        load(tmp_path, COMFYLOOM_MAX_MACHINS="1")
+
+
+@pytest.mark.parametrize("name", ["RUNCOMFY_DEFAULT_SERVER_TYPE", "RUNCOMFY_SERVER_TYPE"])
+def test_both_names_of_the_server_type(tmp_path: Path, name: str) -> None:
+    assert load(tmp_path, **{name: "large"}).asked_server_type == "large"
+    assert load(tmp_path).asked_server_type is None
+
+
+# --- credentials files ---------------------------------------------------------------------------
+
+
+def test_the_configuration_folder_is_the_last_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    (tmp_path / "config" / "comfyloom").mkdir(parents=True)
+    (tmp_path / "config" / "comfyloom" / "credentials.txt").write_text(CREDENTIALS)
+    assert Settings.load(environ={}, cwd=tmp_path).user_id == "user-file"
+    (tmp_path / "credentials.txt").write_text("userID: nearer\nRUNCOMFY_TOKEN: tok-near\n")
+    assert Settings.load(environ={}, cwd=tmp_path).user_id == "nearer"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are POSIX")
+@pytest.mark.parametrize(("mode", "told"), [(0o644, True), (0o640, True), (0o600, False)])
+def test_a_file_that_others_can_read_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, mode: int, told: bool
+) -> None:
+    path = tmp_path / "credentials.txt"
+    path.write_text(CREDENTIALS)
+    path.chmod(mode)
+    with caplog.at_level(logging.WARNING, "comfyloom"):
+        Settings.load(environ={}, cwd=tmp_path)
+    assert ("chmod 600" in caplog.text) is told
+    assert "token-file" not in caplog.text
+
+
+# --- the whole -----------------------------------------------------------------------------------
+
+
+def test_a_survey_tells_what_there_is_although_something_is_wrong(tmp_path: Path) -> None:
+    survey = Survey.of(environ={"RUNCOMFY_USER_ID": "u", "COMFYLOOM_PLAN": "x"}, cwd=tmp_path)
+    assert survey.values["user_id"] == "u"
+    assert survey.sources["server_type"] == "default"
+    assert len(survey.problems) == 2
+
+
+def test_settings_made_directly_are_checked() -> None:
+    with pytest.raises(ConfigError) as caught:
+        Settings(api_token="tok-1", user_id="a b", max_machines=0)
+    assert len(caught.value.problems) == 2
+
+
+def test_an_unknown_argument() -> None:
+    with pytest.raises(TypeError, match="no such setting: colour"):
+        Settings.load(colour="red")  # type: ignore[call-arg]
+
+
+def test_arguments_are_those_of_the_class() -> None:
+    assert set(model.Given.__annotations__) == set(model._NAMES)
+
+
+def test_each_setting_is_documented_with_all_its_names() -> None:
+    page = (ROOT / "docs" / "settings.md").read_text("utf-8")
+    for name, names in model._NAMES.items():
+        row = next(line for line in page.splitlines() if line.startswith(f"| `{name}` |"))
+        for spelling in (*names.variables, *names.in_file):
+            assert f"`{spelling}`" in row, (name, spelling)
+        default: Any = attrs.fields_dict(Settings)[name].default
+        if isinstance(default, float | str):
+            assert (f"{default:g}" if isinstance(default, float) else default) in row, name

@@ -1,0 +1,231 @@
+"""One setting: the names it goes by in each place, and what its value may be."""
+
+from __future__ import annotations
+
+import collections.abc
+import difflib
+import functools
+import types
+from collections.abc import Callable, Mapping
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, Union, cast, get_args, get_origin
+from urllib.parse import urlsplit
+
+import attrs
+
+from comfyloom.errors import ConfigError
+
+if TYPE_CHECKING:
+    from cattrs import Converter
+
+METADATA: Final = "comfyloom.setting"
+
+Plan: TypeAlias = Literal["payg", "pro"]
+Prices: TypeAlias = Mapping[str, Decimal]
+Check: TypeAlias = Callable[[Any], str | None]
+
+
+def _anything(_: object) -> None:
+    return None
+
+
+@attrs.frozen(kw_only=True)
+class Names:
+    """Where a setting is looked for.
+
+    Attributes:
+        variables: Environment variables, the first that is set counts. They are names in a
+            credentials file as well.
+        in_file: More names in a credentials file.
+        is_secret: Whether it may never be shown, nor stand in a file that is shared.
+        check: Returns what is wrong with a value, None if nothing is.
+    """
+
+    variables: tuple[str, ...]
+    in_file: tuple[str, ...]
+    is_secret: bool
+    check: Check
+
+
+def named(
+    *variables: str,
+    in_file: tuple[str, ...] = (),
+    is_secret: bool = False,
+    check: Check = _anything,
+) -> dict[str, Names]:
+    """Return the metadata of the attrs field of a setting; see `Names`."""
+    names = Names(variables=variables, in_file=in_file, is_secret=is_secret, check=check)
+    return {METADATA: names}
+
+
+def check_all(settings: object) -> None:
+    """Check settings that were made directly.
+
+    Raises:
+        ConfigError: Some cannot be; it lists them all.
+    """
+    found = {
+        name: names.check(value)
+        for name, names in names_of(settings.__class__).items()
+        if (value := getattr(settings, name)) is not None
+    }
+    problems = [f"{name}: {problem}" for name, problem in found.items() if problem]
+    if problems:
+        raise ConfigError(problems=problems)
+
+
+def names_of(kind: Any) -> dict[str, Names]:
+    """Return the names of each setting of a class, in its order."""
+    return {
+        field.name: field.metadata[METADATA]
+        for field in attrs.fields(kind)
+        if METADATA in field.metadata
+    }
+
+
+def structured(raw: object, kind: Any, check: Check) -> Any:
+    """Return the value that a text or a TOML value stands for.
+
+    Raises:
+        ValueError: It stands for none; the message says what would do.
+    """
+    value = _converter().structure(raw, kind)
+    if (problem := check(value)) is not None:
+        raise ValueError(problem)
+    return value
+
+
+def at_least(least: float, unit: str = "") -> Check:
+    """Return the check that a number is not smaller than `least`."""
+
+    def check(value: float) -> str | None:
+        return None if value >= least else f"{value} is too small; {least:g}{unit} is the least"
+
+    return check
+
+
+def one_of(*choices: str) -> Check:
+    """Return the check that a text is one of `choices`."""
+
+    def check(value: str) -> str | None:
+        known = ", ".join(choices)
+        return (
+            None if value in choices else f"{value!r} is none of {known}{nearest(value, choices)}"
+        )
+
+    return check
+
+
+def is_word(value: str) -> str | None:
+    """Check that a text could stand in a header or a path."""
+    if value.isascii() and value.isprintable() and " " not in value and value:
+        return None
+    return "it holds characters that it cannot have"
+
+
+def is_url(value: str) -> str | None:
+    """Check that a text is the URL of a server."""
+    return is_word(value) or (None if is_http_url(value) else "it is no https:// or http:// URL")
+
+
+def is_http_url(text: str) -> bool:
+    """Return whether a text is an `http(s)://` URL with a host."""
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets or a port that cannot be
+        return False
+
+
+def nearest(word: str, words: tuple[str, ...]) -> str:
+    """Return `; did you mean …?` for a word that is none of `words`, "" if nothing is near."""
+    found = difflib.get_close_matches(word, words, 1, 0.6)
+    return f"; did you mean {found[0]}?" if found else ""
+
+
+@functools.cache
+def _converter() -> Converter:
+    # Imported when first used: a program that gives all its settings as arguments needs none.
+    from cattrs import Converter
+
+    converter = Converter()
+    converter.register_structure_hook(str, _to_text)
+    converter.register_structure_hook(int, _to_int)
+    converter.register_structure_hook(float, _to_float)
+    converter.register_structure_hook(Path, _to_path)
+    converter.register_structure_hook(Decimal, _to_price)
+    converter.register_structure_hook_func(_is_literal, _to_text)
+    converter.register_structure_hook_func(_is_mapping, _to_prices)
+    converter.register_structure_hook_func(_is_optional, _to_optional)
+    return converter
+
+
+def _is_literal(kind: Any) -> bool:
+    origin: object = get_origin(kind)
+    return origin is Literal
+
+
+def _is_mapping(kind: Any) -> bool:
+    origin: object = get_origin(kind)
+    return origin is collections.abc.Mapping
+
+
+def _is_optional(kind: Any) -> bool:
+    return get_origin(kind) in (Union, types.UnionType)
+
+
+def _to_optional(raw: object, kind: Any) -> object:
+    return _converter().structure(raw, next(k for k in get_args(kind) if k is not type(None)))
+
+
+def _to_text(raw: object, _: Any) -> str:
+    if not isinstance(raw, str):
+        raise ValueError(f"a text is expected, not {raw!r}")  # noqa: TRY004
+    return raw.strip()
+
+
+def _to_path(raw: object, _: Any) -> Path:
+    return (raw if isinstance(raw, Path) else Path(_to_text(raw, str))).expanduser()
+
+
+def _to_int(raw: object, _: Any) -> int:
+    try:
+        if isinstance(raw, str | int) and not isinstance(raw, bool):
+            return int(raw)
+    except ValueError:
+        pass
+    raise ValueError(f"a whole number is expected, not {raw!r}")
+
+
+def _to_float(raw: object, _: Any) -> float:
+    try:
+        number = float(raw) if isinstance(raw, str | int | float) else float("nan")
+    except ValueError:
+        number = float("nan")
+    if isinstance(raw, bool) or not abs(number) < float("inf"):
+        raise ValueError(f"a number is expected, not {raw!r}")
+    return number
+
+
+def _to_price(raw: object, _: Any) -> Decimal:
+    try:
+        price = Decimal(str(raw).strip())
+    except InvalidOperation:
+        price = Decimal(-1)
+    if isinstance(raw, bool) or not price.is_finite() or price < 0:
+        raise ValueError(f"a price in USD an hour is expected, not {raw!r}")
+    return price
+
+
+def _to_prices(raw: object, _: Any) -> dict[str, Decimal]:
+    """Return prices: a TOML table, or `medium=0.99,large=1.75` in a variable."""
+    if isinstance(raw, str):
+        pairs = [part.partition("=") for part in raw.split(",") if part.strip()]
+        if not all(name.strip() and equals for name, equals, _ in pairs):
+            raise ValueError("prices are written as medium=0.99,large=1.75")
+        raw = {name.strip(): price for name, _, price in pairs}
+    if not isinstance(raw, Mapping):
+        raise ValueError(f"prices by server type are expected, not {raw!r}")  # noqa: TRY004
+    table = cast("Mapping[str, object]", raw)
+    return {name: _to_price(price, Decimal) for name, price in table.items()}

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from comfyloom import errors, inputs, outputs
     from comfyloom.files import ImageSource
     from comfyloom.graph import Graph
+    from comfyloom.machines.dev import DevServer, DevStatus
     from comfyloom.outputs import FileOutput, ImageOutput, MeshOutput, Output
     from comfyloom.progress import Progress, Stage
     from comfyloom.run import Run
@@ -33,6 +34,7 @@ _HOMES = {
     "comfyloom": ("errors", "inputs", "outputs"),
     "comfyloom.files": ("ImageSource",),
     "comfyloom.graph": ("Graph",),
+    "comfyloom.machines.dev": ("DevServer", "DevStatus"),
     "comfyloom.outputs": ("FileOutput", "ImageOutput", "MeshOutput", "Output"),
     "comfyloom.progress": ("Progress", "Stage"),
     "comfyloom.run": ("Run",),
@@ -43,6 +45,8 @@ _HOMES = {
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "DevServer",
+    "DevStatus",
     "FileOutput",
     "Graph",
     "ImageOutput",

@@ -64,30 +64,40 @@ NO_RETRY = Backoff(attempts=1)
 
 @attrs.frozen(kw_only=True)
 class Waiter(Generic[T]):
-    """Observe something until it has ended well.
+    """Observe something until it has ended, well or not.
 
-    `done` says that an observation is the end; a `failed` one raises whatever it raises at once.
+    Args:
+        observe: Looks once.
+        success: Whether an observation is the end that was waited for.
+        failure: Returns the error that an observation is, None if it is none.
+        timed_out: Makes the error of a wait that was too long, from the last observation.
+        interval_s: Seconds between two observations.
+        deadline: When waiting ends.
+        seen: Told each observation that is not the end.
     """
 
     observe: Callable[[], T]
-    done: Callable[[T], bool]
+    success: Callable[[T], bool]
     timed_out: Callable[[T | None], Exception]
     interval_s: float
     deadline: Deadline
+    failure: Callable[[T], Exception | None] = lambda _: None
     seen: Callable[[T], None] = lambda _: None
 
     def wait(self) -> T:
-        """Return the first observation that is the end.
+        """Return the first observation that is a success.
 
         Raises:
-            Exception: what `timed_out` makes of the last observation when the deadline is over,
+            Exception: What `failure` or, after the deadline, `timed_out` makes of an observation,
                 and whatever `observe` and `seen` raise.
         """
         last: T | None = None
         while not self.deadline.over:
             last = self.observe()
-            if self.done(last):
+            if self.success(last):
                 return last
+            if (failure := self.failure(last)) is not None:
+                raise failure
             self.seen(last)
             self.deadline.clock.sleep(min(self.interval_s, self.deadline.remaining_s))
         raise self.timed_out(last)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from comfyloom._clock import SYSTEM_CLOCK, Clock
+from comfyloom._pace import Pace
 from comfyloom._redact import log, redact
 from comfyloom._retry import Backoff, Deadline
 from comfyloom.errors import TransportError
@@ -26,7 +27,8 @@ READ_S: Final = 60.0
 _REPEATABLE: Final = frozenset({"GET", "HEAD", "DELETE"})
 _PASSING: Final = frozenset({429, 500, 502, 503, 504})
 # A refusal for the rate is the one answer after which any request may be sent again.
-_REFUSED: Final = frozenset({429})
+_RATE: Final = 429
+_REFUSED: Final = frozenset({_RATE})
 
 
 @attrs.define(eq=False)
@@ -44,6 +46,8 @@ class Transport:
         backoff: How often to try and how long to wait.
         clock: The time.
         observe: Called with every answer, for its headers.
+        pace: How often it may be asked, None for any time. DELETE does not wait for its turn:
+            what costs money is never kept waiting.
     """
 
     base_url: str = attrs.field(repr=False)
@@ -52,6 +56,7 @@ class Transport:
     backoff: Backoff = attrs.field(factory=Backoff)
     clock: Clock = SYSTEM_CLOCK
     observe: Callable[[requests.Response], object] = lambda _: None
+    pace: Pace | None = None
     _session: requests.Session | None = attrs.field(default=None, init=False, repr=False)
     _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False, repr=False)
 
@@ -63,6 +68,7 @@ class Transport:
         repeatable: bool | None = None,
         backoff: Backoff | None = None,
         timeout_s: float = READ_S,
+        errors: list[str] | None = None,
         **options: Any,
     ) -> requests.Response:
         """Send a request and return the answer, whatever its status.
@@ -73,6 +79,7 @@ class Transport:
             repeatable: Whether a second time does no harm; by default that of the method.
             backoff: Another one than the transport's.
             timeout_s: Longest silence of the server, in seconds.
+            errors: Where to put what each failed attempt ran into, newest first.
             **options: As for `requests.Session.request`.
 
         Raises:
@@ -80,7 +87,8 @@ class Transport:
                 is False when the request surely never reached the server.
         """
         again = method in _REPEATABLE if repeatable is None else repeatable
-        attempt = _Attempts(self, f"{method} {path}", backoff or self.backoff)
+        notes = [] if errors is None else errors
+        attempt = _Attempts(self, f"{method} {path}", backoff or self.backoff, notes)
         while True:
             try:
                 answer = self._once(method, path, timeout_s, options)
@@ -91,6 +99,8 @@ class Transport:
                     continue
                 break
             passing = answer.status_code in (_PASSING if again else _REFUSED)
+            if passing:
+                attempt.refused(answer)
             if not (passing and attempt.wait(answer)):
                 return answer
         raise attempt.error()
@@ -123,6 +133,8 @@ class Transport:
     def _once(
         self, method: str, path: str, timeout_s: float, options: Mapping[str, Any]
     ) -> requests.Response:
+        if self.pace is not None:
+            self.pace.take(urgent=method == "DELETE")
         log.debug("%s: %s %s", self.name, method, path)
         answer = self._connected().request(
             method,
@@ -171,7 +183,7 @@ class _Attempts:
     transport: Transport
     what: str
     backoff: Backoff
-    errors: list[str] = attrs.field(factory=list[str], init=False)
+    errors: list[str]
     sent: bool = attrs.field(default=False, init=False)
     _delays: Iterator[float] = attrs.field(init=False)
     _deadline: Deadline = attrs.field(init=False)
@@ -185,6 +197,10 @@ class _Attempts:
         self.errors.insert(0, describe(error))
         self.sent = self.sent or reached_the_server(error)
 
+    def refused(self, answer: requests.Response) -> None:
+        """Note an attempt that the server could not serve just now."""
+        self.errors.insert(0, f"{answer.status_code} {answer.reason or ''}".strip())
+
     def wait(self, answer: requests.Response | None = None) -> bool:
         """Wait before the next attempt and return True, or return False when none is left."""
         delay = next(self._delays, None)
@@ -194,7 +210,10 @@ class _Attempts:
         if answer is not None:
             answer.close()
         # What the server asks for is waited in full: to come back too early would be refused.
-        self.transport.clock.sleep(asked_s or min(delay, self._deadline.remaining_s))
+        wait_s = asked_s or min(delay, self._deadline.remaining_s)
+        if self.transport.pace is not None and answer is not None and answer.status_code == _RATE:
+            self.transport.pace.pause(wait_s)
+        self.transport.clock.sleep(wait_s)
         return True
 
     def error(self) -> TransportError:

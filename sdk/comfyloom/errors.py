@@ -7,6 +7,7 @@ be made, copied and pickled. Secrets are taken out when the error is made.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any, Final
 
 import attrs
@@ -143,6 +144,7 @@ class ApiError(ComfyloomError):
         code: The server's own name for the error, or "".
         body: The answer's text, at most 2,000 characters of it.
         request: Method and path.
+        errors: What each attempt ran into, newest first; empty where there was but one.
     """
 
     def __init__(
@@ -153,7 +155,9 @@ class ApiError(ComfyloomError):
         code: str = "",
         body: str = "",
         request: str = "",
+        errors: Sequence[str] = (),
     ) -> None:
+        self.errors = tuple(redact(error) for error in errors)
         self.status = status
         self.code = code
         self.body = redact(body)
@@ -281,10 +285,16 @@ class MachineError(ComfyloomError):
 
     Attributes:
         server_id: The machine's id, or "" when it is not known.
+        status: The platform's last word for its state, or "" when there was none.
+        elapsed_s: Seconds that it was waited for, 0 where nothing was.
     """
 
-    def __init__(self, message: str = "", *, server_id: str = "") -> None:
+    def __init__(
+        self, message: str = "", *, server_id: str = "", status: str = "", elapsed_s: float = 0.0
+    ) -> None:
         self.server_id = server_id
+        self.status = status
+        self.elapsed_s = elapsed_s
         super().__init__(message)
 
 
@@ -298,6 +308,57 @@ class MachineTimeout(MachineError, TimeoutError):
 
 class MachineLeak(MachineError):
     """A machine may still be running and costing money."""
+
+
+class MachineBusy(MachineError):
+    """A machine is at work, and would lose it."""
+
+
+class MachineLimit(MachineError):
+    """The account has as many machines as the setting `max_machines` allows."""
+
+
+# --- money, records, jobs ------------------------------------------------------------------------
+
+
+class BudgetExceeded(ComfyloomError):
+    """A launch, a run or a longer lease would cost more than it may.
+
+    Attributes:
+        limit: The budget in USD, None when not known.
+        wanted: What it would cost in USD, None when not known.
+    """
+
+    def __init__(
+        self, message: str = "", *, limit: Decimal | None = None, wanted: Decimal | None = None
+    ) -> None:
+        self.limit = limit
+        self.wanted = wanted
+        super().__init__(message)
+
+
+class LedgerError(ComfyloomError):
+    """What is known of machines and their cost cannot be read or written.
+
+    Attributes:
+        path: The file, or "".
+    """
+
+    def __init__(self, message: str = "", *, path: str = "") -> None:
+        self.path = path
+        super().__init__(message)
+
+
+class JobError(ComfyloomError):
+    """A job of the queue came to nothing.
+
+    Attributes:
+        key: The job's key, or "".
+    """
+
+    def __init__(self, message: str = "", *, key: str = "") -> None:
+        self.key = key
+        super().__init__(message)
 
 
 # --- what a shell sees ---------------------------------------------------------------------------
@@ -319,6 +380,11 @@ EXIT_CODES: Final[Mapping[type[BaseException], int]] = {
     RunTimeout: 75,
     MachineError: 69,
     MachineTimeout: 75,
+    MachineBusy: 75,
+    MachineLimit: 75,
+    BudgetExceeded: 69,
+    LedgerError: 74,
+    JobError: 69,
     KeyboardInterrupt: 130,
 }
 """The exit code of each error, by sysexits.h; an error without a row has its parent's."""

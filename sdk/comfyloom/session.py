@@ -45,7 +45,8 @@ class RunComfySession:
             result = session.run(FluxMeshWorkflow(input_image="render.png", prompt="a robot"))
 
     Entering the block launches a machine and waits until it is ready (some minutes), and leaving
-    it, in whatever way, stops the machine: after an exception, Ctrl-C and SIGTERM as well. Without
+    it, in whatever way, stops the machine: after an exception, Ctrl-C and SIGTERM as well. A dev
+    server (`DevServer`) that fits is used instead, and left running. Without
     a workflow version id in the settings the machine is launched by the first run instead, because
     the name of its workflow tells which version to launch.
 
@@ -55,6 +56,7 @@ class RunComfySession:
         settings: The account; by default gathered by `Settings.load`.
         server_type: The kind of machine, for example `"large"`.
         on_progress: Called with what happens: while the machine starts, and in `run`.
+        launch: Whether to launch a machine when there is no dev server to use.
         emulator_options: For `"emulator"`: the arguments of its `Emulator`.
         clock: The time; another one than the real for tests.
 
@@ -69,6 +71,7 @@ class RunComfySession:
         settings: Settings | None = None,
         server_type: str | None = None,
         on_progress: ProgressCallback | None = None,
+        launch: bool = True,
         emulator_options: Mapping[str, Any] | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
@@ -79,6 +82,7 @@ class RunComfySession:
             settings=settings,
             server_type=server_type,
             emulator_options=emulator_options,
+            may_launch=launch,
             clock=clock,
         )
         self._on_progress: ProgressCallback = on_progress or _log_progress
@@ -121,7 +125,7 @@ class RunComfySession:
 
     @property
     def machine(self) -> Machine | None:
-        """The machine that this session launched last; None before, and for a plain ComfyUI."""
+        """The machine that this session used last; None before, and for a plain ComfyUI."""
         return self._place.machine
 
     @property

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 import attrs
 
 from comfyloom._clock import SYSTEM_CLOCK, Clock
-from comfyloom._redact import keep_url_secret
+from comfyloom._redact import keep_url_secret, log
 from comfyloom.comfyui.client import ComfyUI
 from comfyloom.errors import ConfigError, MachineError
-from comfyloom.machines import Machine
+from comfyloom.machines import Machine, OwnMachine, Register
+from comfyloom.machines.dev import Borrowing, Refusal
+from comfyloom.money import PriceList
 from comfyloom.progress import Progress, ProgressCallback
-from comfyloom.runcomfy import ServerApi
+from comfyloom.runcomfy import ServerApi, find_version
 from comfyloom.settings import Settings, is_http_url
 
 if TYPE_CHECKING:
@@ -106,24 +108,28 @@ class PlainPlace:
 
 @attrs.define(eq=False)
 class RunComfyPlace:
-    """A machine of our own on RunComfy.
+    """A machine on RunComfy: the dev server if it fits, else one of our own.
 
     Args:
         account: Gives the settings when they are needed.
         clock: The time.
         closing: What else to close in the end.
+        is_real: Whether machines outlive this process: those of an emulator in it do not.
+        may_launch: Whether to launch a machine when there is no dev server to use.
     """
 
     account: Callable[[], Settings] = attrs.field(repr=False)
     clock: Clock = SYSTEM_CLOCK
     closing: Callable[[], object] = attrs.field(default=lambda: None, repr=False)
+    is_real: bool = True
+    may_launch: bool = True
     machine: Machine | None = attrs.field(default=None, init=False)
     _api: ServerApi | None = attrs.field(default=None, init=False, repr=False)
-    # All that were launched: one that could not be stopped is tried again in the end.
+    # All that were used: one that could not be stopped is tried again in the end.
     _machines: list[Machine] = attrs.field(factory=list[Machine], init=False, repr=False)
 
     def open(self, workflow: str | None, report: ProgressCallback) -> ComfyUI | None:
-        """Launch the machine, unless that was done, and return its ComfyUI."""
+        """Borrow or launch the machine, unless that was done, and return its ComfyUI."""
         if self.machine is not None and self.machine.comfyui is not None:
             return self.machine.comfyui
         settings = self.account()
@@ -132,9 +138,11 @@ class RunComfyPlace:
         if version is None:
             if workflow is None:
                 return None
-            version = _look_up(api, workflow)
-        report(Progress(kind="machine", message=f"launching a {settings.server_type} machine"))
-        return self._launch(api, settings.server_type, version, report)
+            version = find_version(api, workflow)
+        prices = PriceList(plan=settings.plan, overrides=settings.prices)
+        if (comfyui := self._borrow(settings, api, version, report, prices)) is not None:
+            return comfyui
+        return self._launch(settings, api, version, report, prices)
 
     def touch(self) -> None:
         """Renew the machine's lease when it is time."""
@@ -142,14 +150,13 @@ class RunComfyPlace:
             self.machine.touch()
 
     def still_there(self) -> None:
-        """Raise `MachineError` when the machine has ended; the next run launches another."""
+        """Raise `MachineError` when the machine has ended; the next run uses another."""
         if self.machine is None:
             return
         try:
             self.machine.still_there()
         except MachineError:
-            if (comfyui := self.machine.comfyui) is not None:
-                comfyui.close()
+            self.machine.disconnect()
             self.machine.comfyui = None
             raise
 
@@ -163,13 +170,13 @@ class RunComfyPlace:
         return total
 
     def close(self) -> None:
-        """Stop every machine that may still run."""
+        """Stop every machine of our own that may still run, and leave what was borrowed."""
         with ExitStack() as stack:
             stack.callback(self.closing)
             if self._api is not None:
                 stack.callback(self._api.close)
             for machine in self._machines:
-                stack.callback(machine.stop)
+                stack.callback(machine.release)
 
     def _connect(self, settings: Settings) -> ServerApi:
         if self._api is None:
@@ -177,11 +184,60 @@ class RunComfyPlace:
             self._api = ServerApi(base_url, user, token, clock=self.clock)
         return self._api
 
+    def _borrow(
+        self,
+        settings: Settings,
+        api: ServerApi,
+        version: str,
+        report: ProgressCallback,
+        prices: PriceList,
+    ) -> ComfyUI | None:
+        """Return the ComfyUI of the dev server, None when a machine is to be launched."""
+        if not self.is_real:
+            return None
+        found = Borrowing(
+            settings=settings,
+            api=api,
+            version=version,
+            server_type=settings.asked_server_type,
+            report=report,
+            prices=prices,
+        ).take()
+        if isinstance(found, Refusal):
+            self._refused(found)
+            return None
+        self._use(found)
+        report(Progress(kind="machine", message=f"using the dev server {found.server_id}"))
+        return found.comfyui
+
+    def _refused(self, refusal: Refusal) -> None:
+        if not self.may_launch:
+            text = f"no machine to run on: {refusal.reason}. comfyloom dev up starts one"
+            raise MachineError(text)
+        if refusal.is_odd:
+            log.warning("%s; launching another machine", refusal.reason)
+        else:
+            log.info("%s", refusal.reason)
+
     def _launch(
-        self, api: ServerApi, server_type: str, version: str, report: ProgressCallback
+        self,
+        settings: Settings,
+        api: ServerApi,
+        version: str,
+        report: ProgressCallback,
+        prices: PriceList,
     ) -> ComfyUI:
-        machine = self.machine = Machine(api, server_type)
-        self._machines.append(machine)
+        register = Register.of(settings.api_base_url, settings.user_id) if self.is_real else None
+        machine = OwnMachine(
+            api,
+            settings.server_type,
+            prices=prices,
+            longest_s=settings.max_duration_s,
+            max_machines=settings.max_machines,
+            register=register,
+        )
+        self._use(machine)
+        report(Progress(kind="machine", message=f"launching a {machine.server_type} machine"))
         try:
             comfyui = machine.start(version, report)
         except BaseException:
@@ -190,19 +246,9 @@ class RunComfyPlace:
         report(Progress(kind="machine", message="ready", elapsed_s=machine.started_in_s))
         return comfyui
 
-
-def _look_up(api: ServerApi, workflow: str) -> str:
-    """Return the version id of the account's workflow of that name."""
-    found = api.list_workflows()
-    ids = [entry.version_id for entry in found if entry.workflow_name == workflow]
-    if len(ids) == 1 and ids[0]:
-        return ids[0]
-    names = ", ".join(sorted({entry.workflow_name for entry in found})) or "none"
-    count = "several workflows" if ids else "no workflow"
-    raise ConfigError(
-        f"the account has {count} named {workflow} (it has: {names}); "
-        f"set RUNCOMFY_WORKFLOW_VERSION_ID"
-    )
+    def _use(self, machine: Machine) -> None:
+        self.machine = machine
+        self._machines.append(machine)
 
 
 @attrs.define(eq=False)
@@ -231,6 +277,7 @@ def resolve(
     settings: Settings | None = None,
     server_type: str | None = None,
     emulator_options: Mapping[str, Any] | None = None,
+    may_launch: bool = True,
     clock: Clock = SYSTEM_CLOCK,
 ) -> Place:
     """Return the place that a target names; nothing is started yet.
@@ -240,6 +287,7 @@ def resolve(
         settings: For `runcomfy`; by default gathered from the environment and credentials file.
         server_type: Another kind of machine than that of the settings.
         emulator_options: For `"emulator"`: how the emulator behaves.
+        may_launch: Whether to launch a machine when there is no dev server to use.
         clock: The time.
 
     Raises:
@@ -247,14 +295,14 @@ def resolve(
     """
     if target is None or target == RUNCOMFY:
         account = _with_type(settings or Settings.load(server_type=server_type), server_type)
-        return RunComfyPlace(lambda: account, clock)
+        return RunComfyPlace(lambda: account, clock, may_launch=may_launch)
     if target == EMULATOR:
         own = _OwnEmulator(emulator_options or {}, server_type)
-        return RunComfyPlace(own.settings, clock, own.close)
+        return RunComfyPlace(own.settings, clock, own.close, is_real=False)
     if isinstance(target, str):
         return PlainPlace(_checked_url(target), clock)
     given = _settings_of(target, server_type)
-    return RunComfyPlace(lambda: given, clock)
+    return RunComfyPlace(lambda: given, clock, may_launch=may_launch)
 
 
 def _settings_of(emulator: HasEnvironment, server_type: str | None) -> Settings:
@@ -263,7 +311,10 @@ def _settings_of(emulator: HasEnvironment, server_type: str | None) -> Settings:
 
 
 def _with_type(settings: Settings, server_type: str | None) -> Settings:
-    return attrs.evolve(settings, server_type=server_type) if server_type else settings
+    if not server_type:
+        return settings
+    sources = {**settings.sources, "server_type": "argument"}
+    return attrs.evolve(settings, server_type=server_type, sources=sources)
 
 
 def _checked_url(target: str) -> str:

@@ -374,7 +374,7 @@ def test_a_lease_is_renewed_without_a_socket(render: Path) -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(launch, "SHORTEST_LEASE_S", 2)
             patch.setattr(launch, "LONGEST_LEASE_S", 2)
-            patch.setattr("comfyloom.machines.machine.RENEW_RETRY_S", 0.2)
+            patch.setattr("comfyloom.machines.lease.RENEW_RETRY_S", 0.2)
             with RunComfySession(real) as session:
                 job = FluxMeshWorkflow(input_image=render, prompt="x", width=64, height=64)
                 assert session.run(job).image.size

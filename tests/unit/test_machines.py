@@ -20,8 +20,8 @@ from comfyloom.errors import (
     TransportError,
     Unauthorized,
 )
-from comfyloom.machines import Machine
-from comfyloom.machines import machine as machine_module
+from comfyloom.machines import OwnMachine
+from comfyloom.machines import own as machine_module
 from comfyloom.machines.launch import draw_lease
 from comfyloom.progress import Progress
 from comfyloom.runcomfy import Server
@@ -98,7 +98,7 @@ def ready(api: FakeApi) -> Server:
 @pytest.fixture
 def make(
     clock: FakeClock, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., tuple[Machine, FakeApi]]:
+) -> Callable[..., tuple[OwnMachine, FakeApi]]:
     FakeComfyUI.refusals = 0
     starting = machine_module.Starting
 
@@ -107,15 +107,15 @@ def make(
 
     monkeypatch.setattr(machine_module, "Starting", with_fake)
 
-    def make(**script: Any) -> tuple[Machine, FakeApi]:
+    def make(**script: Any) -> tuple[OwnMachine, FakeApi]:
         normal = {"list": [[]], "launch": [STARTING], "get": [STARTING, ready], "stop": [None]}
         api = FakeApi(clock, normal | script)
-        return Machine(api, "medium", random.Random(7)), api  # type: ignore[arg-type]
+        return OwnMachine(api, "medium", rng=random.Random(7)), api  # type: ignore[arg-type]
 
     return make
 
 
-def start(machine: Machine, seen: list[Progress] | None = None) -> None:
+def start(machine: OwnMachine, seen: list[Progress] | None = None) -> None:
     machine.start("version", (seen if seen is not None else []).append)
 
 
@@ -318,7 +318,7 @@ def test_a_stop_that_is_never_confirmed_is_loud(make: Any) -> None:
     start(machine)
     with pytest.raises(MachineLeak) as caught:
         machine.stop()
-    for word in ("s-1", "medium", "0.99 USD an hour", "DELETE", "dashboard"):
+    for word in ("s-1", "medium", "0.99 USD an hour", "comfyloom machines stop s-1", "dashboard"):
         assert word in str(caught.value)
     assert caught.value.server_id == "s-1"
 

@@ -39,7 +39,7 @@ def test_a_waiter_returns_the_first_observation_that_is_the_end(clock: FakeClock
     seen: list[int] = []
     waiter = Waiter[int](
         observe=lambda: next(states),
-        done=lambda state: state == 3,
+        success=lambda state: state == 3,
         seen=seen.append,
         timed_out=lambda last: TimeoutError(last),
         interval_s=2.0,
@@ -53,7 +53,7 @@ def test_a_waiter_returns_the_first_observation_that_is_the_end(clock: FakeClock
 def test_a_waiter_gives_up_with_its_last_observation(clock: FakeClock) -> None:
     waiter = Waiter[str](
         observe=lambda: "Starting",
-        done=lambda _: False,
+        success=lambda _: False,
         timed_out=lambda last: TimeoutError(last),
         interval_s=2.0,
         deadline=Deadline.after(5.0, clock),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -154,13 +154,15 @@ class ComfyUI:
         return f"{folder}/{stored}" if folder else stored
 
     def _get(self, path: str, *, backoff: Backoff | None = None, timeout_s: float = 60.0) -> object:
-        answer = self._http.send("GET", path, backoff=backoff, timeout_s=timeout_s)
-        _raise_for_status(answer, f"GET {path}")
+        errors: list[str] = []
+        answer = self._http.send("GET", path, backoff=backoff, timeout_s=timeout_s, errors=errors)
+        _raise_for_status(answer, f"GET {path}", errors)
         return _json(answer, f"GET {path}")
 
     def _post(self, path: str, **options: Any) -> requests.Response:
-        answer = self._http.send("POST", path, repeatable=True, **options)
-        _raise_for_status(answer, f"POST {path}")
+        errors: list[str] = []
+        answer = self._http.send("POST", path, repeatable=True, errors=errors, **options)
+        _raise_for_status(answer, f"POST {path}", errors)
         return answer
 
 
@@ -182,13 +184,13 @@ def _json(answer: requests.Response, request: str) -> object:
         raise ApiError(message, status=answer.status_code, body=body, request=request) from None
 
 
-def _raise_for_status(answer: requests.Response, request: str) -> None:
+def _raise_for_status(answer: requests.Response, request: str, errors: Sequence[str] = ()) -> None:
     if 200 <= answer.status_code < 300:
         return
-    raise api_error(answer, request)
+    raise api_error(answer, request, errors)
 
 
-def api_error(answer: requests.Response, request: str) -> ApiError:
+def api_error(answer: requests.Response, request: str, errors: Sequence[str] = ()) -> ApiError:
     """Return the error that an answer of ComfyUI stands for."""
     status, body = answer.status_code, answer.text[:_LONGEST_BODY]
     kind, meaning = _MEANINGS.get(status, (ApiError, ""))
@@ -196,7 +198,11 @@ def api_error(answer: requests.Response, request: str) -> ApiError:
         meaning = "the server redirects elsewhere; give the URL that it redirects to"
     told = f"ComfyUI: {request} answered {status}"
     return kind(
-        f"{told}: {meaning}" if meaning else told, status=status, body=body, request=request
+        f"{told}: {meaning}" if meaning else told,
+        status=status,
+        body=body,
+        request=request,
+        errors=errors,
     )
 
 

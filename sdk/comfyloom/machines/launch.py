@@ -20,10 +20,12 @@ from comfyloom.errors import (
     ApiError,
     ComfyloomError,
     MachineLeak,
+    MachineLimit,
     MachineStartFailed,
     TransportError,
 )
 from comfyloom.machines.stopping import leak
+from comfyloom.money import PriceList
 from comfyloom.runcomfy import Server, ServerApi
 
 SHORTEST_LEASE_S: Final = 900
@@ -49,6 +51,9 @@ class Launch:
         server_type: The kind of machine.
         lease_s: Its distinctive duration.
         on_launched: Called with the machine before anything else can go wrong.
+        intended: Told the duration and the machines that were there before, just before it is sent.
+        max_machines: How many the account may have at once, None for no limit.
+        prices: What machines cost.
     """
 
     api: ServerApi
@@ -56,6 +61,9 @@ class Launch:
     server_type: str
     lease_s: int
     on_launched: Callable[[Server], object]
+    intended: Callable[[int, frozenset[str] | None], object] = lambda _seconds, _before: None
+    max_machines: int | None = None
+    prices: PriceList = attrs.field(factory=PriceList)
 
     def send(self) -> Server:
         """Launch a machine and return it.
@@ -63,9 +71,11 @@ class Launch:
         Raises:
             MachineStartFailed: The launch got no answer, and no machine appeared.
             MachineLeak: The launch got no answer, and which machine is ours cannot be told.
+            MachineLimit: The account has enough machines.
             ApiError: The platform refuses it.
         """
         before = self._servers()
+        self.intended(self.lease_s, before)
         try:
             server = self.api.launch(self.workflow_version_id, self.server_type, self.lease_s)
         except (TransportError, ApiError) as error:
@@ -76,41 +86,69 @@ class Launch:
             self.on_launched(server)
             return server
         log.warning("the launch got no proper answer, looking for the machine: %s", failure)
-        server = self._find(before, failure)
+        server = self.find(before, failure)
         self.on_launched(server)
         return server
 
     def _servers(self) -> frozenset[str] | None:
         """Return the ids of the machines there are; None when the platform does not tell."""
         try:
-            return frozenset(server.server_id for server in self.api.list_servers())
+            servers = self.api.list_servers()
         except ApiError as error:
-            if error.status in (401, 403):
+            # A limit that cannot be checked is not passed over.
+            if error.status in (401, 403) or self.max_machines is not None:
                 raise
             log.warning("the machines there are cannot be listed: %s", error)
             return None
+        self._check_limit([server.server_id for server in servers if not server.has_ended])
+        return frozenset(server.server_id for server in servers)
 
-    def _find(self, before: frozenset[str] | None, failure: ComfyloomError) -> Server:
+    def _check_limit(self, living: list[str]) -> None:
+        if self.max_machines is None or len(living) < self.max_machines:
+            return
+        raise MachineLimit(
+            f"the account has {len(living)} machines ({', '.join(living)}), and max_machines is "
+            f"{self.max_machines}: comfyloom machines list"
+        )
+
+    def find(
+        self,
+        before: frozenset[str] | None,
+        failure: ComfyloomError,
+        longest_s: float = SEARCH_FOR_S,
+    ) -> Server:
+        """Look for the machine of a launch whose answer is not known.
+
+        Args:
+            before: The machines that were there before it, None when that is not known.
+            failure: Why the answer is not known.
+            longest_s: Seconds to look for it, at least once.
+
+        Raises:
+            MachineStartFailed: No machine appeared.
+            MachineLeak: Which machine is ours cannot be told.
+        """
         if before is None:
-            raise leak("", self.server_type, f"its launch got no answer ({failure})")
-        deadline = Deadline.after(SEARCH_FOR_S, self.api.clock)
+            raise self._leak(f"its launch got no answer ({failure})")
+        deadline = Deadline.after(longest_s, self.api.clock)
         looked = False
-        while not deadline.over:
+        while True:
             ours = self._candidates(before)
             looked = looked or ours is not None
             if ours:
                 return self._only(ours)
+            if deadline.over:
+                break
             self.api.clock.sleep(SEARCH_EVERY_S)
         if not looked:
-            raise leak(
-                "",
-                self.server_type,
-                f"its launch got no answer and RunComfy does not list the machines ({failure})",
+            raise self._leak(
+                f"its launch got no answer and RunComfy does not list the machines ({failure})"
             )
-        text = (
-            f"the launch got no answer and no machine appeared in {SEARCH_FOR_S:.0f} s: {failure}"
-        )
+        text = f"the launch got no answer and no machine appeared in {longest_s:.0f} s: {failure}"
         raise MachineStartFailed(text)
+
+    def _leak(self, reason: str) -> MachineLeak:
+        return leak("", self.server_type, reason, self.prices)
 
     def _only(self, ours: list[Server]) -> Server:
         if len(ours) > 1:

@@ -7,7 +7,7 @@ from typing import Final
 
 import attrs
 
-from comfyloom._redact import keep_url_secret, log
+from comfyloom._redact import log
 from comfyloom._retry import NO_RETRY, Deadline, Waiter
 from comfyloom.comfyui.client import ComfyUI
 from comfyloom.errors import (
@@ -17,6 +17,7 @@ from comfyloom.errors import (
     NotFound,
     TransportError,
 )
+from comfyloom.machines.url import machine_url
 from comfyloom.progress import Progress, ProgressCallback
 from comfyloom.runcomfy import Server, ServerApi
 
@@ -63,21 +64,22 @@ class Starting:
         deadline = Deadline.after(longest_s, self.api.clock)
         ready = Waiter[Server | None](
             observe=self.look,
-            done=lambda server: server is not None and server.is_ready,
+            success=lambda server: server is not None and server.is_ready,
+            failure=self._ended,
             seen=self._seen,
             timed_out=self._timed_out,
             interval_s=POLL_S,
             deadline=deadline,
         ).wait()
-        server = ready or self._gone()
-        return server, self._connected(server, deadline)
+        assert ready is not None  # the waiter's success
+        return ready, self._connected(ready, deadline)
 
     def _connected(self, server: Server, deadline: Deadline) -> ComfyUI:
         """Return the client of a ready machine once its ComfyUI answers."""
         probe = _Probe(self, server)
         Waiter[bool](
             observe=probe.answers,
-            done=lambda answers: answers,
+            success=lambda answers: answers,
             seen=lambda _: probe.look_again(),
             timed_out=lambda _: self._timed_out(server, probe.reason),
             interval_s=POLL_S / 2,
@@ -94,13 +96,14 @@ class Starting:
         """Return the machine, None while the platform does not know or does not say.
 
         Raises:
-            MachineStartFailed: It has ended.
+            MachineStartFailed: The platform does not know it, although it should by now.
+            ApiError: The platform refuses to tell.
         """
         try:
             server = self.api.get_server(self.server_id)
         except NotFound:
             if self.elapsed_s > YOUNG_S:
-                self._gone()
+                raise self._gone("unknown to the platform") from None
             return None
         except (TransportError, ApiError) as error:
             if isinstance(error, ApiError) and error.is_final:
@@ -108,9 +111,21 @@ class Starting:
             log.warning("the machine's state is not known for the moment: %s", error)
             return None
         self.note(server)
-        if server.has_ended:
-            self._gone(server.current_status)
         return server
+
+    def look_for_life(self) -> Server | None:
+        """Return the machine like `look`.
+
+        Raises:
+            MachineStartFailed: It has ended.
+        """
+        server = self.look()
+        if (ended := self._ended(server)) is not None:
+            raise ended
+        return server
+
+    def _ended(self, server: Server | None) -> MachineStartFailed | None:
+        return self._gone(server.current_status) if server and server.has_ended else None
 
     def _seen(self, server: Server | None) -> None:
         state = (server.current_status if server else "") or "Starting"
@@ -120,9 +135,11 @@ class Starting:
         """Report how it goes."""
         self.report(Progress(kind="machine", message=message, elapsed_s=self.elapsed_s))
 
-    def _gone(self, status: str = "unknown to the platform") -> Server:
+    def _gone(self, status: str) -> MachineStartFailed:
         text = f"machine {self.server_id} ended while it started ({status})"
-        raise MachineStartFailed(text, server_id=self.server_id)
+        return MachineStartFailed(
+            text, server_id=self.server_id, status=status, elapsed_s=self.elapsed_s
+        )
 
     def _timed_out(self, last: Server | None, silence: str = "") -> MachineTimeout:
         state = last.current_status if last else "not known"
@@ -131,7 +148,9 @@ class Starting:
         text = (
             f"machine {self.server_id} was not ready after {self.elapsed_s:.0f} s (state: {state})"
         )
-        return MachineTimeout(text, server_id=self.server_id)
+        return MachineTimeout(
+            text, server_id=self.server_id, status=state, elapsed_s=self.elapsed_s
+        )
 
 
 class _Probe:
@@ -139,7 +158,7 @@ class _Probe:
 
     def __init__(self, starting: Starting, server: Server) -> None:
         self._starting = starting
-        self._url = _url(server)
+        self._url = machine_url(server)
         self._count = 0
         self.reason = ""
         self.comfyui = starting.connect(self._url, clock=starting.api.clock)
@@ -160,15 +179,8 @@ class _Probe:
         self._count += 1
         if self._count % STATUS_EVERY:
             return
-        server = self._starting.look()
-        if server is not None and server.main_service_url and _url(server) != self._url:
+        server = self._starting.look_for_life()
+        if server is not None and server.main_service_url and machine_url(server) != self._url:
             self.comfyui.close()
-            self._url = _url(server)
+            self._url = machine_url(server)
             self.comfyui = self._starting.connect(self._url, clock=self._starting.api.clock)
-
-
-def _url(server: Server) -> str:
-    """Return the machine's URL; the documented pattern stands in for an empty field."""
-    url = server.main_service_url or f"https://{server.server_id}-comfyui.runcomfy.com"
-    keep_url_secret(url)
-    return url

@@ -10,7 +10,7 @@ from comfyloom._redact import log
 from comfyloom._retry import Deadline
 from comfyloom.errors import ApiError, MachineLeak, NotFound, TransportError
 from comfyloom.machines.starting import YOUNG_S
-from comfyloom.money import price_per_hour
+from comfyloom.money import PriceList
 from comfyloom.runcomfy import ServerApi
 
 LONGEST_STOP_S: Final = 120.0
@@ -27,6 +27,7 @@ class Stopping:
         server_type: Its kind, for its price.
         seen: Whether the platform has ever shown it to us.
         launched_at: When it was launched, by the API's clock.
+        prices: What it costs.
     """
 
     api: ServerApi
@@ -34,6 +35,7 @@ class Stopping:
     server_type: str
     seen: bool
     launched_at: float
+    prices: PriceList = attrs.field(factory=PriceList)
 
     def confirm(self, longest_s: float = LONGEST_STOP_S) -> None:
         """Stop the machine and return when the platform has confirmed it.
@@ -53,7 +55,7 @@ class Stopping:
                 last = error
             self.api.clock.sleep(RETRY_S)
         reason = str(last or "the platform does not confirm its end")
-        raise leak(self.server_id, self.server_type, reason)
+        raise leak(self.server_id, self.server_type, reason, self.prices)
 
     def _attempt(self) -> bool:
         try:
@@ -71,14 +73,12 @@ class Stopping:
         return all(server.server_id != self.server_id for server in self.api.list_servers())
 
 
-def leak(server_id: str, server_type: str, reason: str) -> MachineLeak:
+def leak(server_id: str, server_type: str, reason: str, prices: PriceList) -> MachineLeak:
     """Return the error that says how to stop a machine by hand, and what it costs until then."""
-    price = price_per_hour(server_type)
-    rate = f"{price} USD an hour" if price is not None else "an unknown price"
     name = f"machine {server_id}" if server_id else "a machine"
-    path = f" or with DELETE /prod/api/users/<user>/servers/{server_id}" if server_id else ""
+    command = f"comfyloom machines stop {server_id}" if server_id else "comfyloom machines list"
     return MachineLeak(
-        f"{name} ({server_type}, {rate}) may still be running: {reason}. "
-        f"Stop it in RunComfy's dashboard{path}",
+        f"{name} ({server_type}, {prices.rate(server_type)}) may still be running: {reason}. "
+        f"Stop it: {command}, or RunComfy's dashboard",
         server_id=server_id,
     )

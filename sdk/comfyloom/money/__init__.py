@@ -1,5 +1,5 @@
 """What machines cost."""
 
-from comfyloom.money.prices import cost, price_per_hour
+from comfyloom.money.prices import Offer, PriceList
 
-__all__ = ["cost", "price_per_hour"]
+__all__ = ["Offer", "PriceList"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -15,6 +15,7 @@ from comfyloom._redact import keep_secret, keep_url_secret, log
 from comfyloom._retry import NO_RETRY, Backoff
 from comfyloom._transport import Transport
 from comfyloom.errors import ApiError, Forbidden, NotFound, RateLimited, Unauthorized
+from comfyloom.runcomfy.limits import pace_of
 from comfyloom.runcomfy.models import CloudWorkflow, Server, decode, rows
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ STATUS_S: Final = 15.0
 class ServerApi:
     """RunComfy's Server API for one account.
 
-    Reading and stopping are retried as `Transport` says. A launch is retried after 429 alone,
+    Requests are paced for all of a process together: one a second, with a small burst. Reading and
+    stopping are retried as `Transport` says. A launch is retried after 429 alone,
     which is a refusal: it has no idempotency key, so a second one could be a second machine.
 
     Args:
@@ -59,6 +61,7 @@ class ServerApi:
             backoff=backoff or Backoff(),
             clock=clock,
             observe=self._read_date,
+            pace=pace_of(base_url, user_id, clock),
         )
         self._date: tuple[float, float] | None = None
 
@@ -145,10 +148,11 @@ class ServerApi:
         return server
 
     def _call(self, method: str, path: str, **options: Any) -> object:
-        answer = self._http.send(method, path, **options)
+        errors: list[str] = []
+        answer = self._http.send(method, path, errors=errors, **options)
         request = f"{method} {path}"
         if not 200 <= answer.status_code < 300:
-            raise _error(answer, request)
+            raise _error(answer, request, errors)
         if method == "DELETE" or not answer.content:
             return {}
         return _json(answer, request)
@@ -177,7 +181,7 @@ def _json(answer: requests.Response, request: str) -> object:
     raise ApiError(message, status=answer.status_code, body=body, request=request)
 
 
-def _error(answer: requests.Response, request: str) -> ApiError:
+def _error(answer: requests.Response, request: str, errors: Sequence[str]) -> ApiError:
     status, body = answer.status_code, answer.text[:_LONGEST_BODY]
     kind, meaning = _MEANINGS.get(status, (ApiError, ""))
     if status == 403 and _GATEWAY in body:
@@ -190,6 +194,7 @@ def _error(answer: requests.Response, request: str) -> ApiError:
         code=text(said.get("error")) or "",
         body=body,
         request=request,
+        errors=errors,
     )
 
 

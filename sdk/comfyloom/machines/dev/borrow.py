@@ -1,0 +1,115 @@
+"""Using the dev server instead of launching a machine."""
+
+from __future__ import annotations
+
+import attrs
+
+from comfyloom.comfyui.client import ComfyUI
+from comfyloom.errors import LedgerError, MachineBusy, MachineStartFailed
+from comfyloom.machines.borrowed import BorrowedMachine
+from comfyloom.machines.dev import account
+from comfyloom.machines.dev.health import Look, look
+from comfyloom.machines.dev.state import DevState, StateFile
+from comfyloom.machines.starting import Starting
+from comfyloom.machines.url import machine_url
+from comfyloom.money import PriceList
+from comfyloom.progress import ProgressCallback
+from comfyloom.runcomfy import ServerApi
+from comfyloom.settings import Settings
+
+
+@attrs.frozen(kw_only=True)
+class Refusal:
+    """Why the dev server is not used.
+
+    Attributes:
+        reason: For people.
+        is_odd: Whether that is worth a warning: there should have been one.
+    """
+
+    reason: str
+    is_odd: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Borrowing:
+    """A session's wish for the dev server.
+
+    Args:
+        settings: The account.
+        api: Its platform.
+        version: The workflow version that it must have been launched with.
+        server_type: The kind of machine that was asked for, None if any will do.
+        report: Told how a start goes that is waited for.
+        prices: What machines cost.
+    """
+
+    settings: Settings
+    api: ServerApi
+    version: str
+    server_type: str | None
+    report: ProgressCallback
+    prices: PriceList
+
+    def take(self) -> BorrowedMachine | Refusal:
+        """Return the dev server if it fits and is well, or why not. A start is waited for.
+
+        Raises:
+            ApiError: The platform refuses to tell for good.
+            MachineTimeout: It was starting, and did not get ready in time.
+        """
+        file = StateFile(self.settings.state_file)
+        try:
+            state = file.read()
+        except LedgerError as error:
+            return Refusal(reason=str(error), is_odd=True)
+        if (reason := self._unfit(state)) is not None:
+            return Refusal(reason=reason)
+        seen = look(state, self.api)
+        if seen.health == "starting":
+            seen = self._await(state)
+        if seen.has_ended:
+            self._settle(file, state)
+            reason = f"the dev server {state.server_id} has ended ({seen.reason})"
+            return Refusal(reason=reason, is_odd=True)
+        if seen.server is None or seen.health != "healthy":
+            rate = self.prices.rate(state.server_type)
+            reason = f"the dev server {state.server_id} ({rate}) is {seen.health}: {seen.reason}"
+            return Refusal(reason=reason, is_odd=True)
+        machine = BorrowedMachine(self.api, state.server_type, prices=self.prices)
+        comfyui = ComfyUI(machine_url(seen.server), clock=self.api.clock)
+        machine.take(seen.server, comfyui, account.lease_of(state, self.api))
+        return machine
+
+    def _unfit(self, state: DevState) -> str | None:
+        if not state.is_there:
+            return "there is no dev server"
+        if not state.is_of(self.settings):
+            return "the dev server belongs to another account"
+        if state.is_open:
+            return "the launch of the dev server has no answer yet"
+        if state.workflow_version != self.version:
+            return "the dev server was launched with another workflow version"
+        if self.server_type not in (None, state.server_type):
+            return f"the dev server is a {state.server_type} machine, not {self.server_type}"
+        return None
+
+    def _await(self, state: DevState) -> Look:
+        """Wait for a dev server that starts: one of our own would take as long."""
+        starting = Starting(api=self.api, server_id=state.server_id, report=self.report)
+        try:
+            server, comfyui = starting.wait()
+        except MachineStartFailed as error:
+            return Look(has_ended=True, health="stopped", reason=error.status)
+        comfyui.close()
+        return Look(server=server, health="healthy")
+
+    def _settle(self, file: StateFile, state: DevState) -> None:
+        def ended(current: DevState) -> DevState:
+            same = current.server_id == state.server_id
+            return current.ended(self.api.now(), self.prices) if same else current
+
+        try:
+            file.change(ended)
+        except (MachineBusy, LedgerError):
+            return  # the next one who looks will settle it

@@ -1,0 +1,101 @@
+"""How long a machine runs by itself, and how use makes that longer."""
+
+from __future__ import annotations
+
+import threading
+from datetime import datetime
+from typing import Final
+
+import attrs
+
+from comfyloom._redact import log
+from comfyloom.errors import ApiError, TransportError
+from comfyloom.runcomfy import Server, ServerApi
+
+RENEW_SHARE: Final = 0.5
+RENEW_RETRY_S: Final = 30.0
+
+
+@attrs.define(eq=False)
+class Lease:
+    """The time after which the platform ends a machine by itself.
+
+    The platform counts it from Ready: what has passed is added to what is wanted.
+
+    Args:
+        api: The account.
+        server_id: The machine.
+        seconds: How long it shall run without use.
+        longest_s: How long it may run at all, from Ready.
+    """
+
+    api: ServerApi
+    server_id: str
+    seconds: int
+    longest_s: float
+    ready_at: datetime | None = attrs.field(default=None, init=False)
+    ends_at: float = attrs.field(default=0.0, init=False)
+    _duration_s: int = attrs.field(default=0, init=False)
+    _next_renewal: float = attrs.field(default=0.0, init=False)
+    _told: bool = attrs.field(default=False, init=False)
+
+    def note(self, server: Server) -> None:
+        """Remember what the platform tells of the machine; what it leaves out stays."""
+        self.ready_at = server.service_ready_at or self.ready_at
+        self._duration_s = int(server.estimated_duration or self._duration_s)
+        told = server.estimated_stopping_at
+        self.ends_at = told.timestamp() if told else self._reckoned_end()
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since Ready by the platform's own clock, which bills them."""
+        if self.ready_at is None:
+            return 0.0
+        return max(0.0, self.api.now() - self.ready_at.timestamp())
+
+    @property
+    def left_s(self) -> float:
+        """Seconds until the machine ends by itself."""
+        return max(0.0, self.ends_at - self.api.now())
+
+    def settle(self) -> None:
+        """Set the lease to what is wanted, also when that is shorter than it was launched with."""
+        wanted = int(min(self.elapsed_s + self.seconds, self.longest_s))
+        if wanted != self._duration_s:
+            self._set(wanted)
+
+    def touch(self, share: float = RENEW_SHARE) -> None:
+        """Renew the lease when no more than a share of it is left; cheap, to be called often.
+
+        The request is made in a thread of its own: a platform that is slow must not hold up a run.
+        """
+        now = self.api.clock.monotonic()
+        if now < self._next_renewal or not self.ends_at:
+            return
+        self._next_renewal = now + RENEW_RETRY_S
+        if self.left_s <= share * self.seconds:
+            threading.Thread(target=self.renew, name="comfyloom-lease", daemon=True).start()
+
+    def renew(self) -> None:
+        """Let it run for its whole length from now on, within the longest time; never for less."""
+        wanted = int(min(self.elapsed_s + self.seconds, self.longest_s))
+        if wanted > self._duration_s:
+            self._set(wanted)
+        elif not self._told and wanted >= int(self.longest_s):
+            self._told = True
+            log.warning(
+                "machine %s ends in %.0f s: it may not run for longer than %.0f s",
+                self.server_id,
+                self.left_s,
+                self.longest_s,
+            )
+
+    def _set(self, seconds: int) -> None:
+        try:
+            self.note(self.api.set_duration(self.server_id, seconds))
+        except (TransportError, ApiError) as error:
+            log.error("the lease of machine %s is not renewed: %s", self.server_id, error)
+
+    def _reckoned_end(self) -> float:
+        begun = self.ready_at.timestamp() if self.ready_at else self.api.now()
+        return begun + (self._duration_s or self.seconds)

@@ -16,7 +16,7 @@ from comfyloom_codegen.printed import Printed, read_exactly, read_printed
 from comfyloom_codegen.problems import Findings, Problem
 from comfyloom_codegen.reading import SCHEMA_FILE, Source, read_source, workflow_files
 from comfyloom_codegen.report import Drift, Outcome, Report
-from comfyloom_codegen.schemas import read_schemas
+from comfyloom_codegen.schemas import classes_in, read_schemas
 from comfyloom_codegen.writing import compare, graph_text, mend
 
 PACKAGE: Final = "comfyloom_workflows"
@@ -79,6 +79,7 @@ class _Job:
         self._label = folder.resolve().name
         self._is_full = is_full
         self._paths = workflow_files(folder)
+        self._classes: set[str] = set()
         self._schemas = read_schemas(folder, Findings(SCHEMA_FILE, self.problems))
         self._printed = {} if self._has_no_ground() else self._print_all()
 
@@ -133,7 +134,8 @@ class _Job:
         return head(doc, f"{self._label}/{source.file}", source.text)
 
     def _made_from(self, source: Source, graph: str) -> tuple[str, ...]:
-        classes = (entry["class_type"] for entry in source.graph.values())
+        classes = {entry["class_type"] for entry in source.graph.values()}
+        self._classes |= classes
         binding = "" if source.binding is None else f"binding:{source.binding}"
         return source.text, binding, self._schemas.text(classes), graph
 
@@ -175,8 +177,16 @@ class _Job:
             found = printed or read_printed(self.target, name)
             if found:
                 homes[name] = found.classes
-        package = {"__init__.py": self._package(homes), "py.typed": ""} if homes else {}
-        return package | files
+                self._classes |= set() if printed else classes_in(found.graph)
+        return self._beside(homes) | files if homes else files
+
+    def _beside(self, homes: dict[str, tuple[str, ...]]) -> dict[str, str]:
+        """Return what a package has beside its workflows."""
+        return {
+            "__init__.py": self._package(homes),
+            "py.typed": "",
+            SCHEMA_FILE: self._schemas.pinned(self._classes),
+        }
 
     def _package(self, homes: dict[str, tuple[str, ...]]) -> str:
         lines = head(_PACKAGE_DOC, f"{self._label}/")

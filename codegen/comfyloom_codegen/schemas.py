@@ -80,11 +80,27 @@ class Schemas:
         """Return the schemas of some classes as one text, to tell whether they changed."""
         return "\n".join(map(self._text, sorted(set(class_types))))
 
+    def pinned(self, class_types: Iterable[str]) -> str:
+        """Return the schemas of some classes as the file that the package carries."""
+        known = {name: self._raw[name] for name in sorted(set(class_types)) if name in self._raw}
+        lines = (f"{json.dumps(name)}: {json.dumps(raw)}" for name, raw in known.items())
+        return "{\n" + ",\n".join(lines) + "\n}\n"
+
     def _text(self, class_type: str) -> str:
         if class_type not in self._texts:
             found = self._raw.get(class_type)
             self._texts[class_type] = json.dumps([class_type, found])
         return self._texts[class_type]
+
+
+def classes_in(graph: str) -> set[str]:
+    """Return the class types of a graph that was written earlier; none if it is none any more."""
+    try:
+        entries = as_object(json.loads(graph)).values()
+    except ValueError:
+        return set()
+    found = (as_object(entry).get("class_type") for entry in entries)
+    return {each for each in found if isinstance(each, str)}
 
 
 def read_schemas(folder: Path, findings: Findings) -> Schemas:

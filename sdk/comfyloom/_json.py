@@ -11,6 +11,11 @@ def is_mapping(value: object) -> bool:
     return isinstance(value, dict)
 
 
+def is_array(value: object) -> bool:
+    """Return whether a value is an array."""
+    return isinstance(value, list)
+
+
 def mapping(value: object) -> Mapping[str, Any]:
     """Return an object, {} for anything else."""
     return cast("Mapping[str, Any]", value) if isinstance(value, dict) else {}

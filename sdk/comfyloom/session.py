@@ -21,7 +21,7 @@ from comfyloom._clock import SYSTEM_CLOCK, Clock
 from comfyloom._redact import log
 from comfyloom._shield import orderly_exit, shielded
 from comfyloom.comfyui.client import ComfyUI
-from comfyloom.errors import ComfyloomError, WorkflowError
+from comfyloom.errors import ComfyloomError, ConfigError, WorkflowError
 from comfyloom.execution import Execution, Turn
 from comfyloom.machines import Machine
 from comfyloom.progress import Progress, ProgressCallback
@@ -149,6 +149,22 @@ class RunComfySession:
         """
         self._connect(workflow)
 
+    def server(self, workflow: type[Workflow[Any]] | Workflow[Any] | None = None) -> ComfyUI:
+        """Return the client of the ComfyUI that runs happen on, launching what has to be launched.
+
+        Args:
+            workflow: What will be run: its name tells which version to launch when the settings
+                have none.
+
+        Raises:
+            MachineError: There is no machine, or it was not ready in time.
+            ConfigError: Which version to launch cannot be told.
+        """
+        found = self._connect(workflow)
+        if found is None:
+            raise ConfigError("which workflow? Name one, or set RUNCOMFY_WORKFLOW_VERSION_ID")
+        return found
+
     def run(
         self,
         workflow: Workflow[ResultT],
@@ -199,7 +215,7 @@ class RunComfySession:
         workflow.to_graph()
         if out_dir is not None:
             check_writable(out_dir)
-        server = self._connect(workflow)
+        server = self.server(workflow)
         spool = Spool(out_dir)
         start = partial(
             Execution[ResultT],
@@ -289,7 +305,7 @@ class RunComfySession:
             self._turn = self._turn.next()
             return self._turn
 
-    def _connect(self, workflow: type[Workflow[Any]] | Workflow[Any] | None) -> ComfyUI:
+    def _connect(self, workflow: type[Workflow[Any]] | Workflow[Any] | None) -> ComfyUI | None:
         with self._lock:
             if self._closed:
                 raise ComfyloomError("this session is closed")
@@ -301,7 +317,7 @@ class RunComfySession:
             if self._closed:  # by another thread, while the machine was launched
                 self._place.close()
                 raise ComfyloomError("this session was closed")
-            return server  # type: ignore[return-value]  # pyright: ignore[reportReturnType]
+            return server
 
 
 def _say_it_is_given_back() -> None:

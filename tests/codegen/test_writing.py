@@ -83,7 +83,11 @@ def test_what_has_no_source_is_removed_and_own_files_stay(folder: Any) -> None:
         "b.py: orphaned",
     ]
     made.generate()
-    assert set(made.files()) == {"__init__.py", "py.typed", "a.py", "a.json", *own}
+    assert set(made.files()) == {
+        *("__init__.py", "py.typed", "object_info.json"),
+        *("a.py", "a.json"),
+        *own,
+    }
     assert "BWorkflow" not in made.text("__init__.py")
 
 
@@ -111,7 +115,13 @@ def test_the_command_writes_checks_and_reports(folder: Any) -> None:
     assert missing.exit_code == 1
     assert missing.output.splitlines() == [
         f"{made.package}/{name}: missing"
-        for name in ("__init__.py", "generate_it.json", "generate_it.py", "py.typed")
+        for name in (
+            "__init__.py",
+            "generate_it.json",
+            "generate_it.py",
+            "object_info.json",
+            "py.typed",
+        )
     ]
     assert not made.out.exists()
     line = "generate_it.json → GenerateItWorkflow  1 input, 1 result  "

@@ -23,7 +23,14 @@ OUTPUT: Final = 74
 INTERRUPTED: Final = 130
 CONTEXT: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
-_OWN: Final = {"demo": "comfyloom.cli.demo:demo", "run": "comfyloom.cli.run:run"}
+_OWN: Final = {
+    "check": "comfyloom.cli.check:check",
+    "demo": "comfyloom.cli.demo:demo",
+    "dev": "comfyloom.cli.dev:dev",
+    "doctor": "comfyloom.cli.doctor:doctor",
+    "machines": "comfyloom.cli.machines:machines",
+    "run": "comfyloom.cli.run:run",
+}
 _COMMANDS: Final = "comfyloom.commands"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -16,11 +16,14 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def progress_view(stages: tuple[Stage, ...]) -> Generator[ProgressCallback]:
+def progress_view(
+    stages: tuple[Stage, ...], *, only_machine: bool = False
+) -> Generator[ProgressCallback]:
     """Show progress on stderr while the block lasts.
 
     Args:
         stages: The stages of the workflow, each a bar.
+        only_machine: Whether no workflow will run, only a machine start.
 
     Returns:
         What to call with each event.
@@ -29,7 +32,7 @@ def progress_view(stages: tuple[Stage, ...]) -> Generator[ProgressCallback]:
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield _Lines()
+        yield _Lines(only_machine=only_machine)
         return
     from rich.progress import BarColumn, SpinnerColumn, TextColumn
     from rich.progress import Progress as Bars
@@ -43,21 +46,21 @@ def progress_view(stages: tuple[Stage, ...]) -> Generator[ProgressCallback]:
         TextColumn("{task.fields[note]}", style="dim", markup=False),
     )
     with Bars(*columns, console=console) as bars:
-        view = _Bars(bars, stages)
+        view = _Bars(bars, () if only_machine else [stage.name for stage in stages] or ["run"])
         try:
             yield view
         except BaseException:
             view.give_up()
             raise
+        view.finish()
 
 
 class _Bars:
     """One bar for the machine's start, one a stage, each shown when it begins."""
 
-    def __init__(self, bars: Bars, stages: tuple[Stage, ...]) -> None:
+    def __init__(self, bars: Bars, names: Sequence[str]) -> None:
         self._bars = bars
         self._machine = bars.add_task("machine", total=None, note="", visible=False)
-        names = [stage.name for stage in stages] or ["run"]
         self._tasks = {name: bars.add_task(name, total=1.0, note="") for name in names}
 
     def __call__(self, progress: Progress) -> None:
@@ -70,6 +73,10 @@ class _Bars:
             self._update(self._tasks.get(name), share)
         if (current := self._tasks.get(progress.stage or "run")) is not None:
             self._bars.update(current, note=progress.message)
+
+    def finish(self) -> None:
+        """Show that the machine is there, also where nothing ran on it."""
+        self._bars.update(self._machine, total=1.0, completed=1.0)
 
     def give_up(self) -> None:
         """Take away what is not done: nothing works on it any more."""
@@ -85,8 +92,9 @@ class _Bars:
 class _Lines:
     """A line whenever the stage or the state changes."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, only_machine: bool) -> None:
         self._last = ""
+        self._only_machine = only_machine
 
     def __call__(self, progress: Progress) -> None:
         if progress.kind in ("step", "preview"):
@@ -95,4 +103,5 @@ class _Lines:
         line = line.partition(",")[0]
         if line != self._last:
             self._last = line
-            click.echo(f"{progress.fraction:4.0%}  {line}", err=True)
+            share = "" if self._only_machine else f"{progress.fraction:4.0%}  "
+            click.echo(f"{share}{line}", err=True)

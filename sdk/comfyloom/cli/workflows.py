@@ -39,3 +39,18 @@ def _all_classes() -> Iterator[type[Workflow[Any]]]:
             member = getattr(module, name)
             if inspect.isclass(member) and issubclass(member, Workflow):
                 yield member
+
+
+def only_workflow(command: str | None) -> type[Workflow[Any]] | None:
+    """Return the workflow of that command; without a name the only one, None if it is not one.
+
+    Raises:
+        ConfigError: There is none of that name.
+    """
+    known = workflow_classes()
+    if command is None:
+        return next(iter(known.values())) if len(known) == 1 else None
+    if command in known:
+        return known[command]
+    text = f"no workflow {command!r}; there are: {', '.join(sorted(known)) or 'none'}"
+    raise ConfigError(text, problems=[text])

@@ -72,6 +72,18 @@ class ComfyUI:
             raise ApiError("ComfyUI: /system_stats is no object", request="GET /system_stats")
         return mapping(stats)
 
+    def object_info(self) -> Mapping[str, Any]:
+        """Return `/object_info`: every class of nodes that the server has, some megabytes.
+
+        Raises:
+            TransportError: No answer.
+            ApiError: An answer that is not ComfyUI's.
+        """
+        found = self._get("/object_info")
+        if not is_mapping(found):
+            raise ApiError("ComfyUI: /object_info is no object", request="GET /object_info")
+        return mapping(found)
+
     def history(self, prompt_id: str, *, backoff: Backoff | None = None) -> HistoryEntry | None:
         """Return what history says of a run; None while it is queued, running or unknown."""
         path = f"/history/{quote(prompt_id, safe='')}"

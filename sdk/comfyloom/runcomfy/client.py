@@ -79,6 +79,11 @@ class ServerApi:
         told, at = self._date
         return told + self.clock.monotonic() - at
 
+    @property
+    def skew_s(self) -> float | None:
+        """How far this computer's clock is behind the platform's; None before it told its time."""
+        return None if self._date is None else self.now() - self.clock.time()
+
     def list_workflows(self) -> list[CloudWorkflow]:
         """Return the workflows that the account has saved in the cloud."""
         found = rows(self._call("GET", "/workflows"), "workflows")

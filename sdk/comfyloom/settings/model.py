@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final, TypedDict, Unpack
+from typing import Any, Final, TypedDict, Unpack, cast
 
 import attrs
 
@@ -263,6 +263,21 @@ class Survey:
         return {
             name: self.found[name].source if name in self.found else _DEFAULT for name in _NAMES
         }
+
+    def shown(self) -> dict[str, str]:
+        """Return the value of each setting for people; a secret only says that it is there."""
+        return {name: self._shown(name) for name in _NAMES}
+
+    def _shown(self, name: str) -> str:
+        default: Any = attrs.fields_dict(Settings)[name].default
+        is_plain = isinstance(default, str | int | float)
+        value = self.values.get(name, default if is_plain else None)
+        if _NAMES[name].is_secret:
+            return "set" if value else "missing"
+        if isinstance(value, Mapping):
+            prices = cast("Prices", value)
+            return ", ".join(f"{kind}={price}" for kind, price in prices.items())
+        return "not set" if value is None else str(value)
 
     def settings(self) -> Settings:
         """Return the settings.

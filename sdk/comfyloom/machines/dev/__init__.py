@@ -3,5 +3,6 @@
 from comfyloom.machines.dev.borrow import Borrowing, Refusal
 from comfyloom.machines.dev.health import DevStatus
 from comfyloom.machines.dev.server import DevServer
+from comfyloom.machines.dev.watch import Watched, WatchedPrompt
 
-__all__ = ["Borrowing", "DevServer", "DevStatus", "Refusal"]
+__all__ = ["Borrowing", "DevServer", "DevStatus", "Refusal", "Watched", "WatchedPrompt"]

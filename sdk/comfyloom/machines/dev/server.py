@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -12,6 +13,7 @@ import attrs
 from comfyloom._clock import SYSTEM_CLOCK, Clock
 from comfyloom._redact import log
 from comfyloom._shield import orderly_exit, shielded
+from comfyloom.comfyui.client import ComfyUI
 from comfyloom.errors import (
     ComfyloomError,
     ConfigError,
@@ -23,6 +25,7 @@ from comfyloom.errors import (
 from comfyloom.machines.dev import account
 from comfyloom.machines.dev.health import DevStatus, Look, look
 from comfyloom.machines.dev.state import LAUNCHING, DevState, StateFile
+from comfyloom.machines.dev.watch import Watched, follow
 from comfyloom.machines.launch import SEARCH_FOR_S, Launch
 from comfyloom.machines.own import OwnMachine
 from comfyloom.machines.register import Register
@@ -190,6 +193,42 @@ class DevServer:
             duration_s=duration_s or before.max_duration or None,
             idle_timeout_s=idle_timeout_s or before.idle_timeout or None,
         )
+
+    @property
+    def is_remembered(self) -> bool:
+        """Whether the file names a machine, or a launch; how that is, `status` tells.
+
+        Raises:
+            LedgerError: The file that remembers it cannot be read.
+        """
+        return self._file.read().is_there
+
+    def watch(self) -> Generator[Watched]:
+        """Yield what there is to see about once a second, until there is no dev server any more.
+
+        While prompts run or wait, whoever submitted them, the lease is renewed.
+
+        Raises:
+            LedgerError: The file that remembers it cannot be read.
+            ApiError: The platform refuses to tell for good.
+        """
+        with self._api() as api:
+            state = self._file.read()
+            lease = account.lease_of(state, api)
+
+            def see() -> DevStatus:
+                status = self._look(api)
+                now = self._file.read()
+                lease.ends_at, lease.server_id = now.stopping_time, now.server_id
+                lease.ready_at = (
+                    datetime.fromtimestamp(now.ready_time, UTC) if now.ready_time else None
+                )
+                return status
+
+            def connect() -> ComfyUI:
+                return ComfyUI(self._file.read().base_url, clock=self._clock)
+
+            yield from follow(see, connect, lease.touch, self._clock)
 
     # --- the state, under the lock ---------------------------------------------------------------
 

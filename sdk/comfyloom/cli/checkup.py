@@ -1,0 +1,228 @@
+"""What `comfyloom doctor` looks at, one question after the other."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from typing import Final, Literal, TypeAlias
+
+import attrs
+
+from comfyloom import __version__
+from comfyloom.cli.shared import span, usd
+from comfyloom.cli.workflows import workflow_classes
+from comfyloom.errors import ComfyloomError, ConfigError, exit_code
+from comfyloom.machines.dev import DevServer, DevStatus
+from comfyloom.machines.fleet import Fleet, Rented
+from comfyloom.money import PriceList
+from comfyloom.runcomfy import CloudWorkflow, ServerApi
+from comfyloom.settings import Settings, Survey
+
+State: TypeAlias = Literal["ok", "note", "warning", "error"]
+
+LARGEST_SKEW_S: Final = 5.0
+
+
+@attrs.frozen(kw_only=True)
+class Finding:
+    """One answer.
+
+    Attributes:
+        check: What was looked at.
+        state: `ok`, `note`, `warning` or `error`.
+        message: What was found.
+        advice: What to do about it, "" if nothing has to be done.
+        code: The exit code that an error stands for.
+    """
+
+    check: str
+    state: State
+    message: str
+    advice: str = ""
+    code: int = 0
+
+
+def check_up(survey: Survey) -> Iterator[Finding]:
+    """Yield what there is to say, until something stands in the way of the rest."""
+    yield Finding(
+        check="comfyloom", state="ok", message=f"{__version__}, Python {platform.python_version()}"
+    )
+    yield from _workflow_classes()
+    for warning in survey.warnings:
+        yield Finding(check="settings", state="warning", message=warning)
+    if survey.problems:
+        for problem in survey.problems:
+            yield _error("settings", ConfigError(problem), "see docs/settings.md")
+        return
+    yield Finding(check="settings", state="ok", message="complete")
+    yield from _account(survey.settings())
+
+
+def _workflow_classes() -> Iterator[Finding]:
+    try:
+        names = sorted(workflow_classes())
+    except ConfigError as error:
+        yield _error("workflow classes", error)
+        return
+    if names:
+        yield Finding(check="workflow classes", state="ok", message=", ".join(names))
+    else:
+        advice = "generate some: comfyloom codegen"
+        yield Finding(
+            check="workflow classes", state="note", message="none is installed", advice=advice
+        )
+
+
+def _account(settings: Settings) -> Iterator[Finding]:
+    api = ServerApi(settings.api_base_url, settings.user_id, settings.api_token)
+    try:
+        saved = api.list_workflows()
+        yield Finding(check="token", state="ok", message=f"accepted by {settings.api_base_url}")
+        yield _skew(api)
+        yield from _versions(settings, saved)
+        yield from _guarded("dev server", lambda: _dev(settings))
+        yield from _guarded("machines", lambda: _machines(Fleet(api, settings)))
+        yield _prices(settings)
+    except ComfyloomError as error:
+        yield _error("token", error, _ACCOUNT_ADVICE)
+    finally:
+        api.close()
+
+
+_ACCOUNT_ADVICE: Final = "check token, user id and base URL; a proxy is taken from HTTPS_PROXY"
+
+
+def _skew(api: ServerApi) -> Finding:
+    seconds = api.skew_s
+    if seconds is None:
+        return Finding(check="clock", state="note", message="RunComfy tells no time")
+    if abs(seconds) <= LARGEST_SKEW_S:
+        return Finding(check="clock", state="ok", message="agrees with RunComfy's")
+    way = "behind" if seconds > 0 else "ahead of"
+    return Finding(
+        check="clock",
+        state="warning",
+        message=f"{abs(seconds):.0f} s {way} RunComfy's",
+        advice="set this computer's clock; leases are reckoned by RunComfy's all the same",
+    )
+
+
+def _versions(settings: Settings, saved: list[CloudWorkflow]) -> Iterator[Finding]:
+    wanted = settings.workflow_version_id
+    if wanted is not None:
+        names = [entry.workflow_name for entry in saved if entry.version_id == wanted]
+        if names:
+            yield Finding(check="workflow version", state="ok", message=f"{wanted} ({names[0]})")
+        else:
+            yield _unknown_version(wanted, saved)
+        return
+    for cls in workflow_classes().values():
+        name = cls.spec_.name
+        count = sum(1 for entry in saved if entry.workflow_name == name)
+        if count == 1:
+            yield Finding(check="workflow version", state="ok", message=f"found {name} by name")
+        else:
+            known = ", ".join(sorted({entry.workflow_name for entry in saved})) or "none"
+            yield Finding(
+                check="workflow version",
+                state="warning",
+                message=f"the account has {count} workflows named {name} (it has: {known})",
+                advice="save it in the cloud under this name, or set RUNCOMFY_WORKFLOW_VERSION_ID",
+            )
+
+
+def _unknown_version(wanted: str, saved: list[CloudWorkflow]) -> Finding:
+    mistaken = next((entry for entry in saved if entry.workflow_id == wanted), None)
+    advice = "comfyloom needs the version id of a workflow that is saved in the cloud"
+    if mistaken is not None:
+        advice = f"that is its workflow id; its version id is {mistaken.version_id}"
+    return Finding(
+        check="workflow version",
+        state="error",
+        message=f"the account has no workflow version {wanted}",
+        advice=advice,
+        code=exit_code(ConfigError()),
+    )
+
+
+def _dev(settings: Settings) -> Iterator[Finding]:
+    status = DevServer(settings).status()
+    if not status.is_there:
+        yield Finding(
+            check="dev server",
+            state="note",
+            message="there is none",
+            advice="comfyloom dev up starts one: runs need not wait for a machine then",
+        )
+        return
+    spent = f"{usd(status.session_cost)} so far"
+    what = f"{status.server_id} ({status.server_type}), {status.health}, {spent}"
+    if status.health in ("unreachable", "unknown"):
+        message = f"{what}: {status.reason}"
+        yield Finding(
+            check="dev server",
+            state="error",
+            message=message,
+            advice="comfyloom dev restart, or comfyloom dev down",
+            code=69,
+        )
+        return
+    yield Finding(check="dev server", state="ok", message=what)
+    yield from _comfyui(status)
+
+
+def _comfyui(status: DevStatus) -> Iterator[Finding]:
+    if status.health == "healthy":
+        version = status.comfyui_version or "tells no version"
+        yield Finding(check="ComfyUI", state="ok", message=version)
+
+
+def _machines(fleet: Fleet) -> Iterator[Finding]:
+    found = fleet.list()
+    if not found:
+        yield Finding(check="machines", state="ok", message="none runs")
+        return
+    for rented in found:
+        yield _machine(rented, fleet.prices)
+    known = sum((each.price for each in found if each.price is not None), Decimal(0))
+    yield Finding(check="machines", state="note", message=f"{known} USD an hour in all")
+
+
+def _machine(rented: Rented, prices: PriceList) -> Finding:
+    server = rented.server
+    rate = prices.rate(server.server_type)
+    up = f"for {span(rented.uptime_s)}" if rented.uptime_s else server.current_status.lower()
+    is_dev = rented.whose == "dev server"
+    return Finding(
+        check="machines",
+        state="ok" if is_dev else "warning",
+        message=f"{server.server_id} ({server.server_type}, {rate}, by {rented.whose}) {up}",
+        advice="" if is_dev else f"comfyloom machines stop {server.server_id}, if it is not needed",
+    )
+
+
+def _prices(settings: Settings) -> Finding:
+    prices = PriceList(plan=settings.plan, overrides=settings.prices)
+    rate = prices.rate(settings.server_type)
+    is_known = prices.per_hour(settings.server_type) is not None
+    return Finding(
+        check="prices",
+        state="ok" if is_known else "warning",
+        message=f"{settings.server_type}: {rate} ({settings.plan}; {prices.origin})",
+        advice="" if is_known else "set it: COMFYLOOM_PRICES, or prices in pyproject.toml",
+    )
+
+
+def _guarded(check: str, findings: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    """Yield what a check finds; an error of it does not keep the next from being made."""
+    try:
+        yield from findings()
+    except ComfyloomError as error:
+        yield _error(check, error)
+
+
+def _error(check: str, error: ComfyloomError, advice: str = "") -> Finding:
+    return Finding(
+        check=check, state="error", message=str(error), advice=advice, code=exit_code(error)
+    )

@@ -1,0 +1,40 @@
+"""Running a workflow once, so that its models are loaded before somebody waits for them."""
+
+from __future__ import annotations
+
+import importlib.resources
+from typing import Any
+
+from comfyloom.cli.view import progress_view
+from comfyloom.inputs import InputSpec
+from comfyloom.session import RunComfySession
+from comfyloom.settings import Settings
+from comfyloom.workflow import Workflow
+
+
+def warm_up(settings: Settings, workflow: type[Workflow[Any]]) -> None:
+    """Run a workflow on the dev server; its result is thrown away.
+
+    Raises:
+        ComfyloomError: It did not run.
+    """
+    job = warming(workflow)
+    with (
+        progress_view(workflow.spec_.stages) as show,
+        RunComfySession(settings=settings, launch=False, on_progress=show) as session,
+    ):
+        session.run(job)
+
+
+def warming(workflow: type[Workflow[Any]]) -> Workflow[Any]:
+    """Return a workflow with whatever is required: a picture of ours, the file's own values."""
+    graph = workflow.template_graph()
+    required = [spec for spec in workflow.spec_.inputs if spec.required]
+    return workflow(**{spec.name: _value(spec, graph) for spec in required})
+
+
+def _value(spec: InputSpec, graph: dict[str, Any]) -> object:
+    if spec.kind == "image":
+        return importlib.resources.files("comfyloom.cli").joinpath("render.png").read_bytes()
+    target = spec.targets[0]
+    return graph[target.node]["inputs"][target.input] or "warm-up"

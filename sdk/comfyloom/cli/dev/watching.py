@@ -1,0 +1,89 @@
+"""`--watch`: machine, queue and prompts, live until Ctrl-C."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from comfyloom.cli.dev.show import COLOURS, pairs, print_status
+from comfyloom.cli.shared import console, is_interactive, span
+from comfyloom.machines.dev import DevServer, Watched, WatchedPrompt
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+_SIGNS: Final = {
+    "running": "[cyan]▶[/]",
+    "waiting": "[dim]…[/]",
+    "done": "[green]✓[/]",
+    "failed": "[red]✗[/]",
+    "cancelled": "[yellow]-[/]",
+    "gone": "[yellow]?[/]",
+}
+
+
+def watch(server: DevServer) -> None:
+    """Follow the dev server until Ctrl-C, then ask whether to stop it."""
+    out = console(stderr=True)
+    try:
+        if out.is_terminal:
+            _live(server, out)
+        else:
+            _lines(server)
+    except KeyboardInterrupt:
+        _leave(server)
+
+
+def _live(server: DevServer, out: Console) -> None:
+    from rich.live import Live
+
+    with Live(console=out, auto_refresh=False) as live:
+        for watched in server.watch():
+            live.update(_picture(watched), refresh=True)
+
+
+def _picture(watched: Watched) -> RenderableType:
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="dim", no_wrap=True)
+    facts.add_column(overflow="fold")
+    for name, value in pairs(watched.status).items():
+        if name != "prompts":
+            style = COLOURS.get(watched.status.health, "") if name == "health" else ""
+            facts.add_row(name, Text(value, style=style))
+    prompts = Table.grid(padding=(0, 1))
+    for prompt in watched.prompts:
+        prompts.add_row(_SIGNS[prompt.state], prompt.prompt_id, prompt.state, _seconds(prompt))
+    rest = prompts if watched.prompts else Text("no prompts", style="dim")
+    return Group(facts, "", rest, Text("Ctrl-C ends the watch", style="dim"))
+
+
+def _seconds(prompt: WatchedPrompt) -> str:
+    return span(prompt.seconds) if prompt.seconds else ""
+
+
+def _lines(server: DevServer) -> None:
+    """Print a line whenever something has changed."""
+    last = ""
+    for watched in server.watch():
+        counts = ", ".join(f"{prompt.prompt_id} {prompt.state}" for prompt in watched.prompts)
+        line = f"{watched.status.health}: {counts or 'no prompts'}"
+        if line != last:
+            click.echo(line, err=True)
+        last = line
+
+
+def _leave(server: DevServer) -> None:
+    status = server.status()
+    if not status.is_there:
+        return
+    at_work = " although prompts run" if status.running or status.pending else ""
+    question = f"Stop the dev server {status.server_id}{at_work}?"
+    if is_interactive() and click.confirm(question, err=True):
+        print_status(server.down(force=True))
+    else:
+        click.echo("It goes on: comfyloom dev status, comfyloom dev down", err=True)

@@ -1,0 +1,211 @@
+"""`comfyloom machines list | show | stop | extend`: all machines of the account."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from decimal import Decimal
+from typing import Any
+
+import attrs
+import click
+
+from comfyloom._shield import orderly_exit, shielded
+from comfyloom.cli.main import CONTEXT
+from comfyloom.cli.shared import (
+    Duration,
+    account,
+    credentials_option,
+    is_interactive,
+    json_option,
+    print_json,
+    print_pairs,
+    print_table,
+    span,
+    usd,
+    yes_option,
+)
+from comfyloom.errors import ComfyloomError
+from comfyloom.machines.fleet import Fleet, Rented
+
+
+@click.group(context_settings=CONTEXT)
+def machines() -> None:
+    """List, stop and extend the machines of the account.
+
+    ID may be the beginning of an id, as long as it names one machine.
+    """
+
+
+@machines.command("list", context_settings=CONTEXT)
+@credentials_option
+@json_option
+def list_(credentials: str | None, as_json: bool) -> None:
+    """List the machines that run or start, and what they cost."""
+    with _fleet(credentials) as fleet:
+        found = fleet.list()
+    if as_json:
+        print_json([_facts(each) for each in found])
+    else:
+        _print_table(found)
+
+
+@machines.command(context_settings=CONTEXT)
+@click.argument("id", metavar="ID")
+@credentials_option
+@json_option
+def show(id: str, credentials: str | None, as_json: bool) -> None:  # noqa: A002
+    """Show one machine. Its URL is a secret and is not shown."""
+    with _fleet(credentials) as fleet:
+        found = fleet.show(id)
+    if as_json:
+        print_json(_facts(found))
+    else:
+        print_pairs(_pairs(found))
+
+
+@machines.command(context_settings=CONTEXT)
+@click.argument("ids", metavar="ID...", nargs=-1)
+@click.option(
+    "--all-mine",
+    is_flag=True,
+    help="All that were launched from this computer, the dev server too; asks first.",
+)
+@yes_option
+@credentials_option
+@json_option
+def stop(
+    ids: Sequence[str], all_mine: bool, yes: bool, credentials: str | None, as_json: bool
+) -> None:
+    """Stop machines, whatever they do, and see it confirmed."""
+    if bool(ids) == all_mine:
+        raise click.UsageError("give the id of each machine, or --all-mine")
+    with _fleet(credentials) as fleet, orderly_exit():
+        names = _mine(fleet, yes=yes) if all_mine else list(ids)
+        outcomes = [_stop(fleet, name, quiet=as_json) for name in names]
+    if as_json:
+        print_json([outcome for outcome, _ in outcomes])
+    elif not names:
+        click.echo("no machine was launched from this computer", err=True)
+    failures = [error for _, error in outcomes if error is not None]
+    if failures:
+        raise failures[0]
+
+
+@machines.command(context_settings=CONTEXT)
+@click.argument("id", metavar="ID")
+@click.argument("seconds", type=Duration(), metavar="SECONDS")
+@credentials_option
+@json_option
+def extend(id: str, seconds: float, credentials: str | None, as_json: bool) -> None:  # noqa: A002
+    """Let a machine end by itself SECONDS later; 30m and 1h30m are understood too."""
+    if seconds < 1:
+        raise click.UsageError("SECONDS must be 1 or more; comfyloom machines stop ends a machine")
+    with _fleet(credentials) as fleet:
+        found = fleet.extend(id, int(seconds))
+        more = fleet.prices.cost(found.server.server_type, int(seconds))
+    if as_json:
+        print_json(_facts(found))
+        return
+    print_pairs(_pairs(found))
+    click.echo(f"until then it costs {usd(more)} more" if more is not None else usd(more), err=True)
+
+
+@contextmanager
+def _fleet(credentials: str | None) -> Generator[Fleet]:
+    with account(credentials) as (settings, api):
+        yield Fleet(api, settings)
+
+
+def _mine(fleet: Fleet, *, yes: bool) -> list[str]:
+    mine = [each for each in fleet.list() if each.whose != "others"]
+    if not mine or yes:
+        return [each.server.server_id for each in mine]
+    _print_table(mine, stderr=True)
+    if not is_interactive():
+        raise click.UsageError("--all-mine needs --yes where nobody can be asked")
+    click.confirm(f"Stop {_count(mine)}?", abort=True, err=True)
+    return [each.server.server_id for each in mine]
+
+
+def _stop(fleet: Fleet, name: str, *, quiet: bool) -> tuple[dict[str, Any], ComfyloomError | None]:
+    """Stop one machine; that another one does not stop must not keep it running."""
+    try:
+        server = shielded(
+            lambda: fleet.stop(name),
+            waiting=lambda: click.echo("stopping the machine first", err=True),
+        )
+    except ComfyloomError as error:
+        if not quiet:
+            click.echo(f"{name}: {error}", err=True)
+        return {"id": name, "stopped": False, "error": str(error)}, error
+    if not quiet:
+        click.echo(f"{server.server_id} stopped")
+    return {"id": server.server_id, "stopped": True, "error": None}, None
+
+
+def _facts(rented: Rented) -> dict[str, Any]:
+    facts = attrs.asdict(rented.server)
+    del facts["main_service_url"]  # a secret: it is all that guards the machine
+    return {
+        **facts,
+        "whose": rented.whose,
+        "uptime_s": round(rented.uptime_s, 1),
+        "left_s": None if rented.left_s is None else round(rented.left_s, 1),
+        "usd_per_hour": rented.price,
+        "cost_usd": rented.cost,
+    }
+
+
+def _pairs(rented: Rented) -> dict[str, str]:
+    server = rented.server
+    price = "price not known" if rented.price is None else f"{rented.price} USD an hour"
+    return {
+        "machine": server.server_id,
+        "kind": f"{server.server_type or 'not known'}, {price}",
+        "state": server.current_status or "not known",
+        "uptime": span(rented.uptime_s),
+        "ends in": span(rented.left_s),
+        "cost": usd(rented.cost),
+        "launched by": rented.whose,
+    }
+
+
+def _print_table(found: Sequence[Rented], *, stderr: bool = False) -> None:
+    from rich.table import Table
+
+    if not found:
+        click.echo("no machines", err=True)
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("machine", no_wrap=True)
+    for name in ("type", "state"):
+        table.add_column(name, overflow="fold")
+    for name in ("uptime", "ends in", "USD/h", "cost USD"):
+        table.add_column(name, justify="right")
+    table.add_column("by", overflow="fold")
+    for each in found:
+        server = each.server
+        table.add_row(
+            server.server_id,
+            server.server_type,
+            server.current_status,
+            span(each.uptime_s),
+            "?" if each.left_s is None else span(each.left_s),
+            "?" if each.price is None else str(each.price),
+            "?" if each.cost is None else str(each.cost),
+            each.whose,
+        )
+    print_table(table, stderr=stderr)
+    click.echo(f"{_count(found)}, {_rate(found)}", err=True)
+
+
+def _count(found: Sequence[Rented]) -> str:
+    return f"{len(found)} machine{'' if len(found) == 1 else 's'}"
+
+
+def _rate(found: Sequence[Rented]) -> str:
+    known = [each.price for each in found if each.price is not None]
+    unknown = len(found) - len(known)
+    rest = f", and {unknown} at an unknown price" if unknown else ""
+    return f"{sum(known, Decimal(0))} USD an hour{rest}"

@@ -1,0 +1,127 @@
+"""What several commands share: options, settings, and how times and money are written."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+from comfyloom.runcomfy import ServerApi
+from comfyloom.settings import Settings
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_WIDE: Final = 400
+_PART: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(h|m|min|s)?")
+_UNITS: Final = {"h": 3600.0, "m": 60.0, "min": 60.0, "s": 1.0, "": 1.0, None: 1.0}
+
+credentials_option = click.option(
+    "--credentials",
+    metavar="FILE",
+    help="A credentials file.  [default: see docs/settings.md]",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+force_option = click.option("--force", is_flag=True, help="Although a prompt runs or waits.")
+yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+
+
+class Duration(click.ParamType[float]):
+    """A time: seconds, or hours, minutes and seconds as in `1h30m`."""
+
+    name = "time"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the seconds that a text stands for."""
+        if isinstance(value, int | float):
+            return float(value)
+        text = str(value).strip().lower()
+        parts = _PART.findall(text)
+        if not parts or _PART.sub("", text).strip():
+            return self.fail(f"{value!r} is no time; 900, 30m or 1h30m would be", param, ctx)
+        return float(sum(float(number) * _UNITS[unit] for number, unit in parts))
+
+
+@contextmanager
+def account(credentials: str | None) -> Generator[tuple[Settings, ServerApi]]:
+    """Give the settings and their Server API while the block lasts."""
+    settings = Settings.load(credentials=credentials)
+    api = ServerApi(settings.api_base_url, settings.user_id, settings.api_token)
+    try:
+        yield settings, api
+    finally:
+        api.close()
+
+
+def print_json(value: object) -> None:
+    """Print a value for programs."""
+    click.echo(json.dumps(value, indent=2, default=_plain))
+
+
+def span(seconds: float | None) -> str:
+    """Return a time for people: `1 h 04 min`, `12 min`, `48 s`."""
+    if seconds is None:
+        return "not known"
+    if seconds < 119.5:
+        return f"{round(seconds)} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def usd(amount: Decimal | None) -> str:
+    """Return an amount for people; one that is not known is never zero."""
+    return "price not known" if amount is None else f"{amount} USD"
+
+
+def is_interactive() -> bool:
+    """Return whether somebody can be asked."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Return the console that tables and live views are printed on."""
+    from rich.console import Console
+
+    found = Console(stderr=stderr, highlight=False)
+    # Where nobody looks, a line must not be broken in two.
+    return found if found.is_terminal else Console(stderr=stderr, highlight=False, width=_WIDE)
+
+
+def print_pairs(pairs: Mapping[str, str], colours: Mapping[str, str] | None = None) -> None:
+    """Print names and values, one pair a line."""
+    width = max(len(name) for name in pairs)
+    for name, value in pairs.items():
+        colour = (colours or {}).get(name)
+        shown = click.style(value, fg=colour, bold=colour == "red") if colour else value
+        click.echo(f"{click.style(f'{name:<{width}}', dim=True)}  {shown}")
+
+
+def print_table(table: Table, *, stderr: bool = False) -> None:
+    """Print a table; where nobody looks, without the spaces that fill its lines."""
+    out = console(stderr=stderr)
+    if out.is_terminal:
+        out.print(table)
+        return
+    with out.capture() as captured:
+        out.print(table)
+    for line in captured.get().splitlines():
+        click.echo(line.rstrip(), err=stderr)
+
+
+def _plain(value: object) -> object:
+    """Return what JSON cannot hold as text."""
+    if isinstance(value, Decimal):
+        return str(value)
+    isoformat = getattr(value, "isoformat", None)
+    return isoformat() if isoformat else str(value)

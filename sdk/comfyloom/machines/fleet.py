@@ -1,0 +1,194 @@
+"""All machines of an account, whoever launched them."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Final, Literal, TypeAlias
+
+import attrs
+
+from comfyloom._redact import log
+from comfyloom.errors import LedgerError, MachineBusy, MachineError, NotFound
+from comfyloom.machines.dev.state import DevState, StateFile
+from comfyloom.machines.register import Register
+from comfyloom.machines.stopping import Stopping
+from comfyloom.money import PriceList
+from comfyloom.runcomfy import Server, ServerApi
+from comfyloom.settings import Settings
+
+Whose: TypeAlias = Literal["dev server", "this computer", "others"]
+
+_WHOLE_ID: Final = 36
+"""The length of a UUID."""
+
+
+@attrs.frozen(kw_only=True)
+class Rented:
+    """A machine of the account.
+
+    Attributes:
+        server: The machine, as the platform tells of it.
+        whose: `dev server` (of this project), `this computer` (launched from here) or `others`.
+        uptime_s: Seconds since it became ready, 0 before.
+        left_s: Seconds until it ends by itself, None if not known.
+        price: USD an hour, None if not known.
+        cost: What it has cost so far in USD, None if its price is not known.
+    """
+
+    server: Server
+    whose: Whose
+    uptime_s: float
+    left_s: float | None
+    price: Decimal | None
+    cost: Decimal | None
+
+
+@attrs.define(eq=False)
+class Fleet:
+    """The machines of an account.
+
+    Args:
+        api: The account.
+        settings: Its settings.
+    """
+
+    api: ServerApi
+    settings: Settings
+    prices: PriceList = attrs.field(init=False)
+    _register: Register = attrs.field(init=False, repr=False)
+    _dev: StateFile = attrs.field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        settings = self.settings
+        self.prices = PriceList(plan=settings.plan, overrides=settings.prices)
+        self._register = Register.of(settings.api_base_url, settings.user_id)
+        self._dev = StateFile(settings.state_file)
+
+    def list(self) -> list[Rented]:
+        """Return the machines that have not ended.
+
+        Raises:
+            ApiError: The platform refuses to tell.
+            TransportError: The platform is out of reach.
+        """
+        dev, ours = self._dev_id(), self._register.ids()
+        living = [server for server in self.api.list_servers() if not server.has_ended]
+        return [self._rented(server, dev, ours) for server in living]
+
+    def find(self, name: str) -> Server:
+        """Return the machine that an id, or the beginning of one, names.
+
+        Raises:
+            MachineError: There is none, or several.
+        """
+        servers = self.api.list_servers()
+        found = [server for server in servers if server.server_id.startswith(name)]
+        exact = [server for server in found if server.server_id == name]
+        if len(exact or found) == 1:
+            return (exact or found)[0]
+        if found:
+            names = ", ".join(server.server_id for server in found)
+            raise MachineError(f"{name} may be {names}: give more of the id")
+        known = ", ".join(server.server_id for server in servers) or "none"
+        raise MachineError(f"the account has no machine {name} (it has: {known})", server_id=name)
+
+    def show(self, name: str) -> Rented:
+        """Return one machine; a whole id is asked for even when it is not listed.
+
+        Raises:
+            MachineError: There is none of that name, or several.
+        """
+        try:
+            server = self.api.get_server(self._whole(name))
+        except NotFound:
+            text = f"the account has no machine {name}"
+            raise MachineError(text, server_id=name) from None
+        return self._rented(server, self._dev_id(), self._register.ids())
+
+    def stop(self, name: str) -> Server:
+        """Stop a machine and see it confirmed, and return it as it was.
+
+        Raises:
+            MachineError: There is none of that name, or several.
+            MachineLeak: The platform did not confirm it; the machine may still cost money.
+        """
+        server_id = self._whole(name)
+        try:
+            server = self.api.get_server(server_id)
+        except NotFound:
+            self._forget(server_id)
+            text = f"the account has no machine {name}"
+            raise MachineError(text, server_id=server_id) from None
+        Stopping(
+            api=self.api,
+            server_id=server.server_id,
+            server_type=server.server_type,
+            prices=self.prices,
+            seen=True,
+            launched_at=0.0,
+        ).confirm()
+        self._forget(server.server_id, server)
+        return server
+
+    def extend(self, name: str, seconds: int) -> Rented:
+        """Let a machine end so many seconds later, and return it.
+
+        Raises:
+            MachineError: There is none of that name, or several, or it has ended.
+            ApiError: The platform refuses.
+        """
+        server = self.find(name)
+        if server.has_ended or server.estimated_duration is None:
+            state = server.current_status or "unknown"
+            text = f"machine {server.server_id} cannot be extended (state: {state})"
+            raise MachineError(text, server_id=server.server_id, status=state)
+        longer = self.api.set_duration(server.server_id, int(server.estimated_duration) + seconds)
+        return self._rented(longer, self._dev_id(), self._register.ids())
+
+    def _whole(self, name: str) -> str:
+        # A whole id needs no list: a stop must work although the list does not.
+        return name if len(name) >= _WHOLE_ID else self.find(name).server_id
+
+    def _rented(self, server: Server, dev: str, ours: frozenset[str]) -> Rented:
+        now = self.api.now()
+        ready, ends = server.service_ready_at, server.estimated_stopping_at
+        uptime_s = max(0.0, now - ready.timestamp()) if ready else 0.0
+        return Rented(
+            server=server,
+            whose=_whose(server.server_id, dev, ours),
+            uptime_s=uptime_s,
+            left_s=max(0.0, ends.timestamp() - now) if ends else None,
+            price=self.prices.per_hour(server.server_type),
+            cost=self.prices.cost(server.server_type, uptime_s),
+        )
+
+    def _dev_id(self) -> str:
+        try:
+            state = self._dev.read()
+        except LedgerError as error:
+            log.warning("%s", error)
+            return ""
+        return state.server_id if state.is_of(self.settings) else ""
+
+    def _forget(self, server_id: str, server: Server | None = None) -> None:
+        """Remember nowhere that it runs."""
+        self._register.discard(server_id)
+
+        def ended(state: DevState) -> DevState:
+            if state.server_id != server_id:
+                return state
+            now = self.api.now()
+            last = state.seen(server, now, self.prices) if server else state
+            return last.ended(now, self.prices)
+
+        try:
+            if self._dev_id() == server_id:
+                self._dev.change(ended)
+        except (LedgerError, MachineBusy) as error:
+            log.warning("the dev server's file is not changed: %s", error)
+
+
+def _whose(server_id: str, dev: str, ours: frozenset[str]) -> Whose:
+    if server_id == dev:
+        return "dev server"
+    return "this computer" if server_id in ours else "others"

@@ -1,0 +1,135 @@
+"""What a ComfyUI says of its node classes (`/object_info`), read leniently.
+
+Servers of other versions write it in other ways: a list in the place of a type and `COMBO` with
+`options` mean the same, and a pack may put anything there.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.resources
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+import attrs
+
+from comfyloom._json import is_array, is_mapping, items, mapping, number, text
+
+PINNED: Final = "object_info.json"
+"""The schemas that a generated package carries: those of the server it was made against."""
+COMBO: Final = "COMBO"
+# Inputs whose list is what the server has in a folder for uploads.
+_UPLOADS: Final = ("image_upload", "video_upload", "audio_upload", "file_upload")
+
+
+@attrs.frozen(kw_only=True)
+class InputSchema:
+    """One input of a class of nodes.
+
+    Attributes:
+        type: ComfyUI's name of its type; `COMBO` for one out of a list.
+        is_required: Whether a node needs it.
+        choices: What a `COMBO` offers; None where the server does not list it.
+        is_upload: Whether it takes a file that is uploaded.
+        ge: Smallest number, None if there is no such limit.
+        le: Largest number, None if there is no such limit.
+        default: What it is when nobody says, None if there is none.
+    """
+
+    type: str
+    is_required: bool = False
+    choices: tuple[object, ...] | None = None
+    is_upload: bool = False
+    ge: float | None = None
+    le: float | None = None
+    default: object = None
+
+
+@attrs.frozen(kw_only=True)
+class NodeSchema:
+    """One class of nodes.
+
+    Attributes:
+        inputs: By name; inputs that only the server itself fills in are left out.
+        outputs: The types of its outputs.
+        module: The Python module that it comes from, "" if the server does not tell.
+    """
+
+    inputs: Mapping[str, InputSchema]
+    outputs: tuple[str, ...] = ()
+    module: str = ""
+
+    @property
+    def pack(self) -> str:
+        """The pack of nodes that it comes from, "" for ComfyUI itself or if not known."""
+        home, _, rest = self.module.partition(".")
+        return rest.partition(".")[0] if home == "custom_nodes" else ""
+
+
+@attrs.frozen
+class Schemas:
+    """The node classes of one server, each understood when it is first asked for."""
+
+    raw: Mapping[str, Any]
+
+    def __contains__(self, class_type: object) -> bool:
+        return is_mapping(self.raw.get(str(class_type)))
+
+    def node(self, class_type: str) -> NodeSchema | None:
+        """Return a class of nodes, None if the server has none of that name."""
+        return _node(mapping(self.raw[class_type])) if class_type in self else None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all classes."""
+        return tuple(self.raw)
+
+
+@functools.cache
+def pinned(package: str) -> Schemas:
+    """Return the schemas that a generated package carries; none if it carries none."""
+    try:
+        source = importlib.resources.files(package).joinpath(PINNED).read_text("utf-8")
+        return Schemas(mapping(json.loads(source)))
+    except (OSError, ValueError, ModuleNotFoundError):
+        return Schemas({})
+
+
+def _node(raw: Mapping[str, Any]) -> NodeSchema:
+    groups = mapping(raw.get("input"))
+    optional = {
+        name: _input(entry, is_required=False)
+        for name, entry in mapping(groups.get("optional")).items()
+    }
+    required = {
+        name: _input(entry, is_required=True)
+        for name, entry in mapping(groups.get("required")).items()
+    }
+    return NodeSchema(
+        inputs=optional | required,
+        outputs=tuple(_type(entry) for entry in items(raw.get("output"))),
+        module=text(raw.get("python_module")) or "",
+    )
+
+
+def _type(entry: object) -> str:
+    return COMBO if is_array(entry) else str(entry)
+
+
+def _input(entry: object, *, is_required: bool) -> InputSchema:
+    parts = items(entry)
+    kind: object = parts[0] if parts else ""
+    facts = mapping(parts[1] if len(parts) > 1 else None)
+    offered: object = kind if is_array(kind) else facts.get("options")
+    several = facts.get("multiselect") is True or "multi_select" in facts
+    known = is_array(offered) and not several and facts.get("remote") is None
+    return InputSchema(
+        type=_type(kind),
+        is_required=is_required,
+        choices=tuple(items(offered)) if known else None,
+        is_upload=any(facts.get(name) is True for name in _UPLOADS),
+        ge=number(facts.get("min")),
+        le=number(facts.get("max")),
+        default=facts.get("default"),
+    )

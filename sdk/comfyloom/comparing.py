@@ -123,7 +123,9 @@ class _Node:
         for name, value in given.items():
             wanted = self.schema.inputs.get(name)
             if wanted is None:
-                yield self.find("changed", name, "the server does not know this input, and passes it over")
+                yield self.find(
+                    "changed", name, "the server does not know this input, and passes it over"
+                )
             elif is_link(value):
                 yield from self._link(name, wanted, value)
             elif not wanted.is_upload and (self.id, name) not in self.free:

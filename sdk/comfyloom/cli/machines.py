@@ -82,12 +82,15 @@ def stop(
         raise click.UsageError("give the id of each machine, or --all-mine")
     with _fleet(credentials) as fleet, orderly_exit():
         names = _mine(fleet, yes=yes) if all_mine else list(ids)
-        outcomes = [_stop(fleet, name, quiet=as_json) for name in names]
+        outcomes = [_stop(fleet, name, as_json=as_json) for name in names]
     if as_json:
         print_json([outcome for outcome, _ in outcomes])
     elif not names:
         click.echo("no machine was launched from this computer", err=True)
     failures = [error for _, error in outcomes if error is not None]
+    if len(failures) > 1 and not as_json:
+        for error in failures[1:]:
+            click.echo(f"comfyloom: {error}", err=True)
     if failures:
         raise failures[0]
 
@@ -128,7 +131,9 @@ def _mine(fleet: Fleet, *, yes: bool) -> list[str]:
     return [each.server.server_id for each in mine]
 
 
-def _stop(fleet: Fleet, name: str, *, quiet: bool) -> tuple[dict[str, Any], ComfyloomError | None]:
+def _stop(
+    fleet: Fleet, name: str, *, as_json: bool
+) -> tuple[dict[str, Any], ComfyloomError | None]:
     """Stop one machine; that another one does not stop must not keep it running."""
     try:
         server = shielded(
@@ -136,10 +141,8 @@ def _stop(fleet: Fleet, name: str, *, quiet: bool) -> tuple[dict[str, Any], Comf
             waiting=lambda: click.echo("stopping the machine first", err=True),
         )
     except ComfyloomError as error:
-        if not quiet:
-            click.echo(f"{name}: {error}", err=True)
         return {"id": name, "stopped": False, "error": str(error)}, error
-    if not quiet:
+    if not as_json:
         click.echo(f"{server.server_id} stopped")
     return {"id": server.server_id, "stopped": True, "error": None}, None
 

@@ -81,7 +81,7 @@ def span(seconds: float | None) -> str:
 
 def usd(amount: Decimal | None) -> str:
     """Return an amount for people; one that is not known is never zero."""
-    return "price not known" if amount is None else f"{amount} USD"
+    return "price not known" if amount is None else f"{amount:.4f} USD"
 
 
 def is_interactive() -> bool:

@@ -131,7 +131,8 @@ class Settings:
     @property
     def asked_server_type(self) -> str | None:
         """The kind of machine that somebody asked for, None where it is only the default."""
-        is_default = self.sources.get("server_type", "") == _DEFAULT
+        source = self.sources.get("server_type", "")
+        is_default = source == _DEFAULT and self.server_type == DEFAULT_SERVER_TYPE
         return None if is_default else self.server_type
 
     @classmethod

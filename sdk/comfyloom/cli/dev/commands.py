@@ -159,7 +159,8 @@ def _start(
     if warm and workflow is not None:
         warm_up(settings, workflow)
         found = server.status()
-    _print(found, json=json)
+    if json or not watch:
+        _print(found, json=json)
     if watch:
         follow(server)
 

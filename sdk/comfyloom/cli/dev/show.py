@@ -63,4 +63,5 @@ def print_status(status: DevStatus) -> None:
 
 def _spend(status: DevStatus) -> str:
     unpriced = f", and {span(status.unpriced_s)} at an unknown price" if status.unpriced_s else ""
-    return f"{usd(status.session_cost)}, {status.total_cost} USD in total{unpriced}"
+    last = "" if status.is_there else "the last "
+    return f"{last}{usd(status.session_cost)}, {usd(status.total_cost)} in total{unpriced}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from typing import Final, Literal, TypeAlias
 
 import attrs
@@ -151,8 +152,12 @@ def _aged(status: DevStatus, seconds: float) -> DevStatus:
     if not status.uptime_s:
         return status
     left = status.lease_left_s
+    more = None if status.price is None else status.price * Decimal(seconds) / 3600
+    cost = None if status.session_cost is None or more is None else status.session_cost + more
     return attrs.evolve(
         status,
+        session_cost=cost,
+        total_cost=status.total_cost + (more or 0),
         uptime_s=status.uptime_s + seconds,
         lease_left_s=None if left is None else max(0.0, left - seconds),
     )

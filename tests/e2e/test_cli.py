@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from comfyloom.emulator import Emulator, HttpFault, MachineFault, RunFault
+from shells import COMMAND, Completed, Shell, bare_environment, failed
 from support import RENDER, free_port
-
-COMMAND = [sys.executable, "-c", "from comfyloom.cli import main; main()"]
-
-Completed = subprocess.CompletedProcess[str]
-Shell = Callable[..., Completed]
 
 
 @pytest.fixture
@@ -51,24 +46,9 @@ def shell(emulator: Emulator, tmp_path: Path) -> Shell:
     return run
 
 
-def bare_environment(home: Path) -> dict[str, str]:
-    return {"PATH": os.environ["PATH"], "HOME": str(home)}
-
-
 def job(*more: str, image: Path = RENDER, prompt: str = "a jade claw") -> list[str]:
     size = ["--width", "64", "--height", "64"]
     return ["run", "flux-mesh", "--input-image", str(image), "--prompt", prompt, *size, *more]
-
-
-def failed(done: Completed, code: int, *words: str) -> None:
-    """Assert that a command failed with one clear line."""
-    assert done.returncode == code, done.stderr
-    (line,) = [line for line in done.stderr.splitlines() if line.startswith("comfyloom: ")]
-    assert line == done.stderr.splitlines()[-1]
-    assert "may still run" not in done.stderr
-    for word in words:
-        assert word in line
-    assert "Traceback" not in done.stderr
 
 
 def machines(emulator: Emulator) -> list[dict[str, Any]]:

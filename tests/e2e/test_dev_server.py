@@ -42,8 +42,8 @@ def emulator() -> Iterator[Emulator]:
 
 @pytest.fixture
 def slow() -> Iterator[Emulator]:
-    """In real time; the FLUX sampler takes 0.1 s a step and all else no time."""
-    times = {"XlabsSampler": 10.0}
+    """In real time; the FLUX sampler takes 4 s and all else no time."""
+    times = {"XlabsSampler": 4.0}
     options: dict[str, Any] = {"startup_s": 0.0, "run_s": 0.0, "rate_limit": None}
     with Emulator(time="real", node_seconds=times, **options) as running:
         yield running

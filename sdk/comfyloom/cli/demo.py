@@ -46,6 +46,8 @@ def demo(out: Path, prompt: str) -> None:
         Bill(is_emulated=True),
         out=out,
         target="emulator",
-        emulator_options={"time": "real", "startup_s": STARTUP_S, "run_s": RUN_S},
+        session_options={
+            "emulator_options": {"time": "real", "startup_s": STARTUP_S, "run_s": RUN_S}
+        },
     )
     print_result(job, result)

@@ -97,13 +97,11 @@ def stop(
 
 @machines.command(context_settings=CONTEXT)
 @click.argument("id", metavar="ID")
-@click.argument("seconds", type=Duration(), metavar="SECONDS")
+@click.argument("seconds", type=Duration(least_s=1), metavar="SECONDS")
 @credentials_option
 @json_option
 def extend(id: str, seconds: float, credentials: str | None, as_json: bool) -> None:  # noqa: A002
     """Let a machine end by itself SECONDS later; 30m and 1h30m are understood too."""
-    if seconds < 1:
-        raise click.UsageError("SECONDS must be 1 or more; comfyloom machines stop ends a machine")
     with _fleet(credentials) as fleet:
         found = fleet.extend(id, int(seconds))
         more = fleet.prices.cost(found.server.server_type, int(seconds))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -13,12 +14,14 @@ import click
 
 from comfyloom.cli.main import CONTEXT
 from comfyloom.cli.options import build, option
+from comfyloom.cli.shared import usd
 from comfyloom.cli.view import progress_view
 from comfyloom.cli.workflows import workflow_classes
 from comfyloom.errors import ComfyloomError, exit_code
 from comfyloom.session import RUN_TIMEOUT_S, RunComfySession
+from comfyloom.settings import Settings
 from comfyloom.spool import check_writable
-from comfyloom.targets import EMULATOR, TargetLike
+from comfyloom.targets import EMULATOR, RUNCOMFY, TargetLike
 from comfyloom.workflow import Result, Workflow
 
 EMULATED = "This was the emulator: the pictures are its own, no GPU was used, nothing was paid."
@@ -56,6 +59,12 @@ _SHARED = (
     ),
     click.Option(["--server-type"], help="The kind of machine: medium, large, extra-large, …"),
     click.Option(
+        ["--launch/--no-launch"],
+        default=True,
+        help="Whether to launch a machine when no dev server fits.  [default: launch]",
+    ),
+    click.Option(["--credentials"], metavar="FILE", help="A credentials file."),
+    click.Option(
         ["--timeout"],
         type=click.FloatRange(min=0, min_open=True),
         default=RUN_TIMEOUT_S,
@@ -83,6 +92,8 @@ def _run(
     out: Path,
     target: str | None,
     server_type: str | None,
+    launch: bool,
+    credentials: str | None,
     timeout: float,
     as_json: bool,
     **given: Any,
@@ -93,9 +104,16 @@ def _run(
     job.to_graph()
     check_writable(out, [spec.file for spec in workflow.spec_.outputs if spec.file])
     bill = Bill(is_emulated=target == EMULATOR)
+    is_account = target in (None, RUNCOMFY)
+    settings = Settings.load(credentials=credentials) if is_account else None
     try:
         result = run_workflow(
-            job, bill, out=out, target=target, server_type=server_type, timeout=timeout
+            job,
+            bill,
+            out=out,
+            target=target,
+            timeout=timeout,
+            session_options={"settings": settings, "server_type": server_type, "launch": launch},
         )
     except ComfyloomError as error:
         if as_json:
@@ -129,6 +147,7 @@ class Bill:
             facts = {
                 "server_id": machine.server_id,
                 "server_type": machine.server_type,
+                "borrowed": machine.is_borrowed,
                 "started_in_s": round(machine.started_in_s, 3),
                 "billed_s": round(machine.billed_s, 3),
             }
@@ -143,15 +162,15 @@ class Bill:
         machine = self.session.machine if self.session else None
         if self.session is None or machine is None or not machine.server_id:
             return
-        cost = self.session.cost
-        price = "price not known" if cost is None else f"{cost} USD"
-        started = f"started in {machine.started_in_s:.0f} s, " if machine.started_in_s else ""
-        end = "may still run!" if machine.leak else "stopped"
-        click.echo(
-            f"machine {machine.server_id} ({machine.server_type}): {started}"
-            f"billed {machine.billed_s:.0f} s, {price}; {end}",
-            err=True,
-        )
+        price = usd(self.session.cost)
+        if machine.is_borrowed:
+            what, end = f"used for {machine.billed_s:.0f} s", "the dev server goes on"
+        else:
+            started = f"started in {machine.started_in_s:.0f} s, " if machine.started_in_s else ""
+            what = f"{started}billed {machine.billed_s:.0f} s"
+            end = "may still run!" if machine.leak else "stopped"
+        name = f"machine {machine.server_id} ({machine.server_type})"
+        click.echo(f"{name}: {what}, {price}; {end}", err=True)
         if self.is_emulated:
             click.echo(EMULATED, err=True)
 
@@ -162,21 +181,15 @@ def run_workflow(
     *,
     out: Path,
     target: TargetLike,
-    server_type: str | None = None,
     timeout: float = RUN_TIMEOUT_S,
-    emulator_options: dict[str, Any] | None = None,
+    session_options: Mapping[str, Any] | None = None,
 ) -> Result:
-    """Run a workflow with progress on the terminal; the machine is stopped when this returns."""
+    """Run a workflow with progress on the terminal; a machine of our own is stopped afterwards."""
     try:
         with (
             progress_view(job.spec_.stages) as show,
             bill.of(
-                RunComfySession(
-                    target,
-                    server_type=server_type,
-                    on_progress=show,
-                    emulator_options=emulator_options,
-                )
+                RunComfySession(target, on_progress=show, **(session_options or {}))
             ) as session,
         ):
             result: Result = session.run(job, timeout=timeout, out_dir=out)

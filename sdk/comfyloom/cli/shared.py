@@ -23,7 +23,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _WIDE: Final = 400
 _PART: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(h|m|min|s)?")
-_UNITS: Final = {"h": 3600.0, "m": 60.0, "min": 60.0, "s": 1.0, "": 1.0, None: 1.0}
+_UNITS: Final = {"h": 3600.0, "m": 60.0, "min": 60.0, "s": 1.0, "": 1.0}
 
 credentials_option = click.option(
     "--credentials",
@@ -40,17 +40,21 @@ class Duration(click.ParamType[float]):
 
     name = "time"
 
+    def __init__(self, least_s: float = 60.0) -> None:
+        self._least_s = least_s
+
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
         """Return the seconds that a text stands for."""
-        if isinstance(value, int | float):
-            return float(value)
         text = str(value).strip().lower()
         parts = _PART.findall(text)
         if not parts or _PART.sub("", text).strip():
             return self.fail(f"{value!r} is no time; 900, 30m or 1h30m would be", param, ctx)
-        return float(sum(float(number) * _UNITS[unit] for number, unit in parts))
+        seconds = float(sum(float(number) * _UNITS[unit] for number, unit in parts))
+        if seconds < self._least_s:
+            return self.fail(f"{value} is too short; {self._least_s:g} s is the least", param, ctx)
+        return seconds
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import attrs
 
@@ -40,6 +40,9 @@ from comfyloom.workflow import Workflow
 WorkflowLike: TypeAlias = "type[Workflow[Any]] | Workflow[Any] | str | None"
 """A workflow class or object, or the name of its file without the suffix."""
 
+SHORTEST_S: Final = 60.0
+"""A shorter lease could end between two requests."""
+
 
 @attrs.frozen(kw_only=True)
 class _Wish:
@@ -49,6 +52,13 @@ class _Wish:
     server_type: str | None
     duration_s: float | None
     idle_timeout_s: float | None
+
+    def __attrs_post_init__(self) -> None:
+        times = {"duration_s": self.duration_s, "idle_timeout_s": self.idle_timeout_s}
+        short = [name for name, value in times.items() if value is not None and value < SHORTEST_S]
+        if short:
+            text = f"{' and '.join(short)} must be {SHORTEST_S:g} s or more"
+            raise ConfigError(text, problems=[text])
 
 
 class DevServer:
@@ -113,7 +123,7 @@ class DevServer:
             MachineError: It was not ready, and is stopped again; or it runs already and is
                 another one than was asked for, or does not answer: then it is left as it is.
             LedgerError: The file that remembers it cannot be read or written.
-            ConfigError: Which workflow version to launch cannot be told.
+            ConfigError: Which workflow version to launch cannot be told, or a time is too short.
             ApiError: The platform refuses the launch.
         """
         wish = _Wish(

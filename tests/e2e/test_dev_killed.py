@@ -1,0 +1,79 @@
+"""`kill -9` at any moment of `dev up`: no second machine, and none that nobody remembers."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import attrs
+import pytest
+
+from comfyloom import DevServer
+from comfyloom.emulator import Emulator, HttpFault
+from comfyloom.settings import Settings
+from shells import COMMAND, bare_environment
+from support import HastyClock
+
+
+@pytest.fixture
+def emulator() -> Iterator[Emulator]:
+    with Emulator(time="real", startup_s=0.5, rate_limit=None) as running:
+        yield running
+
+
+def living(emulator: Emulator) -> list[str]:
+    machines = emulator.state()["machines"]
+    return [each["server_id"] for each in machines if not each["stopped_at"]]
+
+
+def begin(emulator: Emulator, folder: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [*COMMAND, "dev", "up"],
+        env=bare_environment(folder) | emulator.environment(),
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def server(emulator: Emulator, folder: Path) -> DevServer:
+    given = Settings.of_environment(emulator.environment())
+    file = folder / ".comfyloom" / "dev-server.json"
+    return DevServer(attrs.evolve(given, state_file=file), clock=HastyClock())
+
+
+@pytest.mark.parametrize("after_s", [0.3, 0.4, 0.5, 0.6, 0.8, 1.2])
+def test_after_any_time(emulator: Emulator, tmp_path: Path, after_s: float) -> None:
+    process = begin(emulator, tmp_path)
+    time.sleep(after_s)
+    process.kill()
+    process.wait(10)
+    dev = server(emulator, tmp_path)
+    up = dev.up()
+    assert living(emulator) == [up.server_id]
+    dev.down()
+    assert living(emulator) == []
+
+
+@pytest.mark.parametrize("then", ["up", "down"])
+def test_between_the_launch_and_its_answer(emulator: Emulator, tmp_path: Path, then: str) -> None:
+    emulator.faults.add(
+        HttpFault(action="answer_late", path="/servers$", method="POST", seconds=30.0)
+    )
+    process = begin(emulator, tmp_path)
+    begun = time.monotonic()
+    while not living(emulator):
+        assert time.monotonic() - begun < 20
+        time.sleep(0.01)
+    process.kill()
+    process.wait(10)
+    (launched,) = living(emulator)
+    dev = server(emulator, tmp_path)
+    assert dev.status().health == "launching"
+    if then == "up":
+        assert dev.up().server_id == launched
+        assert living(emulator) == [launched]
+    dev.down()
+    assert living(emulator) == []

@@ -8,7 +8,16 @@ from typing import Literal, TypeAlias
 import attrs
 
 Kind: TypeAlias = Literal[
-    "machine", "upload", "queued", "started", "node", "step", "preview", "download", "finished"
+    "machine",
+    "upload",
+    "queued",
+    "started",
+    "node",
+    "step",
+    "preview",
+    "download",
+    "finished",
+    "cost",
 ]
 
 
@@ -17,7 +26,7 @@ class Progress:
     """One thing that happened, and how far the run is with it.
 
     Attributes:
-        kind: What happened.
+        kind: What happened; `cost` comes once for each machine, when the session ends.
         fraction: Share of the run that is done, 0 to 1; it never goes back.
         stage: The name of the stage at work, "" where the workflow has none.
         stages: The share of each stage that is done, 0 to 1, by name in the order of the work.

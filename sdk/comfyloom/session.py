@@ -55,7 +55,8 @@ class RunComfySession:
             `Emulator`.
         settings: The account; by default gathered by `Settings.load`.
         server_type: The kind of machine, for example `"large"`.
-        on_progress: Called with what happens: while the machine starts, and in `run`.
+        on_progress: Called with what happens: while the machine starts, in `run`, and in the end
+            with what each machine has cost.
         launch: Whether to launch a machine when there is no dev server to use.
         emulator_options: For `"emulator"`: the arguments of its `Emulator`.
         clock: The time; another one than the real for tests.
@@ -89,6 +90,7 @@ class RunComfySession:
         self._tell: ProgressCallback = partial(call_safely, self._on_progress)
         self._releasing = False
         self._released = False
+        self._costs_told = False
         self._lock = threading.RLock()
         self._runs: weakref.WeakSet[Run[Any]] = weakref.WeakSet()
         self._turn = Turn()
@@ -127,6 +129,11 @@ class RunComfySession:
     def machine(self) -> Machine | None:
         """The machine that this session used last; None before, and for a plain ComfyUI."""
         return self._place.machine
+
+    @property
+    def summary(self) -> list[str]:
+        """What was used of each machine and what that cost, for people; [] without a machine."""
+        return self._place.summary()
 
     @property
     def cost(self) -> Decimal | None:
@@ -273,6 +280,8 @@ class RunComfySession:
             except (KeyboardInterrupt, SystemExit):
                 self._tell_what_is_left()
                 raise
+            finally:
+                self._tell_costs()
 
     def _tell_what_is_left(self) -> None:
         """Say so when somebody's third signal has abandoned the stop."""
@@ -299,6 +308,13 @@ class RunComfySession:
             stack.callback(setattr, self, "_released", True)
             stack.callback(self._place.close)
             stack.callback(cancel_all, tuple(self._runs))
+
+    def _tell_costs(self) -> None:
+        lines = [] if self._costs_told else self._place.summary()
+        self._costs_told = True
+        for line in lines:
+            log.info("%s", line)
+            self._tell(Progress(kind="cost", message=line))
 
     def _next_turn(self) -> Turn:
         with self._lock:

@@ -69,6 +69,10 @@ class Place(Protocol):
         """The paid machine, None if there is none."""
         ...
 
+    def summary(self) -> list[str]:
+        """Return what was used of each machine and what that cost, for people."""
+        ...
+
     def cost(self) -> Decimal | None:
         """Return what it has cost in USD; None when a price is not known."""
         ...
@@ -95,6 +99,10 @@ class PlainPlace:
 
     def still_there(self) -> None:
         """Do nothing: whether it comes back, only it knows."""
+
+    def summary(self) -> list[str]:
+        """Return nothing: no machine is paid for."""
+        return []
 
     def cost(self) -> Decimal:
         """Return 0: what it costs is somebody else's business."""
@@ -159,6 +167,10 @@ class RunComfyPlace:
             self.machine.disconnect()
             self.machine.comfyui = None
             raise
+
+    def summary(self) -> list[str]:
+        """Return what was used of each machine and what that cost."""
+        return [machine.summary for machine in self._machines if machine.server_id]
 
     def cost(self) -> Decimal | None:
         """Return what all its machines have cost."""

@@ -720,6 +720,21 @@ def test_a_callback_that_fails_does_the_run_no_harm(
         assert session.run(workflow, on_progress=fail).image.size
 
 
+def test_what_a_session_cost_is_told_once_in_the_end(
+    emulator: Emulator, session_on: Make, workflow: FluxMeshWorkflow
+) -> None:
+    seen: list[Progress] = []
+    with session_on(on_progress=seen.append) as session:
+        session.run(workflow)
+    session.close()
+    (told,) = [progress.message for progress in seen if progress.kind == "cost"]
+    assert seen[-1].kind == "cost"
+    (machine,) = machines(emulator)
+    assert told == session.summary[0]
+    for word in (machine["server_id"], "medium", "USD", "stopped"):
+        assert word in told
+
+
 def test_progress_is_told_in_the_callers_thread(
     session_on: Make, workflow: FluxMeshWorkflow
 ) -> None:

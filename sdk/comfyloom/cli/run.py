@@ -14,7 +14,6 @@ import click
 
 from comfyloom.cli.main import CONTEXT
 from comfyloom.cli.options import build, option
-from comfyloom.cli.shared import usd
 from comfyloom.cli.view import progress_view
 from comfyloom.cli.workflows import workflow_classes
 from comfyloom.errors import ComfyloomError, exit_code
@@ -159,18 +158,11 @@ class Bill:
 
     def print(self) -> None:
         """Say it to people."""
-        machine = self.session.machine if self.session else None
-        if self.session is None or machine is None or not machine.server_id:
+        lines = self.session.summary if self.session else []
+        for line in lines:
+            click.echo(line, err=True)
+        if not lines:
             return
-        price = usd(self.session.cost)
-        if machine.is_borrowed:
-            what, end = f"used for {machine.billed_s:.0f} s", "the dev server goes on"
-        else:
-            started = f"started in {machine.started_in_s:.0f} s, " if machine.started_in_s else ""
-            what = f"{started}billed {machine.billed_s:.0f} s"
-            end = "may still run!" if machine.leak else "stopped"
-        name = f"machine {machine.server_id} ({machine.server_type})"
-        click.echo(f"{name}: {what}, {price}; {end}", err=True)
         if self.is_emulated:
             click.echo(EMULATED, err=True)
 

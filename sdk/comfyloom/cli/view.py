@@ -64,6 +64,8 @@ class _Bars:
         self._tasks = {name: bars.add_task(name, total=1.0, note="") for name in names}
 
     def __call__(self, progress: Progress) -> None:
+        if progress.kind == "cost":  # told in the end by whoever shows this
+            return
         if progress.kind == "machine":
             self._bars.update(self._machine, visible=True, note=progress.message)
             return
@@ -97,7 +99,7 @@ class _Lines:
         self._only_machine = only_machine
 
     def __call__(self, progress: Progress) -> None:
-        if progress.kind in ("step", "preview"):
+        if progress.kind in ("step", "preview", "cost"):
             return
         line = progress.stage if progress.kind == "node" and progress.stage else progress.message
         line = line.partition(",")[0]

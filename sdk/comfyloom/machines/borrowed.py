@@ -34,6 +34,15 @@ class BorrowedMachine(Machine):
         """Seconds since it was borrowed, of those that are paid for."""
         return max(0.0, super().used_s - self._since_s)
 
+    @property
+    def summary(self) -> str:
+        """How long it was used, and what that cost."""
+        seconds = self.billed_s or self.used_s
+        return (
+            f"machine {self.server_id} ({self.server_type}): used for {seconds:.0f} s, "
+            f"{self.priced()}; the dev server goes on"
+        )
+
     def take(self, server: Server, comfyui: ComfyUI, lease: Lease) -> None:
         """Begin to use it."""
         self.server_id, self.comfyui, self.lease = server.server_id, comfyui, lease

@@ -64,6 +64,16 @@ class Machine(ABC):
         """Return what it has cost so far in USD; None if its price is not known."""
         return self.prices.cost(self.server_type, self.billed_s or self.used_s)
 
+    @property
+    @abstractmethod
+    def summary(self) -> str:
+        """What was used of it and what that cost, for people."""
+
+    def priced(self) -> str:
+        """Return its cost for people; one that is not known is never zero."""
+        cost = self.cost()
+        return "price not known" if cost is None else f"{cost:.4f} USD"
+
     def touch(self) -> None:
         """Renew the lease when half of it is over; cheap, to be called often while in use."""
         if self.lease is not None:

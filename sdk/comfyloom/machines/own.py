@@ -65,6 +65,17 @@ class OwnMachine(Machine):
         """No: it ends with its session."""
         return False
 
+    @property
+    def summary(self) -> str:
+        """How long it was billed, what that cost, and whether it has ended."""
+        started = f"started in {self.started_in_s:.0f} s, " if self.started_in_s else ""
+        seconds = self.billed_s or self.used_s
+        end = "may still run!" if self.leak else "stopped"
+        return (
+            f"machine {self.server_id} ({self.server_type}): {started}billed {seconds:.0f} s, "
+            f"{self.priced()}; {end}"
+        )
+
     def start(self, workflow_version_id: str, report: ProgressCallback) -> ComfyUI:
         """Launch the machine, wait until its ComfyUI answers, and return the client.
 

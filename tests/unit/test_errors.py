@@ -25,6 +25,7 @@ from comfyloom.errors import (
     Unauthorized,
     exit_code,
 )
+from support import ROOT
 
 ALL = [
     member
@@ -48,6 +49,20 @@ def test_each_error_has_a_default_message_and_is_picklable(kind: type[ComfyloomE
 def test_each_error_has_an_exit_code_of_its_own_or_its_parents(kind: type[ComfyloomError]) -> None:
     code = exit_code(kind())
     assert code in {1, 65, 66, 69, 73, 74, 75, 77, 78}
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_each_error_is_documented_with_its_code_and_fields(kind: type[ComfyloomError]) -> None:
+    page = (ROOT / "docs" / "errors.md").read_text("utf-8")
+    (row,) = [line for line in page.splitlines() if line.startswith(f"| `{kind.__name__}` |")]
+    _, _, meaning, code, _ = (cell.strip() for cell in row.split("|", 4))
+    assert meaning
+    assert code == str(exit_code(kind()))
+    own = set(inspect.signature(kind.__init__).parameters) - {"self", "message"}
+    parents = {name for base in kind.__mro__[1:] for name in vars(base).get("__annotations__", ())}
+    inherited = set(inspect.signature(kind.__mro__[1].__init__).parameters)
+    for name in own - parents - inherited:
+        assert f"`{name}`" in row, name
 
 
 def test_fields_survive_pickling() -> None:

@@ -58,7 +58,7 @@ def test_the_pinned_schemas_and_the_emulators_agree() -> None:
 
 
 def test_every_exit_code_is_documented() -> None:
-    page = (ROOT / "docs" / "settings.md").read_text("utf-8")
+    page = (ROOT / "docs" / "errors.md").read_text("utf-8")
     for code in EXIT_CODES.values():
         assert re.search(rf"\| (?:\d+, )?{code}\b", page), code
 

@@ -61,3 +61,18 @@ def test_a_waiter_gives_up_with_its_last_observation(clock: FakeClock) -> None:
     with pytest.raises(TimeoutError, match="Starting"):
         waiter.wait()
     assert clock.slept == [2.0, 2.0, 1.0]
+
+
+def test_a_waiter_fails_at_once_on_an_end_that_is_none(clock: FakeClock) -> None:
+    states = iter(["Starting", "Error", "Ready"])
+    waiter = Waiter[str](
+        observe=lambda: next(states),
+        success=lambda state: state == "Ready",
+        failure=lambda state: ValueError(state) if state == "Error" else None,
+        timed_out=lambda last: TimeoutError(last),
+        interval_s=2.0,
+        deadline=Deadline.after(60.0, clock),
+    )
+    with pytest.raises(ValueError, match="Error"):
+        waiter.wait()
+    assert clock.slept == [2.0]

@@ -1,0 +1,120 @@
+"""A lease counts from Ready, is renewed by use, and never exceeds its longest time."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from typing import Any
+
+import attrs
+import pytest
+
+from comfyloom.errors import TransportError
+from comfyloom.machines.lease import Lease
+from comfyloom.runcomfy import Server
+from support import FakeClock
+
+
+@attrs.define
+class FakeApi:
+    clock: FakeClock
+    ready: float
+    asked: list[int] = attrs.field(factory=list)
+    fails: bool = False
+
+    def now(self) -> float:
+        return self.clock.time()
+
+    def server(self, duration: float) -> Server:
+        return Server(
+            server_id="s",
+            current_status="Ready",
+            estimated_duration=duration,
+            service_ready_at=datetime.fromtimestamp(self.ready, UTC),
+            estimated_stopping_at=datetime.fromtimestamp(self.ready + duration, UTC),
+        )
+
+    def set_duration(self, server_id: str, seconds: int) -> Server:
+        if self.fails:
+            raise TransportError("no answer")
+        self.asked.append(seconds)
+        return self.server(seconds)
+
+
+@pytest.fixture
+def api(clock: FakeClock) -> FakeApi:
+    return FakeApi(clock, clock.now)
+
+
+def make(api: Any, seconds: int = 1000, longest_s: float = 5000, now: float = 1000) -> Lease:
+    lease = Lease(api, "s", seconds, longest_s)
+    lease.note(api.server(now))
+    return lease
+
+
+def test_it_counts_from_ready(api: FakeApi, clock: FakeClock) -> None:
+    lease = make(api)
+    clock.sleep(400)
+    assert (lease.elapsed_s, lease.left_s) == (400, 600)
+
+
+def test_renewing_adds_what_has_passed(api: FakeApi, clock: FakeClock) -> None:
+    lease = make(api)
+    clock.sleep(700)
+    lease.renew()
+    assert api.asked == [1700]
+    assert lease.left_s == 1000
+
+
+def test_it_is_never_renewed_for_less(api: FakeApi, clock: FakeClock) -> None:
+    lease = make(api, now=4000)
+    clock.sleep(100)
+    lease.renew()
+    assert api.asked == []
+
+
+def test_its_longest_time_is_the_end(
+    api: FakeApi, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    lease = make(api, longest_s=1500)
+    clock.sleep(900)
+    lease.renew()
+    clock.sleep(500)
+    with caplog.at_level(logging.WARNING, "comfyloom"):
+        lease.renew()
+        lease.renew()
+    assert api.asked == [1500]
+    assert caplog.text.count("ends in 100 s") == 1
+
+
+def test_settling_may_shorten(api: FakeApi, clock: FakeClock) -> None:
+    lease = make(api, seconds=600, now=1742)
+    clock.sleep(2)
+    lease.settle()
+    lease.settle()
+    assert api.asked == [602]
+
+
+def test_touching_asks_only_when_it_is_time(api: FakeApi, clock: FakeClock) -> None:
+    lease = make(api)
+    lease.touch()
+    clock.sleep(499)
+    lease.touch()
+    assert api.asked == []
+
+
+def test_a_renewal_that_fails_is_told(
+    api: FakeApi, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    lease = make(api)
+    api.fails = True
+    clock.sleep(700)
+    lease.renew()
+    assert "is not renewed" in caplog.text
+    assert lease.left_s == 300
+
+
+def test_a_platform_that_tells_no_end(api: FakeApi, clock: FakeClock) -> None:
+    lease = Lease(api, "s", 1000, 5000)  # type: ignore[arg-type]
+    lease.note(Server(server_id="s", current_status="Ready", estimated_duration=900.0))
+    assert lease.left_s == 900

@@ -52,6 +52,13 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def live(session: nox.Session) -> None:
+    """Launch a real machine, run a workflow, stop it; needs an account, and asks first."""
+    install(session, "-e", ".")
+    session.run("python", "tests/live/live.py", *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check style, and that the floors of the architecture hold."""
     install(session, groups=("lint",))

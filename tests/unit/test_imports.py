@@ -12,8 +12,10 @@ import comfyloom
 HEAVY = (
     "cattrs",
     "click",
+    "filelock",
     "jinja2",
     "numpy",
+    "platformdirs",
     "PIL",
     "requests",
     "rich",

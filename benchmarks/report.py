@@ -1,0 +1,30 @@
+"""How a benchmark says what it measured: machine, versions, medians and p95."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+
+
+def print_report(title: str, measured: Mapping[str, Sequence[float]]) -> None:
+    """Print seconds by what was measured: median, 95th percentile, number of times."""
+    print(title)
+    print(
+        f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, "
+        f"Python {platform.python_version()}, comfyloom {version('comfyloom')}, "
+        f"requests {version('requests')}"
+    )
+    width = max(map(len, measured))
+    print(f"{'':<{width}}  median      p95  times")
+    for name, seconds in measured.items():
+        median = statistics.median(seconds)
+        print(f"{name:<{width}}  {median:5.2f} s  {p95(seconds):5.2f} s  {len(seconds):5}")
+
+
+def p95(values: Sequence[float]) -> float:
+    """Return the value that 95 of 100 do not exceed (nearest rank)."""
+    ordered = sorted(values)
+    return ordered[max(0, -(-95 * len(ordered) // 100) - 1)]

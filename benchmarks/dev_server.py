@@ -2,8 +2,8 @@
 
     python benchmarks/dev_server.py [TIMES]
 
-Against an emulator in real time. The times are those of the client: from the platform's Ready to the
-first accepted prompt, and from the start of a process.
+Against an emulator in real time. The times are those of the client: from the platform's Ready to
+the first accepted prompt, and from the start of a process.
 """
 
 from __future__ import annotations

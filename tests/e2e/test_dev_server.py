@@ -24,7 +24,8 @@ from comfyloom.errors import (
     MachineStartFailed,
     MachineTimeout,
 )
-from comfyloom.machines.dev.state import DevState, StateFile
+from comfyloom.machines.dev.file import StateFile
+from comfyloom.machines.dev.state import DevState
 from comfyloom.runcomfy import ServerApi
 from comfyloom.settings import Settings
 from comfyloom_workflows import FluxMeshWorkflow

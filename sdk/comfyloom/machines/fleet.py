@@ -9,7 +9,8 @@ import attrs
 
 from comfyloom._redact import log
 from comfyloom.errors import LedgerError, MachineBusy, MachineError, NotFound
-from comfyloom.machines.dev.state import DevState, StateFile
+from comfyloom.machines.dev.file import StateFile
+from comfyloom.machines.dev.state import DevState
 from comfyloom.machines.register import Register
 from comfyloom.machines.stopping import Stopping
 from comfyloom.money import PriceList

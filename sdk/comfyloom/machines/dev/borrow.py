@@ -8,8 +8,9 @@ from comfyloom.comfyui.client import ComfyUI
 from comfyloom.errors import LedgerError, MachineBusy, MachineStartFailed
 from comfyloom.machines.borrowed import BorrowedMachine
 from comfyloom.machines.dev import account
+from comfyloom.machines.dev.file import StateFile
 from comfyloom.machines.dev.health import Look, look
-from comfyloom.machines.dev.state import DevState, StateFile
+from comfyloom.machines.dev.state import DevState
 from comfyloom.machines.starting import Starting
 from comfyloom.machines.url import machine_url
 from comfyloom.money import PriceList

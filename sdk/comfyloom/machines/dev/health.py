@@ -14,6 +14,7 @@ from comfyloom.errors import ApiError, NotFound, TransportError
 from comfyloom.machines.dev.state import DevState
 from comfyloom.machines.starting import YOUNG_S
 from comfyloom.machines.url import machine_url
+from comfyloom.money import PriceList
 from comfyloom.runcomfy import Server, ServerApi
 
 Health: TypeAlias = Literal["stopped", "launching", "starting", "healthy", "unreachable", "unknown"]
@@ -89,6 +90,36 @@ class Look:
     version: str = ""
     running: tuple[str, ...] = ()
     pending: tuple[str, ...] = ()
+
+
+def status_of(state: DevState, seen: Look, now: float, prices: PriceList) -> DevStatus:
+    """Return the status that a state and a look at it make.
+
+    Args:
+        state: What is remembered.
+        seen: What was just seen.
+        now: The platform's time, seconds since the epoch.
+        prices: What machines cost.
+    """
+    there = state.is_there
+    state = state.billed(now, prices) if there else state
+    return DevStatus(
+        health=seen.health if there else "stopped",
+        server_id=state.server_id,
+        server_type=state.server_type,
+        workflow_version=state.workflow_version,
+        api_status=seen.server.current_status if seen.server else "",
+        reason=seen.reason,
+        comfyui_version=seen.version,
+        uptime_s=state.billed_s(now) if there else 0.0,
+        lease_left_s=max(0.0, state.stopping_time - now) if state.stopping_time else None,
+        price=prices.per_hour(state.server_type),
+        session_cost=state.session_cost,
+        total_cost=state.total_cost,
+        unpriced_s=state.unpriced_s,
+        running=seen.running,
+        pending=seen.pending,
+    )
 
 
 def look(state: DevState, api: ServerApi, *, probes: int = PROBES) -> Look:

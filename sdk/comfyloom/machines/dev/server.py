@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Final, TypeAlias
 
 import attrs
 
@@ -14,51 +12,20 @@ from comfyloom._clock import SYSTEM_CLOCK, Clock
 from comfyloom._redact import log
 from comfyloom._shield import orderly_exit, shielded
 from comfyloom.comfyui.client import ComfyUI
-from comfyloom.errors import (
-    ComfyloomError,
-    ConfigError,
-    MachineBusy,
-    MachineError,
-    MachineLeak,
-    MachineStartFailed,
-)
+from comfyloom.errors import MachineBusy, MachineError, MachineStartFailed
 from comfyloom.machines.dev import account
-from comfyloom.machines.dev.health import DevStatus, Look, look
-from comfyloom.machines.dev.state import LAUNCHING, DevState, StateFile
+from comfyloom.machines.dev.file import StateFile
+from comfyloom.machines.dev.health import DevStatus, Look, look, status_of
+from comfyloom.machines.dev.keeper import Keeper, Wish, WorkflowLike
+from comfyloom.machines.dev.state import DevState
 from comfyloom.machines.dev.watch import Watched, follow
-from comfyloom.machines.launch import SEARCH_FOR_S, Launch
 from comfyloom.machines.own import OwnMachine
 from comfyloom.machines.register import Register
 from comfyloom.machines.starting import Starting
-from comfyloom.machines.stopping import Stopping
 from comfyloom.money import PriceList
 from comfyloom.progress import Progress, ProgressCallback
-from comfyloom.runcomfy import Server, ServerApi, find_version
+from comfyloom.runcomfy import ServerApi
 from comfyloom.settings import Settings
-from comfyloom.workflow import Workflow
-
-WorkflowLike: TypeAlias = "type[Workflow[Any]] | Workflow[Any] | str | None"
-"""A workflow class or object, or the name of its file without the suffix."""
-
-SHORTEST_S: Final = 60.0
-"""A shorter lease could end between two requests."""
-
-
-@attrs.frozen(kw_only=True)
-class _Wish:
-    """What somebody asked for; None where anything will do."""
-
-    workflow: WorkflowLike
-    server_type: str | None
-    duration_s: float | None
-    idle_timeout_s: float | None
-
-    def __attrs_post_init__(self) -> None:
-        times = {"duration_s": self.duration_s, "idle_timeout_s": self.idle_timeout_s}
-        short = [name for name, value in times.items() if value is not None and value < SHORTEST_S]
-        if short:
-            text = f"{' and '.join(short)} must be {SHORTEST_S:g} s or more"
-            raise ConfigError(text, problems=[text])
 
 
 class DevServer:
@@ -94,8 +61,6 @@ class DevServer:
         self._report: ProgressCallback = on_progress or (lambda _: None)
         self._clock = clock
         self._file = StateFile(self._settings.state_file)
-        self._prices = PriceList(plan=self._settings.plan, overrides=self._settings.prices)
-        self._register = Register.of(self._settings.api_base_url, self._settings.user_id)
 
     def __repr__(self) -> str:
         return f"DevServer({str(self._settings.state_file)!r})"
@@ -126,23 +91,23 @@ class DevServer:
             ConfigError: Which workflow version to launch cannot be told, or a time is too short.
             ApiError: The platform refuses the launch.
         """
-        wish = _Wish(
+        wish = Wish(
             workflow=workflow,
             server_type=server_type,
             duration_s=duration_s,
             idle_timeout_s=idle_timeout_s,
         )
-        with self._api() as api, orderly_exit():
-            with self._file.locked(self._say_it_waits):
-                state = self._current(api)
-                machine = None if state.is_there else self._launch(api, state, wish)
+        with self._keeper() as keeper, orderly_exit():
+            with self._locked():
+                state = keeper.current()
+                machine = None if state.is_there else keeper.launch(state, wish)
                 if machine is None:
-                    state = self._fitting(api, state, wish)
+                    state = keeper.fitting(state, wish)
             if machine is not None:
-                self._await_launched(machine)
+                self._await_launched(keeper, machine)
             else:
-                self._await_running(api, state)
-            return self._look(api)
+                self._await_running(keeper, state)
+            return self._look(keeper)
 
     def status(self) -> DevStatus:
         """Return how the dev server is; the file remembers it as well.
@@ -151,8 +116,8 @@ class DevServer:
             LedgerError: The file that remembers it cannot be read.
             ApiError: The platform refuses to tell for good.
         """
-        with self._api() as api:
-            return self._look(api)
+        with self._keeper() as keeper:
+            return self._look(keeper)
 
     def down(self, *, force: bool = False) -> DevStatus:
         """Stop the dev server and see it confirmed; without one, do nothing.
@@ -166,14 +131,16 @@ class DevServer:
             MachineError: It belongs to another account.
             LedgerError: The file that remembers it cannot be read or written.
         """
-        with self._api() as api, self._file.locked(self._say_it_waits):
-            state = self._current(api)
+        with self._keeper() as keeper, self._locked():
+            state = keeper.current()
             if state.is_there:
                 shielded(
-                    partial(self._stop, api, state, force),
+                    partial(keeper.stop, state, force=force),
                     waiting=lambda: log.warning("stopping the dev server first"),
                 )
-            return self._told(self._file.read(), Look(health="stopped"), api)
+            return status_of(
+                self._file.read(), Look(health="stopped"), keeper.api.now(), keeper.prices
+            )
 
     def restart(
         self,
@@ -222,17 +189,14 @@ class DevServer:
             LedgerError: The file that remembers it cannot be read.
             ApiError: The platform refuses to tell for good.
         """
-        with self._api() as api:
-            state = self._file.read()
-            lease = account.lease_of(state, api)
+        with self._keeper() as keeper:
+            lease = account.lease_of(self._file.read(), keeper.api)
 
             def see() -> DevStatus:
-                status = self._look(api)
+                status = self._look(keeper)
                 now = self._file.read()
-                lease.ends_at, lease.server_id = now.stopping_time, now.server_id
-                lease.ready_at = (
-                    datetime.fromtimestamp(now.ready_time, UTC) if now.ready_time else None
-                )
+                lease.server_id, lease.ends_at = now.server_id, now.stopping_time
+                lease.ready_at = now.ready_at
                 return status
 
             def connect() -> ComfyUI:
@@ -240,195 +204,32 @@ class DevServer:
 
             yield from follow(see, connect, lease.touch, self._clock)
 
-    # --- the state, under the lock ---------------------------------------------------------------
-
-    def _current(self, api: ServerApi) -> DevState:
-        """Return the state as it is now: a lost launch is found, a machine that ended is settled.
-
-        Raises:
-            MachineError: The machine belongs to another account.
-            MachineLeak: Which machine is ours cannot be told.
-        """
-        state = self._file.read()
-        if not state.is_there:
-            return state
-        account.check_owner(state, self._settings, self._file.path)
-        if account.is_gone_with_its_emulator(state):
-            return self._settle(state, api)
-        if state.is_open:
-            return self._find(api, state)
-        seen = look(state, api, probes=1)
-        return self._keep(api, state, seen)
-
-    def _keep(self, api: ServerApi, state: DevState, seen: Look) -> DevState:
-        """Write down what a look showed, and return the state."""
-        now = api.now()
-        if seen.has_ended:
-            self._say(f"the dev server {state.server_id} has ended ({seen.reason})")
-            return self._settle(state, api)
-        if seen.server is not None:
-            state = state.seen(seen.server, now, self._prices)
-        state = attrs.evolve(state, health_status=seen.health, last_health_check=now)
-        self._file.write(state)
-        return state
-
-    def _settle(self, state: DevState, api: ServerApi) -> DevState:
-        """Write down that the machine has ended."""
-        ended = state.ended(api.now(), self._prices)
-        self._file.write(ended)
-        if state.server_id:
-            self._register.discard(state.server_id)
-        return ended
-
-    def _find(self, api: ServerApi, state: DevState) -> DevState:
-        """Find the machine of a launch that was interrupted before its answer was written down."""
-        self._say("a launch was interrupted: looking for its machine")
-        known = None if state.known_servers is None else frozenset(state.known_servers)
-        launch = Launch(
-            api=api,
-            workflow_version_id=state.workflow_version,
-            server_type=state.server_type,
-            lease_s=state.launched_for,
-            on_launched=lambda _: None,
-            prices=self._prices,
-        )
-        age_s = api.now() - state.launch_time
-        try:
-            reason = ComfyloomError("the process that launched it is gone")
-            server = launch.find(known, reason, max(0.0, SEARCH_FOR_S - age_s))
-        except MachineStartFailed as error:
-            self._say(f"there is none: {error}")
-            return self._settle(state, api)
-        self._register.add(server.server_id)
-        found = state.seen(server, api.now(), self._prices)
-        self._file.write(found)
-        return found
-
-    def _fitting(self, api: ServerApi, state: DevState, wish: _Wish) -> DevState:
-        """Return the state of a machine that runs, with the times that were asked for.
-
-        Raises:
-            MachineError: It is another one than was asked for.
-        """
-        asked = wish.server_type or self._settings.asked_server_type
-        version = self._version(api, wish.workflow)
-        other = ""
-        if asked and asked != state.server_type:
-            other = f"is a {state.server_type} machine, not {asked}"
-        elif version and version != state.workflow_version:
-            other = f"was launched with workflow version {state.workflow_version}, not {version}"
-        if other:
-            text = f"the dev server {state.server_id} {other}: comfyloom dev restart starts another"
-            raise MachineError(text, server_id=state.server_id, status=state.status)
-        if wish.duration_s is None and wish.idle_timeout_s is None:
-            return state
-        timed = attrs.evolve(
-            state,
-            idle_timeout=wish.idle_timeout_s or state.idle_timeout,
-            max_duration=wish.duration_s or state.max_duration,
-        )
-        if state.ready_time:
-            lease = account.lease_of(timed, api)
-            lease.note(api.get_server(state.server_id))
-            lease.settle()
-        self._file.write(timed)
-        return timed
-
-    def _launch(self, api: ServerApi, state: DevState, wish: _Wish) -> OwnMachine:
-        """Launch a machine; the file knows of it before the platform does."""
-        settings = self._settings
-        version = self._version(api, wish.workflow)
-        if version is None:
-            text = "which workflow? Name one, or set RUNCOMFY_WORKFLOW_VERSION_ID"
-            raise ConfigError(text, problems=[text])
-        intent = attrs.evolve(
-            state,
-            status=LAUNCHING,
-            health_status="launching",
-            workflow_version=version,
-            user_id=settings.user_id,
-            api_base_url=settings.api_base_url,
-            server_type=wish.server_type or settings.server_type,
-            idle_timeout=wish.idle_timeout_s or settings.dev_idle_timeout_s,
-            max_duration=wish.duration_s or settings.dev_max_duration_s,
-            session_cost=self._prices.cost(wish.server_type or settings.server_type, 0.0),
-        )
-        machine = OwnMachine(
-            api,
-            intent.server_type,
-            prices=self._prices,
-            longest_s=intent.max_duration,
-            lease_s=intent.idle_timeout,
-            max_machines=settings.max_machines,
-            register=self._register,
-        )
-        self._say(f"launching a {machine.server_type} machine")
-
-        def intended(seconds: int, before: frozenset[str] | None) -> None:
-            known = None if before is None else tuple(sorted(before))
-            dated = attrs.evolve(intent, launch_time=api.now(), launched_for=seconds)
-            self._file.write(attrs.evolve(dated, known_servers=known))
-
-        def launched(server: Server) -> None:
-            self._file.write(self._file.read().seen(server, api.now(), self._prices))
-
-        try:
-            machine.launch(version, intended=intended, launched=launched)
-        except MachineLeak:
-            raise  # which one it is must be found out: it stays written down
-        except BaseException:
-            machine.stop()
-            self._settle(attrs.evolve(intent, server_id=machine.server_id), api)
-            raise
-        return machine
-
-    def _stop(self, api: ServerApi, state: DevState, force: bool) -> None:
-        seen = look(state, api)
-        state = self._keep(api, state, seen)
-        if not state.is_there:
-            return
-        if (seen.running or seen.pending) and not force:
-            counts = f"{len(seen.running)} running, {len(seen.pending)} waiting"
-            text = f"the dev server {state.server_id} has prompts ({counts}): --force stops it"
-            raise MachineBusy(text, server_id=state.server_id, status=state.status)
-        if seen.health == "unreachable":
-            log.warning("its ComfyUI does not answer (%s); it is stopped all the same", seen.reason)
-        Stopping(
-            api=api,
-            server_id=state.server_id,
-            server_type=state.server_type,
-            prices=self._prices,
-            seen=seen.server is not None or bool(state.ready_time),
-            launched_at=api.clock.monotonic() - (api.now() - state.launch_time),
-        ).confirm()
-        self._settle(state, api)
-
     # --- waiting and looking, without the lock ---------------------------------------------------
 
-    def _await_launched(self, machine: OwnMachine) -> None:
+    def _await_launched(self, keeper: Keeper, machine: OwnMachine) -> None:
         """Wait for our own machine; one that does not get ready is stopped and settled."""
         try:
             machine.await_ready(self._report)
         except BaseException:
             machine.stop()
-            self._settle_if(machine.server_id, machine.api)
+            self._settle_if(keeper, machine.server_id)
             raise
         finally:
             machine.disconnect()
 
-    def _await_running(self, api: ServerApi, state: DevState) -> None:
+    def _await_running(self, keeper: Keeper, state: DevState) -> None:
         """Wait for a machine that somebody else started."""
-        seen = look(state, api)
+        seen = look(state, keeper.api)
         if seen.health == "starting":
+            starting = Starting(api=keeper.api, server_id=state.server_id, report=self._report)
             try:
-                starting = Starting(api=api, server_id=state.server_id, report=self._report)
                 _, comfyui = starting.wait()
-                comfyui.close()
             except MachineStartFailed:
-                self._settle_if(state.server_id, api)
+                self._settle_if(keeper, state.server_id)
                 raise
+            comfyui.close()
         elif seen.health != "healthy":
-            rate = self._prices.rate(state.server_type)
+            rate = keeper.prices.rate(state.server_type)
             raise MachineError(
                 f"the dev server {state.server_id} ({rate}) is {seen.health}: {seen.reason}. It is "
                 "left as it is: comfyloom dev status, comfyloom dev restart",
@@ -436,75 +237,67 @@ class DevServer:
                 status=seen.server.current_status if seen.server else "",
             )
 
-    def _look(self, api: ServerApi) -> DevStatus:
+    def _look(self, keeper: Keeper) -> DevStatus:
         state = self._file.read()
+        seen = self._seen(keeper, state)
+        if state.server_id and state.is_of(self._settings):
+            state = self._kept(keeper, state, seen)
+        return status_of(state, seen, keeper.api.now(), keeper.prices)
+
+    def _seen(self, keeper: Keeper, state: DevState) -> Look:
         if not state.is_there:
-            return self._told(state, Look(health="stopped"), api)
+            return Look(health="stopped")
         if not state.is_of(self._settings):
-            return self._told(state, Look(reason="it belongs to another account"), api)
+            return Look(reason="it belongs to another account")
         if state.is_open:
             reason = "its launch has no answer yet; if nobody waits for it, dev up finds it again"
-            return self._told(state, Look(health="launching", reason=reason), api)
-        seen = look(state, api)
+            return Look(health="launching", reason=reason)
+        return look(state, keeper.api)
+
+    def _kept(self, keeper: Keeper, state: DevState, seen: Look) -> DevState:
+        """Write down what was seen, unless the file is about another machine by now."""
         try:
             with self._file.locked(longest_s=1.0):
                 current = self._file.read()
                 if current.server_id == state.server_id:
-                    state = self._keep(api, current, seen)
+                    return keeper.keep(current, seen)
         except MachineBusy:  # somebody changes it just now: what was seen is told, not kept
-            if seen.server is not None:
-                state = state.seen(seen.server, api.now(), self._prices)
-        return self._told(state, seen, api)
+            pass
+        if seen.server is None:
+            return state
+        return state.seen(seen.server, keeper.api.now(), keeper.prices)
 
-    def _told(self, state: DevState, seen: Look, api: ServerApi) -> DevStatus:
-        now = api.now()
-        there = state.is_there
-        if there:
-            state = state.billed(now, self._prices)
-        return DevStatus(
-            health=seen.health if there else "stopped",
-            server_id=state.server_id,
-            server_type=state.server_type,
-            workflow_version=state.workflow_version,
-            api_status=seen.server.current_status if seen.server else "",
-            reason=seen.reason,
-            comfyui_version=seen.version,
-            uptime_s=state.billed_s(now) if there else 0.0,
-            lease_left_s=max(0.0, state.stopping_time - now) if state.stopping_time else None,
-            price=self._prices.per_hour(state.server_type),
-            session_cost=state.session_cost,
-            total_cost=state.total_cost,
-            unpriced_s=state.unpriced_s,
-            running=seen.running,
-            pending=seen.pending,
-        )
-
-    def _settle_if(self, server_id: str, api: ServerApi) -> None:
+    def _settle_if(self, keeper: Keeper, server_id: str) -> None:
         """Write down that a machine has ended, unless the file is about another by now."""
-        with self._file.locked():
+        with self._locked():
             state = self._file.read()
             if state.server_id == server_id:
-                self._settle(state, api)
-
-    def _version(self, api: ServerApi, workflow: WorkflowLike) -> str | None:
-        if self._settings.workflow_version_id is not None or workflow is None:
-            return self._settings.workflow_version_id
-        name = workflow if isinstance(workflow, str) else workflow.spec_.name
-        return find_version(api, name)
+                keeper.settle(state)
 
     @contextmanager
-    def _api(self) -> Generator[ServerApi]:
+    def _locked(self) -> Generator[None]:
+        def waits() -> None:
+            self._say("another process is at work on the dev server, waiting for it")
+
+        with self._file.locked(waits):
+            yield
+
+    @contextmanager
+    def _keeper(self) -> Generator[Keeper]:
         settings = self._settings
-        api = ServerApi(
-            settings.api_base_url, settings.user_id, settings.api_token, clock=self._clock
-        )
+        base_url, user = settings.api_base_url, settings.user_id
+        api = ServerApi(base_url, user, settings.api_token, clock=self._clock)
         try:
-            yield api
+            yield Keeper(
+                api=api,
+                settings=settings,
+                file=self._file,
+                prices=PriceList(plan=settings.plan, overrides=settings.prices),
+                register=Register.of(base_url, user),
+                say=self._say,
+            )
         finally:
             api.close()
-
-    def _say_it_waits(self) -> None:
-        self._say("another process is at work on the dev server, waiting for it")
 
     def _say(self, message: str) -> None:
         log.info("%s", message)

@@ -1,0 +1,260 @@
+"""What is done to the dev server while its file is locked: nobody else changes it meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias
+
+import attrs
+
+from comfyloom._redact import log
+from comfyloom.errors import (
+    ComfyloomError,
+    ConfigError,
+    MachineBusy,
+    MachineError,
+    MachineLeak,
+    MachineStartFailed,
+)
+from comfyloom.machines.dev import account
+from comfyloom.machines.dev.file import StateFile
+from comfyloom.machines.dev.health import Look, look
+from comfyloom.machines.dev.state import LAUNCHING, DevState
+from comfyloom.machines.launch import SEARCH_FOR_S, Launch
+from comfyloom.machines.own import OwnMachine
+from comfyloom.machines.register import Register
+from comfyloom.machines.stopping import Stopping
+from comfyloom.money import PriceList
+from comfyloom.runcomfy import Server, ServerApi, find_version
+from comfyloom.settings import Settings
+from comfyloom.workflow import Workflow
+
+SHORTEST_S: Final = 60.0
+"""A shorter lease could end between two requests."""
+
+WorkflowLike: TypeAlias = "type[Workflow[Any]] | Workflow[Any] | str | None"
+"""A workflow class or object, or the name of its file without the suffix."""
+
+
+@attrs.frozen(kw_only=True)
+class Wish:
+    """What somebody asked for; None where anything will do."""
+
+    workflow: WorkflowLike
+    server_type: str | None
+    duration_s: float | None
+    idle_timeout_s: float | None
+
+    def __attrs_post_init__(self) -> None:
+        times = {"duration_s": self.duration_s, "idle_timeout_s": self.idle_timeout_s}
+        short = [name for name, value in times.items() if value is not None and value < SHORTEST_S]
+        if short:
+            text = f"{' and '.join(short)} must be {SHORTEST_S:g} s or more"
+            raise ConfigError(text, problems=[text])
+
+
+@attrs.frozen(kw_only=True)
+class Keeper:
+    """Keeps the file true to what the platform says.
+
+    Args:
+        api: The account.
+        settings: Its settings.
+        file: What is remembered; locked by the caller.
+        prices: What machines cost.
+        register: Which machines were launched from here.
+        say: Tells people how it goes.
+    """
+
+    api: ServerApi
+    settings: Settings
+    file: StateFile
+    prices: PriceList
+    register: Register
+    say: Callable[[str], object]
+
+    def current(self) -> DevState:
+        """Return the state as it is now: a lost launch is found, a machine that ended is settled.
+
+        Raises:
+            MachineError: The machine belongs to another account.
+            MachineLeak: Which machine is ours cannot be told.
+        """
+        state = self.file.read()
+        if not state.is_there:
+            return state
+        if account.is_gone_with_its_emulator(state):
+            return self.settle(state)
+        account.check_owner(state, self.settings, self.file.path)
+        if state.is_open:
+            return self._find(state)
+        return self.keep(state, look(state, self.api, probes=1))
+
+    def keep(self, state: DevState, seen: Look) -> DevState:
+        """Write down what a look showed, and return the state."""
+        now = self.api.now()
+        if seen.has_ended:
+            self.say(f"the dev server {state.server_id} has ended ({seen.reason})")
+            return self.settle(state)
+        if seen.server is not None:
+            state = state.seen(seen.server, now, self.prices)
+        state = attrs.evolve(state, health_status=seen.health, last_health_check=now)
+        self.file.write(state)
+        return state
+
+    def settle(self, state: DevState) -> DevState:
+        """Write down that the machine has ended."""
+        ended = state.ended(self.api.now(), self.prices)
+        self.file.write(ended)
+        if state.server_id:
+            self.register.discard(state.server_id)
+        return ended
+
+    def fitting(self, state: DevState, wish: Wish) -> DevState:
+        """Return the state of a machine that runs, with the times that were asked for.
+
+        Raises:
+            MachineError: It is another one than was asked for.
+        """
+        asked = wish.server_type or self.settings.asked_server_type
+        version = self._version(wish.workflow)
+        other = ""
+        if asked and asked != state.server_type:
+            other = f"is a {state.server_type} machine, not {asked}"
+        elif version and version != state.workflow_version:
+            other = f"was launched with workflow version {state.workflow_version}, not {version}"
+        if other:
+            text = f"the dev server {state.server_id} {other}: comfyloom dev restart starts another"
+            raise MachineError(text, server_id=state.server_id, status=state.status)
+        return self._timed(state, wish)
+
+    def launch(self, state: DevState, wish: Wish) -> OwnMachine:
+        """Launch a machine; the file knows of it before the platform does.
+
+        Raises:
+            ConfigError: Which workflow version to launch cannot be told.
+            MachineLeak: The launch got no answer, and which machine is ours cannot be told.
+            ComfyloomError: There is no machine.
+        """
+        intent = self._intent(state, wish)
+        machine = OwnMachine(
+            self.api,
+            intent.server_type,
+            prices=self.prices,
+            longest_s=intent.max_duration,
+            lease_s=intent.idle_timeout,
+            max_machines=self.settings.max_machines,
+            register=self.register,
+        )
+        self.say(f"launching a {machine.server_type} machine")
+
+        def intended(seconds: int, before: frozenset[str] | None) -> None:
+            known = None if before is None else tuple(sorted(before))
+            dated = attrs.evolve(intent, launch_time=self.api.now(), launched_for=seconds)
+            self.file.write(attrs.evolve(dated, known_servers=known))
+
+        def launched(server: Server) -> None:
+            self.file.write(self.file.read().seen(server, self.api.now(), self.prices))
+
+        try:
+            machine.launch(intent.workflow_version, intended=intended, launched=launched)
+        except MachineLeak:
+            raise  # which one it is must be found out: it stays written down
+        except BaseException:
+            machine.stop()
+            self.settle(attrs.evolve(intent, server_id=machine.server_id))
+            raise
+        return machine
+
+    def stop(self, state: DevState, *, force: bool) -> None:
+        """Stop the machine and see it confirmed.
+
+        Raises:
+            MachineBusy: A prompt runs or waits.
+            MachineLeak: The platform did not confirm it.
+        """
+        seen = look(state, self.api)
+        state = self.keep(state, seen)
+        if not state.is_there:
+            return
+        if (seen.running or seen.pending) and not force:
+            counts = f"{len(seen.running)} running, {len(seen.pending)} waiting"
+            text = f"the dev server {state.server_id} has prompts ({counts}): --force stops it"
+            raise MachineBusy(text, server_id=state.server_id, status=state.status)
+        if seen.health == "unreachable":
+            log.warning("its ComfyUI does not answer (%s); it is stopped all the same", seen.reason)
+        Stopping(
+            api=self.api,
+            server_id=state.server_id,
+            server_type=state.server_type,
+            prices=self.prices,
+            seen=seen.server is not None or bool(state.ready_time),
+            launched_at=self.api.clock.monotonic() - (self.api.now() - state.launch_time),
+        ).confirm()
+        self.settle(state)
+
+    def _find(self, state: DevState) -> DevState:
+        """Find the machine of a launch that was interrupted before its answer was written down."""
+        self.say("a launch was interrupted: looking for its machine")
+        known = None if state.known_servers is None else frozenset(state.known_servers)
+        launch = Launch(
+            api=self.api,
+            workflow_version_id=state.workflow_version,
+            server_type=state.server_type,
+            lease_s=state.launched_for,
+            on_launched=lambda _: None,
+            prices=self.prices,
+        )
+        age_s = self.api.now() - state.launch_time
+        try:
+            reason = ComfyloomError("the process that launched it is gone")
+            server = launch.find(known, reason, max(0.0, SEARCH_FOR_S - age_s))
+        except MachineStartFailed as error:
+            self.say(f"there is none: {error}")
+            return self.settle(state)
+        self.register.add(server.server_id)
+        found = state.seen(server, self.api.now(), self.prices)
+        self.file.write(found)
+        return found
+
+    def _timed(self, state: DevState, wish: Wish) -> DevState:
+        """Return the state with the times that were asked for; they hold from now on."""
+        if wish.duration_s is None and wish.idle_timeout_s is None:
+            return state
+        timed = attrs.evolve(
+            state,
+            idle_timeout=wish.idle_timeout_s or state.idle_timeout,
+            max_duration=wish.duration_s or state.max_duration,
+        )
+        if state.ready_time:
+            lease = account.lease_of(timed, self.api)
+            lease.note(self.api.get_server(state.server_id))
+            lease.settle()
+        self.file.write(timed)
+        return timed
+
+    def _intent(self, state: DevState, wish: Wish) -> DevState:
+        settings = self.settings
+        version = self._version(wish.workflow)
+        if version is None:
+            text = "which workflow? Name one, or set RUNCOMFY_WORKFLOW_VERSION_ID"
+            raise ConfigError(text, problems=[text])
+        server_type = wish.server_type or settings.server_type
+        return attrs.evolve(
+            state,
+            status=LAUNCHING,
+            health_status="launching",
+            workflow_version=version,
+            user_id=settings.user_id,
+            api_base_url=settings.api_base_url,
+            server_type=server_type,
+            idle_timeout=wish.idle_timeout_s or settings.dev_idle_timeout_s,
+            max_duration=wish.duration_s or settings.dev_max_duration_s,
+            session_cost=self.prices.cost(server_type, 0.0),
+        )
+
+    def _version(self, workflow: WorkflowLike) -> str | None:
+        if self.settings.workflow_version_id is not None or workflow is None:
+            return self.settings.workflow_version_id
+        name = workflow if isinstance(workflow, str) else workflow.spec_.name
+        return find_version(self.api, name)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 COMMAND = [sys.executable, "-c", "from comfyloom.cli import main; main()"]
 
@@ -17,6 +18,29 @@ Shell = Callable[..., Completed]
 def bare_environment(home: Path) -> dict[str, str]:
     """Return the environment of somebody without any account."""
     return {"PATH": os.environ["PATH"], "HOME": str(home)}
+
+
+def shell_at(folder: Path, environ: Mapping[str, str]) -> Shell:
+    """Return a function that runs `comfyloom` in a folder, with no other account in sight.
+
+    Args:
+        folder: Where to run it, and the home of the user.
+        environ: Its variables; those of a call take their place.
+    """
+
+    def run(*arguments: str, environ: Mapping[str, str] = environ, **options: Any) -> Completed:
+        return subprocess.run(
+            [*COMMAND, *arguments],
+            env={**bare_environment(folder), **environ},
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            **options,
+        )
+
+    return run
 
 
 def failed(done: Completed, code: int, *words: str) -> None:

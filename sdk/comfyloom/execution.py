@@ -21,9 +21,9 @@ from comfyloom.files import InputFile
 from comfyloom.graph import Graph
 from comfyloom.narrator import Narrator
 from comfyloom.outputs import OUTPUT_TYPES
+from comfyloom.places import Place
 from comfyloom.progress import Kind, Progress, ProgressCallback
 from comfyloom.spool import Spool
-from comfyloom.targets import Place
 from comfyloom.workflow import Result, Workflow
 
 ResultT = TypeVar("ResultT", bound=Result)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from comfyloom.emulator import Emulator, HttpFault, MachineFault, RunFault
-from shells import COMMAND, Completed, Shell, bare_environment, failed
+from shells import COMMAND, Shell, bare_environment, failed, shell_at
 from support import RENDER, free_port
 
 
@@ -29,21 +29,7 @@ def emulator() -> Iterator[Emulator]:
 @pytest.fixture
 def shell(emulator: Emulator, tmp_path: Path) -> Shell:
     """Run `comfyloom` with the emulator's environment, and no other account in sight."""
-
-    def run(*arguments: str, environ: dict[str, str] | None = None, **options: Any) -> Completed:
-        return subprocess.run(
-            [*COMMAND, *arguments],
-            env=bare_environment(tmp_path)
-            | (emulator.environment() if environ is None else environ),
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-            **options,
-        )
-
-    return run
+    return shell_at(tmp_path, emulator.environment())
 
 
 def job(*more: str, image: Path = RENDER, prompt: str = "a jade claw") -> list[str]:

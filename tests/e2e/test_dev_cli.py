@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from comfyloom.emulator import Emulator, HttpFault
-from shells import COMMAND, Completed, Shell, bare_environment, failed
+from shells import COMMAND, Completed, Shell, bare_environment, failed, shell_at
 from support import RENDER
 
 
@@ -28,20 +28,8 @@ def emulator() -> Iterator[Emulator]:
 
 @pytest.fixture
 def shell(emulator: Emulator, tmp_path: Path) -> Shell:
-    def run(*arguments: str, environ: dict[str, str] | None = None, **options: Any) -> Completed:
-        given = emulator.environment() if environ is None else environ
-        return subprocess.run(
-            [*COMMAND, *arguments],
-            env=bare_environment(tmp_path) | given,
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-            **options,
-        )
-
-    return run
+    """Run `comfyloom` with the emulator's environment, and no other account in sight."""
+    return shell_at(tmp_path, emulator.environment())
 
 
 def told(done: Completed) -> Any:

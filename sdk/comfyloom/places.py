@@ -1,0 +1,246 @@
+"""The places that a session runs its workflows at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from decimal import Decimal
+from typing import Protocol
+
+import attrs
+
+from comfyloom._clock import SYSTEM_CLOCK, Clock
+from comfyloom._redact import log
+from comfyloom.comfyui.client import ComfyUI
+from comfyloom.errors import MachineError
+from comfyloom.machines import Machine, OwnMachine, Register
+from comfyloom.machines.dev import Borrowing, Refusal
+from comfyloom.money import PriceList
+from comfyloom.progress import Progress, ProgressCallback
+from comfyloom.runcomfy import ServerApi, find_version
+from comfyloom.settings import Settings
+
+
+class Place(Protocol):
+    """Where a session runs its workflows."""
+
+    def open(self, workflow: str | None, report: ProgressCallback) -> ComfyUI | None:
+        """Return the ComfyUI, starting what has to be started.
+
+        Args:
+            workflow: The name of the workflow file, None before the first run; when it is needed
+                to know what to launch, and is None, nothing happens and None is returned.
+            report: Told how it goes.
+        """
+        ...
+
+    def touch(self) -> None:
+        """Keep it alive: it is in use."""
+        ...
+
+    def still_there(self) -> None:
+        """Raise when it has ended for good."""
+        ...
+
+    def close(self) -> None:
+        """End what `open` started."""
+        ...
+
+    @property
+    def machine(self) -> Machine | None:
+        """The paid machine, None if there is none."""
+        ...
+
+    def summary(self) -> list[str]:
+        """Return what was used of each machine and what that cost, for people."""
+        ...
+
+    def cost(self) -> Decimal | None:
+        """Return what it has cost in USD; None when a price is not known."""
+        ...
+
+
+@attrs.define(eq=False)
+class PlainPlace:
+    """A ComfyUI server that somebody else runs."""
+
+    url: str = attrs.field(repr=False)
+    clock: Clock = SYSTEM_CLOCK
+    machine: Machine | None = attrs.field(default=None, init=False)
+    _comfyui: ComfyUI | None = attrs.field(default=None, init=False, repr=False)
+
+    def open(self, workflow: str | None, report: ProgressCallback) -> ComfyUI:  # noqa: ARG002
+        """Return the server's client, once it has answered."""
+        if self._comfyui is None:
+            self._comfyui = ComfyUI(self.url, clock=self.clock)
+            self._comfyui.system_stats()
+        return self._comfyui
+
+    def touch(self) -> None:
+        """Do nothing: it is not ours."""
+
+    def still_there(self) -> None:
+        """Do nothing: whether it comes back, only it knows."""
+
+    def summary(self) -> list[str]:
+        """Return nothing: no machine is paid for."""
+        return []
+
+    def cost(self) -> Decimal:
+        """Return 0: what it costs is somebody else's business."""
+        return Decimal(0)
+
+    def close(self) -> None:
+        """Close the connections."""
+        if self._comfyui is not None:
+            self._comfyui.close()
+
+
+@attrs.frozen(kw_only=True)
+class _Need:
+    """A machine is needed: whose, with which workflow version, and who is told how it goes."""
+
+    settings: Settings
+    api: ServerApi
+    version: str
+    report: ProgressCallback
+
+    @property
+    def prices(self) -> PriceList:
+        """What machines cost."""
+        return PriceList(plan=self.settings.plan, overrides=self.settings.prices)
+
+
+@attrs.define(eq=False)
+class RunComfyPlace:
+    """A machine on RunComfy: the dev server if it fits, else one of our own.
+
+    Args:
+        account: Gives the settings when they are needed.
+        clock: The time.
+        closing: What else to close in the end.
+        is_real: Whether machines outlive this process: those of an emulator in it do not.
+        may_launch: Whether to launch a machine when there is no dev server to use.
+    """
+
+    account: Callable[[], Settings] = attrs.field(repr=False)
+    clock: Clock = SYSTEM_CLOCK
+    closing: Callable[[], object] = attrs.field(default=lambda: None, repr=False)
+    is_real: bool = True
+    may_launch: bool = True
+    machine: Machine | None = attrs.field(default=None, init=False)
+    _api: ServerApi | None = attrs.field(default=None, init=False, repr=False)
+    # All that were used: one that could not be stopped is tried again in the end.
+    _machines: list[Machine] = attrs.field(factory=list[Machine], init=False, repr=False)
+
+    def open(self, workflow: str | None, report: ProgressCallback) -> ComfyUI | None:
+        """Borrow or launch the machine, unless that was done, and return its ComfyUI."""
+        if self.machine is not None and self.machine.comfyui is not None:
+            return self.machine.comfyui
+        settings = self.account()
+        api = self._connect(settings)
+        version = settings.workflow_version_id
+        if version is None:
+            if workflow is None:
+                return None
+            version = find_version(api, workflow)
+        need = _Need(settings=settings, api=api, version=version, report=report)
+        return self._borrow(need) or self._launch(need)
+
+    def touch(self) -> None:
+        """Renew the machine's lease when it is time."""
+        if self.machine is not None:
+            self.machine.touch()
+
+    def still_there(self) -> None:
+        """Raise `MachineError` when the machine has ended; the next run uses another."""
+        if self.machine is None:
+            return
+        try:
+            self.machine.still_there()
+        except MachineError:
+            self.machine.disconnect()
+            self.machine.comfyui = None
+            raise
+
+    def summary(self) -> list[str]:
+        """Return what was used of each machine and what that cost."""
+        return [machine.summary for machine in self._machines if machine.server_id]
+
+    def cost(self) -> Decimal | None:
+        """Return what all its machines have cost."""
+        total = Decimal(0)
+        for machine in self._machines:
+            if (cost := machine.cost()) is None:
+                return None
+            total += cost
+        return total
+
+    def close(self) -> None:
+        """Stop every machine of our own that may still run, and leave what was borrowed."""
+        with ExitStack() as stack:
+            stack.callback(self.closing)
+            if self._api is not None:
+                stack.callback(self._api.close)
+            for machine in self._machines:
+                stack.callback(machine.release)
+
+    def _connect(self, settings: Settings) -> ServerApi:
+        if self._api is None:
+            base_url, user, token = settings.api_base_url, settings.user_id, settings.api_token
+            self._api = ServerApi(base_url, user, token, clock=self.clock)
+        return self._api
+
+    def _borrow(self, need: _Need) -> ComfyUI | None:
+        """Return the ComfyUI of the dev server, None when a machine is to be launched."""
+        if not self.is_real:
+            return None
+        found = Borrowing(
+            settings=need.settings,
+            api=need.api,
+            version=need.version,
+            server_type=need.settings.asked_server_type,
+            report=need.report,
+            prices=need.prices,
+        ).take()
+        if isinstance(found, Refusal):
+            self._refused(found)
+            return None
+        self._use(found)
+        need.report(Progress(kind="machine", message=f"using the dev server {found.server_id}"))
+        return found.comfyui
+
+    def _refused(self, refusal: Refusal) -> None:
+        if not self.may_launch:
+            text = f"no machine to run on: {refusal.reason}. comfyloom dev up starts one"
+            raise MachineError(text)
+        if refusal.is_odd:
+            log.warning("%s; launching another machine", refusal.reason)
+        else:
+            log.info("%s", refusal.reason)
+
+    def _launch(self, need: _Need) -> ComfyUI:
+        settings = need.settings
+        register = Register.of(settings.api_base_url, settings.user_id) if self.is_real else None
+        machine = OwnMachine(
+            need.api,
+            settings.server_type,
+            prices=need.prices,
+            longest_s=settings.max_duration_s,
+            max_machines=settings.max_machines,
+            register=register,
+        )
+        self._use(machine)
+        need.report(Progress(kind="machine", message=f"launching a {machine.server_type} machine"))
+        try:
+            comfyui = machine.start(need.version, need.report)
+        except BaseException:
+            machine.stop()
+            raise
+        started_in_s = machine.started_in_s
+        need.report(Progress(kind="machine", message="ready", elapsed_s=started_in_s))
+        return comfyui
+
+    def _use(self, machine: Machine) -> None:
+        self.machine = machine
+        self._machines.append(machine)

@@ -233,13 +233,10 @@ class RunComfyPlace:
         self._use(machine)
         need.report(Progress(kind="machine", message=f"launching a {machine.server_type} machine"))
         try:
-            comfyui = machine.start(need.version, need.report)
+            return machine.start(need.version, need.report)
         except BaseException:
             machine.stop()
             raise
-        started_in_s = machine.started_in_s
-        need.report(Progress(kind="machine", message="ready", elapsed_s=started_in_s))
-        return comfyui
 
     def _use(self, machine: Machine) -> None:
         self.machine = machine

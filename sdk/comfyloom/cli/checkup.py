@@ -197,9 +197,16 @@ def _machine(rented: Rented, prices: PriceList) -> Finding:
     return Finding(
         check="machines",
         state="ok" if is_dev else "warning",
-        message=f"{server.server_id} ({server.server_type}, {rate}, by {rented.whose}) {up}",
+        message=f"{server.server_id} ({server.server_type}, {rate}), {_WHOSE[rented.whose]}, {up}",
         advice="" if is_dev else f"comfyloom machines stop {server.server_id}, if it is not needed",
     )
+
+
+_WHOSE: Final = {
+    "dev server": "the dev server",
+    "this computer": "launched from this computer",
+    "others": "launched by others",
+}
 
 
 def _prices(settings: Settings) -> Finding:

@@ -53,7 +53,7 @@ def _print_settings(survey: Survey) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("setting", no_wrap=True)
     table.add_column("value", overflow="fold")
-    table.add_column("from", overflow="fold", style="dim")
+    table.add_column("from", no_wrap=True, style="dim")
     for name, value in survey.shown().items():
         table.add_row(name, Text(value), Text(survey.sources[name]))
     print_table(table)

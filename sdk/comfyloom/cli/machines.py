@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 import attrs
 import click
@@ -15,6 +15,7 @@ from comfyloom.cli.main import CONTEXT
 from comfyloom.cli.shared import (
     Duration,
     account,
+    console,
     credentials_option,
     is_interactive,
     json_option,
@@ -27,6 +28,9 @@ from comfyloom.cli.shared import (
 )
 from comfyloom.errors import ComfyloomError
 from comfyloom.machines.fleet import Fleet, Rented
+
+_WIDE: Final = 110
+_SHORT: Final = 8
 
 
 @click.group(context_settings=CONTEXT)
@@ -179,16 +183,16 @@ def _print_table(found: Sequence[Rented], *, stderr: bool = False) -> None:
         click.echo("no machines", err=True)
         return
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("machine", no_wrap=True)
-    for name in ("type", "state"):
-        table.add_column(name, overflow="fold")
+    for name in ("machine", "type", "state"):
+        table.add_column(name, no_wrap=True)
     for name in ("uptime", "ends in", "USD/h", "cost USD"):
-        table.add_column(name, justify="right")
-    table.add_column("by", overflow="fold")
-    for each in found:
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("by", no_wrap=True)
+    names = _names([each.server.server_id for each in found], is_wide=_is_wide(stderr))
+    for name, each in zip(names, found, strict=True):
         server = each.server
         table.add_row(
-            server.server_id,
+            name,
             server.server_type,
             server.current_status,
             span(each.uptime_s),
@@ -199,6 +203,18 @@ def _print_table(found: Sequence[Rented], *, stderr: bool = False) -> None:
         )
     print_table(table, stderr=stderr)
     click.echo(f"{_count(found)}, {_rate(found)}", err=True)
+
+
+def _is_wide(stderr: bool) -> bool:
+    return console(stderr=stderr).width >= _WIDE
+
+
+def _names(ids: Sequence[str], *, is_wide: bool) -> list[str]:
+    """Return the ids, on a narrow terminal only so much of them as tells them apart."""
+    length = next(
+        (n for n in range(_SHORT, 64) if len({each[:n] for each in ids}) == len(set(ids))), 64
+    )
+    return [each if is_wide else each[:length] for each in ids]
 
 
 def _count(found: Sequence[Rented]) -> str:

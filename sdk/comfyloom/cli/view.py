@@ -34,14 +34,14 @@ def progress_view(
     if not console.is_terminal:
         yield _Lines(only_machine=only_machine)
         return
-    from rich.progress import BarColumn, SpinnerColumn, TextColumn
+    from rich.progress import BarColumn, SpinnerColumn, TaskProgressColumn, TextColumn
     from rich.progress import Progress as Bars
 
     columns = (
         SpinnerColumn(finished_text="[green]✓"),
         TextColumn("{task.description:<14}", markup=False),
         BarColumn(bar_width=32),
-        TextColumn("{task.percentage:>3.0f} %"),
+        TaskProgressColumn("{task.percentage:>3.0f} %"),  # nothing where there is no total
         # Titles of nodes are anybody's text, never markup.
         TextColumn("{task.fields[note]}", style="dim", markup=False),
     )

@@ -19,7 +19,7 @@ from comfyloom.machines.machine import Machine
 from comfyloom.machines.register import Register
 from comfyloom.machines.starting import Starting
 from comfyloom.machines.stopping import Stopping, leak
-from comfyloom.progress import ProgressCallback
+from comfyloom.progress import Progress, ProgressCallback
 from comfyloom.runcomfy import Server
 
 ANSWER_S: Final = 5.0
@@ -138,7 +138,9 @@ class OwnMachine(Machine):
         starting = Starting(api=self.api, server_id=self.server_id, report=report, note=self._note)
         _, self.comfyui = starting.wait()
         self.started_in_s = starting.elapsed_s
-        log.info("machine %s is ready after %.0f s", self.server_id, self.started_in_s)
+        message = f"ready after {self.started_in_s:.0f} s"
+        log.info("machine %s is %s", self.server_id, message)
+        report(Progress(kind="machine", message=message, elapsed_s=self.started_in_s))
         self._settle()
         return self.comfyui
 

@@ -278,7 +278,9 @@ class Survey:
         if isinstance(value, Mapping):
             prices = cast("Prices", value)
             return ", ".join(f"{kind}={price}" for kind, price in prices.items())
-        return "not set" if value is None else str(value)
+        if value is None:
+            return "not set"
+        return f"{value:g}" if isinstance(value, float) else str(value)
 
     def settings(self) -> Settings:
         """Return the settings.

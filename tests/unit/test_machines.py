@@ -131,8 +131,9 @@ def test_a_whole_life(make: Any, clock: FakeClock) -> None:
     seen: list[Progress] = []
     start(machine, seen)
     assert machine.server_id == "s-1"
-    assert [progress.kind for progress in seen] == ["machine", "machine"]
-    assert "usually 120 to 300 s" in seen[-1].message
+    assert [progress.kind for progress in seen] == ["machine"] * 3
+    assert "usually 120 to 300 s" in seen[1].message
+    assert seen[-1].message.startswith("ready after")
     clock.sleep(3600)
     machine.stop()
     machine.stop()

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from comfyloom import errors, inputs, outputs
     from comfyloom.files import ImageSource
     from comfyloom.graph import Graph
-    from comfyloom.machines.dev import DevServer, DevStatus
+    from comfyloom.machines.dev.health import DevStatus
+    from comfyloom.machines.dev.server import DevServer
     from comfyloom.outputs import FileOutput, ImageOutput, MeshOutput, Output
     from comfyloom.progress import Progress, Stage
     from comfyloom.run import Run
@@ -34,7 +35,8 @@ _HOMES = {
     "comfyloom": ("errors", "inputs", "outputs"),
     "comfyloom.files": ("ImageSource",),
     "comfyloom.graph": ("Graph",),
-    "comfyloom.machines.dev": ("DevServer", "DevStatus"),
+    "comfyloom.machines.dev.health": ("DevStatus",),
+    "comfyloom.machines.dev.server": ("DevServer",),
     "comfyloom.outputs": ("FileOutput", "ImageOutput", "MeshOutput", "Output"),
     "comfyloom.progress": ("Progress", "Stage"),
     "comfyloom.run": ("Run",),

@@ -14,7 +14,7 @@ from comfyloom._redact import log
 from comfyloom.comfyui.client import ComfyUI
 from comfyloom.errors import MachineError
 from comfyloom.machines import Machine, OwnMachine, Register
-from comfyloom.machines.dev import Borrowing, Refusal
+from comfyloom.machines.dev.borrow import Borrowing, Refusal
 from comfyloom.money import PriceList
 from comfyloom.progress import Progress, ProgressCallback
 from comfyloom.runcomfy import ServerApi, find_version

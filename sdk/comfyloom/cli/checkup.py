@@ -13,7 +13,8 @@ from comfyloom import __version__
 from comfyloom.cli.shared import span, usd
 from comfyloom.cli.workflows import workflow_classes
 from comfyloom.errors import ComfyloomError, ConfigError, exit_code
-from comfyloom.machines.dev import DevServer, DevStatus
+from comfyloom.machines.dev.health import DevStatus
+from comfyloom.machines.dev.server import DevServer
 from comfyloom.machines.fleet import Fleet, Rented
 from comfyloom.money import PriceList
 from comfyloom.runcomfy import CloudWorkflow, ServerApi

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import stat
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -94,6 +93,8 @@ def project(cwd: Path, settings: Mapping[str, Names]) -> Place:
         return Place()
     except UnicodeDecodeError:
         return Place(problems=[f"{path}: it is no UTF-8 text"])
+    import tomllib  # when there is such a file
+
     try:
         table = _table(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:

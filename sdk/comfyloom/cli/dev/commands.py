@@ -23,7 +23,8 @@ from comfyloom.cli.shared import (
 from comfyloom.cli.view import progress_view
 from comfyloom.cli.workflows import only_workflow
 from comfyloom.errors import MachineError
-from comfyloom.machines.dev import DevServer, DevStatus
+from comfyloom.machines.dev.health import DevStatus
+from comfyloom.machines.dev.server import DevServer
 from comfyloom.settings import Settings
 from comfyloom.workflow import Workflow
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 import attrs
 
 from comfyloom.cli.shared import print_pairs, span, usd
-from comfyloom.machines.dev import DevStatus
+from comfyloom.machines.dev.health import DevStatus
 
 COLOURS: Final = {
     "healthy": "green",

@@ -8,7 +8,8 @@ import click
 
 from comfyloom.cli.dev.show import COLOURS, pairs, print_status
 from comfyloom.cli.shared import console, is_interactive, span
-from comfyloom.machines.dev import DevServer, Watched, WatchedPrompt
+from comfyloom.machines.dev.server import DevServer
+from comfyloom.machines.dev.watch import Watched, WatchedPrompt
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

@@ -250,13 +250,30 @@ def describe(error: Exception) -> str:
 def reached_the_server(error: Exception) -> bool:
     """Return False when a failed request surely never reached the server."""
     requests = _requests()
-    if isinstance(error, requests.ConnectTimeout | requests.exceptions.SSLError | ValueError):
+    if isinstance(error, requests.ConnectTimeout | ValueError):
         return False
+    if isinstance(error, requests.exceptions.SSLError):
+        # TLS can fail while the answer is read, too; only a certificate is judged before all else.
+        return not _is_about_a_certificate(error)
     from urllib3.exceptions import NameResolutionError, NewConnectionError
 
     cause: object = error.args[0] if error.args else None
     reason = getattr(cause, "reason", cause)
     return not isinstance(reason, NewConnectionError | NameResolutionError)
+
+
+def _is_about_a_certificate(error: BaseException) -> bool:
+    import ssl
+
+    seen: BaseException | None = error
+    while seen is not None:
+        reason = getattr(seen.args[0], "reason", None) if seen.args else None
+        for each in (seen, reason, *seen.args):
+            if isinstance(each, ssl.SSLCertVerificationError):
+                return True
+        deeper = reason if isinstance(reason, BaseException) else None
+        seen = seen.__cause__ or seen.__context__ or deeper
+    return False
 
 
 def _innermost(error: BaseException) -> str:

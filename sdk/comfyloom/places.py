@@ -212,8 +212,8 @@ class RunComfyPlace:
 
     def _refused(self, refusal: Refusal) -> None:
         if not self.may_launch:
-            text = f"no machine to run on: {refusal.reason}. comfyloom dev up starts one"
-            raise MachineError(text)
+            advice = f": {refusal.advice}" if refusal.advice else ""
+            raise MachineError(f"no machine to run on: {refusal.reason}{advice}")
         if refusal.is_odd:
             log.warning("%s; launching another machine", refusal.reason)
         else:

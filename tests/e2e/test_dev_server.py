@@ -231,7 +231,7 @@ def test_what_does_not_fit_is_not_borrowed(
         session(changes=changes, launch=False),
     ):
         pass
-    assert "comfyloom dev up" in str(caught.value)
+    assert ("comfyloom dev restart" in str(caught.value)) is ("user_id" not in changes)
     assert len(machines(emulator)) == 1
 
 
@@ -428,7 +428,8 @@ def test_an_unknown_price_is_no_zero(emulator: Emulator, dev: Make, settings: Se
         assert up.session_cost is None
         end = server.down()
         assert end.session_cost is None
-        assert end.total_cost == 0
+        assert end.total_cost is None
+        assert end.unpriced_s > 0
 
 
 # --- prompts that run ----------------------------------------------------------------------------

@@ -369,11 +369,11 @@ def test_a_lease_is_renewed_without_a_socket(render: Path) -> None:
     """A run of an hour, whose sampler says nothing, outlives a lease of half an hour."""
     from comfyloom.machines import launch
 
-    with Emulator(time="real", startup_s=0.0, run_s=0.0, node_seconds={"XlabsSampler": 4}) as real:
+    with Emulator(time="real", startup_s=0.0, run_s=0.0, node_seconds={"XlabsSampler": 9}) as real:
         real.faults.add(SocketFault(action="refuse", times=1000))
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(launch, "SHORTEST_LEASE_S", 2)
-            patch.setattr(launch, "LONGEST_LEASE_S", 2)
+            patch.setattr(launch, "SHORTEST_LEASE_S", 5)
+            patch.setattr(launch, "LONGEST_LEASE_S", 5)
             patch.setattr("comfyloom.machines.lease.RENEW_RETRY_S", 0.2)
             with RunComfySession(real) as session:
                 job = FluxMeshWorkflow(input_image=render, prompt="x", width=64, height=64)

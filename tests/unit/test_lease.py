@@ -21,6 +21,8 @@ class FakeApi:
     ready: float
     asked: list[int] = attrs.field(factory=list)
     fails: bool = False
+    tells_time: bool = True
+    duration: float = 1000
 
     def now(self) -> float:
         return self.clock.time()
@@ -34,10 +36,14 @@ class FakeApi:
             estimated_stopping_at=datetime.fromtimestamp(self.ready + duration, UTC),
         )
 
+    def get_server(self, server_id: str, **_: Any) -> Server:
+        return self.server(self.duration)
+
     def set_duration(self, server_id: str, seconds: int) -> Server:
         if self.fails:
             raise TransportError("no answer")
         self.asked.append(seconds)
+        self.duration = seconds
         return self.server(seconds)
 
 
@@ -48,6 +54,7 @@ def api(clock: FakeClock) -> FakeApi:
 
 def make(api: Any, seconds: int = 1000, longest_s: float = 5000, now: float = 1000) -> Lease:
     lease = Lease(api, "s", seconds, longest_s)
+    api.duration = now
     lease.note(api.server(now))
     return lease
 
@@ -118,3 +125,32 @@ def test_a_platform_that_tells_no_end(api: FakeApi, clock: FakeClock) -> None:
     lease = Lease(api, "s", 1000, 5000)  # type: ignore[arg-type]
     lease.note(Server(server_id="s", current_status="Ready", estimated_duration=900.0))
     assert lease.left_s == 900
+
+
+def test_somebody_may_have_given_it_more_time_meanwhile(api: FakeApi, clock: FakeClock) -> None:
+    lease = make(api)
+    api.duration = 12600
+    clock.sleep(900)
+    lease.renew()
+    assert api.asked == []
+    assert lease.left_s == 11700
+
+
+def test_without_the_platforms_time_it_cannot_be_ready_before_its_launch(
+    api: FakeApi, clock: FakeClock
+) -> None:
+    api.tells_time = False
+    api.ready = clock.now - 3 * 3600  # our clock goes ahead
+    lease = Lease(api, "s", 1000, 50000, launched_at=clock.monotonic())  # type: ignore[arg-type]
+    lease.note(api.server(1000))
+    clock.sleep(30)
+    assert lease.elapsed_s == 30
+
+
+def test_a_change_is_told(api: FakeApi, clock: FakeClock) -> None:
+    lease = make(api)
+    told: list[Server] = []
+    lease.changed = told.append
+    clock.sleep(700)
+    lease.renew()
+    assert [server.estimated_duration for server in told] == [1700]

@@ -35,6 +35,8 @@ class FakeApi:
     clock: FakeClock
     script: dict[str, list[Any]]
     calls: list[tuple[str, Any]] = attrs.field(factory=list)
+    ready_at: float = 0.0
+    tells_time: bool = True
 
     def now(self) -> float:
         return self.clock.time()
@@ -86,12 +88,13 @@ STARTING = Server(server_id="s-1", server_type="medium", current_status="Startin
 
 
 def ready(api: FakeApi) -> Server:
+    api.ready_at = api.ready_at or api.clock.time()
     return Server(
         server_id="s-1",
         server_type="medium",
         current_status="Ready",
         main_service_url="https://s-1-comfyui.runcomfy.com",
-        service_ready_at=datetime.fromtimestamp(api.clock.time(), UTC),
+        service_ready_at=datetime.fromtimestamp(api.ready_at, UTC),
     )
 
 
@@ -241,7 +244,7 @@ def test_two_candidates_are_left_alone_loudly(make: Any) -> None:
     lease = draw_lease(random.Random(7))
     both = [attrs.evolve(STARTING, server_id=name, estimated_duration=lease) for name in "ab"]
     machine, api = make(launch=[TransportError(sent=True)], list=[[], both])
-    with pytest.raises(MachineLeak, match="a, b"):
+    with pytest.raises(MachineLeak, match="a b may be it"):
         start(machine)
     machine.stop()
     assert api.count("stop") == 0

@@ -78,6 +78,8 @@ def _workflow_classes() -> Iterator[Finding]:
 def _account(settings: Settings) -> Iterator[Finding]:
     api = ServerApi(settings.api_base_url, settings.user_id, settings.api_token)
     try:
+        # First, because it holds the machine's URL, which no message may show from then on.
+        yield from _guarded("dev server", lambda: _remembered(settings))
         saved = api.list_workflows()
         yield Finding(check="token", state="ok", message=f"accepted by {settings.api_base_url}")
         yield _skew(api)
@@ -92,6 +94,12 @@ def _account(settings: Settings) -> Iterator[Finding]:
 
 
 _ACCOUNT_ADVICE: Final = "check token, user id and base URL; a proxy is taken from HTTPS_PROXY"
+
+
+def _remembered(settings: Settings) -> Iterator[Finding]:
+    if DevServer(settings).is_remembered:
+        message = f"remembered in {settings.state_file}"
+        yield Finding(check="dev server", state="ok", message=message)
 
 
 def _skew(api: ServerApi) -> Finding:
@@ -186,8 +194,11 @@ def _machines(fleet: Fleet) -> Iterator[Finding]:
         return
     for rented in found:
         yield _machine(rented, fleet.prices)
-    known = sum((each.price for each in found if each.price is not None), Decimal(0))
-    yield Finding(check="machines", state="note", message=f"{known} USD an hour in all")
+    known = [each.price for each in found if each.price is not None]
+    unknown = len(found) - len(known)
+    parts = [f"{sum(known, Decimal(0))} USD an hour"] if known else []
+    parts += [f"{unknown} at an unknown price"] if unknown else []
+    yield Finding(check="machines", state="note", message=f"{' and '.join(parts)} in all")
 
 
 def _machine(rented: Rented, prices: PriceList) -> Finding:

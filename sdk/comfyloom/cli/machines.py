@@ -225,4 +225,6 @@ def _rate(found: Sequence[Rented]) -> str:
     known = [each.price for each in found if each.price is not None]
     unknown = len(found) - len(known)
     rest = f", and {unknown} at an unknown price" if unknown else ""
+    if not known:
+        return "at an unknown price"
     return f"{sum(known, Decimal(0))} USD an hour{rest}"

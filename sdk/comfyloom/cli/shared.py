@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 _WIDE: Final = 400
+LONGEST_S: Final = 30 * 24 * 3600.0
 _PART: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(h|m|min|s)?")
 _UNITS: Final = {"h": 3600.0, "m": 60.0, "min": 60.0, "s": 1.0, "": 1.0}
 
@@ -52,8 +53,9 @@ class Duration(click.ParamType[float]):
         if not parts or _PART.sub("", text).strip():
             return self.fail(f"{value!r} is no time; 900, 30m or 1h30m would be", param, ctx)
         seconds = float(sum(float(number) * _UNITS[unit] for number, unit in parts))
-        if seconds < self._least_s:
-            return self.fail(f"{value} is too short; {self._least_s:g} s is the least", param, ctx)
+        if not self._least_s <= seconds <= LONGEST_S:
+            text = f"{value:.40} is not between {self._least_s:g} s and 30 days"
+            return self.fail(text, param, ctx)
         return seconds
 
 

@@ -19,6 +19,7 @@ from comfyloom.settings import Settings
 
 Whose: TypeAlias = Literal["dev server", "this computer", "others"]
 
+SHORTEST_NAME: Final = 4
 _WHOLE_ID: Final = 36
 """The length of a UUID."""
 
@@ -84,6 +85,8 @@ class Fleet:
         """
         servers = self.api.list_servers()
         found = [server for server in servers if server.server_id.startswith(name)]
+        if len(name) < SHORTEST_NAME:
+            raise MachineError(f"{name!r} is no machine: give {SHORTEST_NAME} letters of its id")
         exact = [server for server in found if server.server_id == name]
         if len(exact or found) == 1:
             return (exact or found)[0]
@@ -107,29 +110,27 @@ class Fleet:
         return self._rented(server, self._dev_id(), self._register.ids())
 
     def stop(self, name: str) -> Server:
-        """Stop a machine and see it confirmed, and return it as it was.
+        """Stop a machine and see it confirmed, and return it as the platform told in the end.
 
         Raises:
             MachineError: There is none of that name, or several.
             MachineLeak: The platform did not confirm it; the machine may still cost money.
         """
         server_id = self._whole(name)
-        try:
-            server = self.api.get_server(server_id)
-        except NotFound:
-            self._forget(server_id)
-            text = f"the account has no machine {name}"
-            raise MachineError(text, server_id=server_id) from None
-        Stopping(
+        since = self._launched(server_id)
+        # The platform is not asked first: it may not know a young machine, or not answer.
+        stopped = Stopping(
             api=self.api,
-            server_id=server.server_id,
-            server_type=server.server_type,
+            server_id=server_id,
+            server_type=self._type(server_id),
             prices=self.prices,
-            seen=True,
-            launched_at=0.0,
+            seen=False,
+            launched_at=self.api.clock.monotonic() - (self.api.now() - since),
         ).confirm()
-        self._forget(server.server_id, server)
-        return server
+        self._forget(server_id, stopped.server)
+        if not stopped.was_there:
+            raise MachineError(f"the account has no machine {name}", server_id=server_id)
+        return stopped.server or Server(server_id=server_id)
 
     def extend(self, name: str, seconds: int) -> Rented:
         """Let a machine end so many seconds later, and return it.
@@ -146,6 +147,19 @@ class Fleet:
         longer = self.api.set_duration(server.server_id, int(server.estimated_duration) + seconds)
         return self._rented(longer, self._dev_id(), self._register.ids())
 
+    def _launched(self, server_id: str) -> float:
+        """Return when a machine was launched from here, as far as known; else 0, long ago."""
+        state = self._dev_state()
+        is_dev = state is not None and state.server_id == server_id
+        return (state.launch_time if state and is_dev else None) or (
+            self._register.since(server_id) or 0.0
+        )
+
+    def _type(self, server_id: str) -> str:
+        state = self._dev_state()
+        is_dev = state is not None and state.server_id == server_id
+        return (state.server_type if state and is_dev else "") or "kind not known"
+
     def _whole(self, name: str) -> str:
         # A whole id needs no list: a stop must work although the list does not.
         return name if len(name) >= _WHOLE_ID else self.find(name).server_id
@@ -154,22 +168,30 @@ class Fleet:
         now = self.api.now()
         ready, ends = server.service_ready_at, server.estimated_stopping_at
         uptime_s = max(0.0, now - ready.timestamp()) if ready else 0.0
+        kind = server.server_type or (
+            self._type(server.server_id) if server.server_id == dev else ""
+        )
         return Rented(
-            server=server,
+            server=attrs.evolve(server, server_type=kind),
             whose=_whose(server.server_id, dev, ours),
             uptime_s=uptime_s,
             left_s=max(0.0, ends.timestamp() - now) if ends else None,
-            price=self.prices.per_hour(server.server_type),
-            cost=self.prices.cost(server.server_type, uptime_s),
+            price=self.prices.per_hour(kind),
+            cost=self.prices.cost(kind, uptime_s),
         )
 
     def _dev_id(self) -> str:
+        state = self._dev_state()
+        return "" if state is None else state.server_id
+
+    def _dev_state(self) -> DevState | None:
+        """Return what is remembered of the dev server, None if it is not of this account."""
         try:
             state = self._dev.read()
         except LedgerError as error:
             log.warning("%s", error)
-            return ""
-        return state.server_id if state.is_of(self.settings) else ""
+            return None
+        return state if state.is_of(self.settings) else None
 
     def _forget(self, server_id: str, server: Server | None = None) -> None:
         """Remember nowhere that it runs."""
@@ -180,7 +202,7 @@ class Fleet:
                 return state
             now = self.api.now()
             last = state.seen(server, now, self.prices) if server else state
-            return last.ended(now, self.prices)
+            return last.ended(now, self.prices, is_cost_known=server is not None)
 
         try:
             if self._dev_id() == server_id:

@@ -32,6 +32,7 @@ SHORTEST_LEASE_S: Final = 900
 LONGEST_LEASE_S: Final = 1799
 SEARCH_FOR_S: Final = 60.0
 SEARCH_EVERY_S: Final = 2.0
+_GIVEN_UP: Final = frozenset({408, 425, 499})
 
 
 def draw_lease(rng: random.Random) -> int:
@@ -86,9 +87,19 @@ class Launch:
             self.on_launched(server)
             return server
         log.warning("the launch got no proper answer, looking for the machine: %s", failure)
-        server = self.find(before, failure)
+        server = self._find_fresh(before, failure)
         self.on_launched(server)
         return server
+
+    def _find_fresh(self, before: frozenset[str] | None, failure: ComfyloomError) -> Server:
+        try:
+            return self.find(before, failure)
+        except MachineStartFailed:
+            # A new one of our kind, but not with our duration, is probably somebody else's. That
+            # the platform has changed a duration was never seen; yet nobody shall pay for a guess.
+            if strangers := self._strangers(before or frozenset()):
+                raise self._ambiguous(strangers) from None
+            raise
 
     def _servers(self) -> frozenset[str] | None:
         """Return the ids of the machines there are; None when the platform does not tell."""
@@ -120,7 +131,8 @@ class Launch:
         """Look for the machine of a launch whose answer is not known.
 
         Args:
-            before: The machines that were there before it, None when that is not known.
+            before: The machines that were there before it, None when that is not known: then none
+                is taken for ours, but those that may be are named.
             failure: Why the answer is not known.
             longest_s: Seconds to look for it, at least once.
 
@@ -128,15 +140,13 @@ class Launch:
             MachineStartFailed: No machine appeared.
             MachineLeak: Which machine is ours cannot be told.
         """
-        if before is None:
-            raise self._leak(f"its launch got no answer ({failure})")
         deadline = Deadline.after(longest_s, self.api.clock)
         looked = False
         while True:
-            ours = self._candidates(before)
+            ours = self._candidates(before or frozenset())
             looked = looked or ours is not None
             if ours:
-                return self._only(ours)
+                return self._only(ours, is_certain=before is not None)
             if deadline.over:
                 break
             self.api.clock.sleep(SEARCH_EVERY_S)
@@ -150,31 +160,47 @@ class Launch:
     def _leak(self, reason: str) -> MachineLeak:
         return leak("", self.server_type, reason, self.prices)
 
-    def _only(self, ours: list[Server]) -> Server:
-        if len(ours) > 1:
-            names = ", ".join(server.server_id for server in ours)
-            text = f"a launch got no answer, and {names} may each be it; stop yours by hand"
-            raise MachineLeak(text, server_id=names)
+    def _only(self, ours: list[Server], *, is_certain: bool) -> Server:
+        if len(ours) > 1 or not is_certain:
+            raise self._ambiguous(ours)
         return ours[0]
+
+    def _ambiguous(self, ours: list[Server]) -> MachineLeak:
+        names = " ".join(server.server_id for server in ours)
+        text = (
+            f"a launch got no answer, and {names} may be it: stop yours (comfyloom machines stop)"
+        )
+        return MachineLeak(text, server_id=names)
 
     def _candidates(self, before: frozenset[str]) -> list[Server] | None:
         """Return the machines that may be ours, None when they cannot be listed."""
+        found = self._new(before)
+        if found is None:
+            return None
+        return [server for server in found if server.estimated_duration == self.lease_s]
+
+    def _strangers(self, before: frozenset[str]) -> list[Server]:
+        """Return new machines of our kind that have not our duration."""
+        return [server for server in self._new(before) or [] if not server.has_ended]
+
+    def _new(self, before: frozenset[str]) -> list[Server] | None:
+        """Return the machines of our kind that were not there before, None if they are not told."""
         try:
             servers = self.api.list_servers()
         except (TransportError, ApiError) as error:
             log.warning("looking for the machine: %s", error)
             return None
+        kinds = (self.server_type, "")
         return [
-            server for server in servers if server.server_id not in before and self._fits(server)
+            server
+            for server in servers
+            if server.server_id not in before and server.server_type in kinds
         ]
-
-    def _fits(self, server: Server) -> bool:
-        same_type = server.server_type in (self.server_type, "")
-        return same_type and server.estimated_duration == self.lease_s
 
 
 def _may_have_launched(error: TransportError | ApiError) -> bool:
     if isinstance(error, TransportError):
         return error.sent
-    # A 4xx is a refusal; a broken or unreadable answer says nothing of what was done.
-    return error.status >= 500 or error.status < 400
+    # A 4xx is a refusal, but for those by which a gateway gives up waiting; a broken or unreadable
+    # answer says nothing of what was done either.
+    return error.status >= 500 or error.status < 400 or error.status in _GIVEN_UP

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
 import attrs
 
 from comfyloom._redact import log
+from comfyloom._retry import NO_RETRY
 from comfyloom.errors import ApiError, TransportError
 from comfyloom.runcomfy import Server, ServerApi
 
@@ -27,17 +29,22 @@ class Lease:
         server_id: The machine.
         seconds: How long it shall run without use.
         longest_s: How long it may run at all, from Ready.
+        launched_at: When it was launched, by the monotonic clock; None if not known.
+        changed: Told the machine when its lease was changed.
     """
 
     api: ServerApi
     server_id: str
     seconds: int
     longest_s: float
+    launched_at: float | None = None
+    changed: Callable[[Server], object] = lambda _: None
     ready_at: datetime | None = attrs.field(default=None, init=False)
     ends_at: float = attrs.field(default=0.0, init=False)
     _duration_s: int = attrs.field(default=0, init=False)
     _next_renewal: float = attrs.field(default=0.0, init=False)
     _told: bool = attrs.field(default=False, init=False)
+    _renewing: threading.Lock = attrs.field(factory=threading.Lock, init=False, repr=False)
 
     def note(self, server: Server) -> None:
         """Remember what the platform tells of the machine; what it leaves out stays."""
@@ -51,7 +58,11 @@ class Lease:
         """Seconds since Ready by the platform's own clock, which bills them."""
         if self.ready_at is None:
             return 0.0
-        return max(0.0, self.api.now() - self.ready_at.timestamp())
+        seconds = max(0.0, self.api.now() - self.ready_at.timestamp())
+        if self.launched_at is None or self.api.tells_time:
+            return seconds
+        # By our own clock, which may be wrong: yet it cannot have been ready before its launch.
+        return min(seconds, self.api.clock.monotonic() - self.launched_at)
 
     @property
     def left_s(self) -> float:
@@ -74,10 +85,26 @@ class Lease:
             return
         self._next_renewal = now + RENEW_RETRY_S
         if self.left_s <= share * self.seconds:
-            threading.Thread(target=self.renew, name="comfyloom-lease", daemon=True).start()
+            threading.Thread(target=self._renew_once, name="comfyloom-lease", daemon=True).start()
+
+    def _renew_once(self) -> None:
+        """Renew, unless that is under way: a slow platform must not be asked again and again."""
+        if self._renewing.acquire(blocking=False):
+            try:
+                self.renew()
+            finally:
+                self._renewing.release()
 
     def renew(self) -> None:
-        """Let it run for its whole length from now on, within the longest time; never for less."""
+        """Let it run for its whole length from now on, within the longest time; never for less.
+
+        The platform is asked first: somebody may have given it more time meanwhile.
+        """
+        try:
+            self.note(self.api.get_server(self.server_id, backoff=NO_RETRY))
+        except (TransportError, ApiError) as error:
+            log.error("the lease of machine %s is not renewed: %s", self.server_id, error)
+            return
         wanted = int(min(self.elapsed_s + self.seconds, self.longest_s))
         if wanted > self._duration_s:
             self._set(wanted)
@@ -92,9 +119,13 @@ class Lease:
 
     def _set(self, seconds: int) -> None:
         try:
-            self.note(self.api.set_duration(self.server_id, seconds))
+            server = self.api.set_duration(self.server_id, seconds)
         except (TransportError, ApiError) as error:
             log.error("the lease of machine %s is not renewed: %s", self.server_id, error)
+            return
+        self._duration_s = seconds  # unless the answer tells another
+        self.note(server)
+        self.changed(server)
 
     def _reckoned_end(self) -> float:
         begun = self.ready_at.timestamp() if self.ready_at else self.api.now()

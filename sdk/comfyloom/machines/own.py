@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
 import attrs
@@ -128,14 +129,25 @@ class OwnMachine(Machine):
             )
         )
 
-    def await_ready(self, report: ProgressCallback) -> ComfyUI:
+    def await_ready(
+        self, report: ProgressCallback, noted: Callable[[Server], object] = lambda _: None
+    ) -> ComfyUI:
         """Wait until ComfyUI answers, and return its client.
+
+        Args:
+            report: Told how it goes.
+            noted: Told each description that the platform gives of the machine.
 
         Raises:
             MachineStartFailed: It ended while it started.
             MachineTimeout: It was not ready in time.
         """
-        starting = Starting(api=self.api, server_id=self.server_id, report=report, note=self._note)
+
+        def note(server: Server) -> None:
+            self._note(server)
+            noted(server)
+
+        starting = Starting(api=self.api, server_id=self.server_id, report=report, note=note)
         _, self.comfyui = starting.wait()
         self.started_in_s = starting.elapsed_s
         message = f"ready after {self.started_in_s:.0f} s"
@@ -172,7 +184,8 @@ class OwnMachine(Machine):
         def send() -> None:
             self._launched.clear()
             try:
-                launch.send()
+                with self._alone():
+                    launch.send()
             finally:
                 self._launched.set()
             if self._unwanted:
@@ -182,10 +195,18 @@ class OwnMachine(Machine):
         # A signal between the request and its answer must not lose the machine's id.
         shielded(send, waiting=lambda: log.warning("waiting for the launch's answer first"))
 
+    def _alone(self) -> AbstractContextManager[object]:
+        """Keep other launches of this computer out while the machines are counted."""
+        if self.max_machines is None or self.register is None:
+            return nullcontext()
+        return self.register.locked()
+
     def _own(self, server: Server) -> None:
         self.server_id = server.server_id
         seconds = self._drawn_s if self.lease_s is None else int(self.lease_s)
-        self.lease = Lease(self.api, server.server_id, seconds, self.longest_s)
+        self.lease = Lease(
+            self.api, server.server_id, seconds, self.longest_s, launched_at=self._launched_at
+        )
         if self.register is not None:
             self.register.add(server.server_id)
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote, unquote
@@ -14,6 +16,7 @@ from urllib.parse import quote, unquote
 import attrs
 
 from comfyloom._redact import log
+from comfyloom.errors import LedgerError
 
 FOLDER: Final = "machines"
 
@@ -52,6 +55,34 @@ class Register:
         """Forget a machine that has ended."""
         with contextlib.suppress(OSError):
             self._file(server_id).unlink(missing_ok=True)
+
+    @contextmanager
+    def locked(self) -> Generator[None]:
+        """Keep all others of this computer from launching on the account while the block lasts.
+
+        Raises:
+            LedgerError: The folder cannot be written.
+        """
+        from filelock import FileLock
+
+        path = self.folder.with_name(f"{self.folder.name}.lock")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(str(path), thread_local=False)
+            lock.acquire()
+        except OSError as error:
+            text = f"cannot write {path.parent}: {error.strerror or error}"
+            raise LedgerError(text, path=str(path.parent)) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def since(self, server_id: str) -> float | None:
+        """Return when a machine was written down, seconds since the epoch; None if it was not."""
+        with contextlib.suppress(OSError):
+            return self._file(server_id).stat().st_mtime
+        return None
 
     def ids(self) -> frozenset[str]:
         """Return the machines that are written down."""

@@ -11,10 +11,23 @@ from comfyloom._retry import Deadline
 from comfyloom.errors import ApiError, MachineLeak, NotFound, TransportError
 from comfyloom.machines.starting import YOUNG_S
 from comfyloom.money import PriceList
-from comfyloom.runcomfy import ServerApi
+from comfyloom.runcomfy import Server, ServerApi
 
 LONGEST_STOP_S: Final = 120.0
 RETRY_S: Final = 2.0
+
+
+@attrs.frozen(kw_only=True)
+class Stopped:
+    """How a machine ended.
+
+    Attributes:
+        was_there: Whether the platform has ever known it.
+        server: What the platform told of it in the end, None if it did not.
+    """
+
+    was_there: bool
+    server: Server | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -37,7 +50,7 @@ class Stopping:
     launched_at: float
     prices: PriceList = attrs.field(factory=PriceList)
 
-    def confirm(self, longest_s: float = LONGEST_STOP_S) -> None:
+    def confirm(self, longest_s: float = LONGEST_STOP_S) -> Stopped:
         """Stop the machine and return when the platform has confirmed it.
 
         Raises:
@@ -47,8 +60,8 @@ class Stopping:
         last: Exception | None = None
         while not deadline.over:
             try:
-                if self._attempt():
-                    return
+                if (stopped := self._attempt()) is not None:
+                    return stopped
             except (TransportError, ApiError) as error:
                 if str(error) != str(last):  # tell each reason once, not every two seconds
                     log.error("machine %s does not stop: %s", self.server_id, error)
@@ -57,12 +70,11 @@ class Stopping:
         reason = str(last or "the platform does not confirm its end")
         raise leak(self.server_id, self.server_type, reason, self.prices)
 
-    def _attempt(self) -> bool:
+    def _attempt(self) -> Stopped | None:
         try:
-            self.api.stop_server(self.server_id)
+            return Stopped(was_there=True, server=self.api.stop_server(self.server_id))
         except NotFound:
-            return self._is_gone()
-        return True
+            return Stopped(was_there=self.seen) if self._is_gone() else None
 
     def _is_gone(self) -> bool:
         """Judge a 404: a machine that was launched seconds ago gives one as well."""

@@ -80,6 +80,11 @@ class ServerApi:
         return told + self.clock.monotonic() - at
 
     @property
+    def tells_time(self) -> bool:
+        """Whether the platform has told its time, so that ours does not matter."""
+        return self._date is not None
+
+    @property
     def skew_s(self) -> float | None:
         """How far this computer's clock is behind the platform's; None before it told its time."""
         return None if self._date is None else self.now() - self.clock.time()
@@ -136,15 +141,23 @@ class ServerApi:
         body = {"update_estimated_duration": duration_s}
         path = f"{_path(server_id)}/update-estimated-duration"
         answer = self._call("POST", path, json=body, backoff=NO_RETRY, timeout_s=RENEW_S)
+        if not answer:  # done, without a word
+            return self.get_server(server_id, backoff=NO_RETRY)
         return self._server(answer, "POST update-estimated-duration")
 
-    def stop_server(self, server_id: str) -> None:
-        """Stop a machine; billing ends with the answer.
+    def stop_server(self, server_id: str) -> Server | None:
+        """Stop a machine, and return what the platform tells of it; billing ends with the answer.
+
+        Tried once, without any wait: whoever stops a machine repeats it until it is confirmed.
 
         Raises:
             NotFound: The platform knows no such machine (any more).
         """
-        self._call("DELETE", _path(server_id))
+        answer = self._call("DELETE", _path(server_id), backoff=NO_RETRY, timeout_s=STATUS_S)
+        try:
+            return self._server(answer, "DELETE server") if answer else None
+        except ApiError:  # it is stopped all the same
+            return None
 
     def _server(self, raw: object, request: str) -> Server:
         server = decode(Server, raw, request)
@@ -158,9 +171,14 @@ class ServerApi:
         request = f"{method} {path}"
         if not 200 <= answer.status_code < 300:
             raise _error(answer, request, errors)
-        if method == "DELETE" or not answer.content:
+        if not answer.content:
             return {}
-        return _json(answer, request)
+        try:
+            return _json(answer, request)
+        except ApiError:
+            if method == "DELETE":  # whatever it says, the status confirms it
+                return {}
+            raise
 
     def _read_date(self, answer: requests.Response) -> None:
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from typing import Final
 
 from comfyloom._clock import Clock
@@ -12,7 +11,8 @@ PER_S: Final = 1.0
 """RunComfy documents one request a second and account on the average, some bursts allowed."""
 BURST: Final = 5
 
-_paces: weakref.WeakValueDictionary[tuple[str, str, int], Pace] = weakref.WeakValueDictionary()
+# Kept for ever: a client that is made anew for each request must not begin a burst each time.
+_paces: dict[tuple[str, str, int], Pace] = {}
 
 
 def pace_of(base_url: str, user_id: str, clock: Clock) -> Pace:

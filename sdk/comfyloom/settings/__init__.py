@@ -1,6 +1,6 @@
 """Settings: arguments before environment before pyproject.toml before a credentials file."""
 
-from comfyloom.settings.fields import is_http_url
+from comfyloom.settings.fields import is_http_url, is_word
 from comfyloom.settings.model import DEFAULT_BASE_URL, DEFAULT_SERVER_TYPE, Settings, Survey
 from comfyloom.settings.places import project_folder
 
@@ -10,5 +10,6 @@ __all__ = [
     "Settings",
     "Survey",
     "is_http_url",
+    "is_word",
     "project_folder",
 ]

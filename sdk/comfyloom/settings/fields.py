@@ -119,7 +119,8 @@ def one_of(*choices: str) -> Check:
 
 def is_word(value: str) -> str | None:
     """Check that a text could stand in a header or a path."""
-    if value.isascii() and value.isprintable() and " " not in value and value:
+    is_text = isinstance(value, str)  # pyright: ignore[reportUnnecessaryIsInstance]
+    if is_text and value.isascii() and value.isprintable() and " " not in value and value:
         return None
     return "it holds characters that it cannot have"
 

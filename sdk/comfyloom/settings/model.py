@@ -246,7 +246,9 @@ class Survey:
             try:
                 self.values[name] = structured(value.raw, kinds[name].type, _NAMES[name].check)
             except ValueError as error:
-                self.problems.append(f"{name} (from {value.source}): {error}")
+                # What stands in the place of a token is not shown either.
+                reason = "it is no text" if _NAMES[name].is_secret else str(error)
+                self.problems.append(f"{name} (from {value.source}): {reason}")
         self.problems += [
             f"{name} is missing: set {_NAMES[name].variables[0]}" for name in self.missing
         ]

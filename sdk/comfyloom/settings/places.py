@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import attrs
 
-from comfyloom._json import mapping
+from comfyloom._json import is_mapping, mapping
 from comfyloom.settings.fields import Names, nearest
 
 CREDENTIALS: Final = ("credentials.txt", "runcomfy/credentials.txt")
@@ -99,11 +99,14 @@ def project(cwd: Path, settings: Mapping[str, Names]) -> Place:
         table = _table(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
         return Place(problems=[f"{path}: {error}"])
-    return _of_table(table, f"{path} [tool.comfyloom]", settings)
+    where = f"{path} [tool.comfyloom]"
+    if not is_mapping(table):
+        return Place(problems=[f"{where}: a table is expected"])
+    return _of_table(mapping(table), where, settings)
 
 
-def _table(document: Mapping[str, Any]) -> Mapping[str, object]:
-    return mapping(mapping(document.get("tool")).get("comfyloom"))
+def _table(document: Mapping[str, Any]) -> object:
+    return mapping(document.get("tool")).get("comfyloom", {})
 
 
 def _of_table(table: Mapping[str, object], where: str, settings: Mapping[str, Names]) -> Place:
@@ -175,6 +178,10 @@ def _of_lines(text: str, path: Path, settings: Mapping[str, Names]) -> Place:
         name, value = spellings.get(match["name"].lower()), _unquoted(match["value"])
         if name and value:
             place.values.setdefault(name, Value(value, str(path)))
+        elif name is None and match["name"].upper().startswith(PREFIX):
+            known = tuple(spelling.upper() for spelling in spellings)
+            hint = nearest(match["name"].upper(), known)
+            place.problems.append(f"{path}, line {number}: {match['name']} is no setting{hint}")
     return place
 
 

@@ -64,4 +64,5 @@ def print_status(status: DevStatus) -> None:
 def _spend(status: DevStatus) -> str:
     unpriced = f", and {span(status.unpriced_s)} at an unknown price" if status.unpriced_s else ""
     last = "" if status.is_there else "the last "
-    return f"{last}{usd(status.session_cost)}, {usd(status.total_cost)} in total{unpriced}"
+    total = "" if status.total_cost is None else f", {usd(status.total_cost)} in total"
+    return f"{last}{usd(status.session_cost)}{total}{unpriced}"

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
 import attrs
 
+from comfyloom._redact import log
 from comfyloom.comfyui.client import ComfyUI
 from comfyloom.errors import LedgerError, MachineBusy, MachineStartFailed
 from comfyloom.machines.borrowed import BorrowedMachine
@@ -15,8 +20,11 @@ from comfyloom.machines.starting import Starting
 from comfyloom.machines.url import machine_url
 from comfyloom.money import PriceList
 from comfyloom.progress import ProgressCallback
-from comfyloom.runcomfy import ServerApi
+from comfyloom.runcomfy import Server, ServerApi
 from comfyloom.settings import Settings
+
+_UP: Final = "comfyloom dev up starts one"
+_RESTART: Final = "comfyloom dev restart starts another"
 
 
 @attrs.frozen(kw_only=True)
@@ -25,10 +33,12 @@ class Refusal:
 
     Attributes:
         reason: For people.
+        advice: What would help, "" if nothing does.
         is_odd: Whether that is worth a warning: there should have been one.
     """
 
     reason: str
+    advice: str = ""
     is_odd: bool = False
 
 
@@ -64,35 +74,39 @@ class Borrowing:
             state = file.read()
         except LedgerError as error:
             return Refusal(reason=str(error), is_odd=True)
-        if (reason := self._unfit(state)) is not None:
-            return Refusal(reason=reason)
+        if (refusal := self._unfit(state)) is not None:
+            return refusal
         seen = look(state, self.api)
         if seen.health == "starting":
             seen = self._await(state)
         if seen.has_ended:
-            self._settle(file, state)
+            self._settle(file, state, seen)
             reason = f"the dev server {state.server_id} has ended ({seen.reason})"
-            return Refusal(reason=reason, is_odd=True)
+            return Refusal(reason=reason, advice=_UP, is_odd=True)
         if seen.server is None or seen.health != "healthy":
             rate = self.prices.rate(state.server_type)
             reason = f"the dev server {state.server_id} ({rate}) is {seen.health}: {seen.reason}"
-            return Refusal(reason=reason, is_odd=True)
+            return Refusal(reason=reason, advice=_RESTART, is_odd=True)
         machine = BorrowedMachine(self.api, state.server_type, prices=self.prices)
         comfyui = ComfyUI(machine_url(seen.server), clock=self.api.clock)
-        machine.take(seen.server, comfyui, account.lease_of(state, self.api))
+        lease = account.lease_of(state, self.api, self.settings)
+        lease.changed = partial(self._note, file, state)
+        machine.take(seen.server, comfyui, lease)
         return machine
 
-    def _unfit(self, state: DevState) -> str | None:
+    def _unfit(self, state: DevState) -> Refusal | None:
         if not state.is_there:
-            return "there is no dev server"
+            return Refusal(reason="there is no dev server", advice=_UP)
         if not state.is_of(self.settings):
-            return "the dev server belongs to another account"
+            return Refusal(reason="the dev server belongs to another account")
         if state.is_open:
-            return "the launch of the dev server has no answer yet"
+            return Refusal(reason="the launch of the dev server has no answer yet", advice=_UP)
         if state.workflow_version != self.version:
-            return "the dev server was launched with another workflow version"
+            reason = "the dev server was launched with another workflow version"
+            return Refusal(reason=reason, advice=_RESTART)
         if self.server_type not in (None, state.server_type):
-            return f"the dev server is a {state.server_type} machine, not {self.server_type}"
+            reason = f"the dev server is a {state.server_type} machine, not {self.server_type}"
+            return Refusal(reason=reason, advice=_RESTART)
         return None
 
     def _await(self, state: DevState) -> Look:
@@ -105,12 +119,31 @@ class Borrowing:
         comfyui.close()
         return Look(server=server, health="healthy")
 
-    def _settle(self, file: StateFile, state: DevState) -> None:
+    def _settle(self, file: StateFile, state: DevState, seen: Look) -> None:
         def ended(current: DevState) -> DevState:
-            same = current.server_id == state.server_id
-            return current.ended(self.api.now(), self.prices) if same else current
+            now = self.api.now()
+            last = current.seen(seen.server, now, self.prices) if seen.server else current
+            return last.ended(now, self.prices, is_cost_known=seen.server is not None)
+
+        self._change(file, state, ended)
+
+    def _note(self, file: StateFile, state: DevState, server: Server) -> None:
+        """Remember that the lease was renewed: what it may cost at most follows from that."""
+
+        def renewed(current: DevState) -> DevState:
+            return current.seen(server, self.api.now(), self.prices)
+
+        self._change(file, state, renewed)
+
+    def _change(
+        self, file: StateFile, state: DevState, how: Callable[[DevState], DevState]
+    ) -> None:
+        """Change the file if it is about this machine still; the next one who looks may do it."""
+
+        def changed(current: DevState) -> DevState:
+            return how(current) if current.server_id == state.server_id else current
 
         try:
-            file.change(ended)
-        except (MachineBusy, LedgerError):
-            return  # the next one who looks will settle it
+            file.change(changed)
+        except (MachineBusy, LedgerError) as error:
+            log.info("the dev server's state is not remembered: %s", error)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from comfyloom._json import is_mapping, mapping
-from comfyloom._redact import keep_url_secret
+from comfyloom._redact import keep_url_secret, log
 from comfyloom.errors import LedgerError, MachineBusy
 from comfyloom.machines.dev.state import DevState
 
@@ -46,7 +46,7 @@ class StateFile:
             return DevState()
         except OSError as error:
             raise self._unreadable(error.strerror or str(error)) from None
-        except ValueError:
+        except (ValueError, RecursionError):
             raise self._unreadable("it is no JSON") from None
         if not is_mapping(raw):
             raise self._unreadable("it is no JSON object")
@@ -91,13 +91,19 @@ class StateFile:
 
     @contextmanager
     def locked(
-        self, waiting: Callable[[], object] = lambda: None, *, longest_s: float = LOCK_S
+        self,
+        waiting: Callable[[], object] = lambda: None,
+        *,
+        longest_s: float = LOCK_S,
+        is_vital: bool = True,
     ) -> Generator[None]:
         """Keep all others from changing the file while the block lasts.
 
         Args:
             waiting: Called when somebody else has it.
             longest_s: Seconds to wait for them.
+            is_vital: Whether nothing may be done without it; else a folder that cannot be written
+                is told and passed over.
 
         Raises:
             MachineBusy: Somebody else keeps it for longer.
@@ -117,7 +123,9 @@ class StateFile:
             raise MachineBusy(f"another process keeps {self.path} locked") from None
         except OSError as error:
             text = f"cannot write {self.path.parent}: {error.strerror or error}"
-            raise LedgerError(text, path=str(self.path)) from None
+            if is_vital:
+                raise LedgerError(text, path=str(self.path)) from None
+            log.warning("%s", text)
         try:
             yield
         finally:
@@ -139,6 +147,9 @@ class StateFile:
 
 
 _TIMES: Final = ("launch_time", "last_health_check", "ready_time", "stopping_time")
+# Seconds since the epoch are below it, also those of the far future; milliseconds are above.
+_MILLISECONDS: Final = 100_000_000_000
+_SECONDS: Final = ("launched_for", "idle_timeout", "max_duration", "unpriced_s")
 _MONEY: Final = ("total_cost", "session_cost", "earlier_cost")
 
 
@@ -162,6 +173,9 @@ def _decode(raw: Mapping[str, Any]) -> DevState:
 
     given = {name: raw[name] for name in attrs.fields_dict(DevState) if raw.get(name) is not None}
     given |= {name: _time(given[name]) for name in _TIMES if name in given}
+    for name in _SECONDS:
+        if name in given and not 0 <= float(given[name]) < _MILLISECONDS:
+            raise ValueError(f"{name} is no time")
     if "session_cost" in raw:
         given["session_cost"] = raw["session_cost"]
     try:
@@ -190,6 +204,9 @@ def _text(raw: object, _: type) -> str:
 def _time(value: object) -> float:
     """Return a time: ISO 8601, or seconds since the epoch as some launchers write them."""
     if isinstance(value, int | float):
-        return float(value)
+        seconds = float(value) / (1000 if value > _MILLISECONDS else 1)
+        if not 0 <= seconds < _MILLISECONDS:
+            raise ValueError(f"{value} is no time")
+        return seconds
     time = datetime.fromisoformat(str(value))
     return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()

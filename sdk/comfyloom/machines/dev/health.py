@@ -41,8 +41,9 @@ class DevStatus:
         lease_left_s: Seconds until it ends by itself, None if not known.
         price: USD an hour, None if not known.
         session_cost: What it has cost so far, in USD; None if its price is not known.
-        total_cost: That and what all dev servers before it have cost, as far as known, in USD.
-        unpriced_s: Seconds of dev servers before it whose price was not known.
+        total_cost: That and what all dev servers before it have cost, as far as known, in USD;
+            None if nothing of it is known.
+        unpriced_s: Seconds of it and of dev servers before it whose price was not known.
         running: Ids of the prompts at work.
         pending: Ids of the prompts that wait.
     """
@@ -58,7 +59,7 @@ class DevStatus:
     lease_left_s: float | None = None
     price: Decimal | None = None
     session_cost: Decimal | None = Decimal(0)
-    total_cost: Decimal = Decimal(0)
+    total_cost: Decimal | None = Decimal(0)
     unpriced_s: float = 0.0
     running: tuple[str, ...] = ()
     pending: tuple[str, ...] = ()
@@ -103,6 +104,9 @@ def status_of(state: DevState, seen: Look, now: float, prices: PriceList) -> Dev
     """
     there = state.is_there
     state = state.billed(now, prices) if there else state
+    unpriced_s = state.unpriced_s
+    if there and state.session_cost is None:
+        unpriced_s += state.billed_s(now)
     return DevStatus(
         health=seen.health if there else "stopped",
         server_id=state.server_id,
@@ -115,8 +119,9 @@ def status_of(state: DevState, seen: Look, now: float, prices: PriceList) -> Dev
         lease_left_s=max(0.0, state.stopping_time - now) if state.stopping_time else None,
         price=prices.per_hour(state.server_type),
         session_cost=state.session_cost,
-        total_cost=state.total_cost,
-        unpriced_s=state.unpriced_s,
+        # Nothing that is known, and something that is not, is no zero.
+        total_cost=state.total_cost if state.total_cost or not unpriced_s else None,
+        unpriced_s=unpriced_s,
         running=seen.running,
         pending=seen.pending,
     )
@@ -132,20 +137,45 @@ def look(state: DevState, api: ServerApi, *, probes: int = PROBES) -> Look:
         ApiError: The platform refuses to tell for good, as it does with a wrong token.
     """
     try:
-        server = api.get_server(state.server_id)
-    except NotFound:
-        if api.now() - state.launch_time < YOUNG_S:
-            return Look(health="starting", reason="the platform does not list it yet")
-        return Look(has_ended=True, health="stopped", reason="the platform knows it no more")
+        server = _find(state, api)
     except (TransportError, ApiError) as error:
         if isinstance(error, ApiError) and error.is_final:
             raise
         return Look(reason=str(error))
+    if server is None:
+        if not state.was_seen and api.now() - state.launch_time < YOUNG_S:
+            return Look(health="starting", reason="the platform does not list it yet")
+        return Look(has_ended=True, health="stopped", reason="the platform knows it no more")
     if server.has_ended:
         return Look(server=server, has_ended=True, health="stopped", reason=server.current_status)
     if not server.is_ready:
         return Look(server=server, health="starting", reason=server.current_status.lower())
     return _probe(server, api, probes)
+
+
+def prompts_of(state: DevState, api: ServerApi) -> Look:
+    """Look at the prompts of the dev server, without the platform where its URL is known."""
+    server = Server(server_id=state.server_id, main_service_url=state.base_url or None)
+    if not state.base_url:
+        try:
+            server = api.get_server(state.server_id, backoff=NO_RETRY)
+        except (TransportError, ApiError) as error:
+            return Look(reason=str(error))
+        if not server.is_ready:
+            return Look(server=server, health="starting")
+    return _probe(server, api, PROBES)
+
+
+def _find(state: DevState, api: ServerApi) -> Server | None:
+    """Return the machine, None if the platform says twice that there is none.
+
+    A 404 alone may be a gateway's: the list must lack the machine as well.
+    """
+    try:
+        return api.get_server(state.server_id)
+    except NotFound:
+        listed = {server.server_id: server for server in api.list_servers()}
+        return listed.get(state.server_id)
 
 
 def _probe(server: Server, api: ServerApi, probes: int) -> Look:

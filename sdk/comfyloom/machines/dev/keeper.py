@@ -11,6 +11,7 @@ from comfyloom._redact import log
 from comfyloom.errors import (
     ComfyloomError,
     ConfigError,
+    LedgerError,
     MachineBusy,
     MachineError,
     MachineLeak,
@@ -18,7 +19,7 @@ from comfyloom.errors import (
 )
 from comfyloom.machines.dev import account
 from comfyloom.machines.dev.file import StateFile
-from comfyloom.machines.dev.health import Look, look
+from comfyloom.machines.dev.health import Look, look, prompts_of
 from comfyloom.machines.dev.state import LAUNCHING, DevState
 from comfyloom.machines.launch import SEARCH_FOR_S, Launch
 from comfyloom.machines.own import OwnMachine
@@ -26,11 +27,12 @@ from comfyloom.machines.register import Register
 from comfyloom.machines.stopping import Stopping
 from comfyloom.money import PriceList
 from comfyloom.runcomfy import Server, ServerApi, find_version
-from comfyloom.settings import Settings
+from comfyloom.settings import Settings, is_word
 from comfyloom.workflow import Workflow
 
 SHORTEST_S: Final = 60.0
 """A shorter lease could end between two requests."""
+LONGEST_S: Final = 30 * 24 * 3600.0
 
 WorkflowLike: TypeAlias = "type[Workflow[Any]] | Workflow[Any] | str | None"
 """A workflow class or object, or the name of its file without the suffix."""
@@ -47,10 +49,23 @@ class Wish:
 
     def __attrs_post_init__(self) -> None:
         times = {"duration_s": self.duration_s, "idle_timeout_s": self.idle_timeout_s}
-        short = [name for name, value in times.items() if value is not None and value < SHORTEST_S]
-        if short:
-            text = f"{' and '.join(short)} must be {SHORTEST_S:g} s or more"
-            raise ConfigError(text, problems=[text])
+        problems = [
+            f"{name} must be {SHORTEST_S:g} to {LONGEST_S:g} s"
+            for name, value in times.items()
+            if value is not None and not SHORTEST_S <= value <= LONGEST_S
+        ]
+        if self.server_type is not None and (problem := is_word(self.server_type)) is not None:
+            problems.append(f"server_type: {problem}")
+        if problems:
+            raise ConfigError(problems=problems)
+
+
+@attrs.frozen
+class Launched:
+    """A machine that was just launched, and what was written down of it."""
+
+    machine: OwnMachine
+    state: DevState
 
 
 @attrs.frozen(kw_only=True)
@@ -73,8 +88,8 @@ class Keeper:
     register: Register
     say: Callable[[str], object]
 
-    def current(self) -> DevState:
-        """Return the state as it is now: a lost launch is found, a machine that ended is settled.
+    def known(self) -> DevState:
+        """Return the state with the machine of a lost launch found; the platform is asked no more.
 
         Raises:
             MachineError: The machine belongs to another account.
@@ -86,29 +101,51 @@ class Keeper:
         if account.is_gone_with_its_emulator(state):
             return self.settle(state)
         account.check_owner(state, self.settings, self.file.path)
-        if state.is_open:
-            return self._find(state)
-        return self.keep(state, look(state, self.api, probes=1))
+        return self._find(state) if state.is_open else state
+
+    def current(self) -> DevState:
+        """Return the state as it is now: like `known`, and a machine that ended is settled.
+
+        Raises:
+            MachineError: The machine belongs to another account.
+            MachineLeak: Which machine is ours cannot be told.
+        """
+        state = self.known()
+        return self.keep(state, look(state, self.api, probes=1)) if state.server_id else state
 
     def keep(self, state: DevState, seen: Look) -> DevState:
         """Write down what a look showed, and return the state."""
         now = self.api.now()
         if seen.has_ended:
             self.say(f"the dev server {state.server_id} has ended ({seen.reason})")
-            return self.settle(state)
+            return self.settle(state, seen.server)
         if seen.server is not None:
             state = state.seen(seen.server, now, self.prices)
-        state = attrs.evolve(state, health_status=seen.health, last_health_check=now)
-        self.file.write(state)
-        return state
+            state = attrs.evolve(state, health_status=seen.health)
+        return self._remember(attrs.evolve(state, last_health_check=now))
 
-    def settle(self, state: DevState) -> DevState:
-        """Write down that the machine has ended."""
-        ended = state.ended(self.api.now(), self.prices)
-        self.file.write(ended)
+    def settle(self, state: DevState, last: Server | None = None) -> DevState:
+        """Write down that the machine has ended.
+
+        Args:
+            state: What was known of it.
+            last: What the platform told of it in the end, None if it did not.
+        """
+        now = self.api.now()
+        state = state if last is None else state.seen(last, now, self.prices)
+        # One that was last seen starting may have been ready, and billed, before it ended.
+        was_launched = bool(state.server_id) and last is None
+        ended = state.ended(now, self.prices, is_cost_known=not was_launched)
         if state.server_id:
             self.register.discard(state.server_id)
-        return ended
+        return self._remember(ended)
+
+    def note(self, server: Server) -> None:
+        """Write down what the platform told of the machine, if the file is about it."""
+        with self.file.locked(is_vital=False):
+            state = self.file.read()
+            if state.server_id == server.server_id:
+                self._remember(state.seen(server, self.api.now(), self.prices))
 
     def fitting(self, state: DevState, wish: Wish) -> DevState:
         """Return the state of a machine that runs, with the times that were asked for.
@@ -128,7 +165,7 @@ class Keeper:
             raise MachineError(text, server_id=state.server_id, status=state.status)
         return self._timed(state, wish)
 
-    def launch(self, state: DevState, wish: Wish) -> OwnMachine:
+    def launch(self, state: DevState, wish: Wish) -> Launched:
         """Launch a machine; the file knows of it before the platform does.
 
         Raises:
@@ -147,14 +184,18 @@ class Keeper:
             register=self.register,
         )
         self.say(f"launching a {machine.server_type} machine")
+        written = [intent]
 
         def intended(seconds: int, before: frozenset[str] | None) -> None:
+            self._tell_of_others(before)
             known = None if before is None else tuple(sorted(before))
             dated = attrs.evolve(intent, launch_time=self.api.now(), launched_for=seconds)
-            self.file.write(attrs.evolve(dated, known_servers=known))
+            written.append(attrs.evolve(dated, known_servers=known))
+            self.file.write(written[-1])
 
         def launched(server: Server) -> None:
-            self.file.write(self.file.read().seen(server, self.api.now(), self.prices))
+            written.append(written[-1].seen(server, self.api.now(), self.prices))
+            self.file.write(written[-1])
 
         try:
             machine.launch(intent.workflow_version, intended=intended, launched=launched)
@@ -162,9 +203,28 @@ class Keeper:
             raise  # which one it is must be found out: it stays written down
         except BaseException:
             machine.stop()
-            self.settle(attrs.evolve(intent, server_id=machine.server_id))
+            self._remember(written[-1].ended(self.api.now(), self.prices))
             raise
-        return machine
+        return Launched(machine, written[-1])
+
+    def claim(self, launched: Launched) -> None:
+        """See that the file is about our machine: somebody may have deleted it meanwhile.
+
+        Raises:
+            MachineError: It is about another machine by now; ours is stopped.
+        """
+        state = self.file.read()
+        ours = launched.machine.server_id
+        if state.server_id == ours:
+            return
+        if not state.is_there:
+            self.file.write(launched.state)
+            return
+        launched.machine.stop()
+        text = (
+            f"{self.file.path} is about machine {state.server_id} by now; {ours} is stopped again"
+        )
+        raise MachineError(text, server_id=ours)
 
     def stop(self, state: DevState, *, force: bool) -> None:
         """Stop the machine and see it confirmed.
@@ -173,25 +233,42 @@ class Keeper:
             MachineBusy: A prompt runs or waits.
             MachineLeak: The platform did not confirm it.
         """
-        seen = look(state, self.api)
-        state = self.keep(state, seen)
-        if not state.is_there:
-            return
-        if (seen.running or seen.pending) and not force:
+        if not force:
+            self._refuse_if_busy(state)
+        # The platform is not asked first: what costs money is not kept waiting by a slow answer.
+        stopped = Stopping(
+            api=self.api,
+            server_id=state.server_id,
+            server_type=state.server_type,
+            prices=self.prices,
+            seen=state.was_seen,
+            launched_at=self.api.clock.monotonic() - (self.api.now() - state.launch_time),
+        ).confirm()
+        self.settle(state, stopped.server)
+
+    def _refuse_if_busy(self, state: DevState) -> None:
+        """Raise `MachineBusy` when a prompt runs or waits; a ComfyUI that is silent has none."""
+        seen = prompts_of(state, self.api)
+        if seen.running or seen.pending:
             counts = f"{len(seen.running)} running, {len(seen.pending)} waiting"
             text = f"the dev server {state.server_id} has prompts ({counts}): --force stops it"
             raise MachineBusy(text, server_id=state.server_id, status=state.status)
         if seen.health == "unreachable":
             log.warning("its ComfyUI does not answer (%s); it is stopped all the same", seen.reason)
-        Stopping(
-            api=self.api,
-            server_id=state.server_id,
-            server_type=state.server_type,
-            prices=self.prices,
-            seen=seen.server is not None or bool(state.ready_time),
-            launched_at=self.api.clock.monotonic() - (self.api.now() - state.launch_time),
-        ).confirm()
-        self.settle(state)
+
+    def _remember(self, state: DevState) -> DevState:
+        """Write the state down; that it cannot be written must not keep a machine running."""
+        try:
+            self.file.write(state)
+        except LedgerError as error:
+            name = f" of machine {state.server_id}" if state.server_id else ""
+            log.error("%s; the state%s is not remembered", error, name)
+        return state
+
+    def _tell_of_others(self, before: frozenset[str] | None) -> None:
+        """Say that machines of ours run that the file does not name."""
+        if before and (ours := sorted(self.register.ids() & before)):
+            self.say(f"launched from here and still there: {', '.join(ours)} (comfyloom machines)")
 
     def _find(self, state: DevState) -> DevState:
         """Find the machine of a launch that was interrupted before its answer was written down."""
@@ -227,8 +304,14 @@ class Keeper:
             max_duration=wish.duration_s or state.max_duration,
         )
         if state.ready_time:
-            lease = account.lease_of(timed, self.api)
+            lease = account.lease_of(timed, self.api, self.settings)
             lease.note(self.api.get_server(state.server_id))
+            if lease.longest_s < lease.elapsed_s + SHORTEST_S:
+                text = (
+                    f"the dev server {state.server_id} runs for {lease.elapsed_s:.0f} s already: "
+                    "comfyloom dev down stops it"
+                )
+                raise MachineError(text, server_id=state.server_id, status=state.status)
             lease.settle()
         self.file.write(timed)
         return timed
@@ -247,6 +330,7 @@ class Keeper:
             workflow_version=version,
             user_id=settings.user_id,
             api_base_url=settings.api_base_url,
+            is_emulated=account.is_emulator(settings.api_base_url),
             server_type=server_type,
             idle_timeout=wish.idle_timeout_s or settings.dev_idle_timeout_s,
             max_duration=wish.duration_s or settings.dev_max_duration_s,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
 
@@ -16,15 +16,14 @@ from comfyloom.errors import MachineBusy, MachineError, MachineStartFailed
 from comfyloom.machines.dev import account
 from comfyloom.machines.dev.file import StateFile
 from comfyloom.machines.dev.health import DevStatus, Look, look, status_of
-from comfyloom.machines.dev.keeper import Keeper, Wish, WorkflowLike
+from comfyloom.machines.dev.keeper import Keeper, Launched, Wish, WorkflowLike
 from comfyloom.machines.dev.state import DevState
 from comfyloom.machines.dev.watch import Watched, follow
-from comfyloom.machines.own import OwnMachine
 from comfyloom.machines.register import Register
 from comfyloom.machines.starting import Starting
 from comfyloom.money import PriceList
 from comfyloom.progress import Progress, ProgressCallback
-from comfyloom.runcomfy import ServerApi
+from comfyloom.runcomfy import Server, ServerApi
 from comfyloom.settings import Settings
 
 
@@ -100,11 +99,11 @@ class DevServer:
         with self._keeper() as keeper, orderly_exit():
             with self._locked():
                 state = keeper.current()
-                machine = None if state.is_there else keeper.launch(state, wish)
-                if machine is None:
+                launched = None if state.is_there else keeper.launch(state, wish)
+                if launched is None:
                     state = keeper.fitting(state, wish)
-            if machine is not None:
-                self._await_launched(keeper, machine)
+            if launched is not None:
+                self._await_launched(keeper, launched)
             else:
                 self._await_running(keeper, state)
             return self._look(keeper)
@@ -131,8 +130,8 @@ class DevServer:
             MachineError: It belongs to another account.
             LedgerError: The file that remembers it cannot be read or written.
         """
-        with self._keeper() as keeper, self._locked():
-            state = keeper.current()
+        with self._keeper() as keeper, self._locked(is_vital=False):
+            state = keeper.known()
             if state.is_there:
                 shielded(
                     partial(keeper.stop, state, force=force),
@@ -190,7 +189,7 @@ class DevServer:
             ApiError: The platform refuses to tell for good.
         """
         with self._keeper() as keeper:
-            lease = account.lease_of(self._file.read(), keeper.api)
+            lease = account.lease_of(self._file.read(), keeper.api, self._settings)
 
             def see() -> DevStatus:
                 status = self._look(keeper)
@@ -206,28 +205,40 @@ class DevServer:
 
     # --- waiting and looking, without the lock ---------------------------------------------------
 
-    def _await_launched(self, keeper: Keeper, machine: OwnMachine) -> None:
+    def _await_launched(self, keeper: Keeper, launched: Launched) -> None:
         """Wait for our own machine; one that does not get ready is stopped and settled."""
+        machine = launched.machine
         try:
-            machine.await_ready(self._report)
+            machine.await_ready(self._report, noted=_once_ready(keeper.note))
         except BaseException:
             machine.stop()
             self._settle_if(keeper, machine.server_id)
             raise
         finally:
             machine.disconnect()
+        with self._locked():
+            keeper.claim(launched)
 
     def _await_running(self, keeper: Keeper, state: DevState) -> None:
         """Wait for a machine that somebody else started."""
         seen = look(state, keeper.api)
         if seen.health == "starting":
-            starting = Starting(api=keeper.api, server_id=state.server_id, report=self._report)
+            starting = Starting(
+                api=keeper.api,
+                server_id=state.server_id,
+                report=self._report,
+                note=_once_ready(keeper.note),
+            )
             try:
-                _, comfyui = starting.wait()
+                server, comfyui = starting.wait()
             except MachineStartFailed:
                 self._settle_if(keeper, state.server_id)
                 raise
             comfyui.close()
+            if server.estimated_duration == state.launched_for:  # whoever launched it was killed
+                lease = account.lease_of(state, keeper.api, self._settings)
+                lease.note(server)
+                lease.settle()
         elif seen.health != "healthy":
             rate = keeper.prices.rate(state.server_type)
             raise MachineError(
@@ -257,7 +268,7 @@ class DevServer:
     def _kept(self, keeper: Keeper, state: DevState, seen: Look) -> DevState:
         """Write down what was seen, unless the file is about another machine by now."""
         try:
-            with self._file.locked(longest_s=1.0):
+            with self._file.locked(longest_s=1.0, is_vital=False):
                 current = self._file.read()
                 if current.server_id == state.server_id:
                     return keeper.keep(current, seen)
@@ -269,17 +280,17 @@ class DevServer:
 
     def _settle_if(self, keeper: Keeper, server_id: str) -> None:
         """Write down that a machine has ended, unless the file is about another by now."""
-        with self._locked():
+        with self._locked(is_vital=False):
             state = self._file.read()
             if state.server_id == server_id:
                 keeper.settle(state)
 
     @contextmanager
-    def _locked(self) -> Generator[None]:
+    def _locked(self, *, is_vital: bool = True) -> Generator[None]:
         def waits() -> None:
             self._say("another process is at work on the dev server, waiting for it")
 
-        with self._file.locked(waits):
+        with self._file.locked(waits, is_vital=is_vital):
             yield
 
     @contextmanager
@@ -302,3 +313,15 @@ class DevServer:
     def _say(self, message: str) -> None:
         log.info("%s", message)
         self._report(Progress(kind="machine", message=message))
+
+
+def _once_ready(note: Callable[[Server], object]) -> Callable[[Server], None]:
+    """Return what notes a machine as soon as it is ready, and after that no more."""
+    noted: list[Server] = []
+
+    def once(server: Server) -> None:
+        if server.service_ready_at is not None and not noted:
+            noted.append(server)
+            note(server)
+
+    return once

@@ -46,6 +46,7 @@ class DevState:
         max_duration: Seconds that it may run at all.
         earlier_cost: The part of `total_cost` of the dev servers before this one.
         unpriced_s: Seconds of earlier dev servers whose price was not known.
+        is_emulated: Whether the platform is an emulator on this computer.
     """
 
     server_id: str = ""
@@ -68,6 +69,7 @@ class DevState:
     max_duration: float = 0.0
     earlier_cost: Decimal = Decimal(0)
     unpriced_s: float = 0.0
+    is_emulated: bool = False
 
     @property
     def is_there(self) -> bool:
@@ -117,9 +119,22 @@ class DevState:
             return 0.0
         return max(0.0, min(now, self.stopping_time or now) - self.ready_time)
 
-    def ended(self, now: float, prices: PriceList) -> DevState:
-        """Return the state after the machine's end."""
+    @property
+    def was_seen(self) -> bool:
+        """Whether the platform has shown it to us since its launch."""
+        return bool(self.ready_time) or self.health_status not in ("launching", "stopped")
+
+    def ended(self, now: float, prices: PriceList, *, is_cost_known: bool = True) -> DevState:
+        """Return the state after the machine's end.
+
+        Args:
+            now: The platform's time, seconds since the epoch.
+            prices: What machines cost.
+            is_cost_known: Whether it is known that it was not billed when it was never seen ready.
+        """
         last = self.billed(now, prices)
+        if not is_cost_known and not self.ready_time:
+            last = attrs.evolve(last, session_cost=None)
         unpriced = self.billed_s(now) if last.session_cost is None else 0.0
         return DevState(
             total_cost=last.total_cost,

@@ -157,7 +157,7 @@ def _aged(status: DevStatus, seconds: float) -> DevStatus:
     return attrs.evolve(
         status,
         session_cost=cost,
-        total_cost=status.total_cost + (more or 0),
+        total_cost=None if status.total_cost is None else status.total_cost + (more or 0),
         uptime_s=status.uptime_s + seconds,
         lease_left_s=None if left is None else max(0.0, left - seconds),
     )

@@ -221,7 +221,7 @@ def test_a_lost_answer_is_found_by_its_lease(make: Any) -> None:
     assert api.count("launch") == 1
 
 
-@pytest.mark.parametrize("failure", [ApiError(status=502), ApiError(status=200)])
+@pytest.mark.parametrize("failure", [ApiError(status=code) for code in (502, 200, 408, 499)])
 def test_an_answer_that_says_nothing_is_searched_for_as_well(make: Any, failure: ApiError) -> None:
     machine, api = make(launch=[failure], list=[[], ours])
     start(machine)
@@ -257,6 +257,15 @@ def test_a_refused_launch_is_not_searched_for(make: Any, refusal: Exception) -> 
         start(machine)
     assert api.count("list") == 1
     assert api.count("launch") == 1
+
+
+def test_a_new_machine_with_another_duration_is_named(make: Any) -> None:
+    stranger = attrs.evolve(STARTING, server_id="stranger", estimated_duration=1200)
+    machine, api = make(launch=[TransportError(sent=True)], list=[[], [stranger]])
+    with pytest.raises(MachineLeak, match="stranger may be it"):
+        start(machine)
+    machine.stop()
+    assert api.count("stop") == 0
 
 
 def test_a_lost_answer_that_nobody_could_look_for_is_a_leak(make: Any) -> None:

@@ -228,3 +228,18 @@ def test_ids_are_quoted_in_paths(api: ServerApi) -> None:
     responses.get(f"{USER}/servers/a%2Fb%3Fc", json=SERVER)
     api.get_server("a/b?c")
     assert len(responses.calls) == 1
+
+
+@responses.activate
+def test_a_change_of_duration_without_a_word(api: ServerApi) -> None:
+    responses.post(f"{USER}/servers/s-1/update-estimated-duration", status=204)
+    responses.get(f"{USER}/servers/s-1", json=READY)
+    assert api.set_duration("s-1", 600).estimated_duration == 600
+
+
+@responses.activate
+@pytest.mark.parametrize("body", ["", "<html>", "[]", '{"server_id": "s-1"}'])
+def test_a_stop_is_confirmed_by_its_status_alone(api: ServerApi, body: str) -> None:
+    responses.delete(f"{USER}/servers/s-1", status=200, body=body)
+    stopped = api.stop_server("s-1")
+    assert stopped is None or stopped.server_id == "s-1"

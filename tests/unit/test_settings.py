@@ -254,3 +254,30 @@ def test_each_setting_is_documented_with_all_its_names() -> None:
         default: Any = attrs.fields_dict(Settings)[name].default
         if isinstance(default, float | str):
             assert (f"{default:g}" if isinstance(default, float) else default) in row, name
+
+
+# --- what stands in the place of a token ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("odd", [b"tok-SECRET-1", 12345678, ["tok-SECRET-1"]])
+def test_whatever_stands_in_the_place_of_a_token_is_not_shown(tmp_path: Path, odd: Any) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Settings.load(api_token=odd, environ=ENVIRONMENT, cwd=tmp_path)
+    assert "SECRET" not in str(caught.value)
+    assert "12345678" not in str(caught.value)
+    with pytest.raises(ConfigError, match="api_token"):
+        Settings(api_token=odd, user_id="u")
+
+
+def test_a_misspelt_name_of_ours_in_a_named_file_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "mine.txt"
+    path.write_text("COMFYLOOM_MAX_MACHINE: 1\n")
+    path.chmod(0o600)
+    with pytest.raises(ConfigError, match="did you mean COMFYLOOM_MAX_MACHINES"):
+        Settings.load(environ=ENVIRONMENT, cwd=tmp_path, credentials=path)
+
+
+def test_a_table_that_is_none(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text("[tool]\ncomfyloom = 5\n")
+    with pytest.raises(ConfigError, match="a table is expected"):
+        Settings.load(environ=ENVIRONMENT, cwd=tmp_path)

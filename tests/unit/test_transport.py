@@ -132,3 +132,14 @@ def test_only_our_own_token_is_sent(
     behind_a_password.send("GET", "/x")
     assert responses.calls[2].request.headers["Authorization"] == "Basic bWU6cGFzcw=="
     assert "t0ken" not in repr(Transport(URL, "RunComfy", token="t0ken"))
+
+
+def test_only_a_certificate_fails_before_anything_was_sent() -> None:
+    import ssl
+
+    from comfyloom._transport import reached_the_server
+
+    certificate = requests.exceptions.SSLError(ssl.SSLCertVerificationError("unknown ca"))
+    assert not reached_the_server(certificate)
+    record = requests.exceptions.SSLError(ssl.SSLError("bad record mac"))
+    assert reached_the_server(record)

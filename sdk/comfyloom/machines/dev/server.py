@@ -222,6 +222,7 @@ class DevServer:
     def _await_running(self, keeper: Keeper, state: DevState) -> None:
         """Wait for a machine that somebody else started."""
         seen = look(state, keeper.api)
+        server = seen.server
         if seen.health == "starting":
             starting = Starting(
                 api=keeper.api,
@@ -235,18 +236,19 @@ class DevServer:
                 self._settle_if(keeper, state.server_id)
                 raise
             comfyui.close()
-            if server.estimated_duration == state.launched_for:  # whoever launched it was killed
-                lease = account.lease_of(state, keeper.api, self._settings)
-                lease.note(server)
-                lease.settle()
         elif seen.health != "healthy":
             rate = keeper.prices.rate(state.server_type)
             raise MachineError(
                 f"the dev server {state.server_id} ({rate}) is {seen.health}: {seen.reason}. It is "
                 "left as it is: comfyloom dev status, comfyloom dev restart",
                 server_id=state.server_id,
-                status=seen.server.current_status if seen.server else "",
+                status=server.current_status if server else "",
             )
+        if server is not None and server.estimated_duration == state.launched_for:
+            # Whoever launched it was killed before the lease was set.
+            lease = account.lease_of(state, keeper.api, self._settings)
+            lease.note(server)
+            lease.settle()
 
     def _look(self, keeper: Keeper) -> DevStatus:
         state = self._file.read()

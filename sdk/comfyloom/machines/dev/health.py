@@ -104,9 +104,10 @@ def status_of(state: DevState, seen: Look, now: float, prices: PriceList) -> Dev
     """
     there = state.is_there
     state = state.billed(now, prices) if there else state
-    unpriced_s = state.unpriced_s
-    if there and state.session_cost is None:
-        unpriced_s += state.billed_s(now)
+    is_unpriced = state.session_cost is None
+    unpriced_s = state.unpriced_s + (state.billed_s(now) if there and is_unpriced else 0.0)
+    # Nothing that is known, and something that is not, is no zero.
+    is_known = bool(state.total_cost) or not (unpriced_s or is_unpriced)
     return DevStatus(
         health=seen.health if there else "stopped",
         server_id=state.server_id,
@@ -119,8 +120,7 @@ def status_of(state: DevState, seen: Look, now: float, prices: PriceList) -> Dev
         lease_left_s=max(0.0, state.stopping_time - now) if state.stopping_time else None,
         price=prices.per_hour(state.server_type),
         session_cost=state.session_cost,
-        # Nothing that is known, and something that is not, is no zero.
-        total_cost=state.total_cost if state.total_cost or not unpriced_s else None,
+        total_cost=state.total_cost if is_known else None,
         unpriced_s=unpriced_s,
         running=seen.running,
         pending=seen.pending,

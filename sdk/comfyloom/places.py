@@ -108,7 +108,7 @@ class _Need:
     @property
     def prices(self) -> PriceList:
         """What machines cost."""
-        return PriceList(plan=self.settings.plan, overrides=self.settings.prices)
+        return PriceList.of(self.settings)
 
 
 @attrs.define(eq=False)

@@ -55,7 +55,7 @@ def main(server_type: str | None, out: Path, yes: bool) -> None:
 
 def _affordable_s(settings: Settings) -> float:
     """Return how long the machine may run; refuse what could cost more than allowed."""
-    prices = PriceList(plan=settings.plan, overrides=settings.prices)
+    prices = PriceList.of(settings)
     price = prices.per_hour(settings.server_type)
     if price is None:
         raise click.UsageError(f"the price of {settings.server_type} is not known: set `prices`")
@@ -68,7 +68,7 @@ def _affordable_s(settings: Settings) -> float:
 
 
 def _question(settings: Settings) -> str:
-    price = PriceList(plan=settings.plan, overrides=settings.prices).rate(settings.server_type)
+    price = PriceList.of(settings).rate(settings.server_type)
     return (
         f"This launches a {settings.server_type} machine ({price}) on the account "
         f"{settings.user_id[:4]}… at {settings.api_base_url}, for {MOST_USD} USD at most."

@@ -222,7 +222,7 @@ _WHOSE: Final = {
 
 
 def _prices(settings: Settings) -> Finding:
-    prices = PriceList(plan=settings.plan, overrides=settings.prices)
+    prices = PriceList.of(settings)
     rate = prices.rate(settings.server_type)
     is_known = prices.per_hour(settings.server_type) is not None
     return Finding(

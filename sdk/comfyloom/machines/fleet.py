@@ -62,7 +62,7 @@ class Fleet:
 
     def __attrs_post_init__(self) -> None:
         settings = self.settings
-        self.prices = PriceList(plan=settings.plan, overrides=settings.prices)
+        self.prices = PriceList.of(settings)
         self._register = Register.of(settings.api_base_url, settings.user_id)
         self._dev = StateFile(settings.state_file)
 

@@ -7,11 +7,12 @@ import importlib.resources
 import json
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any, Final, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
 
-Plan: TypeAlias = Literal["payg", "pro"]
+if TYPE_CHECKING:
+    from comfyloom.settings import Plan, Settings
 
 _CENTS: Final = Decimal("0.0001")
 
@@ -44,6 +45,11 @@ class PriceList:
 
     plan: Plan = "payg"
     overrides: Mapping[str, Decimal] = attrs.field(factory=dict[str, Decimal])
+
+    @classmethod
+    def of(cls, settings: Settings) -> PriceList:
+        """Return the prices of an account."""
+        return cls(plan=settings.plan, overrides=settings.prices)
 
     def per_hour(self, server_type: str) -> Decimal | None:
         """Return the price of an hour in USD; None for a type whose price is not known."""

@@ -1,12 +1,13 @@
 """Settings: arguments before environment before pyproject.toml before a credentials file."""
 
-from comfyloom.settings.fields import is_http_url, is_word
+from comfyloom.settings.fields import Plan, is_http_url, is_word
 from comfyloom.settings.model import DEFAULT_BASE_URL, DEFAULT_SERVER_TYPE, Settings, Survey
 from comfyloom.settings.places import project_folder
 
 __all__ = [
     "DEFAULT_BASE_URL",
     "DEFAULT_SERVER_TYPE",
+    "Plan",
     "Settings",
     "Survey",
     "is_http_url",

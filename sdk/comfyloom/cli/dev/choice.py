@@ -13,7 +13,7 @@ def choose_server_type(settings: Settings) -> str | None:
     """Ask which kind of machine to launch; None where nobody can be asked, or it is set."""
     if settings.asked_server_type is not None or not is_interactive():
         return None
-    prices = PriceList(plan=settings.plan, overrides=settings.prices)
+    prices = PriceList.of(settings)
     offers = prices.offers()
     _print(offers, prices)
     return _ask(offers, settings.server_type)

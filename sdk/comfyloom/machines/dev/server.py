@@ -305,7 +305,7 @@ class DevServer:
                 api=api,
                 settings=settings,
                 file=self._file,
-                prices=PriceList(plan=settings.plan, overrides=settings.prices),
+                prices=PriceList.of(settings),
                 register=Register.of(base_url, user),
                 say=self._say,
             )

@@ -124,7 +124,9 @@ class _Node:
             wanted = self.schema.inputs.get(name)
             if wanted is None:
                 yield self.find(
-                    "changed", name, "the server does not know this input, and passes it over"
+                    "changed",
+                    name,
+                    "the server does not know this input, and passes it over: harmless",
                 )
             elif is_link(value):
                 yield from self._link(name, wanted, value)

@@ -12,7 +12,7 @@ import attrs
 from comfyloom._clock import SYSTEM_CLOCK, Clock
 from comfyloom._redact import log
 from comfyloom.comfyui.client import ComfyUI
-from comfyloom.errors import MachineError
+from comfyloom.errors import LedgerError, MachineError
 from comfyloom.machines import Machine, OwnMachine, Register
 from comfyloom.machines.dev.borrow import Borrowing, Refusal
 from comfyloom.money import PriceList
@@ -195,14 +195,20 @@ class RunComfyPlace:
         """Return the ComfyUI of the dev server, None when a machine is to be launched."""
         if not self.is_real:
             return None
-        found = Borrowing(
+        borrowing = Borrowing(
             settings=need.settings,
             api=need.api,
             version=need.version,
             server_type=need.settings.asked_server_type,
             report=need.report,
             prices=need.prices,
-        ).take()
+        )
+        try:
+            found = borrowing.take()
+        except LedgerError as error:
+            if not self.may_launch:
+                raise
+            found = Refusal(reason=str(error), is_odd=True)
         if isinstance(found, Refusal):
             self._refused(found)
             return None

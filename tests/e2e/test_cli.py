@@ -153,7 +153,7 @@ def test_the_bill_is_told_however_it_ends(emulator: Emulator, shell: Shell) -> N
     assert told["error"]["type"] == "RunFailed"
     assert told["error"]["exit_code"] == done.returncode == 69
     assert told["machine"]["server_id"] == machines(emulator)[1]["server_id"]
-    assert told["emulated"] is False
+    assert told["emulated"] is True
 
 
 def test_the_emulator_is_never_taken_for_the_real_thing(shell: Shell) -> None:

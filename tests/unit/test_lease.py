@@ -39,7 +39,7 @@ class FakeApi:
     def get_server(self, server_id: str, **_: Any) -> Server:
         return self.server(self.duration)
 
-    def set_duration(self, server_id: str, seconds: int) -> Server:
+    def set_duration(self, server_id: str, seconds: int, **_: Any) -> Server:
         if self.fails:
             raise TransportError("no answer")
         self.asked.append(seconds)

@@ -50,7 +50,7 @@ class FakeApi:
     def get_server(self, server_id: str, **_: Any) -> Any:
         return self._answer("get", server_id)
 
-    def set_duration(self, server_id: str, duration_s: int) -> Any:
+    def set_duration(self, server_id: str, duration_s: int, **_: Any) -> Any:
         return self._answer("extend", duration_s)
 
     def stop_server(self, server_id: str) -> Any:

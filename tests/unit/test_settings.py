@@ -156,7 +156,8 @@ def test_a_table_of_the_generator_is_not_ours(tmp_path: Path) -> None:
         ('plan = "por"', "'por' is none of payg, pro; did you mean pro?"),
         ("plan = 3", "plan .*: a text is expected, not 3"),
         ("max_duration_s = 5", "5.0 is too small; 60 s is the least"),
-        ("max_duration_s = nan", "a number is expected"),
+        ("max_duration_s = nan", "a number of seconds is expected"),
+        ('max_duration_s = "soon"', "'soon' is no time; 900, 30m or 1h30m would be"),
         ('prices = "medium"', "prices are written as medium=0.99,large=1.75"),
         ("prices = 3", "prices by server type are expected"),
         ('prices = {medium = "x"}', "a price in USD an hour is expected, not 'x'"),
@@ -281,3 +282,16 @@ def test_a_table_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text("[tool]\ncomfyloom = 5\n")
     with pytest.raises(ConfigError, match="a table is expected"):
         Settings.load(environ=ENVIRONMENT, cwd=tmp_path)
+
+
+def test_times_may_be_written_with_units(tmp_path: Path) -> None:
+    settings = load(tmp_path, 'max_duration_s = "1h30m"', COMFYLOOM_DEV_IDLE_TIMEOUT_S="20m")
+    assert (settings.max_duration_s, settings.dev_idle_timeout_s) == (5400.0, 1200.0)
+
+
+def test_a_credentials_file_of_the_project_is_found_from_below(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").touch()
+    (tmp_path / "credentials.txt").write_text(CREDENTIALS)
+    below = tmp_path / "sub"
+    below.mkdir()
+    assert Settings.load(environ={}, cwd=below).user_id == "user-file"

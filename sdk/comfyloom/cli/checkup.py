@@ -79,12 +79,14 @@ def _account(settings: Settings) -> Iterator[Finding]:
     api = ServerApi(settings.api_base_url, settings.user_id, settings.api_token)
     try:
         # First, because it holds the machine's URL, which no message may show from then on.
-        yield from _guarded("dev server", lambda: _remembered(settings))
+        remembered = list(_guarded("state file", lambda: _remembered(settings)))
+        yield from remembered
         saved = api.list_workflows()
         yield Finding(check="token", state="ok", message=f"accepted by {settings.api_base_url}")
         yield _skew(api)
         yield from _versions(settings, saved)
-        yield from _guarded("dev server", lambda: _dev(settings))
+        if all(finding.state == "ok" for finding in remembered):
+            yield from _guarded("dev server", lambda: _dev(settings))
         yield from _guarded("machines", lambda: _machines(Fleet(api, settings)))
         yield _prices(settings)
     except ComfyloomError as error:
@@ -99,7 +101,7 @@ _ACCOUNT_ADVICE: Final = "check token, user id and base URL; a proxy is taken fr
 def _remembered(settings: Settings) -> Iterator[Finding]:
     if DevServer(settings).is_remembered:
         message = f"remembered in {settings.state_file}"
-        yield Finding(check="dev server", state="ok", message=message)
+        yield Finding(check="state file", state="ok", message=message)
 
 
 def _skew(api: ServerApi) -> Finding:
@@ -225,10 +227,12 @@ def _prices(settings: Settings) -> Finding:
     prices = PriceList.of(settings)
     rate = prices.rate(settings.server_type)
     is_known = prices.per_hour(settings.server_type) is not None
+    is_set = settings.server_type in settings.prices
+    origin = settings.sources["prices"] if is_set else f"{settings.plan}; {prices.origin}"
     return Finding(
         check="prices",
         state="ok" if is_known else "warning",
-        message=f"{settings.server_type}: {rate} ({settings.plan}; {prices.origin})",
+        message=f"{settings.server_type}: {rate} ({origin})",
         advice="" if is_known else "set it: COMFYLOOM_PRICES, or prices in pyproject.toml",
     )
 

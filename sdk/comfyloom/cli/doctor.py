@@ -34,7 +34,7 @@ def doctor(credentials: str | None, as_json: bool) -> int:
         findings += check_up(survey)
         settings = {
             name: {"value": value, "source": survey.sources[name]}
-            for name, value in survey.shown().items()
+            for name, value in survey.plain().items()
         }
         rows = [attrs.asdict(finding) for finding in findings]
         print_json({"settings": settings, "findings": rows})

@@ -37,7 +37,7 @@ _SHORT: Final = 8
 def machines() -> None:
     """List, stop and extend the machines of the account.
 
-    ID may be the beginning of an id, as long as it names one machine.
+    ID may be the beginning of an id, four letters or more, as long as it names one machine.
     """
 
 
@@ -83,7 +83,7 @@ def stop(
 ) -> None:
     """Stop machines, whatever they do, and see it confirmed."""
     if bool(ids) == all_mine:
-        raise click.UsageError("give the id of each machine, or --all-mine")
+        raise click.UsageError("give either the id of each machine, or --all-mine")
     with _fleet(credentials) as fleet, orderly_exit():
         names = _mine(fleet, yes=yes) if all_mine else list(ids)
         outcomes = [_stop(fleet, name, as_json=as_json) for name in names]
@@ -101,11 +101,14 @@ def stop(
 
 @machines.command(context_settings=CONTEXT)
 @click.argument("id", metavar="ID")
-@click.argument("seconds", type=Duration(least_s=1), metavar="SECONDS")
+@click.argument("seconds", type=Duration(least_s=1), metavar="TIME")
 @credentials_option
 @json_option
 def extend(id: str, seconds: float, credentials: str | None, as_json: bool) -> None:  # noqa: A002
-    """Let a machine end by itself SECONDS later; 30m and 1h30m are understood too."""
+    """Let a machine end by itself later.
+
+    TIME is added to its lease: 900 (seconds), 30m, 1h30m.
+    """
     with _fleet(credentials) as fleet:
         found = fleet.extend(id, int(seconds))
         more = fleet.prices.cost(found.server.server_type, int(seconds))
@@ -113,7 +116,7 @@ def extend(id: str, seconds: float, credentials: str | None, as_json: bool) -> N
         print_json(_facts(found))
         return
     print_pairs(_pairs(found))
-    click.echo(f"until then it costs {usd(more)} more" if more is not None else usd(more), err=True)
+    click.echo(f"{span(seconds)} more, at most {usd(more)}", err=True)
 
 
 @contextmanager
@@ -129,7 +132,9 @@ def _mine(fleet: Fleet, *, yes: bool) -> list[str]:
     _print_table(mine, stderr=True)
     if not is_interactive():
         raise click.UsageError("--all-mine needs --yes where nobody can be asked")
-    click.confirm(f"Stop {_count(mine)}?", abort=True, err=True)
+    if not click.confirm(f"Stop {_count(mine)}?", err=True):
+        click.echo("nothing was stopped", err=True)
+        raise click.exceptions.Exit(0)
     return [each.server.server_id for each in mine]
 
 
@@ -143,10 +148,10 @@ def _stop(
             waiting=lambda: click.echo("stopping the machine first", err=True),
         )
     except ComfyloomError as error:
-        return {"id": name, "stopped": False, "error": str(error)}, error
+        return {"server_id": name, "stopped": False, "error": str(error)}, error
     if not as_json:
         click.echo(f"{server.server_id} stopped")
-    return {"id": server.server_id, "stopped": True, "error": None}, None
+    return {"server_id": server.server_id, "stopped": True, "error": None}, None
 
 
 def _facts(rented: Rented) -> dict[str, Any]:
@@ -156,7 +161,7 @@ def _facts(rented: Rented) -> dict[str, Any]:
         **facts,
         "whose": rented.whose,
         "uptime_s": round(rented.uptime_s, 1),
-        "left_s": None if rented.left_s is None else round(rented.left_s, 1),
+        "lease_left_s": None if rented.left_s is None else round(rented.left_s, 1),
         "usd_per_hour": rented.price,
         "cost_usd": rented.cost,
     }

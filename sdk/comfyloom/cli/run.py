@@ -17,6 +17,7 @@ from comfyloom.cli.options import build, option
 from comfyloom.cli.view import progress_view
 from comfyloom.cli.workflows import workflow_classes
 from comfyloom.errors import ComfyloomError, exit_code
+from comfyloom.machines.dev.account import is_emulator
 from comfyloom.session import RUN_TIMEOUT_S, RunComfySession
 from comfyloom.settings import Settings
 from comfyloom.spool import check_writable
@@ -102,9 +103,12 @@ def _run(
     job.read_files_()
     job.to_graph()
     check_writable(out, [spec.file for spec in workflow.spec_.outputs if spec.file])
-    bill = Bill(is_emulated=target == EMULATOR)
     is_account = target in (None, RUNCOMFY)
     settings = Settings.load(credentials=credentials) if is_account else None
+    is_emulated = target == EMULATOR or (
+        settings is not None and is_emulator(settings.api_base_url)
+    )
+    bill = Bill(is_emulated=is_emulated)
     try:
         result = run_workflow(
             job,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from comfyloom.runcomfy import ServerApi
-from comfyloom.settings import Settings
+from comfyloom.settings import Settings, to_seconds
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,13 +22,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _WIDE: Final = 400
 LONGEST_S: Final = 30 * 24 * 3600.0
-_PART: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(h|m|min|s)?")
-_UNITS: Final = {"h": 3600.0, "m": 60.0, "min": 60.0, "s": 1.0, "": 1.0}
 
 credentials_option = click.option(
     "--credentials",
     metavar="FILE",
-    help="A credentials file.  [default: see docs/settings.md]",
+    help="A credentials file.  [default: credentials.txt here or in the project's folder, …]",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 force_option = click.option("--force", is_flag=True, help="Although a prompt runs or waits.")
@@ -48,11 +45,10 @@ class Duration(click.ParamType[float]):
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
         """Return the seconds that a text stands for."""
-        text = str(value).strip().lower()
-        parts = _PART.findall(text)
-        if not parts or _PART.sub("", text).strip():
-            return self.fail(f"{value!r} is no time; 900, 30m or 1h30m would be", param, ctx)
-        seconds = float(sum(float(number) * _UNITS[unit] for number, unit in parts))
+        try:
+            seconds = to_seconds(str(value))
+        except ValueError as error:
+            return self.fail(str(error), param, ctx)
         if not self._least_s <= seconds <= LONGEST_S:
             text = f"{value:.40} is not between {self._least_s:g} s and 30 days"
             return self.fail(text, param, ctx)

@@ -118,7 +118,7 @@ class Launch:
         if self.max_machines is None or len(living) < self.max_machines:
             return
         raise MachineLimit(
-            f"the account has {len(living)} machines ({', '.join(living)}), and max_machines is "
+            f"the account has {len(living)} already ({', '.join(living)}), and max_machines is "
             f"{self.max_machines}: comfyloom machines list"
         )
 

@@ -119,7 +119,7 @@ class Lease:
 
     def _set(self, seconds: int) -> None:
         try:
-            server = self.api.set_duration(self.server_id, seconds)
+            server = self.api.set_duration(self.server_id, seconds, backoff=NO_RETRY)
         except (TransportError, ApiError) as error:
             log.error("the lease of machine %s is not renewed: %s", self.server_id, error)
             return

@@ -8,7 +8,7 @@ import attrs
 
 from comfyloom._redact import log
 from comfyloom._retry import Deadline
-from comfyloom.errors import ApiError, MachineLeak, NotFound, TransportError
+from comfyloom.errors import ApiError, MachineLeak, NotFound, RateLimited, TransportError
 from comfyloom.machines.starting import YOUNG_S
 from comfyloom.money import PriceList
 from comfyloom.runcomfy import Server, ServerApi
@@ -63,7 +63,8 @@ class Stopping:
                 if (stopped := self._attempt()) is not None:
                     return stopped
             except (TransportError, ApiError) as error:
-                if str(error) != str(last):  # tell each reason once, not every two seconds
+                # Each reason is told once, not every two seconds; to be too quick is no reason.
+                if str(error) != str(last) and not isinstance(error, RateLimited):
                     log.error("machine %s does not stop: %s", self.server_id, error)
                 last = error
             self.api.clock.sleep(RETRY_S)

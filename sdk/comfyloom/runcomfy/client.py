@@ -136,11 +136,13 @@ class ServerApi:
             ) from None
         return self._server(raw, "POST servers")
 
-    def set_duration(self, server_id: str, duration_s: int) -> Server:
-        """Let a machine end by itself `duration_s` seconds after it was ready; tried once."""
+    def set_duration(
+        self, server_id: str, duration_s: int, *, backoff: Backoff | None = None
+    ) -> Server:
+        """Let a machine end by itself `duration_s` seconds after Ready; retried after 429."""
         body = {"update_estimated_duration": duration_s}
         path = f"{_path(server_id)}/update-estimated-duration"
-        answer = self._call("POST", path, json=body, backoff=NO_RETRY, timeout_s=RENEW_S)
+        answer = self._call("POST", path, json=body, backoff=backoff, timeout_s=RENEW_S)
         if not answer:  # done, without a word
             return self.get_server(server_id, backoff=NO_RETRY)
         return self._server(answer, "POST update-estimated-duration")

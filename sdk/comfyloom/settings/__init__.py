@@ -1,6 +1,6 @@
 """Settings: arguments before environment before pyproject.toml before a credentials file."""
 
-from comfyloom.settings.fields import Plan, is_http_url, is_word
+from comfyloom.settings.fields import Plan, is_http_url, is_word, to_seconds
 from comfyloom.settings.model import DEFAULT_BASE_URL, DEFAULT_SERVER_TYPE, Settings, Survey
 from comfyloom.settings.places import project_folder
 
@@ -13,4 +13,5 @@ __all__ = [
     "is_http_url",
     "is_word",
     "project_folder",
+    "to_seconds",
 ]

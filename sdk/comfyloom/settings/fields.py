@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections.abc
 import difflib
 import functools
+import re
 import types
 from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from cattrs import Converter
 
 METADATA: Final = "comfyloom.setting"
+_PART: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(h|min|m|s)?")
+_UNITS: Final = {"h": 3600.0, "m": 60.0, "min": 60.0, "s": 1.0, "": 1.0}
 
 Plan: TypeAlias = Literal["payg", "pro"]
 Prices: TypeAlias = Mapping[str, Decimal]
@@ -200,13 +203,25 @@ def _to_int(raw: object, _: Any) -> int:
 
 
 def _to_float(raw: object, _: Any) -> float:
-    try:
-        number = float(raw) if isinstance(raw, str | int | float) else float("nan")
-    except ValueError:
-        number = float("nan")
-    if isinstance(raw, bool) or not abs(number) < float("inf"):
-        raise ValueError(f"a number is expected, not {raw!r}")
-    return number
+    """Return seconds: every setting that is no whole number is a time."""
+    if isinstance(raw, str):
+        return to_seconds(raw)
+    if isinstance(raw, bool) or not isinstance(raw, int | float) or not abs(raw) < float("inf"):
+        raise ValueError(f"a number of seconds is expected, not {raw!r}")
+    return float(raw)
+
+
+def to_seconds(text: str) -> float:
+    """Return the seconds that a text stands for: `900`, `30m`, `1h30m`.
+
+    Raises:
+        ValueError: It stands for none.
+    """
+    small = text.strip().lower()
+    parts = _PART.findall(small)
+    if not parts or _PART.sub("", small).strip():
+        raise ValueError(f"{text!r} is no time; 900, 30m or 1h30m would be")
+    return float(sum(float(number) * _UNITS[unit] for number, unit in parts))
 
 
 def _to_price(raw: object, _: Any) -> Decimal:

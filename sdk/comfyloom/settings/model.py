@@ -33,7 +33,7 @@ STATE_FILE: Final = Path(".comfyloom", "dev-server.json")
 _DEFAULT: Final = "default"
 _HINT: Final = (
     "; a credentials.txt may hold them too. Without an account, try the emulator: "
-    'RunComfySession(target="emulator"), or --target emulator'
+    'RunComfySession(target="emulator"), --target emulator, or comfyloom emulate'
 )
 
 
@@ -271,10 +271,20 @@ class Survey:
         """Return the value of each setting for people; a secret only says that it is there."""
         return {name: self._shown(name) for name in _NAMES}
 
-    def _shown(self, name: str) -> str:
+    def plain(self) -> dict[str, object]:
+        """Return the value of each setting for programs; a secret only says that it is there."""
+        return {
+            name: bool(self.values.get(name)) if _NAMES[name].is_secret else self._value(name)
+            for name in _NAMES
+        }
+
+    def _value(self, name: str) -> object:
         default: Any = attrs.fields_dict(Settings)[name].default
         is_plain = isinstance(default, str | int | float)
-        value = self.values.get(name, default if is_plain else None)
+        return self.values.get(name, default if is_plain else None)
+
+    def _shown(self, name: str) -> str:
+        value = self._value(name)
         if _NAMES[name].is_secret:
             return "set" if value else "missing"
         if isinstance(value, Mapping):

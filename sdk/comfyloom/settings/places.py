@@ -147,8 +147,9 @@ def credentials(
 
 
 def _usual(cwd: Path) -> Iterator[Path]:
-    for name in CREDENTIALS:
-        yield cwd / name
+    for folder in (cwd, project_folder(cwd)):
+        for name in CREDENTIALS:
+            yield folder / name
     # Imported when it comes to that: most projects have a file of their own.
     from platformdirs import user_config_path
 

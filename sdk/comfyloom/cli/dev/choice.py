@@ -43,6 +43,8 @@ def _ask(offers: list[Offer], default: str) -> str:
             if not 1 <= int(typed) <= len(offers):
                 raise click.BadParameter(f"1 to {len(offers)}, or a name")
             return offers[int(typed) - 1].server_type
+        if typed.strip() not in [offer.server_type for offer in offers]:
+            raise click.BadParameter(f"1 to {len(offers)}, or a name; others with --server-type")
         return typed.strip()
 
     return str(click.prompt("Server type", default=default, value_proc=name, err=True))

@@ -32,19 +32,20 @@ _START: Final = (
     click.argument("workflow", required=False),
     click.option(
         "--server-type",
-        help="The kind of machine.  [default: a choice on a terminal, else medium]",
+        help="The kind of machine.  [default: a choice on a terminal, else medium; when restarted, "
+        "as it was]",
     ),
     click.option(
         "--duration",
         type=Duration(),
         metavar="TIME",
-        help="How long it may run at most, as 8h or 90m.  [default: 8h]",
+        help="How long it may run at most, as 8h or 90m.  [default: 8h; when restarted, as it was]",
     ),
     click.option(
         "--idle-timeout",
         type=Duration(),
         metavar="TIME",
-        help="How long it runs without use, as 30m.  [default: 30m]",
+        help="How long it runs without use, as 30m.  [default: 30m; when restarted, as it was]",
     ),
     click.option(
         "--warm", is_flag=True, help="Run the workflow once, so that its models are loaded."
@@ -160,10 +161,11 @@ def _start(
     if warm and workflow is not None:
         warm_up(settings, workflow)
         found = server.status()
-    if json or not watch:
-        _print(found, json=json)
     if watch:
         follow(server)
+        found = server.status()
+    if json or not watch:
+        _print(found, json=json)
 
 
 def _runs(settings: Settings) -> bool:

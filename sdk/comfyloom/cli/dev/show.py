@@ -20,7 +20,9 @@ COLOURS: Final = {
 
 def as_json(status: DevStatus) -> dict[str, Any]:
     """Return a status for programs; money is text, so that none of it is rounded."""
-    return attrs.asdict(status)
+    facts = attrs.asdict(status)
+    facts["usd_per_hour"] = facts.pop("price")
+    return {name: None if value == "" else value for name, value in facts.items()}
 
 
 def pairs(status: DevStatus) -> dict[str, str]:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from comfyloom.cli.dev.show import COLOURS, pairs, print_status
-from comfyloom.cli.shared import console, is_interactive, span
+from comfyloom.cli.dev.show import COLOURS, pairs
+from comfyloom.cli.shared import console, is_interactive, span, usd
 from comfyloom.machines.dev.server import DevServer
 from comfyloom.machines.dev.watch import Watched, WatchedPrompt
 
@@ -72,7 +72,8 @@ def _lines(server: DevServer) -> None:
     last = ""
     for watched in server.watch():
         counts = ", ".join(f"{prompt.prompt_id} {prompt.state}" for prompt in watched.prompts)
-        line = f"{watched.status.health}: {counts or 'no prompts'}"
+        name = watched.status.server_id or "dev server"
+        line = f"{name} {watched.status.health}: {counts or 'no prompts'}"
         if line != last:
             click.echo(line, err=True)
         last = line
@@ -83,8 +84,18 @@ def _leave(server: DevServer) -> None:
     if not status.is_there:
         return
     at_work = " although prompts run" if status.running or status.pending else ""
-    question = f"Stop the dev server {status.server_id}{at_work}?"
-    if is_interactive() and click.confirm(question, err=True):
-        print_status(server.down(force=True))
+    if _agreed(f"Stop the dev server {status.server_id}{at_work}?"):
+        ended = server.down(force=True)
+        cost = usd(ended.session_cost)
+        click.echo(f"machine {status.server_id} is stopped, it has cost {cost}", err=True)
     else:
-        click.echo("It goes on: comfyloom dev status, comfyloom dev down", err=True)
+        rate = "" if status.price is None else f" and costs {status.price} USD an hour"
+        click.echo(f"It goes on{rate}: comfyloom dev status, comfyloom dev down", err=True)
+
+
+def _agreed(question: str) -> bool:
+    try:
+        return is_interactive() and click.confirm(question, err=True)
+    except click.Abort:  # a second Ctrl-C is no answer
+        click.echo(err=True)
+        return False

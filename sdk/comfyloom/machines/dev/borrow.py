@@ -66,14 +66,12 @@ class Borrowing:
         """Return the dev server if it fits and is well, or why not. A start is waited for.
 
         Raises:
+            LedgerError: The file that remembers it cannot be read.
             ApiError: The platform refuses to tell for good.
             MachineTimeout: It was starting, and did not get ready in time.
         """
         file = StateFile(self.settings.state_file)
-        try:
-            state = file.read()
-        except LedgerError as error:
-            return Refusal(reason=str(error), is_odd=True)
+        state = file.read()
         if (refusal := self._unfit(state)) is not None:
             return refusal
         seen = look(state, self.api)

@@ -124,18 +124,21 @@ class Keeper:
             state = attrs.evolve(state, health_status=seen.health)
         return self._remember(attrs.evolve(state, last_health_check=now))
 
-    def settle(self, state: DevState, last: Server | None = None) -> DevState:
+    def settle(
+        self, state: DevState, last: Server | None = None, *, is_watched: bool = False
+    ) -> DevState:
         """Write down that the machine has ended.
 
         Args:
             state: What was known of it.
             last: What the platform told of it in the end, None if it did not.
+            is_watched: Whether it was looked at until its end: if it was not ready, it was free.
         """
         now = self.api.now()
         state = state if last is None else state.seen(last, now, self.prices)
         # One that was last seen starting may have been ready, and billed, before it ended.
-        was_launched = bool(state.server_id) and last is None
-        ended = state.ended(now, self.prices, is_cost_known=not was_launched)
+        is_known = is_watched or not state.server_id or last is not None
+        ended = state.ended(now, self.prices, is_cost_known=is_known)
         if state.server_id:
             self.register.discard(state.server_id)
         return self._remember(ended)
@@ -245,6 +248,7 @@ class Keeper:
             launched_at=self.api.clock.monotonic() - (self.api.now() - state.launch_time),
         ).confirm()
         self.settle(state, stopped.server)
+        self.say(f"machine {state.server_id} is stopped")
 
     def _refuse_if_busy(self, state: DevState) -> None:
         """Raise `MachineBusy` when a prompt runs or waits; a ComfyUI that is silent has none."""

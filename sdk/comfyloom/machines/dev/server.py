@@ -212,7 +212,8 @@ class DevServer:
             machine.await_ready(self._report, noted=_once_ready(keeper.note))
         except BaseException:
             machine.stop()
-            self._settle_if(keeper, machine.server_id)
+            self._settle_if(keeper, machine.server_id, is_watched=True)
+            log.warning("%s", machine.summary)
             raise
         finally:
             machine.disconnect()
@@ -280,12 +281,18 @@ class DevServer:
             return state
         return state.seen(seen.server, keeper.api.now(), keeper.prices)
 
-    def _settle_if(self, keeper: Keeper, server_id: str) -> None:
-        """Write down that a machine has ended, unless the file is about another by now."""
+    def _settle_if(self, keeper: Keeper, server_id: str, *, is_watched: bool = False) -> None:
+        """Write down that a machine has ended, unless the file is about another by now.
+
+        Args:
+            keeper: Keeps the file.
+            server_id: The machine.
+            is_watched: Whether it was looked at until its end: if it was not ready, it was free.
+        """
         with self._locked(is_vital=False):
             state = self._file.read()
             if state.server_id == server_id:
-                keeper.settle(state)
+                keeper.settle(state, is_watched=is_watched)
 
     @contextmanager
     def _locked(self, *, is_vital: bool = True) -> Generator[None]:

@@ -148,5 +148,6 @@ class DevState:
             idle_timeout=self.idle_timeout,
             max_duration=self.max_duration,
             last_health_check=now,
+            is_emulated=self.is_emulated,
             unpriced_s=self.unpriced_s + unpriced,
         )

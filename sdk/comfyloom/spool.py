@@ -31,9 +31,10 @@ class Spool:
     def __init__(self, out_dir: str | os.PathLike[str] | None = None) -> None:
         self._out_dir = None if out_dir is None else Path(out_dir)
         self._kept = False
+        self._made: list[Path] = []
         try:
             if self._out_dir is not None:
-                self._out_dir.mkdir(parents=True, exist_ok=True)
+                self._made = _make(self._out_dir)
             # On the same file system as the final place, so that a rename is all it takes.
             self.folder = Path(tempfile.mkdtemp(prefix=".comfyloom-", dir=self._out_dir))
         except OSError as error:
@@ -66,9 +67,13 @@ class Spool:
         return [target for target, _ in placed]
 
     def close(self) -> None:
-        """Remove the hidden folder, unless published files lie in it."""
+        """Remove the hidden folder, unless published files lie in it, and what else is empty."""
         if not self._kept:
             self._discard()
+        with contextlib.suppress(OSError):  # one that holds something stays
+            for folder in self._made:
+                folder.rmdir()
+        self._made = []
 
     def _remember(self, target: Path) -> Path | None:
         """Keep what is at `target` at hand, None if nothing is; it stays there as well."""
@@ -82,6 +87,13 @@ class Spool:
         except OSError:  # a file system without hard links
             shutil.copy2(target, before)
         return before
+
+
+def _make(folder: Path) -> list[Path]:
+    """Make a folder with those above it, and return what was made, the innermost first."""
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    return missing
 
 
 def _restore(target: Path, before: Path | None) -> None:

@@ -85,9 +85,10 @@ def test_for_people(emulator: Emulator, shell: Shell) -> None:
     assert shell("dev", "status").returncode == 0
 
 
-def test_no_launch(emulator: Emulator, shell: Shell) -> None:
-    failed(run_job(shell, "--no-launch"), 69, "no dev server", "comfyloom dev up")
+def test_no_launch(emulator: Emulator, shell: Shell, tmp_path: Path) -> None:
+    failed(run_job(shell, "--no-launch", "--out", "new"), 69, "no dev server", "comfyloom dev up")
     assert machines(emulator) == []
+    assert not (tmp_path / "new").exists()
     shell("dev", "up")
     assert run_job(shell, "--no-launch").returncode == 0
 

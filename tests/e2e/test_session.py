@@ -494,7 +494,7 @@ def test_a_node_that_raises(
         session.run(workflow, out_dir=tmp_path / "out")
     assert (caught.value.node, caught.value.node_type) == ("32", "PartPacker_Sampler")
     assert caught.value.traceback
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
     assert_nothing_runs(emulator)
 
 
@@ -517,7 +517,7 @@ def test_a_result_that_is_missing_or_not_whole(
     with session_on() as session, pytest.raises(OutputMissing) as caught:
         session.run(workflow, out_dir=tmp_path / "out")
     assert (caught.value.field, caught.value.node) == ("mesh", "33")
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_out_dir_that_cannot_be_written(

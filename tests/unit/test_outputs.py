@@ -103,7 +103,7 @@ def test_a_discarded_spool_leaves_nothing(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "out")
     (spool.folder / "half").write_bytes(b"x")
     spool.close()
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_that_is_a_file(tmp_path: Path) -> None:
@@ -117,3 +117,17 @@ def test_a_folder_without_permission(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(OutputNotWritable, match="Permission denied"):
         check_writable(tmp_path / "out")
+
+
+def test_folders_that_were_made_for_nothing_are_gone_again(tmp_path: Path) -> None:
+    check_writable(tmp_path / "a" / "b", ["flux.png"])
+    assert list(tmp_path.iterdir()) == []
+    spool = Spool(tmp_path / "a" / "b")
+    (tmp_path / "a" / "mine.txt").write_text("x")
+    spool.close()
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["mine.txt"]
+
+
+def test_a_folder_that_was_there_stays(tmp_path: Path) -> None:
+    check_writable(tmp_path)
+    assert tmp_path.is_dir()

@@ -112,14 +112,17 @@ def _ready(emulator: "Emulator", path: Path | None) -> Generator[None, None, Non
         "token": emulator.token,
         "workflow_version_id": emulator.workflow_version_id,
     }
+    text = json.dumps(facts) + "\n"
     try:
-        _write_private(path, json.dumps(facts) + "\n")
+        _write_private(path, text)
     except OSError as error:
         _fail(f"cannot write {path}: {error.strerror or error}", _CANNOT_CREATE)
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            if path.read_text("utf-8") == text:  # a later emulator's is left to it
+                path.unlink()
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -53,12 +53,13 @@ class ServerApi:
     ) -> None:
         keep_secret(token)
         self.clock = clock
+        self.backoff = backoff or Backoff()
         # A part of the base, not of each path: it would be noise in every message.
         self._http = Transport(
             f"{base_url.rstrip('/')}/prod/api/users/{quote(user_id, safe='')}",
             "RunComfy",
             token=token,
-            backoff=backoff or Backoff(),
+            backoff=self.backoff,
             clock=clock,
             observe=self._read_date,
             pace=pace_of(base_url, user_id, clock),

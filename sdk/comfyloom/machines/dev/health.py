@@ -172,7 +172,7 @@ def _find(state: DevState, api: ServerApi) -> Server | None:
     A 404 alone may be a gateway's: the list must lack the machine as well.
     """
     try:
-        return api.get_server(state.server_id)
+        return api.get_server(state.server_id, backoff=attrs.evolve(api.backoff, attempts=2))
     except NotFound:
         listed = {server.server_id: server for server in api.list_servers()}
         return listed.get(state.server_id)

@@ -142,6 +142,10 @@ def test_wrong_settings_are_one_line(shell: Shell, emulator: Emulator) -> None:
             assert "wrong-tok" not in done.stderr + done.stdout
         odd = emulator.environment() | {"COMFYLOOM_MAX_MACHINES": "few"}
         failed(shell(*command, environ=odd), 78, "COMFYLOOM_MAX_MACHINES", "whole number")
+    wrong = emulator.environment() | {"RUNCOMFY_API_TOKEN": "wrong-tok"}
+    whole = "12345678-1234-1234-1234-123456789012"
+    for name in (whole, "1234"):
+        failed(shell("machines", "stop", name, environ=wrong), 77, "token")
     assert machines(emulator) == []
 
 

@@ -83,10 +83,10 @@ class Fleet:
         Raises:
             MachineError: There is none, or several.
         """
-        servers = self.api.list_servers()
-        found = [server for server in servers if server.server_id.startswith(name)]
         if len(name) < SHORTEST_NAME:
             raise MachineError(f"{name!r} is no machine: give {SHORTEST_NAME} letters of its id")
+        servers = self.api.list_servers()
+        found = [server for server in servers if server.server_id.startswith(name)]
         exact = [server for server in found if server.server_id == name]
         if len(exact or found) == 1:
             return (exact or found)[0]
@@ -115,6 +115,7 @@ class Fleet:
         Raises:
             MachineError: There is none of that name, or several.
             MachineLeak: The platform did not confirm it; the machine may still cost money.
+            Unauthorized, Forbidden: The account may not.
         """
         server_id = self._whole(name)
         since = self._launched(server_id)
@@ -126,6 +127,7 @@ class Fleet:
             prices=self.prices,
             seen=False,
             launched_at=self.api.clock.monotonic() - (self.api.now() - since),
+            is_patient=False,
         ).confirm()
         self._forget(server_id, stopped.server)
         if not stopped.was_there:

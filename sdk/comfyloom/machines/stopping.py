@@ -8,7 +8,15 @@ import attrs
 
 from comfyloom._redact import log
 from comfyloom._retry import Deadline
-from comfyloom.errors import ApiError, MachineLeak, NotFound, RateLimited, TransportError
+from comfyloom.errors import (
+    ApiError,
+    Forbidden,
+    MachineLeak,
+    NotFound,
+    RateLimited,
+    TransportError,
+    Unauthorized,
+)
 from comfyloom.machines.starting import YOUNG_S
 from comfyloom.money import PriceList
 from comfyloom.runcomfy import Server, ServerApi
@@ -41,6 +49,8 @@ class Stopping:
         seen: Whether the platform has ever shown it to us.
         launched_at: When it was launched, by the API's clock.
         prices: What it costs.
+        is_patient: Whether a refusal of the account (401, 403) is tried again, as one that passes
+            when a token is changed; else it is raised at once.
     """
 
     api: ServerApi
@@ -49,12 +59,14 @@ class Stopping:
     seen: bool
     launched_at: float
     prices: PriceList = attrs.field(factory=PriceList)
+    is_patient: bool = True
 
     def confirm(self, longest_s: float = LONGEST_STOP_S) -> Stopped:
         """Stop the machine and return when the platform has confirmed it.
 
         Raises:
             MachineLeak: It was not confirmed in time; the machine may still cost money.
+            Unauthorized, Forbidden: The account may not, and nobody is patient.
         """
         deadline = Deadline.after(longest_s, self.api.clock)
         last: Exception | None = None
@@ -63,6 +75,8 @@ class Stopping:
                 if (stopped := self._attempt()) is not None:
                     return stopped
             except (TransportError, ApiError) as error:
+                if isinstance(error, Unauthorized | Forbidden) and not self.is_patient:
+                    raise
                 # Each reason is told once, not every two seconds; to be too quick is no reason.
                 if str(error) != str(last) and not isinstance(error, RateLimited):
                     log.error("machine %s does not stop: %s", self.server_id, error)

@@ -235,6 +235,7 @@ class Keeper:
         Raises:
             MachineBusy: A prompt runs or waits.
             MachineLeak: The platform did not confirm it.
+            Unauthorized, Forbidden: The account may not.
         """
         if not force:
             self._refuse_if_busy(state)
@@ -246,6 +247,7 @@ class Keeper:
             prices=self.prices,
             seen=state.was_seen,
             launched_at=self.api.clock.monotonic() - (self.api.now() - state.launch_time),
+            is_patient=False,
         ).confirm()
         self.settle(state, stopped.server)
         self.say(f"machine {state.server_id} is stopped")

@@ -35,8 +35,8 @@ class DevState:
         user_id: The account.
         server_type: The kind of machine.
         last_health_check: When it was last looked at, seconds since the epoch; 0 if never.
-        health_status: `healthy`, `starting`, `unreachable` (its ComfyUI), `unknown` (the platform
-            does not tell) or `stopped`.
+        health_status: As the platform last told: `launching`, `starting`, `healthy`,
+            `unreachable` (its ComfyUI) or `stopped`.
         api_base_url: The account's platform.
         ready_time: When it became ready and its billing began; 0 before.
         stopping_time: When it ends by itself; 0 if not known.

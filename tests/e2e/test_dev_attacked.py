@@ -329,6 +329,30 @@ def test_launches_at_once_keep_to_the_limit(emulator: Emulator, settings: Settin
     assert len(emulator.state()["machines"]) == 1
 
 
+def test_a_machine_that_is_about_to_end_does_not_count(
+    emulator: Emulator, settings: Settings, dev: Make, fleet: Fleet
+) -> None:
+    emulator.faults.add(MachineFault(action="lingers", seconds=1e6))
+    first = dev().up()
+    dev().down()
+    assert fleet.list() == []
+    second = dev(max_machines=1).up()
+    assert second.server_id != first.server_id
+    assert running(emulator) == [second.server_id]
+
+
+def test_a_machine_that_is_listed_and_cannot_be_stopped_is_not_forgotten(
+    emulator: Emulator, dev: Make, settings: Settings
+) -> None:
+    foreign = emulator.launch_foreign("medium", 3600)
+    emulator.faults.add(HttpFault(action="lose_answer", path="/servers$", method="POST"))
+    emulator.faults.add(MachineFault(action="young", seconds=1e6))
+    with pytest.raises(MachineLeak) as caught:
+        dev().up()
+    (ours,) = [each for each in running(emulator) if each != foreign]
+    assert caught.value.server_id == remembered(settings).server_id == ours
+
+
 @pytest.mark.parametrize("name", ["", "a", "abc"])
 def test_a_name_that_is_too_short_names_nothing(
     emulator: Emulator, api: ServerApi, fleet: Fleet, name: str

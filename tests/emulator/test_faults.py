@@ -218,6 +218,85 @@ def test_machine_that_shows_up_late(start: Start) -> None:
     account.http.close()
 
 
+def ids(account: Account) -> list[str]:
+    return [machine["server_id"] for machine in account.call("GET").json()]
+
+
+def advance(emulator: Emulator, seconds: float) -> None:
+    assert isinstance(emulator.clock, ManualClock)
+    emulator.clock.advance(seconds)
+
+
+def test_a_young_machine_is_listed_but_not_found(start: Start) -> None:
+    emulator = start(time="manual")
+    account = Account(emulator)
+    emulator.faults.add(MachineFault(action="young", seconds=5))
+    server_id = account.launch()
+    assert ids(account) == [server_id]
+    for method in ("GET", "DELETE"):
+        assert account.call(method, f"/servers/{server_id}").status_code == 404
+    advance(emulator, 5)
+    assert account.stop(server_id).status_code == 200
+    account.http.close()
+
+
+def test_a_list_that_lags(start: Start) -> None:
+    emulator = start(time="manual")
+    account = Account(emulator)
+    emulator.faults.add(MachineFault(action="unlisted", seconds=5))
+    server_id = account.launch()
+    assert ids(account) == []
+    assert account.get(server_id)["current_status"] == "Starting"
+    advance(emulator, 5)
+    assert ids(account) == [server_id]
+    account.http.close()
+
+
+def test_deleting_that_lasts(start: Start) -> None:
+    emulator = start(time="manual", startup_s=0)
+    account = Account(emulator)
+    emulator.faults.add(MachineFault(action="lingers", seconds=60))
+    server_id = account.launch()
+    advance(emulator, 10)
+    account.stop(server_id)
+    advance(emulator, 30)
+    assert account.get(server_id)["current_status"] == "Deleting"
+    assert ids(account) == [server_id]
+    assert emulator.state()["machines"][0]["billed_seconds"] == 10
+    advance(emulator, 30)
+    assert ids(account) == []
+    assert account.stop(server_id).status_code == 404
+    account.http.close()
+
+
+def test_machines_of_somebody_else(emulator: Emulator, account: Account) -> None:
+    foreign = emulator.launch_foreign("large", 1234)
+    assert account.get(foreign)["estimated_duration"] == 1234
+    url = f"{emulator.base_url}/_emulator/machines"
+    other = requests.post(url, json={}, timeout=PATIENCE_S).json()["server_id"]
+    assert set(ids(account)) == {foreign, other}
+    emulator.steal(foreign)
+    assert requests.delete(f"{url}/{other}", timeout=PATIENCE_S).status_code == 200
+    assert ids(account) == []
+    assert requests.delete(f"{url}/nobodys", timeout=PATIENCE_S).status_code == 404
+    assert requests.post(url, json={"server_type": "x"}, timeout=PATIENCE_S).status_code == 400
+    for wrong in (("gigantic", 60), ("medium", 0)):
+        with pytest.raises(ValueError, match="must be"):
+            emulator.launch_foreign(*wrong)
+    with pytest.raises(LookupError, match="no machine"):
+        emulator.steal("nobodys")
+
+
+def test_a_date_that_is_wrong(start: Start) -> None:
+    from email.utils import parsedate_to_datetime
+
+    emulator = start(time="manual", date_skew_s=3600.0)
+    account = Account(emulator)
+    told = parsedate_to_datetime(account.call("GET").headers["Date"]).timestamp()
+    assert told - emulator.clock.now() == pytest.approx(3600, abs=1)
+    account.http.close()
+
+
 def test_faults_by_http(emulator: Emulator, comfyui: ComfyUi) -> None:
     url = emulator.base_url + "/_emulator/faults"
     faults = [{"kind": "http", "path": "/queue", "status": 500}, {"kind": "run", "node": "1"}]

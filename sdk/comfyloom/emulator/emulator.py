@@ -42,6 +42,7 @@ class Emulator:
         expire_leases: Whether a machine ends by itself at `estimated_stopping_at`. None: yes,
             but not in `immediate` time, whose jumps use up leases faster than a client can renew
             them.
+        date_skew_s: So far the `Date` header of all answers is ahead of the emulator's clock.
         comfyui_version: What /system_stats says.
         previews: Whether samplers send preview pictures, as with `--preview-method auto`.
         monitor_events: Whether foreign `crystools.monitor` events are sent in between, as the
@@ -72,6 +73,7 @@ class Emulator:
         retry_after_s: int | None = None,
         server_types: Sequence[str] = SERVER_TYPES,
         expire_leases: bool | None = None,
+        date_skew_s: float = 0.0,
         comfyui_version: str = "0.3.64",
         previews: bool = True,
         monitor_events: bool = False,
@@ -99,6 +101,7 @@ class Emulator:
             retry_after_s=retry_after_s,
             server_types=tuple(server_types),
             expire_leases=time != "immediate" if expire_leases is None else expire_leases,
+            date_skew_s=date_skew_s,
             comfyui_version=comfyui_version,
             previews=previews,
             monitor_events=monitor_events,
@@ -207,6 +210,22 @@ class Emulator:
     def state(self) -> dict[str, Any]:
         """What has happened so far: machines with their bill, requests, prompts."""
         return self._call(self._world.state)
+
+    def launch_foreign(self, server_type: str = "medium", estimated_duration: int = 3600) -> str:
+        """Launch a machine as somebody else of the account would, and return its id.
+
+        Raises:
+            ValueError: There is no such type, or the duration is none.
+        """
+        return self._call(lambda: self._world.launch_foreign(server_type, estimated_duration))
+
+    def steal(self, server_id: str) -> None:
+        """End a machine as somebody else of the account would.
+
+        Raises:
+            LookupError: There is no such machine.
+        """
+        self._call(lambda: self._world.steal(server_id))
 
     def reset(self) -> None:
         """Forget machines, requests, prompts and faults; the clock goes on."""

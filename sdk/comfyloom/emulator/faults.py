@@ -33,7 +33,7 @@ def _seconds(_fault: object, attribute: "attrs.Attribute[float]", value: object)
 HttpAction = Literal["answer", "drop", "lose_answer", "cut", "delay", "answer_late", "hang"]
 SocketAction = Literal["refuse", "drop", "silence"]
 RunAction = Literal["raise", "no_output", "truncate", "die", "restart", "hang"]
-MachineAction = Literal["error", "never_ready", "not_found", "late"]
+MachineAction = Literal["error", "never_ready", "not_found", "late", "young", "unlisted", "lingers"]
 
 
 def _check_pattern(_fault: object, attribute: "attrs.Attribute[str]", value: str) -> None:
@@ -144,7 +144,9 @@ class MachineFault:
     Attributes:
         action: `error` ends the start in the status Error; `never_ready` keeps it Starting;
             `not_found` answers the first `calls` status requests with 404; `late` hides the
-            machine from every call for `seconds` after the launch.
+            machine from every call for `seconds` after the launch; `young` lists it, but answers
+            404 to every other call for so long; `unlisted` leaves it out of the list for so long;
+            `lingers` shows it as Deleting for `seconds` after its end.
         times: How many launches it strikes.
         after: How many launches it lets pass first.
     """

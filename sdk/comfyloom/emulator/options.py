@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import attrs
-from attrs.validators import ge, in_, optional
+from attrs.validators import ge, in_, instance_of, optional
 
 from comfyloom.emulator.clock import TimeMode
 from comfyloom.emulator.nodes.spec import Node
@@ -56,6 +56,7 @@ class Options:
     server_types: tuple[str, ...] = attrs.field(default=SERVER_TYPES, validator=_some)
     comfyui_delay_s: float = attrs.field(default=0.0, validator=_seconds)
     expire_leases: bool = True
+    date_skew_s: float = attrs.field(default=0.0, validator=instance_of((int, float)))
     comfyui_version: str = "0.3.64"
     history_delay_s: float = attrs.field(default=0.001, validator=_seconds)
     previews: bool = True

@@ -54,10 +54,15 @@ class World:
         )
         return Application(
             clock=self.clock,
+            skew_s=self._options.date_skew_s,
             faults=self.faults,
             journal=self._journal,
             own=OwnApi(
-                clock=self.clock, faults=self.faults, read_state=self.state, forget=self.reset
+                clock=self.clock,
+                faults=self.faults,
+                read_state=self.state,
+                forget=self.reset,
+                fleet=self._fleet,
             ),
             comfyui=self._farm,
             control=ControlApi(
@@ -69,6 +74,18 @@ class World:
                 workflows=self._workflows,
             ),
         )
+
+    def launch_foreign(self, server_type: str, estimated_duration: int) -> str:
+        """Start a machine as somebody else of the account would, and return its id."""
+        return self._fleet.launch_foreign(server_type, estimated_duration)
+
+    def steal(self, server_id: str) -> None:
+        """End a machine as somebody else of the account would.
+
+        Raises:
+            LookupError: There is no such machine.
+        """
+        self._fleet.steal(server_id)
 
     def state(self) -> dict[str, Any]:
         """What has happened so far; time stands still once the server has ended."""

@@ -24,6 +24,18 @@ class Fleet:
     on_end: Callable[[str], None]
     _machines: dict[str, Machine] = attrs.field(factory=dict[str, Machine], init=False)
 
+    def launch_foreign(self, server_type: str, estimated_duration: int) -> str:
+        """Start a machine as somebody else of the account would, and return its id.
+
+        Raises:
+            ValueError: There is no such type, or the duration is none.
+        """
+        if server_type not in self.options.server_types:
+            raise ValueError(f"server_type must be one of {', '.join(self.options.server_types)}")
+        if isinstance(estimated_duration, bool) or estimated_duration < 1:
+            raise ValueError("estimated_duration must be 1 second or more")
+        return self.launch(server_type, estimated_duration).server_id
+
     def launch(self, server_type: str, estimated_duration: int) -> Machine:
         """Start a machine."""
         machine = Machine(
@@ -45,7 +57,7 @@ class Fleet:
         if machine is None:
             return None
         self._expire(machine)
-        return machine if machine.is_visible(self.clock.now()) else None
+        return machine if machine.is_found(self.clock.now()) else None
 
     def lookup(self, server_id: str) -> Machine | None:
         """Like `find`, for a status request: some machines are not found at first."""
@@ -59,9 +71,11 @@ class Fleet:
         return machine
 
     def visible(self) -> list[Machine]:
-        """The machines that the API knows."""
-        found = [self.find(server_id) for server_id in self._machines]
-        return [machine for machine in found if machine is not None]
+        """The machines that the API lists."""
+        now = self.clock.now()
+        for machine in self._machines.values():
+            self._expire(machine)
+        return [machine for machine in self._machines.values() if machine.is_listed(now)]
 
     def everything(self, now: float) -> list[Machine]:
         """All machines ever launched, as they are at a time."""
@@ -80,6 +94,16 @@ class Fleet:
         machine = self._machines.get(server_id)
         if machine is not None:
             self.stop(machine)
+
+    def steal(self, server_id: str) -> None:
+        """End a machine as somebody else of the account would.
+
+        Raises:
+            LookupError: There is no such machine.
+        """
+        if server_id not in self._machines:
+            raise LookupError(f"there is no machine {server_id}")
+        self.stop_id(server_id)
 
     def change_duration(self, machine: Machine, estimated_duration: int) -> None:
         """Let the lease end another time after ready; a time that has passed ends it now."""

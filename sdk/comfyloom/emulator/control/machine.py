@@ -4,7 +4,7 @@ import uuid
 
 import attrs
 
-from comfyloom.emulator.faults import MachineFault
+from comfyloom.emulator.faults import MachineAction, MachineFault
 from comfyloom.emulator.journal import iso_time
 
 
@@ -47,9 +47,22 @@ class Machine:
 
     def is_visible(self, now: float) -> bool:
         """Whether the API knows of it."""
-        late = self.fault is not None and self.fault.action == "late"
-        hidden_s = self.fault.seconds if late and self.fault is not None else 0.0
-        return self.stopped_at is None and now >= self.launched_at + hidden_s
+        if self.stopped_at is not None and now >= self.stopped_at + self._seconds_of("lingers"):
+            return False
+        return now >= self.launched_at + self._seconds_of("late")
+
+    def is_listed(self, now: float) -> bool:
+        """Whether the list of machines has it."""
+        return self.is_visible(now) and now >= self.launched_at + self._seconds_of("unlisted")
+
+    def is_found(self, now: float) -> bool:
+        """Whether the API knows it by its id."""
+        return self.is_visible(now) and now >= self.launched_at + self._seconds_of("young")
+
+    def _seconds_of(self, action: MachineAction) -> float:
+        """The seconds of its fault, 0 if that is another or there is none."""
+        fault = self.fault
+        return fault.seconds if fault is not None and fault.action == action else 0.0
 
     def expire(self, now: float) -> None:
         """End it at the end of its lease, if that has passed."""
@@ -60,7 +73,8 @@ class Machine:
     def status(self, now: float) -> str:
         """The platform's word for its state."""
         if self.stopped_at is not None:
-            return "Stopped"
+            lingers = now < self.stopped_at + self._seconds_of("lingers")
+            return "Deleting" if lingers else "Stopped"
         if self.fault is not None and self.fault.action == "error":
             return "Error" if now >= self.launched_at + self.startup_s else "Starting"
         return "Ready" if self.is_ready(now) else "Starting"

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from comfyloom.emulator.clock import Clock, ManualClock
+from comfyloom.emulator.control.fleet import Fleet
 from comfyloom.emulator.faultbook import FaultBook
 from comfyloom.emulator.faults import fault_from_json
 from comfyloom.emulator.loose import as_object
@@ -23,6 +24,7 @@ class OwnApi:
     faults: FaultBook
     read_state: Callable[[], dict[str, object]]
     forget: Callable[[], None]
+    fleet: Fleet
 
     async def handle(self, request: Request) -> Response:
         """The response to a request."""
@@ -55,6 +57,22 @@ class OwnApi:
         self.faults.clear()
         return json_reply({})
 
+    async def launch_foreign(self, request: Request) -> Response:
+        """POST machines."""
+        data = as_object(json.loads(await request.body())) or {}
+        kind, duration = data.get("server_type", "medium"), data.get("estimated_duration", 3600)
+        if not isinstance(duration, int):
+            raise ValueError("estimated_duration must be a whole number")  # noqa: TRY004
+        return json_reply({"server_id": self.fleet.launch_foreign(str(kind), duration)})
+
+    async def steal(self, request: Request) -> Response:
+        """DELETE machines/{id}."""
+        try:
+            self.fleet.steal(request.path_params["id"])
+        except LookupError as error:
+            return json_reply({"message": str(error)}, 404)
+        return json_reply({})
+
     async def advance(self, request: Request) -> Response:
         """POST clock."""
         if not isinstance(self.clock, ManualClock):
@@ -74,5 +92,7 @@ _ROUTER: Router[OwnApi] = Router(
         Route("POST", "/_emulator/faults", OwnApi.add_fault),
         Route("DELETE", "/_emulator/faults", OwnApi.clear_faults),
         Route("POST", "/_emulator/clock", OwnApi.advance),
+        Route("POST", "/_emulator/machines", OwnApi.launch_foreign),
+        Route("DELETE", "/_emulator/machines/{id}", OwnApi.steal),
     ]
 )

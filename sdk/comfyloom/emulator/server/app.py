@@ -53,6 +53,7 @@ class Application:
     own: Api
     comfyui: SocketApi
     control: Api
+    skew_s: float = 0.0
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         """The ASGI entry point."""
@@ -92,7 +93,7 @@ class Application:
             if kind.endswith("response.start") or kind == "websocket.accept":
                 if record is not None:
                     record.status = message.get("status", 101)
-                date = formatdate(self.clock.now(), usegmt=True).encode()
+                date = formatdate(self.clock.now() + self.skew_s, usegmt=True).encode()
                 headers = [*message.get("headers", []), (b"date", date), (b"server", _SERVER)]
                 message = {**message, "headers": headers}
             await send(message)

@@ -5,6 +5,10 @@ from __future__ import annotations
 import socket
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from comfyloom.emulator import Emulator
 
 ROOT = Path(__file__).parents[1]
 RENDER = ROOT / "examples" / "render.png"
@@ -51,3 +55,14 @@ def free_port() -> int:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         return int(taken.getsockname()[1])
+
+
+def machines(emulator: Emulator) -> list[dict[str, Any]]:
+    """Return what an emulator says of all machines ever launched."""
+    found: list[dict[str, Any]] = emulator.state()["machines"]
+    return found
+
+
+def running(emulator: Emulator) -> list[str]:
+    """Return the ids of the machines that were not stopped."""
+    return [each["server_id"] for each in machines(emulator) if not each["stopped_at"]]

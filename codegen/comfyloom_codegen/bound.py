@@ -12,6 +12,7 @@ from comfyloom.graph import Graph
 from comfyloom.inputs import MISSING, InputSpec, Kind, Target
 from comfyloom.outputs import OutputSpec
 from comfyloom.progress import Stage
+from comfyloom.schemas import InputSchema, Schemas
 from comfyloom_codegen.binding import InputEntry, ResultEntry, StageEntry
 from comfyloom_codegen.docs import field_doc, humanised, node_doc
 from comfyloom_codegen.infer import (
@@ -29,7 +30,6 @@ from comfyloom_codegen.model import Field, Result
 from comfyloom_codegen.names import RESULT_NAMES, WORKFLOW_NAMES, PythonName, illegal
 from comfyloom_codegen.problems import Findings
 from comfyloom_codegen.reading import is_public_literal, unwrapped
-from comfyloom_codegen.schemas import InputSchema, Schemas
 from comfyloom_codegen.selectors import Address, Nodes, SelectorError
 
 T = TypeVar("T")

@@ -6,6 +6,7 @@ import re
 from typing import Final
 
 from comfyloom.graph import Graph
+from comfyloom.schemas import Schemas
 from comfyloom_codegen import bound, unbound
 from comfyloom_codegen.model import Module
 from comfyloom_codegen.names import ClassName, PythonName, class_stem, illegal, kebab, python_name
@@ -13,7 +14,6 @@ from comfyloom_codegen.parsing import parse_binding
 from comfyloom_codegen.printing import sentence
 from comfyloom_codegen.problems import Findings
 from comfyloom_codegen.reading import Source
-from comfyloom_codegen.schemas import Schemas
 
 _COMMAND: Final = re.compile(r"[^\W_]+(-[^\W_]+)*")
 

@@ -10,7 +10,8 @@ import attrs
 
 from comfyloom.inputs import MISSING, Kind
 from comfyloom.outputs import OutputKind
-from comfyloom_codegen.schemas import InputSchema
+from comfyloom.schemas import InputSchema
+from comfyloom_codegen.schemas import closed_choices
 
 ANY_SEED: Final = 2**64 - 1
 """The largest seed that any node takes."""
@@ -69,12 +70,13 @@ def kind_of(class_type: str, name: str, sample: object, schema: InputSchema | No
 
 
 def _takes_picture(class_type: str, name: str, schema: InputSchema | None) -> bool:
-    return bool(schema and schema.upload) or (class_type in _LOADERS and name == "image")
+    return bool(schema and schema.upload == "image") or (class_type in _LOADERS and name == "image")
 
 
 def _by_schema(schema: InputSchema, sample: object) -> Kind | None:
     """Return what the schema says, None where it is silent or the file does otherwise."""
-    if schema.choices and (sample is MISSING or sample in schema.choices):
+    choices = closed_choices(schema)
+    if choices and (sample is MISSING or sample in choices):
         return "choice"
     by_type: dict[str, tuple[Kind, type | tuple[type, ...]]] = {
         "INT": ("integer", int),
@@ -116,7 +118,7 @@ def facts_of(kind: Kind, schemas: Iterable[InputSchema | None]) -> Facts:
     """Return what all the schemas of one field agree on; unknown ones forbid nothing."""
     known = [schema for schema in schemas if schema is not None]
     if kind == "choice":
-        return Facts(kind=kind, choices=_common([schema.choices for schema in known]))
+        return Facts(kind=kind, choices=_common([closed_choices(schema) for schema in known]))
     if kind not in ("integer", "number"):
         return Facts(kind=kind)
     whole = kind == "integer"

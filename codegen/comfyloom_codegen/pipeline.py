@@ -185,7 +185,7 @@ class _Job:
         return {
             "__init__.py": self._package(homes),
             "py.typed": "",
-            SCHEMA_FILE: self._schemas.pinned(self._classes),
+            SCHEMA_FILE: self._schemas.package_file(self._classes),
         }
 
     def _package(self, homes: dict[str, tuple[str, ...]]) -> str:

@@ -11,6 +11,7 @@ import attrs
 from comfyloom.graph import Graph, is_link_shaped
 from comfyloom.inputs import InputSpec, Target
 from comfyloom.outputs import OutputSpec
+from comfyloom.schemas import InputSchema, Schemas
 from comfyloom_codegen.docs import field_doc, humanised, node_doc
 from comfyloom_codegen.infer import (
     ANY_SEED,
@@ -33,7 +34,6 @@ from comfyloom_codegen.names import (
 )
 from comfyloom_codegen.problems import Findings
 from comfyloom_codegen.reading import is_public_literal, unwrapped
-from comfyloom_codegen.schemas import InputSchema, Schemas
 from comfyloom_codegen.selectors import title_of
 
 Address: TypeAlias = tuple[str, str]

@@ -130,7 +130,7 @@ class _Node:
                 )
             elif is_link(value):
                 yield from self._link(name, wanted, value)
-            elif not wanted.is_upload and (self.id, name) not in self.free:
+            elif not wanted.upload and (self.id, name) not in self.free:
                 yield from self._value(name, wanted, value)
         for name, wanted in self.schema.inputs.items():
             if wanted.is_required and name not in given:
@@ -161,9 +161,9 @@ class _Node:
             yield self.find("type", name, text)
 
     def _value(self, name: str, wanted: InputSchema, value: object) -> Iterator[Finding]:
-        if wanted.choices is not None:
-            if value not in wanted.choices:
-                yield self._choice(name, wanted.choices, value)
+        if wanted.options is not None:
+            if value not in wanted.options:
+                yield self._choice(name, wanted.options, value)
         elif wanted.type in ("INT", "FLOAT") and isinstance(value, int | float):
             if wanted.ge is not None and value < wanted.ge:
                 yield self.find("range", name, f"{value} is less than {wanted.ge}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import importlib.resources
 import json
+import math
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -20,7 +21,7 @@ PINNED: Final = "object_info.json"
 """The schemas that a generated package carries: those of the server it was made against."""
 COMBO: Final = "COMBO"
 # Inputs whose list is what the server has in a folder for uploads.
-_UPLOADS: Final = ("image_upload", "video_upload", "audio_upload", "file_upload")
+_UPLOADS: Final = ("image", "video", "audio", "file")
 
 
 @attrs.frozen(kw_only=True)
@@ -30,8 +31,9 @@ class InputSchema:
     Attributes:
         type: ComfyUI's name of its type; `COMBO` for one out of a list.
         is_required: Whether a node needs it.
-        choices: What a `COMBO` offers; None where the server does not list it.
-        is_upload: Whether it takes a file that is uploaded.
+        options: What a `COMBO` offers; None where the server does not list it.
+        upload: The kind of file that it takes when one is uploaded (`image`, `video`, `audio`,
+            `file`), "" if it takes none.
         ge: Smallest number, None if there is no such limit.
         le: Largest number, None if there is no such limit.
         default: What it is when nobody says, None if there is none.
@@ -39,8 +41,8 @@ class InputSchema:
 
     type: str
     is_required: bool = False
-    choices: tuple[object, ...] | None = None
-    is_upload: bool = False
+    options: tuple[object, ...] | None = None
+    upload: str = ""
     ge: float | None = None
     le: float | None = None
     default: object = None
@@ -53,12 +55,19 @@ class NodeSchema:
     Attributes:
         inputs: By name; inputs that only the server itself fills in are left out.
         outputs: The types of its outputs.
+        is_output: Whether its nodes are ends of a workflow.
         module: The Python module that it comes from, "" if the server does not tell.
     """
 
     inputs: Mapping[str, InputSchema]
     outputs: tuple[str, ...] = ()
+    is_output: bool = False
     module: str = ""
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """The names of the inputs that a node needs."""
+        return tuple(name for name, schema in self.inputs.items() if schema.is_required)
 
     @property
     def pack(self) -> str:
@@ -72,13 +81,25 @@ class Schemas:
     """The node classes of one server, each understood when it is first asked for."""
 
     raw: Mapping[str, Any]
+    _read: dict[str, NodeSchema] = attrs.field(
+        factory=dict[str, NodeSchema], init=False, eq=False, repr=False
+    )
 
     def __contains__(self, class_type: object) -> bool:
         return is_mapping(self.raw.get(str(class_type)))
 
     def node(self, class_type: str) -> NodeSchema | None:
         """Return a class of nodes, None if the server has none of that name."""
-        return _node(mapping(self.raw[class_type])) if class_type in self else None
+        if class_type not in self._read:
+            if class_type not in self:
+                return None
+            self._read[class_type] = _node(mapping(self.raw[class_type]))
+        return self._read[class_type]
+
+    def input(self, class_type: str, name: str) -> InputSchema | None:
+        """Return one input of a class of nodes, None if the server has none of that name."""
+        schema = self.node(class_type)
+        return schema.inputs.get(name) if schema else None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -109,6 +130,7 @@ def _node(raw: Mapping[str, Any]) -> NodeSchema:
     return NodeSchema(
         inputs=optional | required,
         outputs=tuple(_type(entry) for entry in items(raw.get("output"))),
+        is_output=raw.get("output_node") is True,
         module=text(raw.get("python_module")) or "",
     )
 
@@ -127,9 +149,19 @@ def _input(entry: object, *, is_required: bool) -> InputSchema:
     return InputSchema(
         type=_type(kind),
         is_required=is_required,
-        choices=tuple(items(offered)) if known else None,
-        is_upload=any(facts.get(name) is True for name in _UPLOADS),
-        ge=number(facts.get("min")),
-        le=number(facts.get("max")),
+        options=tuple(items(offered)) if known else None,
+        upload=next((kind for kind in _UPLOADS if facts.get(f"{kind}_upload") is True), ""),
+        ge=_limit(facts.get("min")),
+        le=_limit(facts.get("max")),
         default=facts.get("default"),
     )
+
+
+def _limit(value: object) -> float | None:
+    """Return a limit, as a whole number where it is one; None if there is none."""
+    found = number(value)
+    if found is None or isinstance(found, int):
+        return found
+    if not math.isfinite(found):
+        return None
+    return int(found) if found.is_integer() and abs(found) < 2**53 else found

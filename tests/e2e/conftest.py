@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
-from comfyloom import RunComfySession
+from comfyloom import DevServer, RunComfySession
 from comfyloom.emulator import Emulator
+from comfyloom.settings import Settings
 from comfyloom_workflows import FluxMeshWorkflow
 from support import HastyClock
 
@@ -33,6 +35,24 @@ def session_on(emulator: Emulator) -> Callable[..., RunComfySession]:
 @pytest.fixture
 def workflow(render: Path) -> FluxMeshWorkflow:
     return FluxMeshWorkflow(input_image=render, prompt="a brass automaton", width=128, height=128)
+
+
+@pytest.fixture
+def settings(emulator: Emulator, tmp_path: Path) -> Settings:
+    """The emulator's account, with a dev server's file of this test alone."""
+    given = Settings.of_environment(emulator.environment())
+    return attrs.evolve(given, state_file=tmp_path / ".comfyloom" / "dev-server.json")
+
+
+@pytest.fixture
+def dev(settings: Settings) -> Callable[..., DevServer]:
+    """Make a dev server that never waits for long; keywords change its settings."""
+
+    def make(clock: Any = None, report: Any = None, **changes: Any) -> DevServer:
+        given = attrs.evolve(settings, **changes)
+        return DevServer(given, clock=clock or HastyClock(), on_progress=report)
+
+    return make
 
 
 @pytest.fixture

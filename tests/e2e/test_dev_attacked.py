@@ -31,7 +31,7 @@ from comfyloom.progress import Progress
 from comfyloom.runcomfy import ServerApi
 from comfyloom.settings import Settings
 from comfyloom_workflows import FluxMeshWorkflow
-from support import HastyClock
+from support import HastyClock, running
 
 Make = Callable[..., Any]
 
@@ -40,21 +40,6 @@ Make = Callable[..., Any]
 def emulator() -> Iterator[Emulator]:
     with Emulator(rate_limit=None) as running:
         yield running
-
-
-@pytest.fixture
-def settings(emulator: Emulator, tmp_path: Path) -> Settings:
-    given = Settings.of_environment(emulator.environment())
-    return attrs.evolve(given, state_file=tmp_path / "dev.json")
-
-
-@pytest.fixture
-def dev(settings: Settings) -> Make:
-    def make(clock: Any = None, report: Any = None, **changes: Any) -> DevServer:
-        given = attrs.evolve(settings, **changes)
-        return DevServer(given, clock=clock or HastyClock(), on_progress=report)
-
-    return make
 
 
 @pytest.fixture
@@ -69,11 +54,6 @@ def api(settings: Settings) -> Iterator[ServerApi]:
 @pytest.fixture
 def fleet(api: ServerApi, settings: Settings) -> Fleet:
     return Fleet(api, settings)
-
-
-def running(emulator: Emulator) -> list[str]:
-    machines = emulator.state()["machines"]
-    return [each["server_id"] for each in machines if not each["stopped_at"]]
 
 
 def asked(emulator: Emulator, method: str) -> list[str]:
@@ -432,11 +412,13 @@ def test_unpriced_time_is_counted_while_it_runs(tmp_path: Path) -> None:
     ],
 )
 def test_odd_numbers_in_the_file(dev: Make, settings: Settings, text: str) -> None:
+    settings.state_file.parent.mkdir()
     settings.state_file.write_text(text)
     with pytest.raises(ComfyloomError):
         dev().status()
 
 
 def test_times_in_milliseconds_are_understood(settings: Settings) -> None:
+    settings.state_file.parent.mkdir()
     settings.state_file.write_text('{"launch_time": 1795000000500}')
     assert remembered(settings).launch_time == 1795000000.5

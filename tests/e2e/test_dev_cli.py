@@ -16,7 +16,7 @@ import pytest
 
 from comfyloom.emulator import Emulator, HttpFault
 from shells import COMMAND, Completed, Shell, bare_environment, failed, shell_at
-from support import RENDER
+from support import RENDER, machines, running
 
 
 @pytest.fixture
@@ -35,14 +35,6 @@ def shell(emulator: Emulator, tmp_path: Path) -> Shell:
 def told(done: Completed) -> Any:
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
-
-
-def machines(emulator: Emulator) -> list[dict[str, Any]]:
-    return emulator.state()["machines"]
-
-
-def running(emulator: Emulator) -> list[str]:
-    return [each["server_id"] for each in machines(emulator) if not each["stopped_at"]]
 
 
 def run_job(shell: Shell, *more: str) -> Completed:

@@ -14,18 +14,13 @@ from comfyloom import DevServer
 from comfyloom.emulator import Emulator, HttpFault
 from comfyloom.settings import Settings
 from shells import COMMAND, bare_environment
-from support import HastyClock
+from support import HastyClock, running
 
 
 @pytest.fixture
 def emulator() -> Iterator[Emulator]:
     with Emulator(time="real", startup_s=0.5, rate_limit=None) as running:
         yield running
-
-
-def living(emulator: Emulator) -> list[str]:
-    machines = emulator.state()["machines"]
-    return [each["server_id"] for each in machines if not each["stopped_at"]]
 
 
 def begin(emulator: Emulator, folder: Path) -> subprocess.Popen[bytes]:
@@ -52,9 +47,9 @@ def test_after_any_time(emulator: Emulator, tmp_path: Path, after_s: float) -> N
     process.wait(10)
     dev = server(emulator, tmp_path)
     up = dev.up()
-    assert living(emulator) == [up.server_id]
+    assert running(emulator) == [up.server_id]
     dev.down()
-    assert living(emulator) == []
+    assert running(emulator) == []
 
 
 @pytest.mark.parametrize("then", ["up", "down"])
@@ -64,16 +59,16 @@ def test_between_the_launch_and_its_answer(emulator: Emulator, tmp_path: Path, t
     )
     process = begin(emulator, tmp_path)
     begun = time.monotonic()
-    while not living(emulator):
+    while not running(emulator):
         assert time.monotonic() - begun < 20
         time.sleep(0.01)
     process.kill()
     process.wait(10)
-    (launched,) = living(emulator)
+    (launched,) = running(emulator)
     dev = server(emulator, tmp_path)
     assert dev.status().health == "launching"
     if then == "up":
         assert dev.up().server_id == launched
-        assert living(emulator) == [launched]
+        assert running(emulator) == [launched]
     dev.down()
-    assert living(emulator) == []
+    assert running(emulator) == []

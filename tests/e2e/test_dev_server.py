@@ -29,7 +29,7 @@ from comfyloom.machines.dev.state import DevState
 from comfyloom.runcomfy import ServerApi
 from comfyloom.settings import Settings
 from comfyloom_workflows import FluxMeshWorkflow
-from support import HastyClock
+from support import HastyClock, machines, running
 
 Make = Callable[..., Any]
 
@@ -51,34 +51,12 @@ def slow() -> Iterator[Emulator]:
 
 
 @pytest.fixture
-def settings(emulator: Emulator, tmp_path: Path) -> Settings:
-    found = Settings.of_environment(emulator.environment())
-    return attrs.evolve(found, state_file=tmp_path / ".comfyloom" / "dev-server.json")
-
-
-@pytest.fixture
-def dev(settings: Settings) -> Make:
-    def make(**changes: Any) -> DevServer:
-        return DevServer(attrs.evolve(settings, **changes), clock=HastyClock())
-
-    return make
-
-
-@pytest.fixture
 def session(settings: Settings) -> Make:
     def make(**options: Any) -> RunComfySession:
         given = attrs.evolve(settings, **options.pop("changes", {}))
         return RunComfySession(settings=given, clock=HastyClock(), **options)
 
     return make
-
-
-def machines(emulator: Emulator) -> list[dict[str, Any]]:
-    return emulator.state()["machines"]
-
-
-def running(emulator: Emulator) -> list[str]:
-    return [each["server_id"] for each in machines(emulator) if not each["stopped_at"]]
 
 
 def end_it(settings: Settings, server_id: str) -> None:
@@ -324,6 +302,14 @@ def test_a_probe_that_fails_once_is_made_again(dev: Make, emulator: Emulator) ->
     assert dev().status().health == "healthy"
 
 
+def test_too_many_requests_are_waited_for(dev: Make, emulator: Emulator) -> None:
+    up = dev().up()
+    for action in (dev().status, dev().up):
+        emulator.faults.add(HttpFault(path="/servers/", method="GET", status=429, times=3))
+        found = action()
+        assert (found.health, found.server_id) == ("healthy", up.server_id)
+
+
 def test_a_platform_that_does_not_tell_does_not_forget_it(
     dev: Make, emulator: Emulator, settings: Settings
 ) -> None:
@@ -419,27 +405,38 @@ def test_the_limit_of_machines(dev: Make, session: Make, emulator: Emulator) -> 
     assert len(machines(emulator)) == 1
 
 
-def test_an_unknown_price_is_no_zero(emulator: Emulator, dev: Make, settings: Settings) -> None:
+def test_an_unknown_price_is_no_zero(settings: Settings, workflow: FluxMeshWorkflow) -> None:
     with Emulator(server_types=["h200"]) as other:
-        given = attrs.evolve(Settings.of_environment(other.environment()), server_type="h200")
-        server = DevServer(attrs.evolve(given, state_file=settings.state_file), clock=HastyClock())
+        given = attrs.evolve(
+            Settings.of_environment(other.environment()),
+            server_type="h200",
+            state_file=settings.state_file,
+        )
+        server = DevServer(given, clock=HastyClock())
         up = server.up()
         assert up.price is None
         assert up.session_cost is None
+        with RunComfySession(settings=given, clock=HastyClock()) as used:
+            used.run(workflow)  # 200 s of the emulator's time
         end = server.down()
         assert end.session_cost is None
         assert end.total_cost is None
+        assert end.unpriced_s > 100
 
 
 # --- prompts that run ----------------------------------------------------------------------------
 
 
+def dev_on(emulator: Emulator, folder: Path) -> tuple[Settings, DevServer]:
+    given = Settings.of_environment(emulator.environment())
+    settings = attrs.evolve(given, state_file=folder / "dev.json")
+    return settings, DevServer(settings, clock=HastyClock())
+
+
 def test_down_and_restart_refuse_while_a_prompt_runs(
     slow: Emulator, long: FluxMeshWorkflow, tmp_path: Path
 ) -> None:
-    given = Settings.of_environment(slow.environment())
-    settings = attrs.evolve(given, state_file=tmp_path / "dev.json")
-    server = DevServer(settings, clock=HastyClock())
+    settings, server = dev_on(slow, tmp_path)
     up = server.up()
     with RunComfySession(settings=settings, clock=HastyClock()) as used:
         run = used.submit(long)
@@ -460,9 +457,7 @@ def test_down_and_restart_refuse_while_a_prompt_runs(
 def test_watching_tells_what_runs(
     slow: Emulator, workflow: FluxMeshWorkflow, tmp_path: Path
 ) -> None:
-    given = Settings.of_environment(slow.environment())
-    settings = attrs.evolve(given, state_file=tmp_path / "dev.json")
-    server = DevServer(settings, clock=HastyClock())
+    settings, server = dev_on(slow, tmp_path)
     up = server.up()
     states: list[str] = []
     with RunComfySession(settings=settings, clock=HastyClock()) as used:

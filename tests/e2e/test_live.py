@@ -7,13 +7,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from comfyloom.emulator import Emulator
 from shells import bare_environment
-from support import ROOT
+from support import ROOT, machines
 
 
 @pytest.fixture
@@ -35,10 +34,6 @@ def live(
         timeout=90,
         check=False,
     )
-
-
-def machines(emulator: Emulator) -> list[dict[str, Any]]:
-    return emulator.state()["machines"]
 
 
 def test_it_launches_runs_stops_and_writes_what_was_answered(

@@ -8,7 +8,7 @@ from typing import Any, Final
 import click
 
 from comfyloom.cli.dev.choice import choose_server_type
-from comfyloom.cli.dev.show import as_json, print_status
+from comfyloom.cli.dev.show import facts, print_status
 from comfyloom.cli.dev.warm import warm_up
 from comfyloom.cli.dev.watching import watch as follow
 from comfyloom.cli.main import CONTEXT
@@ -37,12 +37,14 @@ _START: Final = (
     ),
     click.option(
         "--duration",
+        "duration_s",
         type=Duration(),
         metavar="TIME",
         help="How long it may run at most, as 8h or 90m.  [default: 8h; when restarted, as it was]",
     ),
     click.option(
         "--idle-timeout",
+        "idle_timeout_s",
         type=Duration(),
         metavar="TIME",
         help="How long it runs without use, as 30m.  [default: 30m; when restarted, as it was]",
@@ -75,14 +77,7 @@ def dev() -> None:
 
 @dev.command(context_settings=CONTEXT)
 @_start_options
-def up(
-    workflow: str | None,
-    warm: bool,
-    watch: bool,
-    as_json: bool,
-    credentials: str | None,
-    **given: Any,
-) -> None:
+def up(workflow: str | None, credentials: str | None, **given: Any) -> None:
     """Start the dev server, unless it runs, and wait until it answers.
 
     WORKFLOW is what it is for, by the name of its command: which version to launch is looked up by
@@ -90,26 +85,19 @@ def up(
     """
     settings = Settings.load(credentials=credentials)
     cls = only_workflow(workflow)
-    if given["server_type"] is None and not _runs(settings):
+    if given["server_type"] is None and not DevServer(settings).is_remembered:
         given["server_type"] = choose_server_type(settings)
-    _start(DevServer.up, settings, cls, given, warm=warm, watch=watch, json=as_json)
+    _start(DevServer.up, settings, cls, **given)
 
 
 @dev.command(context_settings=CONTEXT)
 @_start_options
 @force_option
-def restart(
-    workflow: str | None,
-    warm: bool,
-    watch: bool,
-    as_json: bool,
-    credentials: str | None,
-    **given: Any,
-) -> None:
+def restart(workflow: str | None, credentials: str | None, **given: Any) -> None:
     """Stop the dev server and start another; what is not given is as it was."""
     settings = Settings.load(credentials=credentials)
-    cls = None if workflow is None and not warm else only_workflow(workflow)
-    _start(DevServer.restart, settings, cls, given, warm=warm, watch=watch, json=as_json)
+    is_needed = workflow is not None or given["warm"]
+    _start(DevServer.restart, settings, only_workflow(workflow) if is_needed else None, **given)
 
 
 @dev.command(context_settings=CONTEXT)
@@ -121,7 +109,7 @@ def status(credentials: str | None, as_json: bool) -> None:
     The exit code is 69 when it costs money and does not answer.
     """
     found = DevServer(Settings.load(credentials=credentials)).status()
-    _print(found, json=as_json)
+    _print(found, as_json=as_json)
     if found.health in ("unreachable", "unknown"):
         raise MachineError(f"the dev server is {found.health}: {found.reason}")
 
@@ -135,46 +123,34 @@ def down(force: bool, credentials: str | None, as_json: bool) -> None:
     settings = Settings.load(credentials=credentials)
     with progress_view((), only_machine=True) as show:
         found = DevServer(settings, on_progress=show).down(force=force)
-    _print(found, json=as_json)
+    _print(found, as_json=as_json)
 
 
 def _start(
     how: Callable[..., DevStatus],
     settings: Settings,
     workflow: type[Workflow[Any]] | None,
-    given: dict[str, Any],
     *,
     warm: bool,
     watch: bool,
-    json: bool,
+    as_json: bool,
+    **wish: Any,
 ) -> None:
-    options = {
-        "server_type": given["server_type"],
-        "duration_s": given["duration"],
-        "idle_timeout_s": given["idle_timeout"],
-    }
-    if "force" in given:
-        options["force"] = given["force"]
     with progress_view((), only_machine=True) as show:
         server = DevServer(settings, on_progress=show)
-        found = how(server, workflow, **options)
+        found = how(server, workflow, **wish)
     if warm and workflow is not None:
         warm_up(settings, workflow)
         found = server.status()
     if watch:
         follow(server)
         found = server.status()
-    if json or not watch:
-        _print(found, json=json)
+    if as_json or not watch:
+        _print(found, as_json=as_json)
 
 
-def _runs(settings: Settings) -> bool:
-    """Return whether there is a dev server already, so that nobody has to choose one."""
-    return DevServer(settings).is_remembered
-
-
-def _print(found: DevStatus, *, json: bool) -> None:
-    if json:
-        print_json(as_json(found))
+def _print(found: DevStatus, *, as_json: bool) -> None:
+    if as_json:
+        print_json(facts(found))
     else:
         print_status(found)

@@ -18,11 +18,11 @@ COLOURS: Final = {
 }
 
 
-def as_json(status: DevStatus) -> dict[str, Any]:
+def facts(status: DevStatus) -> dict[str, Any]:
     """Return a status for programs; money is text, so that none of it is rounded."""
-    facts = attrs.asdict(status)
-    facts["usd_per_hour"] = facts.pop("price")
-    return {name: None if value == "" else value for name, value in facts.items()}
+    found = attrs.asdict(status)
+    found["usd_per_hour"] = found.pop("price")
+    return {name: None if value == "" else value for name, value in found.items()}
 
 
 def pairs(status: DevStatus) -> dict[str, str]:

@@ -84,7 +84,8 @@ class Borrowing:
         if seen.server is None or seen.health != "healthy":
             rate = self.prices.rate(state.server_type)
             reason = f"the dev server {state.server_id} ({rate}) is {seen.health}: {seen.reason}"
-            return Refusal(reason=reason, advice=_RESTART, is_odd=True)
+            advice = _RESTART if seen.health == "unreachable" else ""
+            return Refusal(reason=reason, advice=advice, is_odd=True)
         machine = BorrowedMachine(self.api, state.server_type, prices=self.prices)
         comfyui = ComfyUI(machine_url(seen.server), clock=self.api.clock)
         lease = account.lease_of(state, self.api, self.settings)

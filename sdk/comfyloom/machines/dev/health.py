@@ -19,6 +19,8 @@ from comfyloom.runcomfy import Server, ServerApi
 
 Health: TypeAlias = Literal["stopped", "launching", "starting", "healthy", "unreachable", "unknown"]
 
+LOOK_S: Final = 15.0
+"""Seconds in which a platform that does not answer is asked again: somebody waits for it."""
 PROBES: Final = 3
 PROBE_EVERY_S: Final = 2.0
 
@@ -149,7 +151,8 @@ def look(state: DevState, api: ServerApi, *, probes: int = PROBES) -> Look:
     if server.has_ended:
         return Look(server=server, has_ended=True, health="stopped", reason=server.current_status)
     if not server.is_ready:
-        return Look(server=server, health="starting", reason=server.current_status.lower())
+        status = server.current_status.lower()
+        return Look(server=server, health="starting", reason="" if status == "starting" else status)
     return _probe(server, api, probes)
 
 
@@ -172,7 +175,7 @@ def _find(state: DevState, api: ServerApi) -> Server | None:
     A 404 alone may be a gateway's: the list must lack the machine as well.
     """
     try:
-        return api.get_server(state.server_id, backoff=attrs.evolve(api.backoff, attempts=2))
+        return api.get_server(state.server_id, backoff=attrs.evolve(api.backoff, total_s=LOOK_S))
     except NotFound:
         listed = {server.server_id: server for server in api.list_servers()}
         return listed.get(state.server_id)

@@ -139,7 +139,7 @@ class Transport:
         answer = self._connected().request(
             method,
             self.base_url + path,
-            timeout=(CONNECT_S, timeout_s),
+            timeout=(min(CONNECT_S, timeout_s), timeout_s),
             allow_redirects=False,
             **options,
         )

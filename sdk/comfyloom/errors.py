@@ -307,7 +307,26 @@ class MachineTimeout(MachineError, TimeoutError):
 
 
 class MachineLeak(MachineError):
-    """A machine may still be running and costing money."""
+    """A machine may still be running and costing money.
+
+    Attributes:
+        reason: Why that is so.
+        is_told: Whether it was printed already, because nobody may miss it.
+    """
+
+    is_told = False
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        server_id: str = "",
+        status: str = "",
+        elapsed_s: float = 0.0,
+        reason: str = "",
+    ) -> None:
+        self.reason = reason
+        super().__init__(message, server_id=server_id, status=status, elapsed_s=elapsed_s)
 
 
 class MachineBusy(MachineError):
@@ -347,6 +366,10 @@ class LedgerError(ComfyloomError):
     def __init__(self, message: str = "", *, path: str = "") -> None:
         self.path = path
         super().__init__(message)
+
+
+class LedgerTooNew(LedgerError):
+    """The ledger was made by a newer version of this software."""
 
 
 class JobError(ComfyloomError):

@@ -13,7 +13,7 @@ from comfyloom._clock import SYSTEM_CLOCK, Clock
 from comfyloom._redact import log
 from comfyloom.comfyui.client import ComfyUI
 from comfyloom.errors import LedgerError, MachineError
-from comfyloom.machines import Machine, OwnMachine, Register
+from comfyloom.machines import Custody, LedgerCustody, Machine, OwnMachine, machines_of
 from comfyloom.machines.dev.borrow import Borrowing, Refusal
 from comfyloom.money import PriceList
 from comfyloom.progress import Progress, ProgressCallback
@@ -227,14 +227,14 @@ class RunComfyPlace:
 
     def _launch(self, need: _Need) -> ComfyUI:
         settings = need.settings
-        register = Register.of(settings.api_base_url, settings.user_id) if self.is_real else None
         machine = OwnMachine(
             need.api,
             settings.server_type,
             prices=need.prices,
             longest_s=settings.max_duration_s,
             max_machines=settings.max_machines,
-            register=register,
+            idle_timeout_s=settings.idle_timeout_s,
+            custody=self._custody(need),
         )
         self._use(machine)
         need.report(Progress(kind="machine", message=f"launching a {machine.server_type} machine"))
@@ -243,6 +243,19 @@ class RunComfyPlace:
         except BaseException:
             machine.stop()
             raise
+
+    def _custody(self, need: _Need) -> Custody:
+        if not self.is_real:
+            return Custody()
+        settings = need.settings
+        return LedgerCustody(
+            api=need.api,
+            settings=settings,
+            machines=machines_of(settings),
+            kind="session",
+            server_type=settings.server_type,
+            workflow_version=need.version,
+        )
 
     def _use(self, machine: Machine) -> None:
         self.machine = machine

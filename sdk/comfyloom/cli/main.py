@@ -16,7 +16,7 @@ import click
 
 from comfyloom import __version__
 from comfyloom._redact import RedactingFilter, redact
-from comfyloom.errors import ComfyloomError, ConfigError, exit_code
+from comfyloom.errors import ComfyloomError, ConfigError, MachineLeak, exit_code
 
 USAGE: Final = 64
 OUTPUT: Final = 74
@@ -118,5 +118,6 @@ def _broken_output(error: OSError) -> int:
 def _fail(error: BaseException, message: str, *, debug: bool) -> int:
     if debug:
         click.echo(redact("".join(traceback.format_exception(error))), err=True)
-    click.echo(f"comfyloom: {message}", err=True)
+    if not (isinstance(error, MachineLeak) and error.is_told):
+        click.echo(f"comfyloom: {message}", err=True)
     return exit_code(error)

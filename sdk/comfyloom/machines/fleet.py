@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import attrs
 
 from comfyloom._redact import log
 from comfyloom.errors import LedgerError, MachineBusy, MachineError, NotFound
+from comfyloom.machines.custody import machines_of
 from comfyloom.machines.dev.file import StateFile
 from comfyloom.machines.dev.state import DevState
-from comfyloom.machines.register import Register
-from comfyloom.machines.stopping import Stopping
+from comfyloom.machines.stopping import Stopped, Stopping
 from comfyloom.money import PriceList
 from comfyloom.runcomfy import Server, ServerApi
 from comfyloom.settings import Settings
+
+if TYPE_CHECKING:
+    from comfyloom.ledger import MachineRow, Machines
 
 Whose: TypeAlias = Literal["dev server", "this computer", "others"]
 
@@ -57,13 +60,13 @@ class Fleet:
     api: ServerApi
     settings: Settings
     prices: PriceList = attrs.field(init=False)
-    _register: Register = attrs.field(init=False, repr=False)
+    _machines: Machines = attrs.field(init=False, repr=False)
     _dev: StateFile = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         settings = self.settings
         self.prices = PriceList.of(settings)
-        self._register = Register.of(settings.api_base_url, settings.user_id)
+        self._machines = machines_of(settings)
         self._dev = StateFile(settings.state_file)
 
     def list(self) -> list[Rented]:
@@ -73,7 +76,7 @@ class Fleet:
             ApiError: The platform refuses to tell.
             TransportError: The platform is out of reach.
         """
-        dev, ours = self._dev_id(), self._register.ids()
+        dev, ours = self._dev_id(), self._ours()
         living = [server for server in self.api.list_servers() if not server.has_ended]
         return [self._rented(server, dev, ours) for server in living]
 
@@ -107,7 +110,7 @@ class Fleet:
         except NotFound:
             text = f"the account has no machine {name}"
             raise MachineError(text, server_id=name) from None
-        return self._rented(server, self._dev_id(), self._register.ids())
+        return self._rented(server, self._dev_id(), self._ours())
 
     def stop(self, name: str) -> Server:
         """Stop a machine and see it confirmed, and return it as the platform told in the end.
@@ -129,7 +132,7 @@ class Fleet:
             launched_at=self.api.clock.monotonic() - (self.api.now() - since),
             is_patient=False,
         ).confirm()
-        self._forget(server_id, stopped.server)
+        self._forget(server_id, stopped)
         if not stopped.was_there:
             raise MachineError(f"the account has no machine {name}", server_id=server_id)
         return stopped.server or Server(server_id=server_id)
@@ -147,15 +150,30 @@ class Fleet:
             text = f"machine {server.server_id} cannot be extended (state: {state})"
             raise MachineError(text, server_id=server.server_id, status=state)
         longer = self.api.set_duration(server.server_id, int(server.estimated_duration) + seconds)
-        return self._rented(longer, self._dev_id(), self._register.ids())
+        return self._rented(longer, self._dev_id(), self._ours())
 
     def _launched(self, server_id: str) -> float:
         """Return when a machine was launched from here, as far as known; else 0, long ago."""
         state = self._dev_state()
         is_dev = state is not None and state.server_id == server_id
         return (state.launch_time if state and is_dev else None) or (
-            self._register.since(server_id) or 0.0
+            row.intended_at if (row := self._row(server_id)) is not None else 0.0
         )
+
+    def _ours(self) -> frozenset[str]:
+        """Return the ids of the machines that were launched from here, as far as known."""
+        try:
+            return self._machines.ids()
+        except LedgerError as error:
+            log.warning("%s", error)
+            return frozenset()
+
+    def _row(self, server_id: str) -> MachineRow | None:
+        try:
+            return self._machines.find(server_id)
+        except LedgerError as error:
+            log.warning("%s", error)
+            return None
 
     def _type(self, server_id: str) -> str:
         state = self._dev_state()
@@ -195,9 +213,14 @@ class Fleet:
             return None
         return state if state.is_of(self.settings) else None
 
-    def _forget(self, server_id: str, server: Server | None = None) -> None:
+    def _forget(self, server_id: str, stopped: Stopped) -> None:
         """Remember nowhere that it runs."""
-        self._register.discard(server_id)
+        server = stopped.server
+        if (row := self._row(server_id)) is not None:
+            try:
+                self._machines.ended(row.key, self.api.now(), stopped.by)
+            except LedgerError as error:
+                log.warning("%s", error)
 
         def ended(state: DevState) -> DevState:
             if state.server_id != server_id:

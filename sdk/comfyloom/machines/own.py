@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import random
+import sys
 import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from typing import Final
 
 import attrs
@@ -13,18 +15,23 @@ import attrs
 from comfyloom._redact import log
 from comfyloom._shield import shielded
 from comfyloom.comfyui.client import ComfyUI
-from comfyloom.errors import MachineError, MachineLeak
+from comfyloom.errors import ComfyloomError, MachineError, MachineLeak, MachineStartFailed
+from comfyloom.machines.custody import Custody
+from comfyloom.machines.heartbeat import HEARTBEAT
 from comfyloom.machines.launch import Launch, draw_lease
 from comfyloom.machines.lease import Lease
 from comfyloom.machines.machine import Machine
-from comfyloom.machines.register import Register
 from comfyloom.machines.starting import Starting
-from comfyloom.machines.stopping import Stopping, leak
+from comfyloom.machines.stopping import LONGEST_STOP_S, Stopping, leak
 from comfyloom.progress import Progress, ProgressCallback
 from comfyloom.runcomfy import Server
 
 ANSWER_S: Final = 5.0
 """How long stopping waits for the answer to a launch that is under way."""
+FOREGROUND_S: Final = 5.0
+"""How long a stop is waited for where a guard process goes on with it."""
+RECORD_EVERY_S: Final = 60.0
+"""How often a sign of life is written down."""
 
 
 def _set_event() -> threading.Event:
@@ -44,15 +51,24 @@ class OwnMachine(Machine):
         longest_s: How long it may run at all, from Ready.
         lease_s: How long it runs without use; by default as long as it was launched for.
         max_machines: How many the account may have at once, None for no limit.
-        register: Where it is written down as ours, None for nowhere.
+        idle_timeout_s: How long after its last use it is kept alive.
+        custody: What outlives this process of it; nothing by default.
+        record_s: How long its record counts without a sign of life; by default its duration.
         rng: Draws the duration of the launch.
     """
 
     longest_s: float = attrs.field(default=4 * 3600.0, kw_only=True)
     lease_s: float | None = attrs.field(default=None, kw_only=True)
     max_machines: int | None = attrs.field(default=None, kw_only=True)
-    register: Register | None = attrs.field(default=None, kw_only=True, repr=False)
+    idle_timeout_s: float = attrs.field(default=600.0, kw_only=True)
+    custody: Custody = attrs.field(factory=Custody, kw_only=True, repr=False)
     rng: random.Random = attrs.field(factory=random.SystemRandom, repr=False, kw_only=True)
+    record_s: float = attrs.field(default=0.0, kw_only=True)
+    _owner: int = attrs.field(factory=os.getpid, init=False, repr=False)
+    _intended: bool = attrs.field(default=False, init=False, repr=False)
+    _used_at: float = attrs.field(default=0.0, init=False, repr=False)
+    _beaten_at: float = attrs.field(default=0.0, init=False, repr=False)
+    _is_idle: bool = attrs.field(default=False, init=False, repr=False)
     _launched_at: float = attrs.field(default=0.0, init=False, repr=False)
     _drawn_s: int = attrs.field(default=0, init=False, repr=False)
     _seen: bool = attrs.field(default=False, init=False, repr=False)
@@ -87,8 +103,33 @@ class OwnMachine(Machine):
             MachineTimeout: It was not ready in time.
             ApiError: The platform refuses the launch.
         """
+        HEARTBEAT.add(self.beat)
         self.launch(workflow_version_id)
         return self.await_ready(report)
+
+    def touch(self) -> None:
+        """Note that it is used, and renew its lease when half of it is over."""
+        self._used_at, self._is_idle = self.api.clock.monotonic(), False
+        super().touch()
+
+    def beat(self) -> None:
+        """Give a sign of life, and renew the lease while it is used or was so lately."""
+        now = self.api.clock.monotonic()
+        if now - self._beaten_at >= RECORD_EVERY_S:
+            self._beaten_at = now
+            self.custody.beat()
+        if self.lease is None or self.comfyui is None:
+            return
+        if now - self._used_at <= self.idle_timeout_s:
+            self.lease.touch()
+        elif not self._is_idle:
+            self._is_idle = True
+            log.warning(
+                "machine %s is idle for %.0f s: unless it is used, it ends in %.0f s",
+                self.server_id,
+                now - self._used_at,
+                self.lease.left_s,
+            )
 
     def launch(
         self,
@@ -112,6 +153,11 @@ class OwnMachine(Machine):
         self._drawn_s = draw_lease(self.rng)
         self._launched_at = self.api.clock.monotonic()
 
+        def intend(seconds: int, before: frozenset[str] | None) -> None:
+            self.custody.intend(seconds, before, self.record_s or seconds)
+            self._intended = True
+            intended(seconds, before)
+
         def own(server: Server) -> None:
             self._own(server)
             launched(server)
@@ -124,7 +170,7 @@ class OwnMachine(Machine):
                 lease_s=self._drawn_s,
                 max_machines=self.max_machines,
                 prices=self.prices,
-                intended=intended,
+                intended=intend,
                 on_launched=own,
             )
         )
@@ -150,6 +196,7 @@ class OwnMachine(Machine):
         starting = Starting(api=self.api, server_id=self.server_id, report=report, note=note)
         _, self.comfyui = starting.wait()
         self.started_in_s = starting.elapsed_s
+        self._used_at = self.api.clock.monotonic()
         message = f"ready after {self.started_in_s:.0f} s"
         log.info("machine %s is %s", self.server_id, message)
         report(Progress(kind="machine", message=message, elapsed_s=self.started_in_s))
@@ -184,8 +231,11 @@ class OwnMachine(Machine):
         def send() -> None:
             self._launched.clear()
             try:
-                with self._alone():
+                with self.custody.alone() if self.max_machines else nullcontext():
                     launch.send()
+            except ComfyloomError as error:
+                self._not_launched(error)
+                raise
             finally:
                 self._launched.set()
             if self._unwanted:
@@ -195,11 +245,15 @@ class OwnMachine(Machine):
         # A signal between the request and its answer must not lose the machine's id.
         shielded(send, waiting=lambda: log.warning("waiting for the launch's answer first"))
 
-    def _alone(self) -> AbstractContextManager[object]:
-        """Keep other launches of this computer out while the machines are counted."""
-        if self.max_machines is None or self.register is None:
-            return nullcontext()
-        return self.register.locked()
+    def _not_launched(self, error: ComfyloomError) -> None:
+        """Note what became of a launch that gave no machine."""
+        if self.server_id or not self._intended:
+            return
+        if isinstance(error, MachineLeak):
+            self.custody.forget()  # nobody may guess which one it is; the record stays
+        else:
+            is_search = isinstance(error, MachineStartFailed)
+            self.custody.ended("never appeared" if is_search else "refused")
 
     def _own(self, server: Server) -> None:
         self.server_id = server.server_id
@@ -207,8 +261,7 @@ class OwnMachine(Machine):
         self.lease = Lease(
             self.api, server.server_id, seconds, self.longest_s, launched_at=self._launched_at
         )
-        if self.register is not None:
-            self.register.add(server.server_id)
+        self.custody.launched(server.server_id)
 
     def _settle(self) -> None:
         """Shorten or lengthen the launch's duration where another one is wanted."""
@@ -219,28 +272,49 @@ class OwnMachine(Machine):
         self._seen = True
         if self.lease is not None:
             self.lease.note(server)
+        self.custody.noted(server)
 
     def _stop(self) -> None:
+        if os.getpid() != self._owner:
+            return  # a forked child owns nothing
         self._unwanted = True
+        HEARTBEAT.remove(self.beat)
         if not self._launched.wait(ANSWER_S):
-            raise self._leak(f"its launch (of {self._drawn_s} s) has no answer yet")
+            raise self._left(f"its launch (of {self._drawn_s} s) has no answer yet")
         with self._stopping:
             if self._stopped or not self.server_id:
                 return
-            Stopping(
-                api=self.api,
-                server_id=self.server_id,
-                server_type=self.server_type,
-                prices=self.prices,
-                seen=self._seen,
-                launched_at=self._launched_at,
-            ).confirm()
+            self._confirm()
             self.billed_s = self.billed_s or self.used_s
             self._stopped = True
-        if self.register is not None:
-            self.register.discard(self.server_id)
         self.disconnect()
         log.info("machine %s is stopped after %.0f billed s", self.server_id, self.billed_s)
+
+    def _confirm(self) -> None:
+        """Stop it: for some seconds here, then the guard goes on, if there is one."""
+        self.custody.stopping()
+        stopping = Stopping(
+            api=self.api,
+            server_id=self.server_id,
+            server_type=self.server_type,
+            prices=self.prices,
+            seen=self._seen,
+            launched_at=self._launched_at,
+        )
+        try:
+            stopped = stopping.confirm(FOREGROUND_S if self.custody.is_guarded else LONGEST_STOP_S)
+        except MachineLeak as error:
+            raise self._left(error.reason) from None
+        self.custody.ended(stopped.by)
+
+    def _left(self, reason: str) -> MachineLeak:
+        """Return the error of a machine that is left behind, and say it whatever is logged."""
+        if self.custody.surrender():
+            reason += "; a guard process goes on stopping it for ten minutes"
+        error = self._leak(reason)
+        print(f"comfyloom: {error}", file=sys.stderr)  # noqa: T201 - it costs money
+        error.is_told = True
+        return error
 
     def _leak(self, reason: str) -> MachineLeak:
         return leak(self.server_id, self.server_type, reason, self.prices)

@@ -7,7 +7,7 @@ from typing import Final
 import attrs
 
 from comfyloom._redact import log
-from comfyloom._retry import Deadline
+from comfyloom._retry import NO_RETRY, Deadline
 from comfyloom.errors import (
     ApiError,
     Forbidden,
@@ -20,6 +20,7 @@ from comfyloom.errors import (
 from comfyloom.machines.starting import YOUNG_S
 from comfyloom.money import PriceList
 from comfyloom.runcomfy import Server, ServerApi
+from comfyloom.runcomfy.client import STATUS_S
 
 LONGEST_STOP_S: Final = 120.0
 RETRY_S: Final = 2.0
@@ -32,9 +33,11 @@ class Stopped:
     Attributes:
         was_there: Whether the platform has ever known it.
         server: What the platform told of it in the end, None if it did not.
+        by: What confirmed it: `deleted` or `not found`.
     """
 
     was_there: bool
+    by: str
     server: Server | None = None
 
 
@@ -72,7 +75,7 @@ class Stopping:
         last: Exception | None = None
         while not deadline.over:
             try:
-                if (stopped := self._attempt()) is not None:
+                if (stopped := self._attempt(deadline.remaining_s)) is not None:
                     return stopped
             except (TransportError, ApiError) as error:
                 if isinstance(error, Unauthorized | Forbidden) and not self.is_patient:
@@ -81,15 +84,16 @@ class Stopping:
                 if str(error) != str(last) and not isinstance(error, RateLimited):
                     log.error("machine %s does not stop: %s", self.server_id, error)
                 last = error
-            self.api.clock.sleep(RETRY_S)
+            self.api.clock.sleep(min(RETRY_S, deadline.remaining_s))
         reason = str(last or "the platform does not confirm its end")
         raise leak(self.server_id, self.server_type, reason, self.prices)
 
-    def _attempt(self) -> Stopped | None:
+    def _attempt(self, longest_s: float) -> Stopped | None:
         try:
-            return Stopped(was_there=True, server=self.api.stop_server(self.server_id))
+            server = self.api.stop_server(self.server_id, timeout_s=min(longest_s, STATUS_S))
         except NotFound:
-            return Stopped(was_there=self.seen) if self._is_gone() else None
+            return Stopped(was_there=self.seen, by="not found") if self._is_gone() else None
+        return Stopped(was_there=True, by="deleted", server=server)
 
     def _is_gone(self) -> bool:
         """Judge a 404: a machine that was launched seconds ago gives one as well."""
@@ -97,7 +101,8 @@ class Stopping:
             return True
         if self.api.clock.monotonic() - self.launched_at < YOUNG_S:
             return False
-        return all(server.server_id != self.server_id for server in self.api.list_servers())
+        servers = self.api.list_servers(backoff=NO_RETRY)
+        return all(server.server_id != self.server_id for server in servers)
 
 
 def leak(server_id: str, server_type: str, reason: str, prices: PriceList) -> MachineLeak:
@@ -108,4 +113,5 @@ def leak(server_id: str, server_type: str, reason: str, prices: PriceList) -> Ma
         f"{name} ({server_type}, {prices.rate(server_type)}) may still be running: {reason}. "
         f"Stop it: {command}, or RunComfy's dashboard",
         server_id=server_id,
+        reason=reason,
     )

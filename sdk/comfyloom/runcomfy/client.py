@@ -56,7 +56,7 @@ class ServerApi:
         self.backoff = backoff or Backoff()
         # A part of the base, not of each path: it would be noise in every message.
         self._http = Transport(
-            f"{base_url.rstrip('/')}/prod/api/users/{quote(user_id, safe='')}",
+            account_url(base_url, user_id),
             "RunComfy",
             token=token,
             backoff=self.backoff,
@@ -95,9 +95,9 @@ class ServerApi:
         found = rows(self._call("GET", "/workflows"), "workflows")
         return [decode(CloudWorkflow, row, "GET workflows") for row in found]
 
-    def list_servers(self) -> list[Server]:
+    def list_servers(self, *, backoff: Backoff | None = None) -> list[Server]:
         """Return the account's machines."""
-        found = rows(self._call("GET", "/servers"), "servers")
+        found = rows(self._call("GET", "/servers", backoff=backoff), "servers")
         servers: list[Server] = []
         for row in found:
             try:
@@ -148,7 +148,7 @@ class ServerApi:
             return self.get_server(server_id, backoff=NO_RETRY)
         return self._server(answer, "POST update-estimated-duration")
 
-    def stop_server(self, server_id: str) -> Server | None:
+    def stop_server(self, server_id: str, *, timeout_s: float = STATUS_S) -> Server | None:
         """Stop a machine, and return what the platform tells of it; billing ends with the answer.
 
         Tried once, without any wait: whoever stops a machine repeats it until it is confirmed.
@@ -156,7 +156,7 @@ class ServerApi:
         Raises:
             NotFound: The platform knows no such machine (any more).
         """
-        answer = self._call("DELETE", _path(server_id), backoff=NO_RETRY, timeout_s=STATUS_S)
+        answer = self._call("DELETE", _path(server_id), backoff=NO_RETRY, timeout_s=timeout_s)
         try:
             return self._server(answer, "DELETE server") if answer else None
         except ApiError:  # it is stopped all the same
@@ -192,6 +192,11 @@ class ServerApi:
         aware = told if told.tzinfo else told.replace(tzinfo=UTC)
         # The header tells whole seconds; on the average half a second of the next has passed.
         self._date = (aware.timestamp() + 0.5, self.clock.monotonic())
+
+
+def account_url(base_url: str, user_id: str) -> str:
+    """Return the URL of an account, below which all of its calls are."""
+    return f"{base_url.rstrip('/')}/prod/api/users/{quote(user_id, safe='')}"
 
 
 def _path(server_id: str) -> str:

@@ -49,9 +49,11 @@ class Given(TypedDict, total=False):
     prices: Prices | None
     max_machines: int | None
     max_duration_s: float | None
+    idle_timeout_s: float | None
     dev_idle_timeout_s: float | None
     dev_max_duration_s: float | None
     state_file: str | os.PathLike[str] | None
+    ledger: str | None
 
 
 def _state_file() -> Path:
@@ -74,9 +76,13 @@ class Settings:
         max_machines: So many machines of the account may there be at once; a launch beyond is
             refused. None for no limit.
         max_duration_s: Seconds that a session's machine may run at most.
+        idle_timeout_s: Seconds after its last run for which a session's machine is kept alive;
+            after that its lease is no longer renewed.
         dev_idle_timeout_s: Seconds without use after which the dev server ends by itself.
         dev_max_duration_s: Seconds that the dev server may run at most.
         state_file: Where the dev server is remembered.
+        ledger: Where all machines are written down: the path of an SQLite file, or a
+            `postgresql://` URL; by default a file in the user's state folder.
         sources: Where each value came from, for people.
     """
 
@@ -114,6 +120,9 @@ class Settings:
     max_duration_s: float = attrs.field(
         default=4 * 3600.0, metadata=named("COMFYLOOM_MAX_DURATION_S", check=at_least(60, " s"))
     )
+    idle_timeout_s: float = attrs.field(
+        default=600.0, metadata=named("COMFYLOOM_IDLE_TIMEOUT_S", check=at_least(60, " s"))
+    )
     dev_idle_timeout_s: float = attrs.field(
         default=1800.0, metadata=named("COMFYLOOM_DEV_IDLE_TIMEOUT_S", check=at_least(60, " s"))
     )
@@ -122,6 +131,11 @@ class Settings:
         metadata=named("COMFYLOOM_DEV_MAX_DURATION_S", check=at_least(60, " s")),
     )
     state_file: Path = attrs.field(factory=_state_file, metadata=named("COMFYLOOM_STATE_FILE"))
+    ledger: str | None = attrs.field(
+        default=None,
+        metadata=named("COMFYLOOM_LEDGER", is_secret=True),
+        repr=False,  # the URL of a database may hold its password
+    )
     sources: Mapping[str, str] = attrs.field(factory=dict[str, str], repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:

@@ -17,13 +17,14 @@ from comfyloom.errors import (
     MachineLeak,
     MachineStartFailed,
 )
+from comfyloom.machines.custody import LedgerCustody, machines_of
 from comfyloom.machines.dev import account
 from comfyloom.machines.dev.file import StateFile
 from comfyloom.machines.dev.health import Look, look, prompts_of
 from comfyloom.machines.dev.state import LAUNCHING, DevState
-from comfyloom.machines.launch import SEARCH_FOR_S, Launch
+from comfyloom.machines.launch import LONGEST_LEASE_S, SEARCH_FOR_S, Launch
 from comfyloom.machines.own import OwnMachine
-from comfyloom.machines.register import Register
+from comfyloom.machines.starting import LONGEST_START_S
 from comfyloom.machines.stopping import Stopping
 from comfyloom.money import PriceList
 from comfyloom.runcomfy import Server, ServerApi, find_version
@@ -77,7 +78,6 @@ class Keeper:
         settings: Its settings.
         file: What is remembered; locked by the caller.
         prices: What machines cost.
-        register: Which machines were launched from here.
         say: Tells people how it goes.
     """
 
@@ -85,7 +85,6 @@ class Keeper:
     settings: Settings
     file: StateFile
     prices: PriceList
-    register: Register
     say: Callable[[str], object]
 
     def known(self) -> DevState:
@@ -125,7 +124,12 @@ class Keeper:
         return self._remember(attrs.evolve(state, last_health_check=now))
 
     def settle(
-        self, state: DevState, last: Server | None = None, *, is_watched: bool = False
+        self,
+        state: DevState,
+        last: Server | None = None,
+        *,
+        is_watched: bool = False,
+        by: str = "ended by itself",
     ) -> DevState:
         """Write down that the machine has ended.
 
@@ -133,6 +137,7 @@ class Keeper:
             state: What was known of it.
             last: What the platform told of it in the end, None if it did not.
             is_watched: Whether it was looked at until its end: if it was not ready, it was free.
+            by: What confirmed the end.
         """
         now = self.api.now()
         state = state if last is None else state.seen(last, now, self.prices)
@@ -140,8 +145,16 @@ class Keeper:
         is_known = is_watched or not state.server_id or last is not None
         ended = state.ended(now, self.prices, is_cost_known=is_known)
         if state.server_id:
-            self.register.discard(state.server_id)
+            self._note_end(state.server_id, by)
         return self._remember(ended)
+
+    def _note_end(self, server_id: str, by: str) -> None:
+        try:
+            machines = machines_of(self.settings)
+            if (row := machines.find(server_id)) is not None:
+                machines.ended(row.key, self.api.now(), by)
+        except LedgerError as error:
+            log.warning("%s", error)
 
     def note(self, server: Server) -> None:
         """Write down what the platform told of the machine, if the file is about it."""
@@ -177,6 +190,7 @@ class Keeper:
             ComfyloomError: There is no machine.
         """
         intent = self._intent(state, wish)
+        custody = self._custody(intent)
         machine = OwnMachine(
             self.api,
             intent.server_type,
@@ -184,7 +198,8 @@ class Keeper:
             longest_s=intent.max_duration,
             lease_s=intent.idle_timeout,
             max_machines=self.settings.max_machines,
-            register=self.register,
+            custody=custody,
+            record_s=LONGEST_START_S + max(intent.max_duration, LONGEST_LEASE_S),
         )
         self.say(f"launching a {machine.server_type} machine")
         written = [intent]
@@ -199,6 +214,7 @@ class Keeper:
         def launched(server: Server) -> None:
             written.append(written[-1].seen(server, self.api.now(), self.prices))
             self.file.write(written[-1])
+            custody.forget()  # from now on it is the file that answers for it
 
         try:
             machine.launch(intent.workflow_version, intended=intended, launched=launched)
@@ -239,6 +255,9 @@ class Keeper:
         """
         if not force:
             self._refuse_if_busy(state)
+        custody = self._custody(state)
+        custody.adopt(state.server_id, seen=state.was_seen)
+        custody.stopping()
         # The platform is not asked first: what costs money is not kept waiting by a slow answer.
         stopped = Stopping(
             api=self.api,
@@ -249,8 +268,20 @@ class Keeper:
             launched_at=self.api.clock.monotonic() - (self.api.now() - state.launch_time),
             is_patient=False,
         ).confirm()
-        self.settle(state, stopped.server)
+        self.settle(state, stopped.server, by=stopped.by)
+        custody.forget()
         self.say(f"machine {state.server_id} is stopped")
+
+    def _custody(self, state: DevState) -> LedgerCustody:
+        return LedgerCustody(
+            api=self.api,
+            settings=self.settings,
+            machines=machines_of(self.settings),
+            kind="dev",
+            server_type=state.server_type,
+            workflow_version=state.workflow_version,
+            state_file=self.file.path.absolute(),
+        )
 
     def _refuse_if_busy(self, state: DevState) -> None:
         """Raise `MachineBusy` when a prompt runs or waits; a ComfyUI that is silent has none."""
@@ -273,7 +304,7 @@ class Keeper:
 
     def _tell_of_others(self, before: frozenset[str] | None) -> None:
         """Say that machines of ours run that the file does not name."""
-        if before and (ours := sorted(self.register.ids() & before)):
+        if before and (ours := sorted(machines_of(self.settings).ids() & before)):
             self.say(f"launched from here and still there: {', '.join(ours)} (comfyloom machines)")
 
     def _find(self, state: DevState) -> DevState:
@@ -295,10 +326,20 @@ class Keeper:
         except MachineStartFailed as error:
             self.say(f"there is none: {error}")
             return self.settle(state)
-        self.register.add(server.server_id)
+        self._note_launched(state, server.server_id)
         found = state.seen(server, self.api.now(), self.prices)
         self.file.write(found)
         return found
+
+    def _note_launched(self, state: DevState, server_id: str) -> None:
+        """Write down which machine an interrupted launch gave."""
+        try:
+            machines = machines_of(self.settings)
+            for row in machines.open():
+                if row.is_open and row.launched_for == state.launched_for:
+                    machines.launched(row.key, server_id)
+        except LedgerError as error:
+            log.warning("%s", error)
 
     def _timed(self, state: DevState, wish: Wish) -> DevState:
         """Return the state with the times that were asked for; they hold from now on."""

@@ -19,7 +19,6 @@ from comfyloom.machines.dev.health import DevStatus, Look, look, status_of
 from comfyloom.machines.dev.keeper import Keeper, Launched, Wish, WorkflowLike
 from comfyloom.machines.dev.state import DevState
 from comfyloom.machines.dev.watch import Watched, follow
-from comfyloom.machines.register import Register
 from comfyloom.machines.starting import Starting
 from comfyloom.money import PriceList
 from comfyloom.progress import Progress, ProgressCallback
@@ -313,7 +312,6 @@ class DevServer:
                 settings=settings,
                 file=self._file,
                 prices=PriceList.of(settings),
-                register=Register.of(base_url, user),
                 say=self._say,
             )
         finally:

@@ -1,0 +1,169 @@
+"""The machines of one account in the ledger: what was intended, what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias
+
+import attrs
+from sqlalchemy import ColumnElement, func, select
+
+from comfyloom.ledger.ledger import Ledger
+from comfyloom.ledger.owner import Owner
+from comfyloom.ledger.schema import MACHINES
+
+Kind: TypeAlias = Literal["session", "dev", "pool"]
+
+
+@attrs.frozen(kw_only=True)
+class MachineRow:
+    """One machine, from the intent to launch it to the proof of its end.
+
+    Times are seconds since the epoch by the platform's clock.
+
+    Attributes:
+        key: Names it, also before the platform has given it an id.
+        kind: What it is for: `session` belongs to its owner, `dev` to its state file, `pool` to
+            whoever renews it.
+        server_type: The kind of machine.
+        workflow_version: What it was launched with.
+        launched_for: The distinctive duration of its launch, in seconds.
+        known_servers: The machines listed just before the launch, None if that failed.
+        intended_at: When the launch was about to be sent.
+        state_file: For `dev`: the file that remembers it, else "".
+        server_id: Its id, None while the launch has no answer.
+        ready_at: When it became ready and its billing began, None before.
+        heartbeat_at: When its owner last gave a sign of life.
+        lease_s: Without a sign of life for so long, the owner is dead and the lease over.
+        stopping_at: When somebody decided that it shall end, None before.
+        ended_at: When its end was confirmed, None before.
+        ended_by: What confirmed it, "" before.
+        owner: The process that launched it.
+    """
+
+    key: str
+    kind: Kind
+    server_type: str
+    workflow_version: str
+    launched_for: int
+    known_servers: frozenset[str] | None
+    intended_at: float
+    state_file: str
+    heartbeat_at: float
+    lease_s: float
+    owner: Owner
+    server_id: str | None = None
+    ready_at: float | None = None
+    stopping_at: float | None = None
+    ended_at: float | None = None
+    ended_by: str = ""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its launch has no answer that was written down."""
+        return self.server_id is None
+
+    def is_overdue(self, now: float) -> bool:
+        """Whether no sign of life came for longer than the lease."""
+        return now - self.heartbeat_at > self.lease_s
+
+
+@attrs.frozen(kw_only=True)
+class Machines:
+    """The machines of one account: only its credentials may act on them.
+
+    Every method raises `LedgerError` when the database cannot be used.
+
+    Args:
+        ledger: Where they are written down.
+        base_url: The account's platform.
+        user_id: The account's id.
+    """
+
+    ledger: Ledger
+    base_url: str = attrs.field(converter=lambda url: url.rstrip("/"))
+    user_id: str
+
+    def intend(self, row: MachineRow) -> None:
+        """Write down that a machine is about to be launched."""
+        values = attrs.asdict(row, recurse=False) | {"base_url": self.base_url}
+        owner: Owner = values.pop("owner")
+        known = row.known_servers
+        values |= {
+            "user_id": self.user_id,
+            "known_servers": None if known is None else sorted(known),
+            "owner_host": owner.host,
+            "owner_boot_id": owner.boot_id,
+            "owner_namespace": owner.namespace,
+            "owner_pid": owner.pid,
+            "owner_started": owner.started,
+        }
+        with self.ledger.connected() as connection:
+            connection.execute(MACHINES.insert().values(values))
+
+    def launched(self, key: str, server_id: str) -> None:
+        """Write down which machine a launch gave."""
+        self._change(key, server_id=server_id)
+
+    def ready(self, key: str, at: float) -> None:
+        """Write down when a machine became ready."""
+        self._change(key, ready_at=at)
+
+    def beat(self, key: str, at: float) -> None:
+        """Write down a sign of life of the owner."""
+        self._change(key, heartbeat_at=at)
+
+    def renewed(self, key: str, at: float, lease_s: float) -> None:
+        """Write down that a machine runs for so long from now on."""
+        self._change(key, heartbeat_at=at, lease_s=lease_s)
+
+    def stopping(self, key: str, at: float) -> None:
+        """Write down that a machine shall end: whoever finds that may stop it."""
+        self._change(key, stopping_at=func.coalesce(MACHINES.c.stopping_at, at))
+
+    def ended(self, key: str, at: float, by: str) -> None:
+        """Write down that a machine has ended, and what confirmed it; the first word counts."""
+        self._change(key, ended_at=at, ended_by=by)
+
+    def open(self) -> list[MachineRow]:
+        """Return the machines whose end is not confirmed, the oldest first."""
+        rows = select(MACHINES).where(self._mine, MACHINES.c.ended_at.is_(None))
+        with self.ledger.connected() as connection:
+            found = connection.execute(rows.order_by(MACHINES.c.intended_at, MACHINES.c.key))
+            return [_row(each) for each in found.mappings()]
+
+    def find(self, server_id: str) -> MachineRow | None:
+        """Return what is known of a machine, None if nothing is."""
+        rows = select(MACHINES).where(self._mine, MACHINES.c.server_id == server_id)
+        with self.ledger.connected() as connection:
+            found = connection.execute(rows.order_by(MACHINES.c.intended_at.desc()))
+            return next((_row(each) for each in found.mappings()), None)
+
+    def ids(self) -> frozenset[str]:
+        """Return the ids of the machines whose end is not confirmed."""
+        return frozenset(row.server_id for row in self.open() if row.server_id)
+
+    def of_others(self) -> int:
+        """Return how many machines of other accounts are not known to have ended."""
+        rows = select(func.count()).where(~self._mine, MACHINES.c.ended_at.is_(None))
+        with self.ledger.connected() as connection:
+            return int(connection.execute(rows).scalar_one())
+
+    @property
+    def _mine(self) -> ColumnElement[bool]:
+        return (MACHINES.c.base_url == self.base_url) & (MACHINES.c.user_id == self.user_id)
+
+    def _change(self, key: str, **values: object) -> None:
+        is_it = self._mine & (MACHINES.c.key == key) & MACHINES.c.ended_at.is_(None)
+        with self.ledger.connected() as connection:
+            connection.execute(MACHINES.update().where(is_it).values(values))
+
+
+def _row(columns: Mapping[Any, Any]) -> MachineRow:
+    names = {field.name for field in attrs.fields(MachineRow)} - {"owner"}
+    values = {name: columns[name] for name in names}
+    known = values["known_servers"]
+    values["known_servers"] = None if known is None else frozenset(known)
+    values["ended_by"] = values["ended_by"] or ""
+    owner = {name: columns[f"owner_{name}"] for name in attrs.fields_dict(Owner)}
+    return MachineRow(**values, owner=Owner(**owner))

@@ -1,0 +1,257 @@
+"""Stopping what has no living owner."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import attrs
+
+from comfyloom._redact import log
+from comfyloom._retry import NO_RETRY
+from comfyloom.errors import (
+    ApiError,
+    ComfyloomError,
+    LedgerError,
+    MachineLeak,
+    MachineStartFailed,
+    NotFound,
+    TransportError,
+)
+from comfyloom.ledger import MachineRow, Machines
+from comfyloom.machines import journal
+from comfyloom.machines.custody import JOURNALS, state_folder
+from comfyloom.machines.dev.file import StateFile
+from comfyloom.machines.dev.state import DevState
+from comfyloom.machines.launch import SEARCH_FOR_S, Launch
+from comfyloom.machines.starting import LONGEST_START_S
+from comfyloom.machines.stopping import LONGEST_STOP_S, Stopping
+from comfyloom.money import PriceList
+from comfyloom.runcomfy import ServerApi
+
+UNCONFIRMED_S: Final = 60.0
+"""A stop that was decided so long ago is nobody's any more: its owner gave it up."""
+SETTLING_S: Final = 600.0
+"""So long may a process that lives take until its file names what it launched."""
+QUIET_STOP_S: Final = 10.0
+"""How long a session that begins tries to stop what another one left."""
+
+
+@attrs.frozen(kw_only=True)
+class Orphan:
+    """A machine, or a launch, without a living owner.
+
+    Attributes:
+        row: What the ledger knows of it.
+        why: Why nobody owns it, for people.
+    """
+
+    row: MachineRow
+    why: str
+
+
+@attrs.frozen(kw_only=True)
+class Reaped:
+    """What became of an orphan.
+
+    Attributes:
+        orphan: It.
+        server_id: Its machine, "" if there is none.
+        outcome: `stopped`, `gone` (it had ended already), `never appeared` or `left`.
+        error: Why it was left, None else.
+    """
+
+    orphan: Orphan
+    server_id: str
+    outcome: str
+    error: ComfyloomError | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Reaper:
+    """Finds the machines of an account that have no living owner, and stops them.
+
+    A machine of a session belongs to its process; one that cannot be asked (of another computer or
+    container) counts as dead when it gave no sign of life for longer than the lease. The dev
+    server belongs to the file that names it, within its lease. A machine of a pool belongs to
+    whoever renews it. A machine that the ledger does not name is never touched.
+
+    Args:
+        api: The account; no other one's machines are touched.
+        machines: The ledger.
+        prices: What machines cost.
+        folder: Where guards leave their notes.
+        say: Told what is done.
+    """
+
+    api: ServerApi
+    machines: Machines
+    prices: PriceList = attrs.field(factory=PriceList)
+    folder: Path = attrs.field(factory=lambda: state_folder() / JOURNALS)
+    say: Callable[[str], object] = lambda text: log.info("%s", text)
+
+    def orphans(self) -> list[Orphan]:
+        """Return what has no living owner; nothing is stopped.
+
+        Raises:
+            LedgerError: The ledger cannot be used.
+        """
+        now = self.api.now()
+        journal.fold(self.folder, self.machines, now)
+        found = [(row, self._why(row, now)) for row in self.machines.open()]
+        return [Orphan(row=row, why=why) for row, why in found if why is not None]
+
+    def reap(self, orphan: Orphan, *, is_patient: bool = True) -> Reaped:
+        """Stop an orphan and see it confirmed; a launch without an answer is looked for first.
+
+        Args:
+            orphan: It.
+            is_patient: Whether to go on for two minutes; else a few seconds, and a launch is looked
+                for once: whoever comes next goes on.
+        """
+        row = orphan.row
+        try:
+            server_id = row.server_id or self._find(row, is_patient=is_patient)
+            by = self._stop(row, server_id, is_patient=is_patient)
+        except MachineStartFailed as error:
+            if not self._is_searched(row):
+                return Reaped(orphan=orphan, server_id="", outcome="left", error=error)
+            self.machines.ended(row.key, self.api.now(), "never appeared")
+            return Reaped(orphan=orphan, server_id="", outcome="never appeared")
+        except LedgerError:
+            raise
+        except ComfyloomError as error:
+            self._give_up(row)
+            return Reaped(orphan=orphan, server_id=row.server_id or "", outcome="left", error=error)
+        outcome = "stopped" if by == "deleted" else "gone"
+        return Reaped(orphan=orphan, server_id=server_id, outcome=outcome)
+
+    # --- whose it is -----------------------------------------------------------------------------
+
+    def _why(self, row: MachineRow, now: float) -> str | None:
+        """Return why nobody owns a machine, None if somebody does."""
+        if row.stopping_at is not None and now - row.stopping_at > UNCONFIRMED_S:
+            return "its stop was not confirmed"
+        if row.kind == "dev":
+            return self._why_dev(row, now)
+        lives = None if row.kind == "pool" else row.owner.lives
+        if lives is False:
+            return f"{row.owner} is gone"
+        if lives is None and row.is_overdue(now):
+            return f"no sign of life for {(now - row.heartbeat_at) / 60:.0f} min"
+        return None
+
+    def _why_dev(self, row: MachineRow, now: float) -> str | None:
+        if row.owner.lives is None and row.owner.host != _here():
+            # Its file is on another computer.
+            return "its longest duration is over" if row.is_overdue(now) else None
+        state = _state(row)
+        if state is None:
+            return None  # a file that cannot be read may name it
+        if _names(state, row):
+            is_past = 0 < state.stopping_time < now - UNCONFIRMED_S
+            return "its lease is over" if is_past and self._has_ended(row) else None
+        if row.owner.lives and now - row.intended_at < SETTLING_S:
+            return None
+        return "no state file names it"
+
+    def _has_ended(self, row: MachineRow) -> bool:
+        """Ask whether a lease that the file calls over was not made longer since."""
+        try:
+            server = self.api.get_server(row.server_id or "", backoff=NO_RETRY)
+        except NotFound:
+            return True
+        except (ApiError, TransportError):
+            return False
+        ends = server.estimated_stopping_at
+        return server.has_ended or (ends is not None and ends.timestamp() < self.api.now())
+
+    # --- what is done ----------------------------------------------------------------------------
+
+    def _find(self, row: MachineRow, *, is_patient: bool) -> str:
+        """Return the machine of a launch that has no answer, and note it.
+
+        Raises:
+            MachineStartFailed: There is none.
+            MachineLeak: Which one it is cannot be told.
+        """
+        self.say("a launch has no answer: looking for its machine")
+        launch = Launch(
+            api=self.api,
+            workflow_version_id=row.workflow_version,
+            server_type=row.server_type,
+            lease_s=row.launched_for,
+            on_launched=lambda _: None,
+            prices=self.prices,
+        )
+        reason = ComfyloomError("the process that launched it is gone")
+        rest_s = max(0.0, SEARCH_FOR_S - self._age_s(row)) if is_patient else 0.0
+        server = launch.find(row.known_servers, reason, rest_s)
+        self.machines.launched(row.key, server.server_id)
+        return server.server_id
+
+    def _stop(self, row: MachineRow, server_id: str, *, is_patient: bool) -> str:
+        self.machines.stopping(row.key, self.api.now())
+        stopped = Stopping(
+            api=self.api,
+            server_id=server_id,
+            server_type=row.server_type,
+            prices=self.prices,
+            # One that was found by its duration was just listed.
+            seen=row.ready_at is not None or row.server_id is None,
+            launched_at=self.api.clock.monotonic() - self._age_s(row),
+            is_patient=False,
+        ).confirm(LONGEST_STOP_S if is_patient else QUIET_STOP_S)
+        self.machines.ended(row.key, self.api.now(), f"reaper: {stopped.by}")
+        return stopped.by
+
+    def _give_up(self, row: MachineRow) -> None:
+        """Forget a launch whose machine cannot be told, once it must have ended by itself."""
+        longest_s = LONGEST_START_S + row.launched_for
+        if row.is_open and self._age_s(row) > longest_s:
+            self.machines.ended(row.key, self.api.now(), "its lease")
+
+    def _is_searched(self, row: MachineRow) -> bool:
+        return self._age_s(row) >= SEARCH_FOR_S
+
+    def _age_s(self, row: MachineRow) -> float:
+        return self.api.now() - row.intended_at
+
+
+def reap_quietly(reaper: Reaper) -> None:
+    """Stop what others have left, as a session does when it begins: nothing of it may fail."""
+    try:
+        for orphan in reaper.orphans():
+            reaped = reaper.reap(orphan, is_patient=False)
+            _tell(reaped)
+    except ComfyloomError as error:
+        log.warning("what other processes left was not looked through: %s", error)
+
+
+def _tell(reaped: Reaped) -> None:
+    if reaped.outcome == "stopped":
+        log.warning("machine %s was left behind (%s): stopped", reaped.server_id, reaped.orphan.why)
+    elif isinstance(reaped.error, MachineLeak):
+        log.error("%s", reaped.error)
+
+
+def _here() -> str:
+    import socket
+
+    return socket.gethostname()
+
+
+def _state(row: MachineRow) -> DevState | None:
+    try:
+        return StateFile(Path(row.state_file)).read()
+    except LedgerError as error:
+        log.warning("%s", error)
+        return None
+
+
+def _names(state: DevState, row: MachineRow) -> bool:
+    """Return whether a state file is about a machine, or about the launch that it came from."""
+    if state.is_open:
+        return row.launched_for == state.launched_for
+    return bool(state.server_id) and state.server_id == row.server_id

@@ -24,6 +24,10 @@ import signal
 import sys
 import time
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing itself would take longer to load than all the rest
+    from typing import Any
+
 SEARCH_EVERY_S = 2.0
 SEARCH_FOR_S = 60.0
 GIVE_UP_S = 600.0
@@ -37,19 +41,19 @@ REFUSED = "refused"
 class Charge:
     """A machine, or a launch, that the guard answers for."""
 
-    def __init__(self, message: dict) -> None:
-        self.key = message["key"]
-        self.api = message["api"]
-        self.token = message["token"]
-        self.server_type = message["server_type"]
-        self.seconds = message["seconds"]
-        self.before = message["before"]
-        self.journal = message["journal"]
-        self.ca = message["ca"]
+    def __init__(self, message: "dict[str, Any]") -> None:
+        self.key: str = message["key"]
+        self.api: str = message["api"]
+        self.token: str = message["token"]
+        self.server_type: str = message["server_type"]
+        self.seconds: int = message["seconds"]
+        self.before: list[str] | None = message["before"]
+        self.journal: str | None = message["journal"]
+        self.ca: str | None = message["ca"]
         self.server_id = ""
         self.seen = False
         self.held_at = time.monotonic()
-        self.stop_since = None
+        self.stop_since: float | None = None
         self.due = 0.0
         self.delay_s = FIRST_DELAY_S
 
@@ -66,7 +70,7 @@ class Charge:
         except Exception:  # noqa: BLE001 - whatever it was, the machine is still to be ended
             outcome = None
             self._later(now)
-        if outcome is None and now - self.stop_since > GIVE_UP_S:
+        if outcome is None and self._stopping_s(now) > GIVE_UP_S:
             return "gave up"
         return outcome
 
@@ -94,34 +98,35 @@ class Charge:
         found = [name for name, row in rows.items() if self._is_ours(name, row)]
         if self.before is None or len(found) > 1:
             # Which one is ours cannot be told: nobody's machine is stopped for a guess.
-            return "cannot be told" if found or self._has_searched(now) else self._again(now)
+            return self._give_up(now, "cannot be told", is_sure=bool(found))
         if found:
             self.server_id, self.seen, self.due = found[0], True, 0.0
             return None
-        return "never appeared" if self._has_searched(now) else self._again(now)
+        return self._give_up(now, "never appeared", is_sure=False)
 
-    def _again(self, now: float) -> None:
+    def _give_up(self, now: float, outcome: str, *, is_sure: bool) -> "str | None":
+        if is_sure or self._stopping_s(now) > SEARCH_FOR_S:
+            return outcome
         self.due = now + SEARCH_EVERY_S
+        return None
 
-    def _has_searched(self, now: float) -> bool:
-        return now - self.stop_since > SEARCH_FOR_S
+    def _stopping_s(self, now: float) -> float:
+        return 0.0 if self.stop_since is None else now - self.stop_since
 
-    def _is_ours(self, name: str, row: dict) -> bool:
-        if name in (self.before or ()) or str(row.get("server_type") or "") not in (
-            self.server_type,
-            "",
-        ):
+    def _is_ours(self, name: str, row: "dict[str, Any]") -> bool:
+        kind = str(row.get("server_type") or "")
+        if name in (self.before or ()) or kind not in (self.server_type, ""):
             return False
         try:
-            return float(row.get("estimated_duration")) == self.seconds
+            return float(row.get("estimated_duration") or 0) == self.seconds
         except (TypeError, ValueError):
             return False
 
-    def _listed(self) -> dict:
+    def _listed(self) -> "dict[str, dict[str, Any]]":
         status, body = self._ask("GET", "/servers")
         if not 200 <= status < 300:
             raise OSError(REFUSED)
-        rows = json.loads(body)
+        rows: Any = json.loads(body)
         rows = rows["servers"] if isinstance(rows, dict) else rows
         return {str(row["server_id"]): row for row in rows if row.get("server_id")}
 
@@ -132,14 +137,18 @@ class Charge:
         import urllib.request
 
         class NoRedirect(urllib.request.HTTPRedirectHandler):
-            def redirect_request(self, *_: object) -> None:
+            def redirect_request(self, *_: object, **__: object) -> None:
                 return None  # the token is for this address alone
 
         request = urllib.request.Request(self.api + path, method=method)
         request.add_header("Authorization", f"Bearer {self.token}")
         request.add_header("User-Agent", "comfyloom-guard")
-        where = "capath" if self.ca and os.path.isdir(self.ca) else "cafile"  # noqa: PTH112
-        secure = ssl.create_default_context(**{where: self.ca})
+        is_folder = self.ca is not None and os.path.isdir(self.ca)  # noqa: PTH112
+        secure = (
+            ssl.create_default_context(capath=self.ca)
+            if is_folder
+            else ssl.create_default_context(cafile=self.ca)
+        )
         opener = urllib.request.build_opener(
             NoRedirect, urllib.request.HTTPSHandler(context=secure)
         )
@@ -156,7 +165,7 @@ class Guard:
     def __init__(self, pipe: int, watch: int | None) -> None:
         self.pipe = pipe
         self.watched = [each for each in (pipe, watch) if each is not None]
-        self.charges: dict = {}
+        self.charges: dict[str, Charge] = {}
         self.rest = b""
 
     def run(self) -> None:
@@ -227,10 +236,12 @@ def note(charge: Charge, outcome: str) -> None:
         "outcome": outcome,
         "at": time.time(),
     }
+    if charge.journal is None:
+        return
     try:
         with open(charge.journal, "a", encoding="utf-8") as file:  # noqa: PTH123 - no pathlib here
             file.write(json.dumps(line) + "\n")
-    except (OSError, TypeError):
+    except OSError:
         pass
 
 
@@ -246,18 +257,13 @@ def watch_of(owner: int) -> int | None:
     try:
         if hasattr(os, "pidfd_open"):
             return os.pidfd_open(owner)
-        queue = select.kqueue()
-        event = select.kevent(
-            owner,
-            filter=select.KQ_FILTER_PROC,
-            flags=select.KQ_EV_ADD,
-            fflags=select.KQ_NOTE_EXIT,
-        )
-        queue.control([event], 0)
+        bsd: Any = select
+        queue = bsd.kqueue()
+        flags = {"flags": bsd.KQ_EV_ADD, "fflags": bsd.KQ_NOTE_EXIT}
+        queue.control([bsd.kevent(owner, filter=bsd.KQ_FILTER_PROC, **flags)], 0)
     except (AttributeError, OSError):
         return None  # the pipe alone has to tell
-    globals()["_queue"] = queue  # closed when nobody refers to it
-    return queue.fileno()
+    return os.dup(queue.fileno())  # the queue itself is closed when nobody refers to it
 
 
 def main() -> None:

@@ -130,7 +130,7 @@ class Guard:
             self._failed = True
             log.warning("no guard process (%s): a machine whose owner is killed runs on", error)
             return False
-        return all([self._write(each) for told in self._held.values() for each in told])
+        return all(self._write(each) for told in self._held.values() for each in told)
 
     def _is_there(self) -> bool:
         if self._pipe is None:

@@ -68,6 +68,10 @@ class MachineRow:
         return now - self.heartbeat_at > self.lease_s
 
 
+def _bare(url: str) -> str:
+    return url.rstrip("/")
+
+
 @attrs.frozen(kw_only=True)
 class Machines:
     """The machines of one account: only its credentials may act on them.
@@ -81,15 +85,16 @@ class Machines:
     """
 
     ledger: Ledger
-    base_url: str = attrs.field(converter=lambda url: url.rstrip("/"))
+    base_url: str = attrs.field(converter=_bare)
     user_id: str
 
     def intend(self, row: MachineRow) -> None:
         """Write down that a machine is about to be launched."""
-        values = attrs.asdict(row, recurse=False) | {"base_url": self.base_url}
-        owner: Owner = values.pop("owner")
-        known = row.known_servers
+        values = attrs.asdict(row, recurse=False)
+        del values["owner"]
+        owner, known = row.owner, row.known_servers
         values |= {
+            "base_url": self.base_url,
             "user_id": self.user_id,
             "known_servers": None if known is None else sorted(known),
             "owner_host": owner.host,
@@ -135,6 +140,17 @@ class Machines:
     def find(self, server_id: str) -> MachineRow | None:
         """Return what is known of a machine, None if nothing is."""
         rows = select(MACHINES).where(self._mine, MACHINES.c.server_id == server_id)
+        with self.ledger.connected() as connection:
+            found = connection.execute(rows.order_by(MACHINES.c.intended_at.desc()))
+            return next((_row(each) for each in found.mappings()), None)
+
+    def find_launch(self, state_file: str, launched_for: int) -> MachineRow | None:
+        """Return the latest launch of a duration for a state file, None if there was none."""
+        rows = select(MACHINES).where(
+            self._mine,
+            MACHINES.c.state_file == state_file,
+            MACHINES.c.launched_for == launched_for,
+        )
         with self.ledger.connected() as connection:
             found = connection.execute(rows.order_by(MACHINES.c.intended_at.desc()))
             return next((_row(each) for each in found.mappings()), None)

@@ -97,10 +97,18 @@ class Reaper:
         Raises:
             LedgerError: The ledger cannot be used.
         """
+        self.fold()
         now = self.api.now()
-        journal.fold(self.folder, self.machines, now)
         found = [(row, self._why(row, now)) for row in self.machines.open()]
         return [Orphan(row=row, why=why) for row, why in found if why is not None]
+
+    def fold(self) -> None:
+        """Write into the ledger what guard processes did.
+
+        Raises:
+            LedgerError: The ledger cannot be used.
+        """
+        journal.fold(self.folder, self.machines, self.api.now())
 
     def reap(self, orphan: Orphan, *, is_patient: bool = True) -> Reaped:
         """Stop an orphan and see it confirmed; a launch without an answer is looked for first.
@@ -117,10 +125,8 @@ class Reaper:
         except MachineStartFailed as error:
             if not self._is_searched(row):
                 return Reaped(orphan=orphan, server_id="", outcome="left", error=error)
-            self.machines.ended(row.key, self.api.now(), "never appeared")
+            self._write(lambda: self.machines.ended(row.key, self.api.now(), "never appeared"))
             return Reaped(orphan=orphan, server_id="", outcome="never appeared")
-        except LedgerError:
-            raise
         except ComfyloomError as error:
             self._give_up(row)
             return Reaped(orphan=orphan, server_id=row.server_id or "", outcome="left", error=error)
@@ -188,11 +194,11 @@ class Reaper:
         reason = ComfyloomError("the process that launched it is gone")
         rest_s = max(0.0, SEARCH_FOR_S - self._age_s(row)) if is_patient else 0.0
         server = launch.find(row.known_servers, reason, rest_s)
-        self.machines.launched(row.key, server.server_id)
+        self._write(lambda: self.machines.launched(row.key, server.server_id))
         return server.server_id
 
     def _stop(self, row: MachineRow, server_id: str, *, is_patient: bool) -> str:
-        self.machines.stopping(row.key, self.api.now())
+        self._write(lambda: self.machines.stopping(row.key, self.api.now()))
         stopped = Stopping(
             api=self.api,
             server_id=server_id,
@@ -203,14 +209,21 @@ class Reaper:
             launched_at=self.api.clock.monotonic() - self._age_s(row),
             is_patient=False,
         ).confirm(LONGEST_STOP_S if is_patient else QUIET_STOP_S)
-        self.machines.ended(row.key, self.api.now(), f"reaper: {stopped.by}")
+        self._write(lambda: self.machines.ended(row.key, self.api.now(), f"reaper: {stopped.by}"))
         return stopped.by
 
     def _give_up(self, row: MachineRow) -> None:
         """Forget a launch whose machine cannot be told, once it must have ended by itself."""
         longest_s = LONGEST_START_S + row.launched_for
         if row.is_open and self._age_s(row) > longest_s:
-            self.machines.ended(row.key, self.api.now(), "its lease")
+            self._write(lambda: self.machines.ended(row.key, self.api.now(), "its lease"))
+
+    def _write(self, write: Callable[[], object]) -> None:
+        """Write something down; a ledger that cannot be written must not keep a machine running."""
+        try:
+            write()
+        except LedgerError as error:
+            log.error("%s", error)
 
     def _is_searched(self, row: MachineRow) -> bool:
         return self._age_s(row) >= SEARCH_FOR_S

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import attrs
 
 from comfyloom._redact import log
 from comfyloom.errors import (
-    ComfyloomError,
     ConfigError,
     LedgerError,
     MachineBusy,
     MachineError,
     MachineLeak,
-    MachineStartFailed,
 )
 from comfyloom.machines.custody import LedgerCustody, machines_of
 from comfyloom.machines.dev import account
 from comfyloom.machines.dev.file import StateFile
 from comfyloom.machines.dev.health import Look, look, prompts_of
 from comfyloom.machines.dev.state import LAUNCHING, DevState
-from comfyloom.machines.launch import LONGEST_LEASE_S, SEARCH_FOR_S, Launch
+from comfyloom.machines.launch import LONGEST_LEASE_S
 from comfyloom.machines.own import OwnMachine
 from comfyloom.machines.starting import LONGEST_START_S
 from comfyloom.machines.stopping import Stopping
@@ -34,6 +33,10 @@ from comfyloom.workflow import Workflow
 SHORTEST_S: Final = 60.0
 """A shorter lease could end between two requests."""
 LONGEST_S: Final = 30 * 24 * 3600.0
+
+if TYPE_CHECKING:
+    from comfyloom.ledger import MachineRow
+    from comfyloom.machines.reaper import Reaper
 
 WorkflowLike: TypeAlias = "type[Workflow[Any]] | Workflow[Any] | str | None"
 """A workflow class or object, or the name of its file without the suffix."""
@@ -88,7 +91,7 @@ class Keeper:
     say: Callable[[str], object]
 
     def known(self) -> DevState:
-        """Return the state with the machine of a lost launch found; the platform is asked no more.
+        """Return the state; the machine of a launch that was interrupted is ended first.
 
         Raises:
             MachineError: The machine belongs to another account.
@@ -100,7 +103,7 @@ class Keeper:
         if account.is_gone_with_its_emulator(state):
             return self.settle(state)
         account.check_owner(state, self.settings, self.file.path)
-        return self._find(state) if state.is_open else state
+        return self._end_interrupted(state) if state.is_open else state
 
     def current(self) -> DevState:
         """Return the state as it is now: like `known`, and a machine that ended is settled.
@@ -307,39 +310,53 @@ class Keeper:
         if before and (ours := sorted(machines_of(self.settings).ids() & before)):
             self.say(f"launched from here and still there: {', '.join(ours)} (comfyloom machines)")
 
-    def _find(self, state: DevState) -> DevState:
-        """Find the machine of a launch that was interrupted before its answer was written down."""
-        self.say("a launch was interrupted: looking for its machine")
-        known = None if state.known_servers is None else frozenset(state.known_servers)
-        launch = Launch(
-            api=self.api,
-            workflow_version_id=state.workflow_version,
-            server_type=state.server_type,
-            lease_s=state.launched_for,
-            on_launched=lambda _: None,
-            prices=self.prices,
-        )
-        age_s = self.api.now() - state.launch_time
-        try:
-            reason = ComfyloomError("the process that launched it is gone")
-            server = launch.find(known, reason, max(0.0, SEARCH_FOR_S - age_s))
-        except MachineStartFailed as error:
-            self.say(f"there is none: {error}")
-            return self.settle(state)
-        self._note_launched(state, server.server_id)
-        found = state.seen(server, self.api.now(), self.prices)
-        self.file.write(found)
-        return found
+    def _end_interrupted(self, state: DevState) -> DevState:
+        """End the machine of a launch that was interrupted before its answer was written down.
 
-    def _note_launched(self, state: DevState, server_id: str) -> None:
-        """Write down which machine an interrupted launch gave."""
+        It is not taken over: the guard of the process that launched it may be stopping it.
+
+        Raises:
+            ComfyloomError: Which machine it is cannot be told, or its end is not confirmed.
+        """
+        self.say("a launch was interrupted: looking for its machine")
+        from comfyloom.machines.reaper import Orphan, Reaper  # with the ledger's database
+
+        reaper = Reaper(api=self.api, machines=machines_of(self.settings), prices=self.prices)
+        row = self._row_of_launch(state, reaper)
+        if row.ended_at is not None:
+            self.say(f"its machine has ended ({row.ended_by})")
+            return self.settle(state)
+        reaped = reaper.reap(Orphan(row=row, why="its launch was interrupted"))
+        if reaped.error is not None:
+            raise reaped.error
+        self.say(f"its machine: {reaped.server_id or 'none'}, {reaped.outcome}")
+        return self.settle(state)
+
+    def _row_of_launch(self, state: DevState, reaper: Reaper) -> MachineRow:
+        """Return what is known of a launch; what the ledger does not tell, the file does."""
+        from comfyloom.ledger import MachineRow, Owner
+
+        path = str(self.file.path.absolute())
         try:
-            machines = machines_of(self.settings)
-            for row in machines.open():
-                if row.is_open and row.launched_for == state.launched_for:
-                    machines.launched(row.key, server_id)
+            reaper.fold()
+            if row := reaper.machines.find_launch(path, state.launched_for):
+                return row
         except LedgerError as error:
             log.warning("%s", error)
+        known = None if state.known_servers is None else frozenset(state.known_servers)
+        return MachineRow(
+            key=str(uuid.uuid4()),
+            kind="dev",
+            server_type=state.server_type,
+            workflow_version=state.workflow_version,
+            launched_for=state.launched_for,
+            known_servers=known,
+            intended_at=state.launch_time,
+            state_file=path,
+            heartbeat_at=state.launch_time,
+            lease_s=state.launched_for,
+            owner=Owner.current(),
+        )
 
     def _timed(self, state: DevState, wish: Wish) -> DevState:
         """Return the state with the times that were asked for; they hold from now on."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from decimal import Decimal
-from typing import Protocol
+from typing import Final, Protocol
 
 import attrs
 
@@ -15,10 +16,14 @@ from comfyloom.comfyui.client import ComfyUI
 from comfyloom.errors import LedgerError, MachineError
 from comfyloom.machines import Custody, LedgerCustody, Machine, OwnMachine, machines_of
 from comfyloom.machines.dev.borrow import Borrowing, Refusal
+from comfyloom.machines.glance import may_have_others
 from comfyloom.money import PriceList
 from comfyloom.progress import Progress, ProgressCallback
 from comfyloom.runcomfy import ServerApi, find_version
 from comfyloom.settings import Settings
+
+REAP_S: Final = 15.0
+"""How long a launch waits until what others left is stopped."""
 
 
 class Place(Protocol):
@@ -130,6 +135,7 @@ class RunComfyPlace:
     may_launch: bool = True
     machine: Machine | None = attrs.field(default=None, init=False)
     _api: ServerApi | None = attrs.field(default=None, init=False, repr=False)
+    _reaped: bool = attrs.field(default=False, init=False, repr=False)
     # All that were used: one that could not be stopped is tried again in the end.
     _machines: list[Machine] = attrs.field(factory=list[Machine], init=False, repr=False)
 
@@ -145,7 +151,13 @@ class RunComfyPlace:
                 return None
             version = find_version(api, workflow)
         need = _Need(settings=settings, api=api, version=version, report=report)
-        return self._borrow(need) or self._launch(need)
+        if (borrowed := self._borrow(need)) is not None:
+            self._reap(need)
+            return borrowed
+        # What others left counts for `max_machines`, too; yet nobody waits for it for long.
+        if (reaping := self._reap(need)) is not None:
+            reaping.join(REAP_S)
+        return self._launch(need)
 
     def touch(self) -> None:
         """Renew the machine's lease when it is time."""
@@ -244,6 +256,18 @@ class RunComfyPlace:
             machine.stop()
             raise
 
+    def _reap(self, need: _Need) -> threading.Thread | None:
+        """Begin to stop what dead processes left on the account, once in a session's life."""
+        known = self.machine.server_id if self.machine is not None else ""
+        if self._reaped or not self.is_real or not may_have_others(need.settings, known):
+            return None
+        self._reaped = True
+        thread = threading.Thread(
+            target=_reap, args=(need.settings, self.clock), name="comfyloom-reaper", daemon=True
+        )
+        thread.start()
+        return thread
+
     def _custody(self, need: _Need) -> Custody:
         if not self.is_real:
             return Custody()
@@ -260,3 +284,14 @@ class RunComfyPlace:
     def _use(self, machine: Machine) -> None:
         self.machine = machine
         self._machines.append(machine)
+
+
+def _reap(settings: Settings, clock: Clock) -> None:
+    from comfyloom.machines.reaper import Reaper, reap_quietly
+
+    api = ServerApi(settings.api_base_url, settings.user_id, settings.api_token, clock=clock)
+    try:
+        machines, prices = machines_of(settings), PriceList.of(settings)
+        reap_quietly(Reaper(api=api, machines=machines, prices=prices))
+    finally:
+        api.close()

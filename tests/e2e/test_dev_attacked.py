@@ -23,7 +23,8 @@ from comfyloom.errors import (
     MachineLimit,
     MachineTimeout,
 )
-from comfyloom.machines import Register
+from comfyloom.ledger import MachineRow, Owner
+from comfyloom.machines import machines_of
 from comfyloom.machines.dev.file import StateFile
 from comfyloom.machines.dev.state import DevState
 from comfyloom.machines.fleet import Fleet
@@ -73,7 +74,22 @@ def test_a_machine_that_the_platform_does_not_know_yet_is_stopped(
 ) -> None:
     emulator.faults.add(MachineFault(action="late", seconds=20.0))
     server = api.launch(emulator.workflow_version_id, "medium", 1234)
-    Register.of(settings.api_base_url, settings.user_id).add(server.server_id)
+    machines_of(settings).intend(
+        MachineRow(
+            key="young",
+            kind="session",
+            server_type="medium",
+            workflow_version=emulator.workflow_version_id,
+            launched_for=1234,
+            known_servers=frozenset(),
+            intended_at=api.now(),
+            state_file="",
+            heartbeat_at=api.now(),
+            lease_s=1234,
+            owner=Owner.current(),
+            server_id=server.server_id,
+        )
+    )
 
     def appears() -> None:  # time goes by in the emulator, as somebody else waits there
         for _ in range(3):

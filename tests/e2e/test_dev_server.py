@@ -364,7 +364,7 @@ def test_a_refused_launch_is_not_remembered(
     assert not remembered(settings).is_there
 
 
-def test_an_interrupted_launch_is_found_by_the_next(
+def test_the_machine_of_an_interrupted_launch_is_stopped_by_the_next(
     dev: Make, emulator: Emulator, settings: Settings
 ) -> None:
     """As after `kill -9` between the request and its answer."""
@@ -376,8 +376,9 @@ def test_an_interrupted_launch_is_found_by_the_next(
     api.close()
     file.write(attrs.evolve(state, server_id="", base_url="", status="Launching", ready_time=0.0))
     assert dev().status().health == "launching"
-    assert dev().up().server_id == up.server_id
-    assert len(machines(emulator)) == 1
+    second = dev().up()
+    assert second.server_id != up.server_id
+    assert running(emulator) == [second.server_id]
 
 
 def test_an_interrupted_launch_without_a_machine_is_closed(

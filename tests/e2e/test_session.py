@@ -266,7 +266,7 @@ def test_a_launch_whose_answer_is_lost(emulator: Emulator, session_on: Make) -> 
 
 def test_a_stop_that_fails_at_first(emulator: Emulator, session_on: Make) -> None:
     with session_on():
-        emulator.faults.add(HttpFault(action="drop", method="DELETE", path="/servers/", times=3))
+        emulator.faults.add(HttpFault(action="drop", method="DELETE", path="/servers/", times=2))
     assert_nothing_runs(emulator)
 
 

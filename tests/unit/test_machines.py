@@ -41,7 +41,7 @@ class FakeApi:
     def now(self) -> float:
         return self.clock.time()
 
-    def list_servers(self) -> Any:
+    def list_servers(self, **_: Any) -> Any:
         return self._answer("list", None)
 
     def launch(self, version: str, server_type: str, duration_s: int) -> Any:
@@ -53,7 +53,7 @@ class FakeApi:
     def set_duration(self, server_id: str, duration_s: int, **_: Any) -> Any:
         return self._answer("extend", duration_s)
 
-    def stop_server(self, server_id: str) -> Any:
+    def stop_server(self, server_id: str, **_: Any) -> Any:
         return self._answer("stop", server_id)
 
     def count(self, name: str) -> int:

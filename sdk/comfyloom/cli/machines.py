@@ -1,11 +1,12 @@
-"""`comfyloom machines list | show | stop | extend`: all machines of the account."""
+"""`comfyloom machines list | show | stop | extend | reap`: all machines of the account."""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
-from typing import Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import click
@@ -27,7 +28,14 @@ from comfyloom.cli.shared import (
     yes_option,
 )
 from comfyloom.errors import ComfyloomError
+from comfyloom.machines import machines_of
 from comfyloom.machines.fleet import Fleet, Rented
+from comfyloom.money import PriceList
+from comfyloom.runcomfy import ServerApi
+
+if TYPE_CHECKING:
+    from comfyloom.ledger import Machines
+    from comfyloom.machines.reaper import Orphan, Reaped, Reaper
 
 _WIDE: Final = 110
 _SHORT: Final = 8
@@ -35,7 +43,7 @@ _SHORT: Final = 8
 
 @click.group(context_settings=CONTEXT)
 def machines() -> None:
-    """List, stop and extend the machines of the account.
+    """List, stop, extend and reap the machines of the account.
 
     ID may be the beginning of an id, four letters or more, as long as it names one machine.
     """
@@ -117,6 +125,81 @@ def extend(id: str, seconds: float, credentials: str | None, as_json: bool) -> N
         return
     print_pairs(_pairs(found))
     click.echo(f"{span(seconds)} more, at most {usd(more)}", err=True)
+
+
+@machines.command(context_settings=CONTEXT)
+@click.option("--dry-run", is_flag=True, help="Only say what has no living owner.")
+@credentials_option
+@json_option
+def reap(dry_run: bool, credentials: str | None, as_json: bool) -> None:
+    """Stop the machines that dead processes left, and see it confirmed.
+
+    Only machines of the account that were launched with this ledger are looked at. A launch
+    without an answer is looked for, for up to a minute.
+    """
+    with account(credentials) as (settings, api), orderly_exit():
+        book = machines_of(settings)
+        reaper = _reaper(api, book, PriceList.of(settings))
+        orphans = reaper.orphans()
+        reaped = (
+            []
+            if dry_run
+            else [shielded(partial(reaper.reap, each), waiting=_waiting) for each in orphans]
+        )
+        others = book.of_others()
+    if as_json:
+        found = [_orphan_facts(each) for each in orphans] if dry_run else map(_reaped_facts, reaped)
+        print_json(list(found))
+    else:
+        _print_orphans(orphans, reaped)
+        if others:
+            text = f"{others} of other accounts may still run: reap them with their credentials"
+            click.echo(text, err=True)
+    if errors := [each.error for each in reaped if each.error is not None]:
+        raise errors[0]
+
+
+def _reaper(api: ServerApi, machines: Machines, prices: PriceList) -> Reaper:
+    from comfyloom.machines.reaper import Reaper  # with the ledger's database
+
+    return Reaper(
+        api=api, machines=machines, prices=prices, say=lambda text: click.echo(text, err=True)
+    )
+
+
+def _waiting() -> None:
+    click.echo("stopping the machine first", err=True)
+
+
+def _orphan_facts(orphan: Orphan) -> dict[str, Any]:
+    row = orphan.row
+    return {
+        "server_id": row.server_id,
+        "kind": row.kind,
+        "server_type": row.server_type,
+        "owner": str(row.owner),
+        "why": orphan.why,
+    }
+
+
+def _reaped_facts(reaped: Reaped) -> dict[str, Any]:
+    return {
+        **_orphan_facts(reaped.orphan),
+        "server_id": reaped.server_id or None,
+        "outcome": reaped.outcome,
+        "error": None if reaped.error is None else str(reaped.error),
+    }
+
+
+def _print_orphans(orphans: Sequence[Orphan], reaped: Sequence[Reaped]) -> None:
+    """Print a line for each: what it is, why nobody owns it, and what became of it."""
+    for place, orphan in enumerate(orphans):
+        done = reaped[place] if reaped else None
+        name = (done.server_id if done else orphan.row.server_id) or "(no answer to its launch)"
+        outcome = f": {done.outcome}" if done else ""
+        click.echo(f"{name}  {orphan.row.kind}, {orphan.row.server_type}: {orphan.why}{outcome}")
+    if not orphans:
+        click.echo("every machine has a living owner", err=True)
 
 
 @contextmanager

@@ -126,8 +126,8 @@ class Charge:
         status, body = self._ask("GET", "/servers")
         if not 200 <= status < 300:
             raise OSError(REFUSED)
-        rows: Any = json.loads(body)
-        rows = rows["servers"] if isinstance(rows, dict) else rows
+        raw: Any = json.loads(body)
+        rows: list[dict[str, Any]] = raw if isinstance(raw, list) else raw["servers"]
         return {str(row["server_id"]): row for row in rows if row.get("server_id")}
 
     def _ask(self, method: str, path: str) -> tuple[int, bytes]:

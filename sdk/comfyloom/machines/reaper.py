@@ -123,7 +123,7 @@ class Reaper:
             server_id = row.server_id or self._find(row, is_patient=is_patient)
             by = self._stop(row, server_id, is_patient=is_patient)
         except MachineStartFailed as error:
-            if not self._is_searched(row):
+            if not is_patient and not self._is_searched(row):
                 return Reaped(orphan=orphan, server_id="", outcome="left", error=error)
             self._write(lambda: self.machines.ended(row.key, self.api.now(), "never appeared"))
             return Reaped(orphan=orphan, server_id="", outcome="never appeared")

@@ -6,10 +6,13 @@ import signal
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 from typing import Final, Generic, TypeVar
 
 import attrs
+
+from comfyloom._threads import helper
 
 T = TypeVar("T")
 
@@ -52,9 +55,7 @@ def shielded(action: Callable[[], T], *, waiting: Callable[[], object]) -> T:
     if threading.current_thread() is not threading.main_thread():
         return action()
     outcome: _Outcome[T] = _Outcome()
-    worker = threading.Thread(
-        target=outcome.of, args=(action,), name="comfyloom-shielded", daemon=True
-    )
+    worker = helper(partial(outcome.of, action), "shielded")
     with _put_off(waiting) as signals:
         try:
             worker.start()

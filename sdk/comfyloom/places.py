@@ -6,12 +6,14 @@ import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from decimal import Decimal
+from functools import partial
 from typing import Final, Protocol
 
 import attrs
 
 from comfyloom._clock import SYSTEM_CLOCK, Clock
 from comfyloom._redact import log
+from comfyloom._threads import helper
 from comfyloom.comfyui.client import ComfyUI
 from comfyloom.errors import LedgerError, MachineError
 from comfyloom.machines import Custody, LedgerCustody, Machine, OwnMachine, machines_of
@@ -262,9 +264,7 @@ class RunComfyPlace:
         if self._reaped or not self.is_real or not may_have_others(need.settings, known):
             return None
         self._reaped = True
-        thread = threading.Thread(
-            target=_reap, args=(need.settings, self.clock), name="comfyloom-reaper", daemon=True
-        )
+        thread = helper(partial(_reap, need.settings, self.clock), "reaper")
         thread.start()
         return thread
 

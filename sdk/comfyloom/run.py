@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeAlias, TypeV
 
 from comfyloom._redact import log
 from comfyloom._retry import Deadline
+from comfyloom._threads import helper
 from comfyloom.errors import RunCancelled, RunTimeout
 from comfyloom.progress import Progress, ProgressCallback
 from comfyloom.workflow import Result
@@ -51,7 +52,7 @@ class Run(Generic[ResultT]):
         self._id = execution.prompt_id
         self._deadline = Deadline.after(timeout_s, execution.server.clock)
         self._patience: Deadline | None = None
-        self._thread = threading.Thread(target=self._work, name="comfyloom-run", daemon=True)
+        self._thread = helper(self._work, "run")
         self._thread.start()
 
     def __repr__(self) -> str:

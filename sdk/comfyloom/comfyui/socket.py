@@ -20,6 +20,7 @@ from typing import Any, Final, TypeAlias
 
 from comfyloom._redact import log
 from comfyloom._retry import Backoff
+from comfyloom._threads import helper
 from comfyloom.comfyui.events import ServerEvent, parse_frame
 
 CONNECT_S: Final = 5.0
@@ -63,7 +64,7 @@ class EventSocket:
         self._silence_s = silence_s
         self._socket: Any = None
         self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._live, name="comfyloom-events", daemon=True)
+        self._thread = helper(self._live, "events")
 
     def open(self) -> None:
         """Connect and start to deliver; what fails is tried again until `close`."""

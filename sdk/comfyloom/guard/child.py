@@ -127,7 +127,7 @@ class Charge:
         if not 200 <= status < 300:
             raise OSError(REFUSED)
         raw: Any = json.loads(body)
-        rows: list[dict[str, Any]] = raw if isinstance(raw, list) else raw["servers"]
+        rows: list[dict[str, Any]] = raw if type(raw) is list else raw["servers"]
         return {str(row["server_id"]): row for row in rows if row.get("server_id")}
 
     def _ask(self, method: str, path: str) -> tuple[int, bytes]:

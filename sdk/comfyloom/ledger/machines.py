@@ -97,11 +97,7 @@ class Machines:
             "base_url": self.base_url,
             "user_id": self.user_id,
             "known_servers": None if known is None else sorted(known),
-            "owner_host": owner.host,
-            "owner_boot_id": owner.boot_id,
-            "owner_namespace": owner.namespace,
-            "owner_pid": owner.pid,
-            "owner_started": owner.started,
+            **_columns(owner),
         }
         with self.ledger.connected() as connection:
             connection.execute(MACHINES.insert().values(values))
@@ -122,9 +118,9 @@ class Machines:
         """Write down that a machine runs for so long from now on."""
         self._change(key, heartbeat_at=at, lease_s=lease_s)
 
-    def stopping(self, key: str, at: float) -> None:
-        """Write down that a machine shall end: whoever finds that may stop it."""
-        self._change(key, stopping_at=func.coalesce(MACHINES.c.stopping_at, at))
+    def stopping(self, key: str, at: float, owner: Owner) -> None:
+        """Write down that a machine shall end, and who sees to it: when they die, anybody may."""
+        self._change(key, stopping_at=at, **_columns(owner))
 
     def ended(self, key: str, at: float, by: str) -> None:
         """Write down that a machine has ended, and what confirmed it; the first word counts."""
@@ -173,6 +169,10 @@ class Machines:
         is_it = self._mine & (MACHINES.c.key == key) & MACHINES.c.ended_at.is_(None)
         with self.ledger.connected() as connection:
             connection.execute(MACHINES.update().where(is_it).values(values))
+
+
+def _columns(owner: Owner) -> dict[str, object]:
+    return {f"owner_{name}": value for name, value in attrs.asdict(owner).items()}
 
 
 def _row(columns: Mapping[Any, Any]) -> MachineRow:

@@ -192,7 +192,9 @@ class LedgerCustody(Custody):
 
     def stopping(self) -> None:
         """Note that the machine shall end."""
-        self._write(lambda: self.machines.stopping(self.key, self.api.now()))
+        from comfyloom.ledger import Owner
+
+        self._write(lambda: self.machines.stopping(self.key, self.api.now(), Owner.current()))
 
     def ended(self, by: str) -> None:
         """Note that the machine has ended, and what confirmed it."""

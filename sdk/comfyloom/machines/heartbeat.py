@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import attrs
 
 from comfyloom._redact import log
+from comfyloom._threads import helper
 
 EVERY_S: Final = 15.0
 
@@ -39,10 +41,7 @@ class Heartbeat:
             self._beats.append(beat)
             if is_first:
                 self._empty = threading.Event()
-                thread = threading.Thread(
-                    target=self._run, args=(self._empty,), name="comfyloom-heartbeat", daemon=True
-                )
-                thread.start()
+                helper(partial(self._run, self._empty), "heartbeat").start()
 
     def remove(self, beat: Callable[[], object]) -> None:
         """Call `beat` no more; one that is not called is passed over."""

@@ -11,6 +11,7 @@ import attrs
 
 from comfyloom._redact import log
 from comfyloom._retry import NO_RETRY
+from comfyloom._threads import helper
 from comfyloom.errors import ApiError, TransportError
 from comfyloom.runcomfy import Server, ServerApi
 
@@ -85,7 +86,7 @@ class Lease:
             return
         self._next_renewal = now + RENEW_RETRY_S
         if self.left_s <= share * self.seconds:
-            threading.Thread(target=self._renew_once, name="comfyloom-lease", daemon=True).start()
+            helper(self._renew_once, "lease").start()
 
     def _renew_once(self) -> None:
         """Renew, unless that is under way: a slow platform must not be asked again and again."""

@@ -7,7 +7,7 @@ import random
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import Final
 
 import attrs
@@ -250,7 +250,8 @@ class OwnMachine(Machine):
         if self.server_id or not self._intended:
             return
         if isinstance(error, MachineLeak):
-            self.custody.forget()  # nobody may guess which one it is; the record stays
+            # The guard looks on where nothing could be listed; it guesses as little as we do.
+            self.custody.surrender()
         else:
             is_search = isinstance(error, MachineStartFailed)
             self.custody.ended("never appeared" if is_search else "refused")
@@ -312,8 +313,9 @@ class OwnMachine(Machine):
         if self.custody.surrender():
             reason += "; a guard process goes on stopping it for ten minutes"
         error = self._leak(reason)
-        print(f"comfyloom: {error}", file=sys.stderr)  # noqa: T201 - it costs money
-        error.is_told = True
+        with suppress(OSError, ValueError):  # nobody may read it, or its disk be full
+            print(f"comfyloom: {error}", file=sys.stderr)  # noqa: T201 - it costs money
+            error.is_told = True
         return error
 
     def _leak(self, reason: str) -> MachineLeak:

@@ -19,7 +19,7 @@ from comfyloom.errors import (
     NotFound,
     TransportError,
 )
-from comfyloom.ledger import MachineRow, Machines
+from comfyloom.ledger import MachineRow, Machines, Owner
 from comfyloom.machines import journal
 from comfyloom.machines.custody import JOURNALS, state_folder
 from comfyloom.machines.dev.file import StateFile
@@ -96,10 +96,16 @@ class Reaper:
 
         Raises:
             LedgerError: The ledger cannot be used.
+            ApiError: The platform refuses to tell.
+            TransportError: The platform is out of reach.
         """
         self.fold()
+        rows = self.machines.open()
+        if rows and not self.api.tells_time:
+            # The times in the ledger are the platform's: this computer's clock may be wrong.
+            self.api.list_servers()
         now = self.api.now()
-        found = [(row, self._why(row, now)) for row in self.machines.open()]
+        found = [(row, self._why(row, now)) for row in rows]
         return [Orphan(row=row, why=why) for row, why in found if why is not None]
 
     def fold(self) -> None:
@@ -137,8 +143,9 @@ class Reaper:
 
     def _why(self, row: MachineRow, now: float) -> str | None:
         """Return why nobody owns a machine, None if somebody does."""
-        if row.stopping_at is not None and now - row.stopping_at > UNCONFIRMED_S:
-            return "its stop was not confirmed"
+        if row.stopping_at is not None:
+            is_left = row.owner.lives is False or now - row.stopping_at > UNCONFIRMED_S
+            return "its stop was not confirmed" if is_left else None
         if row.kind == "dev":
             return self._why_dev(row, now)
         lives = None if row.kind == "pool" else row.owner.lives
@@ -155,7 +162,10 @@ class Reaper:
         state = _state(row)
         if state is None:
             return None  # a file that cannot be read may name it
-        if _names(state, row):
+        if state.is_open and row.launched_for == state.launched_for:
+            # The file knows of the launch, but not of its machine: whoever launches still holds it.
+            return f"{row.owner} is gone" if row.owner.lives is False else None
+        if state.server_id and state.server_id == row.server_id:
             is_past = 0 < state.stopping_time < now - UNCONFIRMED_S
             return "its lease is over" if is_past and self._has_ended(row) else None
         if row.owner.lives and now - row.intended_at < SETTLING_S:
@@ -192,13 +202,14 @@ class Reaper:
             prices=self.prices,
         )
         reason = ComfyloomError("the process that launched it is gone")
-        rest_s = max(0.0, SEARCH_FOR_S - self._age_s(row)) if is_patient else 0.0
+        rest_s = SEARCH_FOR_S - max(0.0, self._age_s(row)) if is_patient else 0.0
         server = launch.find(row.known_servers, reason, rest_s)
         self._write(lambda: self.machines.launched(row.key, server.server_id))
         return server.server_id
 
     def _stop(self, row: MachineRow, server_id: str, *, is_patient: bool) -> str:
-        self._write(lambda: self.machines.stopping(row.key, self.api.now()))
+        here = Owner.current()
+        self._write(lambda: self.machines.stopping(row.key, self.api.now(), here))
         stopped = Stopping(
             api=self.api,
             server_id=server_id,
@@ -261,10 +272,3 @@ def _state(row: MachineRow) -> DevState | None:
     except LedgerError as error:
         log.warning("%s", error)
         return None
-
-
-def _names(state: DevState, row: MachineRow) -> bool:
-    """Return whether a state file is about a machine, or about the launch that it came from."""
-    if state.is_open:
-        return row.launched_for == state.launched_for
-    return bool(state.server_id) and state.server_id == row.server_id

@@ -1,0 +1,167 @@
+"""A client that dies by SIGKILL at a chosen point: `client.py SCENARIO POINT`.
+
+Points are the boundaries of every HTTP request (before it is sent, after that and before the
+answer, after the answer), of every write of the ledger, of the dev server's file, and of every
+message to the guard. Each is appended to the file `CRASH_LOG` before it is passed; at the one
+whose number is POINT the process kills itself, or does what `CRASH_DEED` says instead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+
+@attrs.define
+class Points:
+    """Counts the points that are passed, and dies at one of them."""
+
+    deadly: int
+    log: Path
+    is_armed: bool = False
+    passed: int = 0
+    lock: threading.Lock = attrs.field(factory=threading.Lock)
+
+    def reach(self, name: str) -> None:
+        if not self.is_armed:
+            return
+        with self.lock:
+            self.passed += 1
+            with contextlib.suppress(OSError), self.log.open("a") as file:
+                file.write(f"{name}\n")
+            if self.passed == self.deadly:
+                DEEDS[os.environ.get("CRASH_DEED", "kill")]()
+
+
+def kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def kill_group() -> None:
+    os.killpg(0, signal.SIGKILL)
+
+
+def fill_disk() -> None:
+    """Let no file grow any more, as on a full disk; Python ignores the signal of that."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+
+def pause() -> None:
+    """Wait until whoever watches has done something."""
+    Path(os.environ["CRASH_PAUSED"]).touch()
+    while not Path(os.environ["CRASH_GO"]).exists():
+        time.sleep(0.02)
+
+
+DEEDS: dict[str, Callable[[], None]] = {
+    "kill": kill,
+    "kill-group": kill_group,
+    "fill-disk": fill_disk,
+    "pause": pause,
+}
+
+
+def around(owner: Any, name: str, points: Points, before: str, after: str) -> None:
+    """Reach a point before and one after each call of a method; an empty name is no point."""
+    original = getattr(owner, name)
+
+    def wrapped(self: Any, *arguments: Any, **options: Any) -> Any:
+        detail = f" {arguments[0]} {_plain(arguments[1])}" if name == "request" else ""
+        if before:
+            points.reach(before + detail)
+        value = original(self, *arguments, **options)
+        if after:
+            points.reach(after + detail)
+        return value
+
+    setattr(owner, name, wrapped)
+
+
+def _plain(path: str) -> str:
+    """Return a path without what differs from run to run."""
+    return "/".join("…" if len(part) > 24 else part for part in path.split("?")[0].split("/"))
+
+
+def install(points: Points) -> None:
+    """Put the points into the client."""
+    from sqlalchemy import Engine, event
+    from urllib3.connection import HTTPConnection
+
+    from comfyloom.guard import guard
+    from comfyloom.machines.dev.file import StateFile
+
+    around(HTTPConnection, "request", points, "http: before", "http: sent")
+    around(HTTPConnection, "getresponse", points, "", "http: answered")
+    around(StateFile, "write", points, "file: before a write", "file: written")
+    around(guard.Guard, "_write", points, "guard: before a message", "guard: told")
+
+    def reach(when: str) -> Callable[..., None]:
+        def at(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
+            if statement.startswith(("INSERT", "UPDATE")):
+                points.reach(f"ledger: {when} {statement.split('WHERE')[0][:60].strip()}")
+
+        return at
+
+    event.listen(Engine, "before_cursor_execute", reach("before"))
+    event.listen(Engine, "after_cursor_execute", reach("after"))
+    if os.environ.get("CRASH_NO_GUARD"):
+        guard.guard_of_process()._failed = True
+
+
+def session(points: Points) -> None:
+    from comfyloom import RunComfySession
+    from comfyloom_workflows import FluxMeshWorkflow
+
+    render = Path(__file__).parents[2] / "examples" / "render.png"
+    workflow = FluxMeshWorkflow(input_image=render, prompt="x", width=64, height=64, steps=1)
+    points.is_armed = True
+    with RunComfySession() as running:
+        running.run(workflow)
+
+
+def dev_up(points: Points) -> None:
+    from comfyloom import DevServer
+
+    points.is_armed = True
+    DevServer().up("generate_flux_mesh")
+
+
+def dev_down(points: Points) -> None:
+    from comfyloom import DevServer
+
+    points.is_armed = True
+    DevServer().down(force=True)
+
+
+def idle(points: Points) -> None:
+    """Hold a machine, and never use it."""
+    from comfyloom import RunComfySession
+
+    points.is_armed = True
+    with RunComfySession():
+        Path(os.environ["CRASH_READY"]).touch()
+        time.sleep(120)
+
+
+SCENARIOS: dict[str, Callable[[Points], None]] = {
+    "session": session,
+    "dev up": dev_up,
+    "dev down": dev_down,
+    "idle": idle,
+}
+
+
+if __name__ == "__main__":
+    points = Points(int(sys.argv[2]), Path(os.environ["CRASH_LOG"]))
+    install(points)
+    SCENARIOS[sys.argv[1]](points)

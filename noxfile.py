@@ -52,6 +52,13 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def crash(session: nox.Session) -> None:
+    """Kill clients at every point, and count the machines that are left; some minutes."""
+    install(session, "-e", ".[all]", groups=("test",))
+    session.run("python", "-m", "crash.run", *session.posargs, env={"PYTHONPATH": "tests"})
+
+
+@nox.session
 def live(session: nox.Session) -> None:
     """Launch a real machine, run a workflow, stop it; needs an account, and asks first."""
     install(session, "-e", ".")

@@ -19,6 +19,7 @@ HEAVY = (
     "PIL",
     "requests",
     "rich",
+    "sqlalchemy",
     "starlette",
     "trimesh",
     "urllib3",

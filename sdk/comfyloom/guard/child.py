@@ -126,8 +126,9 @@ class Charge:
         status, body = self._ask("GET", "/servers")
         if not 200 <= status < 300:
             raise OSError(REFUSED)
-        raw: Any = json.loads(body)
-        rows: list[dict[str, Any]] = raw if type(raw) is list else raw["servers"]
+        rows: Any = json.loads(body)
+        if "servers" in rows:
+            rows = rows["servers"]
         return {str(row["server_id"]): row for row in rows if row.get("server_id")}
 
     def _ask(self, method: str, path: str) -> tuple[int, bytes]:

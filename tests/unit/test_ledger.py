@@ -1,0 +1,328 @@
+"""The ledger: the same tests on SQLite and PostgreSQL, and what befalls a file."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import attrs
+import pytest
+from sqlalchemy import text
+
+from comfyloom.errors import ConfigError, LedgerError, LedgerTooNew
+from comfyloom.ledger import Ledger, MachineRow, Machines, Owner
+from databases import WORD, postgres_server
+
+OWNER = Owner(host="here", boot_id="b", namespace="n", pid=1, started=2)
+
+
+def row(key: str = "k", **changes: object) -> MachineRow:
+    values = {
+        "key": key,
+        "kind": "session",
+        "server_type": "medium",
+        "workflow_version": "v",
+        "launched_for": 1234,
+        "known_servers": frozenset({"a", "b"}),
+        "intended_at": 100.0,
+        "state_file": "",
+        "heartbeat_at": 100.0,
+        "lease_s": 1234.0,
+        "owner": OWNER,
+    }
+    return MachineRow(**{**values, **changes})  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    with postgres_server() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def where(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return str(tmp_path / "deep" / "ledger.db")
+    url: str = request.getfixturevalue("postgres")
+    ledger = Ledger.of(url)
+    schema = f"s{abs(hash(request.node.name))}"
+    with ledger.connected() as connection:
+        connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {schema}"))
+    return f"{url}?options=-csearch_path={schema}"
+
+
+@pytest.fixture
+def machines(where: str) -> Machines:
+    return of(where)
+
+
+def of(where: str, user: str = "me") -> Machines:
+    return Machines(ledger=Ledger.of(where), base_url="https://api.example/", user_id=user)
+
+
+# --- a machine's life ----------------------------------------------------------------------------
+
+
+def test_what_was_written_is_read(machines: Machines) -> None:
+    written = row()
+    machines.intend(written)
+    assert machines.open() == [written]
+    assert written.is_open
+
+
+def test_a_launch_whose_list_failed_is_told_from_one_without_machines(machines: Machines) -> None:
+    machines.intend(row("unknown", known_servers=None))
+    machines.intend(row("none", known_servers=frozenset()))
+    known = {each.key: each.known_servers for each in machines.open()}
+    assert known == {"unknown": None, "none": frozenset()}
+
+
+def test_a_whole_life(machines: Machines) -> None:
+    machines.intend(row())
+    machines.launched("k", "m-1")
+    machines.ready("k", 200.0)
+    machines.beat("k", 260.0)
+    machines.renewed("k", 300.0, 900.0)
+    stopper = attrs.evolve(OWNER, pid=77)
+    machines.stopping("k", 400.0, stopper)
+    (found,) = machines.open()
+    assert (found.server_id, found.ready_at, found.heartbeat_at) == ("m-1", 200.0, 300.0)
+    assert (found.lease_s, found.stopping_at, found.owner) == (900.0, 400.0, stopper)
+    assert machines.ids() == {"m-1"}
+    machines.ended("k", 500.0, "deleted")
+    assert machines.open() == []
+    ended = machines.find("m-1")
+    assert ended is not None
+    assert (ended.ended_at, ended.ended_by) == (500.0, "deleted")
+
+
+def test_the_first_word_on_an_end_counts(machines: Machines) -> None:
+    machines.intend(row())
+    machines.launched("k", "m-1")
+    machines.ended("k", 500.0, "deleted")
+    machines.ended("k", 900.0, "guard: not found")
+    ended = machines.find("m-1")
+    assert ended is not None
+    assert ended.ended_by == "deleted"
+
+
+def test_accounts_do_not_see_each_other(where: str) -> None:
+    mine, other = of(where), of(where, "somebody")
+    mine.intend(row())
+    assert other.open() == []
+    other.ended("k", 1.0, "deleted")
+    assert len(mine.open()) == 1
+    assert (mine.of_others(), other.of_others()) == (0, 1)
+
+
+def test_a_launch_is_found_by_its_duration(machines: Machines) -> None:
+    machines.intend(row("old", state_file="/p/dev.json", intended_at=1.0))
+    machines.intend(row("new", state_file="/p/dev.json", intended_at=2.0))
+    found = machines.find_launch("/p/dev.json", 1234)
+    assert found is not None
+    assert found.key == "new"
+    assert machines.find_launch("/p/dev.json", 1235) is None
+
+
+def test_many_at_once(where: str) -> None:
+    """Also making the tables: each of them finds none and would make them."""
+
+    def live(number: int) -> None:
+        machines = of(where)
+        machines.intend(row(f"k{number}"))
+        machines.launched(f"k{number}", f"m{number}")
+
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(live, range(24)))
+    assert len(of(where).ids()) == 24
+
+
+def test_one_at_a_time(where: str) -> None:
+    inside, most = 0, 0
+    lock = threading.Lock()
+
+    def enter(_: int) -> None:
+        nonlocal inside, most
+        with Ledger.of(where).alone("launch"):
+            with lock:
+                inside += 1
+                most = max(most, inside)
+            threading.Event().wait(0.02)
+            with lock:
+                inside -= 1
+
+    with ThreadPoolExecutor(5) as pool:
+        list(pool.map(enter, range(8)))
+    assert most == 1
+
+
+# --- versions ------------------------------------------------------------------------------------
+
+
+def test_a_newer_ledger_is_not_touched(where: str) -> None:
+    of(where).intend(row())
+    newer = attrs.evolve(Ledger.of(where), version=2, migrations={1: []})
+    with newer.connected():
+        pass
+    with pytest.raises(LedgerTooNew, match="version 2") as caught:
+        of(where).open()
+    assert "upgrade" in str(caught.value)
+    assert WORD not in str(caught.value)
+
+
+def test_an_older_ledger_is_brought_forward(where: str) -> None:
+    of(where).intend(row())
+    steps = {1: ["ALTER TABLE machines ADD COLUMN colour TEXT"], 2: ["UPDATE machines SET colour='red'"]}
+    newer = attrs.evolve(Ledger.of(where), version=3, migrations=steps)
+    with newer.connected() as connection:
+        assert connection.execute(text("SELECT colour FROM machines")).scalar() == "red"
+        assert connection.execute(text("SELECT version FROM comfyloom_schema")).scalar() == 3
+
+
+def test_a_migration_that_fails_leaves_all_as_it_was(where: str) -> None:
+    of(where).intend(row())
+    steps = {1: ["ALTER TABLE machines ADD COLUMN colour TEXT", "ALTER TABLE nothing ADD x TEXT"]}
+    with pytest.raises(LedgerError), attrs.evolve(
+        Ledger.of(where), version=2, migrations=steps
+    ).connected():
+        pass
+    with pytest.raises(LedgerError), Ledger.of(where).connected() as connection:
+        connection.execute(text("SELECT colour FROM machines"))
+    assert len(of(where).open()) == 1
+
+
+# --- a file that cannot be used ------------------------------------------------------------------
+
+
+def spoil(how: str, file: Path) -> None:
+    if how == "garbage":
+        file.write_bytes(b"this is no database" * 100)
+    elif how == "cut":
+        data = file.read_bytes()
+        file.write_bytes(data[: len(data) // 2] + b"\0" * 5000)
+    else:
+        file.unlink()
+        file.mkdir()
+
+
+@pytest.mark.parametrize("how", ["garbage", "cut", "folder"])
+def test_a_file_that_is_no_ledger(tmp_path: Path, how: str) -> None:
+    file = tmp_path / "ledger.db"
+    of(str(file)).intend(row())
+    with sqlite3.connect(file) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    for rest in tmp_path.glob("ledger.db-*"):
+        rest.unlink()
+    spoil(how, file)
+    with pytest.raises(LedgerError) as caught:
+        of(str(file)).open()
+    assert str(file) in str(caught.value)
+    assert caught.value.path == str(file)
+
+
+def test_a_locked_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "ledger.db"
+    machines = of(str(file))
+    machines.intend(row())
+    monkeypatch.setattr("comfyloom.ledger.ledger.BUSY_S", 0.1)
+    blocker = sqlite3.connect(file, isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    with pytest.raises(LedgerError, match="keeps it locked"):
+        of(str(file)).intend(row("other"))
+    blocker.execute("ROLLBACK")
+    blocker.close()
+    of(str(file)).intend(row("other"))
+
+
+def test_a_server_that_is_not_there() -> None:
+    with pytest.raises(LedgerError) as caught:
+        of("postgresql://me:topsecret@127.0.0.1:1/db").open()
+    assert "topsecret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("where", ["mysql://x/y", "https://example.com", "x://"])
+def test_what_is_no_ledger_at_all(where: str) -> None:
+    with pytest.raises(ConfigError, match="postgresql"):
+        Ledger.of(where)
+
+
+KILLED = """
+import os, sys
+from comfyloom.ledger import Ledger, Machines
+from test_ledger import of, row
+machines = of(sys.argv[1])
+for number in range(10**6):
+    machines.intend(row(f"k{number}"))
+    print(number, flush=True)
+"""
+
+
+def test_what_was_told_as_written_is_there_after_a_kill(tmp_path: Path) -> None:
+    file = tmp_path / "ledger.db"
+    here = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
+    writer = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(file)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": here},
+    )
+    assert writer.stdout is not None
+    last = [writer.stdout.readline() for _ in range(40)][-1]
+    writer.send_signal(signal.SIGKILL)
+    told = [int(line) for line in (last + writer.stdout.read()).split()]
+    writer.stdout.close()
+    writer.wait()
+    keys = {each.key for each in of(str(file)).open()}
+    assert {f"k{number}" for number in range(told[-1] + 1)} <= keys
+
+
+# --- owners --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sleeper() -> Iterator[Callable[[], int]]:
+    children: list[subprocess.Popen[bytes]] = []
+
+    def start() -> int:
+        children.append(subprocess.Popen(["sleep", "60"]))
+        return children[-1].pid
+
+    yield start
+    for child in children:
+        child.kill()
+        child.wait()
+
+
+def test_this_process_lives() -> None:
+    assert Owner.current().lives
+    assert Owner.current() == Owner.current()
+
+
+def test_a_pid_that_another_process_has_now() -> None:
+    assert attrs.evolve(Owner.current(), started=1).lives is False
+
+
+def test_no_process_of_that_number(sleeper: Callable[[], int]) -> None:
+    assert attrs.evolve(Owner.current(), pid=2**22 + 1).lives is False
+    assert attrs.evolve(Owner.current(), pid=sleeper()).lives is False
+
+
+@pytest.mark.parametrize("change", [{"boot_id": "x"}, {"namespace": "x"}, {"boot_id": ""}])
+def test_a_pid_of_elsewhere_says_nothing(change: dict[str, str]) -> None:
+    assert attrs.evolve(Owner.current(), **change).lives is None
+
+
+def test_a_zombie_is_dead() -> None:
+    child = subprocess.Popen([sys.executable, "-c", "import os; os.abort()"], stderr=subprocess.DEVNULL)
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    stat = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()
+    assert attrs.evolve(Owner.current(), pid=child.pid, started=int(stat[19])).lives is False
+    child.wait()

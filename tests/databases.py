@@ -45,8 +45,7 @@ def postgres_server() -> Iterator[str]:
             [program("initdb"), "-D", str(data), *options], check=True, capture_output=True, **user
         )
         server = subprocess.Popen(
-            [program("postgres"), "-D", str(data), "-h", "127.0.0.1", "-p", str(port)]
-            + ["-k", str(folder), "-c", "fsync=off"],
+            [program("postgres"), "-D", data, "-h", "127.0.0.1", "-p", str(port), "-k", folder],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             **user,

@@ -91,15 +91,15 @@ class Lab:
         self, scenario: str, home: Home, point: int = NEVER, *, is_piped: bool = False, **more: str
     ) -> subprocess.Popen[bytes]:
         """Start a client; what it says goes to a file, or to a pipe where no file may grow."""
-        errors = subprocess.PIPE if is_piped else (home.folder / "stderr").open("ab")
-        return subprocess.Popen(
-            [sys.executable, str(CLIENT), scenario, str(point)],
-            env=self.environment(home, **more),
-            cwd=home.folder,
-            stdout=subprocess.DEVNULL,
-            stderr=errors,
-            start_new_session=True,
-        )
+        with (home.folder / "stderr").open("ab") as file:
+            return subprocess.Popen(
+                [sys.executable, str(CLIENT), scenario, str(point)],
+                env=self.environment(home, **more),
+                cwd=home.folder,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE if is_piped else file,
+                start_new_session=True,
+            )
 
     def client(self, scenario: str, home: Home, point: int = NEVER, **more: str) -> int:
         return self.begin(scenario, home, point, **more).wait(LONGEST_S)

@@ -73,7 +73,9 @@ def scenes(folder: Path, into: Results) -> None:
             is_clean = scene(lab)
             left = lab.running()
             lab.clear(lab.home())
-            into.add(title, f"{len(left)} left" if left else "not as it should be", is_clean=is_clean)
+            into.add(
+                title, f"{len(left)} left" if left else "not as it should be", is_clean=is_clean
+            )
             with into.lock:
                 into.touched += lab.touched
 

@@ -1,4 +1,4 @@
-"""What else happens to processes, disks, platforms and accounts. Each returns whether all is well."""
+"""What else happens to processes, disks, platforms and accounts; each tells whether all is well."""
 
 from __future__ import annotations
 

@@ -238,7 +238,7 @@ def test_it_is_detached_and_holds_nothing_of_its_owner(guard: Guard, held: Held)
     assert os.getpgid(pid) != os.getpgid(0)
     parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
     assert int(parent) != os.getpid()
-    targets = {os.readlink(each) for each in Path(f"/proc/{pid}/fd").iterdir()}
+    targets = {str(each.readlink()) for each in Path(f"/proc/{pid}/fd").iterdir()}
     assert len([each for each in targets if each.startswith("pipe:")]) == 1
     assert "/dev/null" in targets
 
@@ -281,7 +281,10 @@ def test_a_garbled_message_does_not_end_it(guard: Guard, held: Held) -> None:
 
 @pytest.mark.parametrize("name", ["", "/usr/bin/uwsgi", "/opt/app/frozen"])
 def test_a_program_that_is_no_python_is_not_started_again(
-    guard: Guard, held: Held, name: str, monkeypatch: pytest.MonkeyPatch,
+    guard: Guard,
+    held: Held,
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(sys, "executable", name)

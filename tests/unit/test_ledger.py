@@ -179,7 +179,10 @@ def test_a_newer_ledger_is_not_touched(where: str) -> None:
 
 def test_an_older_ledger_is_brought_forward(where: str) -> None:
     of(where).intend(row())
-    steps = {1: ["ALTER TABLE machines ADD COLUMN colour TEXT"], 2: ["UPDATE machines SET colour='red'"]}
+    steps = {
+        1: ["ALTER TABLE machines ADD COLUMN colour TEXT"],
+        2: ["UPDATE machines SET colour='red'"],
+    }
     newer = attrs.evolve(Ledger.of(where), version=3, migrations=steps)
     with newer.connected() as connection:
         assert connection.execute(text("SELECT colour FROM machines")).scalar() == "red"
@@ -189,9 +192,10 @@ def test_an_older_ledger_is_brought_forward(where: str) -> None:
 def test_a_migration_that_fails_leaves_all_as_it_was(where: str) -> None:
     of(where).intend(row())
     steps = {1: ["ALTER TABLE machines ADD COLUMN colour TEXT", "ALTER TABLE nothing ADD x TEXT"]}
-    with pytest.raises(LedgerError), attrs.evolve(
-        Ledger.of(where), version=2, migrations=steps
-    ).connected():
+    with (
+        pytest.raises(LedgerError),
+        attrs.evolve(Ledger.of(where), version=2, migrations=steps).connected(),
+    ):
         pass
     with pytest.raises(LedgerError), Ledger.of(where).connected() as connection:
         connection.execute(text("SELECT colour FROM machines"))
@@ -321,7 +325,9 @@ def test_a_pid_of_elsewhere_says_nothing(change: dict[str, str]) -> None:
 
 
 def test_a_zombie_is_dead() -> None:
-    child = subprocess.Popen([sys.executable, "-c", "import os; os.abort()"], stderr=subprocess.DEVNULL)
+    child = subprocess.Popen(
+        [sys.executable, "-c", "import os; os.abort()"], stderr=subprocess.DEVNULL
+    )
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
     stat = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()
     assert attrs.evolve(Owner.current(), pid=child.pid, started=int(stat[19])).lives is False

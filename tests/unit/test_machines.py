@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import random
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,9 +22,11 @@ from comfyloom.errors import (
     TransportError,
     Unauthorized,
 )
-from comfyloom.machines import OwnMachine
+from comfyloom.machines import Custody, OwnMachine
 from comfyloom.machines import own as machine_module
+from comfyloom.machines.heartbeat import HEARTBEAT, Heartbeat
 from comfyloom.machines.launch import draw_lease
+from comfyloom.machines.lease import Lease
 from comfyloom.progress import Progress
 from comfyloom.runcomfy import Server
 from support import FakeClock
@@ -101,8 +105,9 @@ def ready(api: FakeApi) -> Server:
 @pytest.fixture
 def make(
     clock: FakeClock, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., tuple[OwnMachine, FakeApi]]:
+) -> Iterator[Callable[..., tuple[OwnMachine, FakeApi]]]:
     FakeComfyUI.refusals = 0
+    made: list[OwnMachine] = []
     starting = machine_module.Starting
 
     def with_fake(**given: Any) -> Any:
@@ -113,9 +118,12 @@ def make(
     def make(**script: Any) -> tuple[OwnMachine, FakeApi]:
         normal = {"list": [[]], "launch": [STARTING], "get": [STARTING, ready], "stop": [None]}
         api = FakeApi(clock, normal | script)
-        return OwnMachine(api, "medium", rng=random.Random(7)), api  # type: ignore[arg-type]
+        made.append(OwnMachine(api, "medium", rng=random.Random(7)))  # type: ignore[arg-type]
+        return made[-1], api
 
-    return make
+    yield make
+    for machine in made:
+        HEARTBEAT.remove(machine.beat)
 
 
 def start(machine: OwnMachine, seen: list[Progress] | None = None) -> None:
@@ -348,3 +356,146 @@ def test_a_platform_that_is_out_of_reach_says_nothing_of_the_machine(make: Any) 
     machine, _ = make(get=[ready, TransportError()])
     start(machine)
     machine.still_there()
+
+
+# --- heartbeat, forks, and what outlives the process ---------------------------------------------
+
+
+@attrs.define
+class Witness(Custody):
+    """Remembers what it is told."""
+
+    told: list[str] = attrs.field(factory=list[str])
+    surrenders: bool = False
+
+    def intend(self, seconds: int, before: frozenset[str] | None, lease_s: float) -> None:
+        self.told.append(f"intend {sorted(before or ())}")
+        self.is_guarded = self.surrenders
+
+    def launched(self, server_id: str) -> None:
+        self.told.append(f"launched {server_id}")
+
+    def beat(self) -> None:
+        self.told.append("beat")
+
+    def stopping(self) -> None:
+        self.told.append("stopping")
+
+    def ended(self, by: str) -> None:
+        self.told.append(f"ended: {by}")
+
+    def surrender(self) -> bool:
+        self.told.append("surrender")
+        return self.surrenders
+
+
+def guarded(make: Any, **script: Any) -> tuple[OwnMachine, FakeApi, Witness]:
+    machine, api = make(**script)
+    machine.custody = Witness(surrenders=True)
+    return machine, api, machine.custody
+
+
+def test_all_is_written_down_before_and_after(make: Any) -> None:
+    machine, api, custody = guarded(make, list=[[attrs.evolve(STARTING, server_id="other")]])
+    start(machine)
+    machine.stop()
+    assert custody.told == ["intend ['other']", "launched s-1", "stopping", "ended: deleted"]
+    assert [name for name, _ in api.calls][:2] == ["list", "launch"]
+
+
+def test_a_launch_that_is_refused_is_over(make: Any) -> None:
+    machine, _, custody = guarded(make, launch=[ApiError("no", status=422)])
+    with pytest.raises(ApiError):
+        start(machine)
+    assert custody.told == ["intend []", "ended: refused"]
+
+
+def test_a_launch_that_cannot_be_looked_for_is_left_to_the_guard(make: Any) -> None:
+    lost = [[], ApiError("no", status=500)]
+    machine, _, custody = guarded(make, launch=[TransportError("lost", sent=True)], list=lost)
+    with pytest.raises(MachineLeak):
+        start(machine)
+    assert custody.told == ["intend []", "surrender"]
+
+
+def test_a_stop_is_left_to_the_guard_after_five_seconds(
+    make: Any, clock: FakeClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine, _, custody = guarded(make, stop=[ApiError("refused", status=500)])
+    start(machine)
+    begun = clock.now
+    logging.disable(logging.CRITICAL)
+    try:
+        with pytest.raises(MachineLeak) as caught:
+            machine.stop()
+    finally:
+        logging.disable(logging.NOTSET)
+    assert clock.now - begun == pytest.approx(5.0)
+    assert custody.told[-2:] == ["stopping", "surrender"]
+    said = capsys.readouterr().err
+    for word in ("s-1", "0.99 USD an hour", "comfyloom machines stop s-1", "guard process"):
+        assert word in said
+        assert word in str(caught.value)
+    assert caught.value.is_told
+
+
+def test_signs_of_life_are_written_once_a_minute(make: Any, clock: FakeClock) -> None:
+    machine, _, custody = guarded(make)
+    start(machine)
+    for _ in range(40):
+        clock.sleep(15)
+        machine.beat()
+    assert custody.told.count("beat") == 10
+
+
+def test_an_idle_machine_is_renewed_for_a_while_and_then_left_to_its_lease(
+    make: Any, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    machine, _ = make()
+    start(machine)
+    renewed: list[float] = []
+    begun = clock.now
+    monkeypatch.setattr(Lease, "touch", lambda *_: renewed.append(clock.now - begun))
+    for _ in range(120):
+        clock.sleep(15)
+        machine.beat()
+    assert renewed[-1] == 600.0
+    assert len([each for each in caplog.messages if "is idle" in each]) == 1
+    machine.touch()
+    clock.sleep(15)
+    machine.beat()
+    assert renewed[-1] > 1800.0
+
+
+def test_one_heartbeat_serves_all_and_ends_with_the_last() -> None:
+    beats = {"a": 0, "b": 0}
+
+    def a() -> None:
+        beats["a"] += 1
+        raise ValueError("of one machine")
+
+    def b() -> None:
+        beats["b"] += 1
+
+    def hearts() -> int:
+        return [each.name for each in threading.enumerate()].count("comfyloom-heartbeat")
+
+    heart, before = Heartbeat(every_s=0.005), hearts()
+    heart.add(a)
+    heart.add(b)
+    assert hearts() == before + 1
+    while min(beats.values()) < 3:
+        threading.Event().wait(0.005)
+    heart.remove(a)
+    heart.remove(b)
+    heart.remove(b)
+    while hearts() > before:
+        threading.Event().wait(0.005)
+
+
+def test_a_forked_child_stops_nothing(make: Any) -> None:
+    machine, api = make()
+    start(machine)
+    machine._owner = -1  # as seen by a child
+    machine.stop()
+    assert api.count("stop") == 0

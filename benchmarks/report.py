@@ -18,10 +18,14 @@ def print_report(title: str, measured: Mapping[str, Sequence[float]]) -> None:
         f"requests {version('requests')}"
     )
     width = max(map(len, measured))
-    print(f"{'':<{width}}  median      p95  times")
+    print(f"{'':<{width}}    median        p95  times")
     for name, seconds in measured.items():
         median = statistics.median(seconds)
-        print(f"{name:<{width}}  {median:5.2f} s  {p95(seconds):5.2f} s  {len(seconds):5}")
+        print(f"{name:<{width}}  {_time(median)}  {_time(p95(seconds))}  {len(seconds):5}")
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:6.2f} s " if seconds >= 0.2 else f"{1000 * seconds:6.0f} ms"
 
 
 def p95(values: Sequence[float]) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -154,3 +155,24 @@ def test_a_change_is_told(api: FakeApi, clock: FakeClock) -> None:
     clock.sleep(700)
     lease.renew()
     assert [server.estimated_duration for server in told] == [1700]
+
+
+def test_after_a_sleep_of_the_computer_the_platform_is_asked(
+    api: FakeApi, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The monotonic clock stood still, so by it there is plenty of the lease left."""
+    asleep_s = 0.0
+    monkeypatch.setattr(clock, "monotonic", lambda: clock.now - asleep_s)
+    monkeypatch.setattr(FakeApi, "now", lambda self: self.clock.monotonic())
+    renewed: list[float] = []
+    monkeypatch.setattr(Lease, "_renew_once", lambda _: renewed.append(clock.now))
+    lease = make(api)
+    clock.now += 60
+    lease.touch()
+    assert renewed == []
+    clock.now, asleep_s = clock.now + 800, 800.0
+    lease.touch()
+    end = time.monotonic() + 5
+    while not renewed and time.monotonic() < end:
+        time.sleep(0.005)
+    assert renewed == [clock.now]

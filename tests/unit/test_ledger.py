@@ -89,12 +89,11 @@ def test_a_whole_life(machines: Machines) -> None:
     machines.launched("k", "m-1")
     machines.ready("k", 200.0)
     machines.beat("k", 260.0)
-    machines.renewed("k", 300.0, 900.0)
     stopper = attrs.evolve(OWNER, pid=77)
     machines.stopping("k", 400.0, stopper)
     (found,) = machines.open()
-    assert (found.server_id, found.ready_at, found.heartbeat_at) == ("m-1", 200.0, 300.0)
-    assert (found.lease_s, found.stopping_at, found.owner) == (900.0, 400.0, stopper)
+    assert (found.server_id, found.ready_at, found.heartbeat_at) == ("m-1", 200.0, 260.0)
+    assert (found.stopping_at, found.owner) == (400.0, stopper)
     assert machines.ids() == {"m-1"}
     machines.ended("k", 500.0, "deleted")
     assert machines.open() == []
@@ -203,6 +202,13 @@ def test_a_migration_that_fails_leaves_all_as_it_was(where: str) -> None:
 
 
 # --- a file that cannot be used ------------------------------------------------------------------
+
+
+def test_it_is_for_this_user_alone(tmp_path: Path) -> None:
+    file = tmp_path / "deep" / "ledger.db"
+    of(str(file)).intend(row())
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert file.parent.stat().st_mode & 0o777 == 0o700
 
 
 def spoil(how: str, file: Path) -> None:

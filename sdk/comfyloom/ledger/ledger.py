@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
+import os
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -132,6 +134,8 @@ class Ledger:
             options: dict[str, Any] = {"connect_timeout": int(BUSY_S)}
         else:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))  # for this user alone
             options = {"timeout": BUSY_S}
         try:
             # No pool: a connection must neither outlive a fork nor be shared by threads.

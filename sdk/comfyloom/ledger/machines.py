@@ -114,10 +114,6 @@ class Machines:
         """Write down a sign of life of the owner."""
         self._change(key, heartbeat_at=at)
 
-    def renewed(self, key: str, at: float, lease_s: float) -> None:
-        """Write down that a machine runs for so long from now on."""
-        self._change(key, heartbeat_at=at, lease_s=lease_s)
-
     def stopping(self, key: str, at: float, owner: Owner) -> None:
         """Write down that a machine shall end, and who sees to it: when they die, anybody may."""
         self._change(key, stopping_at=at, **_columns(owner))

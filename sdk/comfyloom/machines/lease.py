@@ -17,6 +17,8 @@ from comfyloom.runcomfy import Server, ServerApi
 
 RENEW_SHARE: Final = 0.5
 RENEW_RETRY_S: Final = 30.0
+ASLEEP_S: Final = 30.0
+"""So far may the two clocks of this computer part by themselves."""
 
 
 @attrs.define(eq=False)
@@ -42,6 +44,7 @@ class Lease:
     changed: Callable[[Server], object] = lambda _: None
     ready_at: datetime | None = attrs.field(default=None, init=False)
     ends_at: float = attrs.field(default=0.0, init=False)
+    _noted_at: tuple[float, float] = attrs.field(default=(0.0, 0.0), init=False, repr=False)
     _duration_s: int = attrs.field(default=0, init=False)
     _next_renewal: float = attrs.field(default=0.0, init=False)
     _told: bool = attrs.field(default=False, init=False)
@@ -49,6 +52,7 @@ class Lease:
 
     def note(self, server: Server) -> None:
         """Remember what the platform tells of the machine; what it leaves out stays."""
+        self._noted_at = (self.api.clock.monotonic(), self.api.clock.time())
         self.ready_at = server.service_ready_at or self.ready_at
         self._duration_s = int(server.estimated_duration or self._duration_s)
         told = server.estimated_stopping_at
@@ -85,8 +89,14 @@ class Lease:
         if now < self._next_renewal or not self.ends_at:
             return
         self._next_renewal = now + RENEW_RETRY_S
-        if self.left_s <= share * self.seconds:
+        if self.left_s <= share * self.seconds or self._was_asleep():
             helper(self._renew_once, "lease").start()
+
+    def _was_asleep(self) -> bool:
+        """Return whether the computer slept: the monotonic clock stands still meanwhile."""
+        monotonic, time = self._noted_at
+        clock = self.api.clock
+        return clock.time() - time - (clock.monotonic() - monotonic) > ASLEEP_S
 
     def _renew_once(self) -> None:
         """Renew, unless that is under way: a slow platform must not be asked again and again."""

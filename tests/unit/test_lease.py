@@ -170,7 +170,7 @@ def test_after_a_sleep_of_the_computer_the_platform_is_asked(
     clock.now += 60
     lease.touch()
     assert renewed == []
-    clock.now, asleep_s = clock.now + 800, 800.0
+    clock.now, asleep_s = clock.now + 840, 800.0
     lease.touch()
     end = time.monotonic() + 5
     while not renewed and time.monotonic() < end:

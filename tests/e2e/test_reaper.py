@@ -22,7 +22,7 @@ from comfyloom.machines.glance import may_have_others
 from comfyloom.machines.reaper import Reaper
 from comfyloom.runcomfy import ServerApi
 from comfyloom.settings import Settings
-from shells import shell_at
+from shells import failed, shell_at
 from support import HastyClock, running
 
 HERE = Owner.current()
@@ -343,6 +343,34 @@ def test_the_command(
     (reaped,) = json.loads(done.stdout)
     assert (reaped["outcome"], reaped["error"]) == ("stopped", None)
     assert running(emulator) == []
+
+
+def test_the_doctor_tells_of_it(
+    emulator: Emulator, settings: Settings, launched: Launched, tmp_path: Path
+) -> None:
+    row = launched()
+    ledger = str(tmp_path / "ledger.db")
+    machines_of(attrs.evolve(settings, ledger=ledger)).intend(row)
+    shell = shell_at(tmp_path, {**emulator.environment(), "COMFYLOOM_LEDGER": ledger})
+    found = shell("doctor").stdout
+    assert "machines in use: 1" in found
+    assert "has no living owner" in found
+    assert "comfyloom machines reap" in found
+    assert len(running(emulator)) == 1
+
+
+@pytest.mark.parametrize("command", [("machines", "reap"), ("machines", "reap", "--dry-run")])
+def test_a_ledger_that_cannot_be_used_is_told(
+    emulator: Emulator, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    file = tmp_path / "ledger.db"
+    file.write_bytes(b"no database" * 1000)
+    shell = shell_at(tmp_path, {**emulator.environment(), "COMFYLOOM_LEDGER": str(file)})
+    failed(shell(*command), 74, str(file), "machines list")
+    wrong = {**emulator.environment(), "COMFYLOOM_LEDGER": "mysql://a:secret@b/c"}
+    done = shell(*command, environ=wrong)
+    failed(done, 78, "postgresql")
+    assert "secret" not in done.stderr
 
 
 def test_the_command_says_what_it_could_not_stop(

@@ -399,7 +399,7 @@ def test_all_is_written_down_before_and_after(make: Any) -> None:
     machine, api, custody = guarded(make, list=[[attrs.evolve(STARTING, server_id="other")]])
     start(machine)
     machine.stop()
-    assert custody.told == ["intend ['other']", "launched s-1", "stopping", "ended: deleted"]
+    assert custody.told == ["intend ['other']", "launched s-1", "ended: deleted"]
     assert [name for name, _ in api.calls][:2] == ["list", "launch"]
 
 

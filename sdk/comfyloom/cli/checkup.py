@@ -13,6 +13,7 @@ from comfyloom import __version__
 from comfyloom.cli.shared import span, usd
 from comfyloom.cli.workflows import workflow_classes
 from comfyloom.errors import ComfyloomError, ConfigError, exit_code
+from comfyloom.machines import machines_of
 from comfyloom.machines.dev.health import DevStatus
 from comfyloom.machines.dev.server import DevServer
 from comfyloom.machines.fleet import Fleet, Rented
@@ -87,6 +88,7 @@ def _account(settings: Settings) -> Iterator[Finding]:
         yield from _versions(settings, saved)
         if all(finding.state == "ok" for finding in remembered):
             yield from _guarded("dev server", lambda: _dev(settings))
+        yield from _guarded("ledger", lambda: _ledger(settings, api))
         yield from _guarded("machines", lambda: _machines(Fleet(api, settings)))
         yield _prices(settings)
     except ComfyloomError as error:
@@ -187,6 +189,23 @@ def _comfyui(status: DevStatus) -> Iterator[Finding]:
     if status.health == "healthy":
         version = status.comfyui_version or "tells no version"
         yield Finding(check="ComfyUI", state="ok", message=version)
+
+
+def _ledger(settings: Settings, api: ServerApi) -> Iterator[Finding]:
+    from comfyloom.machines.reaper import Reaper  # with the ledger's database
+
+    machines = machines_of(settings)
+    orphans = Reaper(api=api, machines=machines).orphans()
+    count = len(machines.open())
+    where = machines.ledger.path or "PostgreSQL"
+    yield Finding(check="ledger", state="ok", message=f"{where}, machines in use: {count}")
+    for orphan in orphans:
+        yield Finding(
+            check="ledger",
+            state="warning",
+            message=f"{orphan.row.server_id or 'a launch'} has no living owner: {orphan.why}",
+            advice="comfyloom machines reap",
+        )
 
 
 def _machines(fleet: Fleet) -> Iterator[Finding]:

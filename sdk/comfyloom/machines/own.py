@@ -293,7 +293,7 @@ class OwnMachine(Machine):
 
     def _confirm(self) -> None:
         """Stop it: for some seconds here, then the guard goes on, if there is one."""
-        self.custody.stopping()
+        # Nothing is written down first: a ledger that is locked must not keep the machine running.
         stopping = Stopping(
             api=self.api,
             server_id=self.server_id,
@@ -310,6 +310,7 @@ class OwnMachine(Machine):
 
     def _left(self, reason: str) -> MachineLeak:
         """Return the error of a machine that is left behind, and say it whatever is logged."""
+        self.custody.stopping()
         if self.custody.surrender():
             reason += "; a guard process goes on stopping it for ten minutes"
         error = self._leak(reason)

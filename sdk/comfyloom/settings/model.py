@@ -300,7 +300,7 @@ class Survey:
     def _shown(self, name: str) -> str:
         value = self._value(name)
         if _NAMES[name].is_secret:
-            return "set" if value else "missing"
+            return "set" if value else "missing" if name in self.missing else "not set"
         if isinstance(value, Mapping):
             prices = cast("Prices", value)
             return ", ".join(f"{kind}={price}" for kind, price in prices.items())

@@ -118,7 +118,7 @@ def test_accounts_do_not_see_each_other(where: str) -> None:
     assert other.open() == []
     other.ended("k", 1.0, "deleted")
     assert len(mine.open()) == 1
-    assert (mine.of_others(), other.of_others()) == (0, 1)
+    assert (mine.of_others(0.0), other.of_others(0.0), other.of_others(100.0)) == (0, 1, 0)
 
 
 def test_a_launch_is_found_by_its_duration(machines: Machines) -> None:

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from comfyloom.ledger import Machines
     from comfyloom.machines.reaper import Orphan, Reaped, Reaper
 
+LONG_AGO_S: Final = 24 * 3600.0
+"""What gave no sign of life for so long has ended by its lease."""
 _WIDE: Final = 110
 _SHORT: Final = 8
 
@@ -146,7 +148,7 @@ def reap(dry_run: bool, credentials: str | None, as_json: bool) -> None:
             if dry_run
             else [shielded(partial(reaper.reap, each), waiting=_waiting) for each in orphans]
         )
-        others = book.of_others()
+        others = book.of_others(since=api.now() - LONG_AGO_S)
     if as_json:
         found = [_orphan_facts(each) for each in orphans] if dry_run else map(_reaped_facts, reaped)
         print_json(list(found))

@@ -151,9 +151,16 @@ class Machines:
         """Return the ids of the machines whose end is not confirmed."""
         return frozenset(row.server_id for row in self.open() if row.server_id)
 
-    def of_others(self) -> int:
-        """Return how many machines of other accounts are not known to have ended."""
-        rows = select(func.count()).where(~self._mine, MACHINES.c.ended_at.is_(None))
+    def of_others(self, since: float) -> int:
+        """Return how many machines of other accounts are not known to have ended.
+
+        Args:
+            since: Those that gave no sign of life after it are passed over: whatever their
+                account, their lease has ended them.
+        """
+        rows = select(func.count()).where(
+            ~self._mine, MACHINES.c.ended_at.is_(None), MACHINES.c.heartbeat_at > since
+        )
         with self.ledger.connected() as connection:
             return int(connection.execute(rows).scalar_one())
 

@@ -156,6 +156,16 @@ def test_without_the_list_before_nothing_is_guessed(
     assert running(emulator) == [launched]
 
 
+def test_a_machine_that_is_taken_over_is_known_from_the_first_message(
+    emulator: Emulator, api: ServerApi, guard: Guard, held: Held
+) -> None:
+    ours = launch(emulator, api)
+    foreign = emulator.launch_foreign("medium", 1)
+    guard.hold(attrs.evolve(held, seconds=0, before=None, server_id=ours, seen=True))
+    leave(guard)
+    assert soon(lambda: running(emulator) == [foreign])
+
+
 def test_a_platform_that_fails_is_asked_again(
     emulator: Emulator, api: ServerApi, guard: Guard, held: Held
 ) -> None:

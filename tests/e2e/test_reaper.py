@@ -13,7 +13,7 @@ import pytest
 
 from comfyloom import RunComfySession
 from comfyloom.emulator import Emulator, HttpFault, MachineFault
-from comfyloom.errors import MachineLeak, TransportError
+from comfyloom.errors import MachineError, MachineLeak, TransportError, Unauthorized
 from comfyloom.ledger import MachineRow, Machines, Owner
 from comfyloom.machines import machines_of
 from comfyloom.machines.dev.file import StateFile
@@ -171,12 +171,44 @@ def test_a_dev_server_past_its_lease(
 
 
 def test_a_dev_server_of_another_computer(
-    reaper: Reaper, launched: Launched, tmp_path: Path
+    emulator: Emulator, reaper: Reaper, launched: Launched, tmp_path: Path
 ) -> None:
     launched(kind="dev", state_file=str(tmp_path / "none"), owner=ELSEWHERE)
     assert whys(reaper) == []
-    launched(kind="dev", state_file="", owner=ELSEWHERE, heartbeat_at=time.time() - 2000.0)
+    row = launched(
+        kind="dev", state_file="/x/y", owner=ELSEWHERE, heartbeat_at=time.time() - 2000.0
+    )
+    assert whys(reaper) == []  # somebody has made its lease longer: the platform says so
+    emulator.steal(row.server_id or "")
     assert whys(reaper) == ["its longest duration is over"]
+
+
+def test_a_disk_that_is_not_there_condemns_no_dev_server(
+    reaper: Reaper, launched: Launched, tmp_path: Path
+) -> None:
+    launched(kind="dev", state_file=str(tmp_path / "unmounted" / "dev.json"))
+    assert whys(reaper) == []
+
+
+def test_what_another_launch_got_is_not_this_ones(
+    emulator: Emulator, reaper: Reaper, launched: Launched
+) -> None:
+    lost = launched(server_id=None, intended_at=time.time() - 1.0)
+    emulator.steal(lost.key)
+    living = launched(owner=HERE)
+    (orphan,) = reaper.orphans()
+    assert reaper.reap(orphan, is_patient=False).outcome == "left"
+    assert running(emulator) == [living.server_id]
+
+
+def test_a_launch_of_long_ago_is_over(
+    emulator: Emulator, reaper: Reaper, launched: Launched
+) -> None:
+    launched(server_id=None, intended_at=time.time() - 5 * 24 * 3600.0)
+    (orphan,) = reaper.orphans()
+    assert reaper.reap(orphan).outcome == "gone"
+    assert len(running(emulator)) == 1
+    assert reaper.orphans() == []
 
 
 def test_the_clock_of_this_computer_does_not_count(
@@ -208,6 +240,33 @@ def test_a_platform_out_of_reach_condemns_nobody(
     with pytest.raises(TransportError):
         Reaper(api=api, machines=machines, folder=tmp_path).orphans()
     api.close()
+
+
+def test_a_stop_of_the_dev_server_that_was_refused_changes_nothing(
+    emulator: Emulator, reaper: Reaper, settings: Settings, dev: Any
+) -> None:
+    up = dev().up()
+    emulator.faults.add(HttpFault(method="DELETE", path="/servers/", status=401))
+    with pytest.raises(Unauthorized):
+        dev().down()
+    assert whys(reaper) == []
+    (row,) = reaper.machines.open()
+    assert row.stopping_at is None
+    assert dev().up().server_id == up.server_id
+
+
+def test_a_dev_server_that_shall_end_is_not_used_again(
+    emulator: Emulator, reaper: Reaper, dev: Any
+) -> None:
+    dev().up()
+    emulator.faults.add(HttpFault(method="DELETE", path="/servers/", status=500, times=10**6))
+    with pytest.raises(MachineLeak):
+        dev().down()
+    with pytest.raises(MachineError, match="is to be stopped"):
+        dev().up()
+    emulator.faults.clear()
+    dev().down()
+    assert running(emulator) == []
 
 
 # --- what becomes of it --------------------------------------------------------------------------

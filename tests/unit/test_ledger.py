@@ -20,7 +20,7 @@ from comfyloom.errors import ConfigError, LedgerError, LedgerTooNew
 from comfyloom.ledger import Ledger, MachineRow, Machines, Owner
 from databases import WORD, postgres_server
 
-OWNER = Owner(host="here", boot_id="b", namespace="n", pid=1, started=2)
+OWNER = Owner(host="here", machine="m", boot_id="b", namespace="n", pid=1, started=2)
 
 
 def row(key: str = "k", **changes: object) -> MachineRow:
@@ -252,13 +252,30 @@ def test_a_locked_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     of(str(file)).intend(row("other"))
 
 
-def test_a_server_that_is_not_there() -> None:
+@pytest.mark.parametrize(
+    "where", ["me:topsecret@127.0.0.1:1/db", "127.0.0.1:1/db?password=topsecret&user=u"]
+)
+def test_a_server_that_is_not_there(where: str) -> None:
     with pytest.raises(LedgerError) as caught:
-        of("postgresql://me:topsecret@127.0.0.1:1/db").open()
+        of(f"postgresql://{where}").open()
+    assert Ledger.of(f"postgresql://{where}").secrets == ["topsecret"]
     assert "topsecret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("where", ["mysql://x/y", "https://example.com", "x://"])
+@pytest.mark.parametrize(
+    "where",
+    [
+        "mysql://x/y",
+        "https://example.com",
+        "x://",
+        "sqlite://",
+        "sqlite:///x.db",
+        "~nobody-of-that-name/x",
+        "postgresql://u:pw@127.0.0.1:port/db",
+        "postgresql://u:pw@[::1/db",
+        "postgresql+psycopg_async://u:pw@127.0.0.1/db",
+    ],
+)
 def test_what_is_no_ledger_at_all(where: str) -> None:
     with pytest.raises(ConfigError, match="postgresql"):
         Ledger.of(where)
@@ -294,6 +311,19 @@ def test_what_was_told_as_written_is_there_after_a_kill(tmp_path: Path) -> None:
     assert {f"k{number}" for number in range(told[-1] + 1)} <= keys
 
 
+def test_a_table_that_somebody_keeps_locked(postgres: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("comfyloom.ledger.ledger.BUSY_S", 1.0)
+    mine = of(postgres, "locked-out")
+    mine.intend(row("locked-out"))
+    with Ledger.of(postgres).connected() as blocker:
+        blocker.exec_driver_sql("BEGIN")
+        blocker.exec_driver_sql("LOCK TABLE machines IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(LedgerError):
+            mine.beat("locked-out", 1.0)
+        blocker.exec_driver_sql("ROLLBACK")
+    mine.beat("locked-out", 1.0)
+
+
 # --- owners --------------------------------------------------------------------------------------
 
 
@@ -323,6 +353,21 @@ def test_a_pid_that_another_process_has_now() -> None:
 def test_no_process_of_that_number(sleeper: Callable[[], int]) -> None:
     assert attrs.evolve(Owner.current(), pid=2**22 + 1).lives is False
     assert attrs.evolve(Owner.current(), pid=sleeper()).lives is False
+
+
+def test_another_computer_of_the_same_name() -> None:
+    assert Owner.current().is_here
+    assert not attrs.evolve(Owner.current(), machine="another").is_here
+
+
+def test_a_process_that_is_hidden_may_live(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with /proc mounted so that it shows no process of another user."""
+
+    def refuse(pid: int, number: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "kill", refuse)
+    assert attrs.evolve(Owner.current(), pid=2**22 + 1).lives is None
 
 
 @pytest.mark.parametrize("change", [{"boot_id": "x"}, {"namespace": "x"}, {"boot_id": ""}])

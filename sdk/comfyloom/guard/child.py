@@ -6,6 +6,7 @@ message in JSON:
 
     {"do": "hold", "key": K, "api": URL of the account, "token": T, "server_type": …,
      "seconds": duration of the launch, "before": ids listed before it or null,
+     "server_id": ID or "", "seen": whether the platform has shown it,
      "journal": file or null, "ca": file or null}
     {"do": "launched", "key": K, "server_id": ID}     the launch has an answer
     {"do": "seen", "key": K}                          the platform has shown the machine
@@ -50,8 +51,8 @@ class Charge:
         self.before: list[str] | None = message["before"]
         self.journal: str | None = message["journal"]
         self.ca: str | None = message["ca"]
-        self.server_id = ""
-        self.seen = False
+        self.server_id: str = message["server_id"]
+        self.seen: bool = message["seen"]
         self.held_at = time.monotonic()
         self.stop_since: float | None = None
         self.due = 0.0
@@ -118,7 +119,7 @@ class Charge:
         if name in (self.before or ()) or kind not in (self.server_type, ""):
             return False
         try:
-            return float(row.get("estimated_duration") or 0) == self.seconds
+            return 0 < float(row.get("estimated_duration") or 0) == self.seconds
         except (TypeError, ValueError):
             return False
 

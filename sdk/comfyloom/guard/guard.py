@@ -34,6 +34,8 @@ class Held:
         seconds: The distinctive duration of the launch.
         before: The machines listed before it, None if that failed.
         journal: The file that the guard appends what it did to, None for none.
+        server_id: The machine, "" while there is none.
+        seen: Whether the platform has shown it.
     """
 
     key: str
@@ -43,6 +45,8 @@ class Held:
     seconds: int
     before: frozenset[str] | None
     journal: Path | None
+    server_id: str = ""
+    seen: bool = False
 
 
 @attrs.define(eq=False)
@@ -74,6 +78,8 @@ class Guard:
             "seconds": held.seconds,
             "before": None if held.before is None else sorted(held.before),
             "journal": None if held.journal is None else str(held.journal),
+            "server_id": held.server_id,
+            "seen": held.seen,
             "ca": _certificates() if held.api.startswith("https:") else None,
         }
         with self._lock:
@@ -96,7 +102,8 @@ class Guard:
         """Tell it that a machine is confirmed stopped, or somebody else's from now on."""
         with self._lock:
             told = self._held.pop(key, None)
-            return told is not None and self._write({"do": "forget", "key": key})
+            is_told = told is not None and self._is_there()
+            return is_told and self._write({"do": "forget", "key": key})
 
     def check(self) -> bool:
         """Return whether it is there, starting it again if it was killed and has work."""

@@ -56,16 +56,21 @@ class Ledger:
         Raises:
             ConfigError: It is neither.
         """
-        if "://" not in where:
-            return cls(URL.create("sqlite", database=str(Path(where).expanduser().absolute())))
         try:
+            if "://" not in where:
+                return cls(URL.create("sqlite", database=str(Path(where).expanduser().absolute())))
             url = make_url(where)
-        except ArgumentError:
-            url = None
-        if url is None or url.get_backend_name() not in ("postgresql", "sqlite"):
+        except (ArgumentError, ValueError, RuntimeError):
+            url = URL.create("none")
+        if url.drivername not in ("postgresql", _POSTGRES):
             raise ConfigError("ledger must be the path of a file or a postgresql:// URL")
-        is_plain = url.drivername == "postgresql"
-        return cls(url.set(drivername=_POSTGRES) if is_plain else url)
+        return cls(url.set(drivername=_POSTGRES))
+
+    @property
+    def secrets(self) -> list[str]:
+        """What of the URL nobody may read."""
+        named = [self.url.query.get(name) for name in ("password", "sslpassword")]
+        return [str(each) for each in (self.url.password, *named) if each]
 
     @property
     def path(self) -> Path | None:
@@ -118,6 +123,7 @@ class Ledger:
     def _with_advisory(self, name: str) -> Generator[None]:
         with self.connected() as connection:
             connection.execute(text(f"SET lock_timeout = '{LOCK_S:.0f}s'"))
+            connection.execute(text("SET statement_timeout = 0"))
             connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _digest(name)})
             yield  # the lock goes with the connection
 
@@ -145,8 +151,7 @@ class Ledger:
         except (NoSuchModuleError, ModuleNotFoundError):
             text = "a ledger in PostgreSQL needs psycopg: pip install 'comfyloom[postgres]'"
             raise ConfigError(text) from None
-        if path is not None:
-            event.listen(engine, "connect", _make_durable)
+        event.listen(engine, "connect", _make_hasty if path is None else _make_durable)
         return engine
 
     def _prepare(self, engine: Engine) -> None:
@@ -202,7 +207,7 @@ class Ledger:
 
     @property
     def _name(self) -> str:
-        return f"the ledger {self.path or self.url.render_as_string(hide_password=True)}"
+        return f"the ledger {self.path or self.url.set(query={}).render_as_string()}"
 
     def _failure(self, error: Exception) -> LedgerError:
         if isinstance(error, OSError):
@@ -223,6 +228,15 @@ def _make_durable(connection: Any, _: object) -> None:
     # What was written must be there after a loss of power: it may be all that names a machine.
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=FULL")
+    cursor.close()
+
+
+def _make_hasty(connection: Any, _: object) -> None:
+    connection.autocommit = True  # else the settings would be rolled back
+    cursor = connection.cursor()
+    # A table that somebody keeps locked must not keep a machine running.
+    for name in ("lock_timeout", "statement_timeout"):
+        cursor.execute(f"SET {name} = '{BUSY_S:.0f}s'")
     cursor.close()
 
 

@@ -151,6 +151,18 @@ class Machines:
         """Return the ids of the machines whose end is not confirmed."""
         return frozenset(row.server_id for row in self.open() if row.server_id)
 
+    def unsettled(self, key: str) -> None:
+        """Write down that a machine shall not end after all."""
+        self._change(key, stopping_at=None)
+
+    def named_since(self, at: float) -> frozenset[str]:
+        """Return the ids of all machines whose launch was intended since then, ended or not."""
+        rows = select(MACHINES.c.server_id).where(
+            self._mine, MACHINES.c.server_id.is_not(None), MACHINES.c.intended_at >= at
+        )
+        with self.ledger.connected() as connection:
+            return frozenset(connection.execute(rows).scalars())
+
     def of_others(self, since: float) -> int:
         """Return how many machines of other accounts are not known to have ended.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
 from pathlib import Path
@@ -24,6 +25,7 @@ class Owner:
 
     Attributes:
         host: The computer's name, for people.
+        machine: What tells computers of the same name apart, "" if nothing does.
         boot_id: Which start of the computer it belongs to; "" if not told.
         namespace: The pid namespace: a pid means another process in another container.
         pid: Its number.
@@ -31,6 +33,7 @@ class Owner:
     """
 
     host: str
+    machine: str
     boot_id: str
     namespace: str
     pid: int
@@ -42,6 +45,7 @@ class Owner:
         pid = os.getpid()
         return cls(
             host=socket.gethostname(),
+            machine=_machine(),
             boot_id=_boot_id(),
             namespace=_namespace(),
             pid=pid,
@@ -53,10 +57,36 @@ class Owner:
         """Whether it still runs; None where that cannot be told from here."""
         if not self.boot_id or (self.boot_id, self.namespace) != (_boot_id(), _namespace()):
             return None
-        return _started(self.pid) == self.started
+        started = _started(self.pid)
+        if started is None and _is_hidden(self.pid):
+            return None
+        return started == self.started
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it is, or was, a process of this computer."""
+        here = Owner.current()
+        return (self.host, self.machine) == (here.host, here.machine)
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}"
+
+
+def _machine() -> str:
+    # The id itself is not to leave the computer: see machine-id(5).
+    found = _read(Path("/etc/machine-id"))
+    return hashlib.sha256(f"comfyloom {found}".encode()).hexdigest()[:16] if found else ""
+
+
+def _is_hidden(pid: int) -> bool:
+    """Return whether a process is there, but another user's that /proc does not show."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        pass
+    return False
 
 
 def _boot_id() -> str:

@@ -42,6 +42,7 @@ MACHINES: Final = Table(
     Column("ended_by", String(64)),
     # The process that holds it.
     Column("owner_host", Text, nullable=False),
+    Column("owner_machine", Text, nullable=False),
     Column("owner_boot_id", Text, nullable=False),
     Column("owner_namespace", Text, nullable=False),
     Column("owner_pid", Integer, nullable=False),

@@ -28,7 +28,8 @@ def state_folder() -> Path:
     """Return the user's folder for what must not be lost."""
     from platformdirs import user_state_path
 
-    return user_state_path("comfyloom", appauthor=False)
+    # The guard process is in another folder.
+    return user_state_path("comfyloom", appauthor=False).absolute()
 
 
 def machines_of(settings: Settings) -> Machines:
@@ -40,8 +41,8 @@ def machines_of(settings: Settings) -> Machines:
     from comfyloom.ledger import Ledger, Machines
 
     ledger = Ledger.of(settings.ledger or str(state_folder() / FILE))
-    if ledger.url.password:
-        keep_secret(str(ledger.url.password))
+    for secret in ledger.secrets:
+        keep_secret(secret)
     return Machines(ledger=ledger, base_url=settings.api_base_url, user_id=settings.user_id)
 
 
@@ -163,11 +164,7 @@ class LedgerCustody(Custody):
             log.warning("%s", error)
         if row is not None:
             self.key = row.key
-        self._hold(row.launched_for if row else 0, frozenset())
-        if self.is_guarded and self.guard is not None:
-            self.guard.launched(self.key, server_id)
-            if seen:
-                self.guard.seen(self.key)
+        self._hold(0, None, server_id=server_id, seen=seen)
 
     def launched(self, server_id: str) -> None:
         """Note which machine the launch gave."""
@@ -201,6 +198,11 @@ class LedgerCustody(Custody):
         self._write(lambda: self.machines.ended(self.key, self.api.now(), by))
         self.forget()
 
+    def release(self) -> None:
+        """Note that the machine shall not end after all, and let the guard forget it."""
+        self._write(lambda: self.machines.unsettled(self.key))
+        self.forget()
+
     def forget(self) -> None:
         """Let the guard forget the machine: it has ended, or somebody else answers for it."""
         if self.guard is not None:
@@ -211,7 +213,14 @@ class LedgerCustody(Custody):
         """Let the guard go on with the stop; return whether there is one."""
         return self.guard is not None and self.is_guarded and self.guard.stop(self.key)
 
-    def _hold(self, seconds: int, before: frozenset[str] | None) -> None:
+    def _hold(
+        self,
+        seconds: int,
+        before: frozenset[str] | None,
+        *,
+        server_id: str = "",
+        seen: bool = False,
+    ) -> None:
         if self.guard is None:
             return
         settings = self.settings
@@ -223,6 +232,8 @@ class LedgerCustody(Custody):
             seconds=seconds,
             before=before,
             journal=self._journal(),
+            server_id=server_id,
+            seen=seen,
         )
         self.is_guarded = self.guard.hold(held)
 

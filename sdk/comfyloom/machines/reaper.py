@@ -19,7 +19,7 @@ from comfyloom.errors import (
     NotFound,
     TransportError,
 )
-from comfyloom.ledger import MachineRow, Machines, Owner
+from comfyloom.ledger import MachineRow, Machines
 from comfyloom.machines import journal
 from comfyloom.machines.custody import JOURNALS, state_folder
 from comfyloom.machines.dev.file import StateFile
@@ -125,6 +125,10 @@ class Reaper:
                 for once: whoever comes next goes on.
         """
         row = orphan.row
+        if row.is_open and self._age_s(row) > LONGEST_START_S + row.launched_for:
+            # It has ended by itself; whatever is found now is somebody else's.
+            self._write(lambda: self.machines.ended(row.key, self.api.now(), "its lease"))
+            return Reaped(orphan=orphan, server_id="", outcome="gone")
         try:
             server_id = row.server_id or self._find(row, is_patient=is_patient)
             by = self._stop(row, server_id, is_patient=is_patient)
@@ -134,7 +138,6 @@ class Reaper:
             self._write(lambda: self.machines.ended(row.key, self.api.now(), "never appeared"))
             return Reaped(orphan=orphan, server_id="", outcome="never appeared")
         except ComfyloomError as error:
-            self._give_up(row)
             return Reaped(orphan=orphan, server_id=row.server_id or "", outcome="left", error=error)
         outcome = "stopped" if by == "deleted" else "gone"
         return Reaped(orphan=orphan, server_id=server_id, outcome=outcome)
@@ -156,10 +159,12 @@ class Reaper:
         return None
 
     def _why_dev(self, row: MachineRow, now: float) -> str | None:
-        if row.owner.lives is None and row.owner.host != _here():
-            # Its file is on another computer.
-            return "its longest duration is over" if row.is_overdue(now) else None
-        state = _state(row)
+        file = Path(row.state_file)
+        if not row.owner.is_here or not file.parent.is_dir():
+            # Its file is on another computer, or on a disk that is not there.
+            is_past = row.is_overdue(now) and self._has_ended(row)
+            return "its longest duration is over" if is_past else None
+        state = _state(file)
         if state is None:
             return None  # a file that cannot be read may name it
         if state.is_open and row.launched_for == state.launched_for:
@@ -202,14 +207,23 @@ class Reaper:
             prices=self.prices,
         )
         reason = ComfyloomError("the process that launched it is gone")
+        known = row.known_servers
+        if known is not None:
+            # What another launch got is not this one's, whatever its duration.
+            known |= self._named_since(row.intended_at)
         rest_s = SEARCH_FOR_S - max(0.0, self._age_s(row)) if is_patient else 0.0
-        server = launch.find(row.known_servers, reason, rest_s)
+        server = launch.find(known, reason, rest_s)
         self._write(lambda: self.machines.launched(row.key, server.server_id))
         return server.server_id
 
+    def _named_since(self, at: float) -> frozenset[str]:
+        try:
+            return self.machines.named_since(at)
+        except LedgerError as error:
+            log.error("%s", error)
+            return frozenset()
+
     def _stop(self, row: MachineRow, server_id: str, *, is_patient: bool) -> str:
-        here = Owner.current()
-        self._write(lambda: self.machines.stopping(row.key, self.api.now(), here))
         stopped = Stopping(
             api=self.api,
             server_id=server_id,
@@ -222,12 +236,6 @@ class Reaper:
         ).confirm(LONGEST_STOP_S if is_patient else QUIET_STOP_S)
         self._write(lambda: self.machines.ended(row.key, self.api.now(), f"reaper: {stopped.by}"))
         return stopped.by
-
-    def _give_up(self, row: MachineRow) -> None:
-        """Forget a launch whose machine cannot be told, once it must have ended by itself."""
-        longest_s = LONGEST_START_S + row.launched_for
-        if row.is_open and self._age_s(row) > longest_s:
-            self._write(lambda: self.machines.ended(row.key, self.api.now(), "its lease"))
 
     def _write(self, write: Callable[[], object]) -> None:
         """Write something down; a ledger that cannot be written must not keep a machine running."""
@@ -260,15 +268,9 @@ def _tell(reaped: Reaped) -> None:
         log.error("%s", reaped.error)
 
 
-def _here() -> str:
-    import socket
-
-    return socket.gethostname()
-
-
-def _state(row: MachineRow) -> DevState | None:
+def _state(file: Path) -> DevState | None:
     try:
-        return StateFile(Path(row.state_file)).read()
+        return StateFile(file).read()
     except LedgerError as error:
         log.warning("%s", error)
         return None

@@ -11,10 +11,12 @@ import attrs
 from comfyloom._redact import log
 from comfyloom.errors import (
     ConfigError,
+    Forbidden,
     LedgerError,
     MachineBusy,
     MachineError,
     MachineLeak,
+    Unauthorized,
 )
 from comfyloom.machines.custody import LedgerCustody, machines_of
 from comfyloom.machines.dev import account
@@ -179,6 +181,9 @@ class Keeper:
             other = f"is a {state.server_type} machine, not {asked}"
         elif version and version != state.workflow_version:
             other = f"was launched with workflow version {state.workflow_version}, not {version}"
+        if not other and self._shall_end(state):
+            text = f"the dev server {state.server_id} is to be stopped: comfyloom dev down, then up"
+            raise MachineError(text, server_id=state.server_id, status=state.status)
         if other:
             text = f"the dev server {state.server_id} {other}: comfyloom dev restart starts another"
             raise MachineError(text, server_id=state.server_id, status=state.status)
@@ -262,7 +267,7 @@ class Keeper:
         custody.adopt(state.server_id, seen=state.was_seen)
         custody.stopping()
         # The platform is not asked first: what costs money is not kept waiting by a slow answer.
-        stopped = Stopping(
+        stopping = Stopping(
             api=self.api,
             server_id=state.server_id,
             server_type=state.server_type,
@@ -270,10 +275,24 @@ class Keeper:
             seen=state.was_seen,
             launched_at=self.api.clock.monotonic() - (self.api.now() - state.launch_time),
             is_patient=False,
-        ).confirm()
+        )
+        try:
+            stopped = stopping.confirm()
+        except (Unauthorized, Forbidden):
+            custody.release()  # it runs on, and is the dev server still
+            raise
         self.settle(state, stopped.server, by=stopped.by)
         custody.forget()
         self.say(f"machine {state.server_id} is stopped")
+
+    def _shall_end(self, state: DevState) -> bool:
+        """Return whether somebody wanted it to end, and did not see it: a guard may be at it."""
+        try:
+            row = machines_of(self.settings).find(state.server_id)
+        except LedgerError as error:
+            log.warning("%s", error)
+            return False
+        return row is not None and row.stopping_at is not None
 
     def _custody(self, state: DevState) -> LedgerCustody:
         return LedgerCustody(

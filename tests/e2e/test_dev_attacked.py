@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -133,7 +134,11 @@ def test_a_stop_comes_back_soon_whatever_the_platform_asks_for(
 
 
 def test_a_file_that_cannot_be_written_keeps_no_machine_running(
-    emulator: Emulator, dev: Make, monkeypatch: pytest.MonkeyPatch, caplog: Any
+    emulator: Emulator,
+    dev: Make,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: Any,
+    tmp_path: Path,
 ) -> None:
     up = dev().up()
 
@@ -146,7 +151,7 @@ def test_a_file_that_cannot_be_written_keeps_no_machine_running(
     assert running(emulator) == []
     assert "No space left" in caplog.text
     with pytest.raises(LedgerError):  # and none is launched that nobody would remember
-        dev(state_file=Path(str(up.server_id))).up()
+        dev(state_file=tmp_path / str(up.server_id)).up()
     assert running(emulator) == []
 
 
@@ -225,7 +230,7 @@ def test_a_launch_whose_list_failed_is_looked_for_all_the_same(
 ) -> None:
     intent = DevState(
         status="Launching",
-        launch_time=1.0,
+        launch_time=time.time() - 120.0,
         user_id=settings.user_id,
         api_base_url=settings.api_base_url,
         server_type="medium",

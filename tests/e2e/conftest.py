@@ -11,6 +11,7 @@ import pytest
 
 from comfyloom import DevServer, RunComfySession
 from comfyloom.emulator import Emulator
+from comfyloom.runcomfy import ServerApi
 from comfyloom.settings import Settings
 from comfyloom_workflows import FluxMeshWorkflow
 from support import HastyClock
@@ -42,6 +43,16 @@ def settings(emulator: Emulator, tmp_path: Path) -> Settings:
     """The emulator's account, with a dev server's file of this test alone."""
     given = Settings.of_environment(emulator.environment())
     return attrs.evolve(given, state_file=tmp_path / ".comfyloom" / "dev-server.json")
+
+
+@pytest.fixture
+def api(settings: Settings) -> Iterator[ServerApi]:
+    """The emulator's account, by a clock that never waits for long."""
+    made = ServerApi(
+        settings.api_base_url, settings.user_id, settings.api_token, clock=HastyClock()
+    )
+    yield made
+    made.close()
 
 
 @pytest.fixture

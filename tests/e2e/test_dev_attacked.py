@@ -45,15 +45,6 @@ def emulator() -> Iterator[Emulator]:
 
 
 @pytest.fixture
-def api(settings: Settings) -> Iterator[ServerApi]:
-    made = ServerApi(
-        settings.api_base_url, settings.user_id, settings.api_token, clock=HastyClock()
-    )
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def fleet(api: ServerApi, settings: Settings) -> Fleet:
     return Fleet(api, settings)
 

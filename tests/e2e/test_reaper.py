@@ -37,15 +37,6 @@ def emulator() -> Iterator[Emulator]:
 
 
 @pytest.fixture
-def api(settings: Settings) -> Iterator[ServerApi]:
-    made = ServerApi(
-        settings.api_base_url, settings.user_id, settings.api_token, clock=HastyClock()
-    )
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def machines(settings: Settings) -> Machines:
     return machines_of(settings)
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import attrs
 
@@ -19,7 +18,7 @@ from comfyloom.errors import (
     Unauthorized,
 )
 from comfyloom.machines.custody import LedgerCustody, machines_of
-from comfyloom.machines.dev import account
+from comfyloom.machines.dev import account, interrupted
 from comfyloom.machines.dev.file import StateFile
 from comfyloom.machines.dev.health import Look, look, prompts_of
 from comfyloom.machines.dev.state import LAUNCHING, DevState
@@ -35,10 +34,6 @@ from comfyloom.workflow import Workflow
 SHORTEST_S: Final = 60.0
 """A shorter lease could end between two requests."""
 LONGEST_S: Final = 30 * 24 * 3600.0
-
-if TYPE_CHECKING:
-    from comfyloom.ledger import MachineRow
-    from comfyloom.machines.reaper import Reaper
 
 WorkflowLike: TypeAlias = "type[Workflow[Any]] | Workflow[Any] | str | None"
 """A workflow class or object, or the name of its file without the suffix."""
@@ -105,7 +100,10 @@ class Keeper:
         if account.is_gone_with_its_emulator(state):
             return self.settle(state)
         account.check_owner(state, self.settings, self.file.path)
-        return self._end_interrupted(state) if state.is_open else state
+        if not state.is_open:
+            return state
+        interrupted.end(state, self)
+        return self.settle(state)
 
     def current(self) -> DevState:
         """Return the state as it is now: like `known`, and a machine that ended is settled.
@@ -328,54 +326,6 @@ class Keeper:
         """Say that machines of ours run that the file does not name."""
         if before and (ours := sorted(machines_of(self.settings).ids() & before)):
             self.say(f"launched from here and still there: {', '.join(ours)} (comfyloom machines)")
-
-    def _end_interrupted(self, state: DevState) -> DevState:
-        """End the machine of a launch that was interrupted before its answer was written down.
-
-        It is not taken over: the guard of the process that launched it may be stopping it.
-
-        Raises:
-            ComfyloomError: Which machine it is cannot be told, or its end is not confirmed.
-        """
-        self.say("a launch was interrupted: looking for its machine")
-        from comfyloom.machines.reaper import Orphan, Reaper  # with the ledger's database
-
-        reaper = Reaper(api=self.api, machines=machines_of(self.settings), prices=self.prices)
-        row = self._row_of_launch(state, reaper)
-        if row.ended_at is not None:
-            self.say(f"its machine has ended ({row.ended_by})")
-            return self.settle(state)
-        reaped = reaper.reap(Orphan(row=row, why="its launch was interrupted"))
-        if reaped.error is not None:
-            raise reaped.error
-        self.say(f"its machine: {reaped.server_id or 'none'}, {reaped.outcome}")
-        return self.settle(state)
-
-    def _row_of_launch(self, state: DevState, reaper: Reaper) -> MachineRow:
-        """Return what is known of a launch; what the ledger does not tell, the file does."""
-        from comfyloom.ledger import MachineRow, Owner
-
-        path = str(self.file.path.absolute())
-        try:
-            reaper.fold()
-            if row := reaper.machines.find_launch(path, state.launched_for):
-                return row
-        except LedgerError as error:
-            log.warning("%s", error)
-        known = None if state.known_servers is None else frozenset(state.known_servers)
-        return MachineRow(
-            key=str(uuid.uuid4()),
-            kind="dev",
-            server_type=state.server_type,
-            workflow_version=state.workflow_version,
-            launched_for=state.launched_for,
-            known_servers=known,
-            intended_at=state.launch_time,
-            state_file=path,
-            heartbeat_at=state.launch_time,
-            lease_s=state.launched_for,
-            owner=Owner.current(),
-        )
 
     def _timed(self, state: DevState, wish: Wish) -> DevState:
         """Return the state with the times that were asked for; they hold from now on."""

@@ -5,6 +5,14 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable
+from typing import Final
+
+_OWN_FAULTS: Final = frozenset(
+    getattr(signal, name)
+    for name in ("SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGABRT", "SIGTRAP")
+    if hasattr(signal, name)
+)
+"""What a thread brings upon itself must reach it: a fault handler reports it."""
 
 
 def helper(target: Callable[[], object], name: str) -> threading.Thread:
@@ -17,7 +25,7 @@ def helper(target: Callable[[], object], name: str) -> threading.Thread:
 
     def run() -> None:
         if hasattr(signal, "pthread_sigmask"):
-            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - _OWN_FAULTS)
         target()
 
     return threading.Thread(target=run, name=f"comfyloom-{name}", daemon=True)

@@ -16,10 +16,10 @@ import attrs
 import pytest
 
 from comfyloom.emulator import Emulator, HttpFault, MachineFault
-from comfyloom.guard import Guard, Held
+from comfyloom.guard import Guard, Held, child
 from comfyloom.guard.guard import _CHILD
 from comfyloom.runcomfy import ServerApi, account_url
-from support import running
+from support import free_port, running
 
 SOON_S = 10.0
 
@@ -379,3 +379,41 @@ def test_a_pipe_to_another_program_ends_with_the_owner(emulator: Emulator, tmp_p
     assert len(running(emulator)) == 1
     emulator.faults.clear()
     assert soon(lambda: not running(emulator))
+
+
+# --- how long it goes on -------------------------------------------------------------------------
+
+
+def charge(held: Held, since_s: float, **changes: object) -> child.Charge:
+    """Return what the guard answers for, as if it had been at its end for so long."""
+    message = {**attrs.asdict(held), "before": [], "journal": None, "ca": None, **changes}
+    made = child.Charge(message)
+    made.stop_since = time.monotonic() - since_s
+    return made
+
+
+@pytest.mark.parametrize(("since_s", "outcome"), [(590.0, None), (601.0, "gave up")])
+def test_it_gives_up_after_ten_minutes(held: Held, since_s: float, outcome: str | None) -> None:
+    away = f"http://127.0.0.1:{free_port()}"
+    assert charge(held, since_s, api=away, server_id="m").act() == outcome
+
+
+@pytest.mark.parametrize(("since_s", "outcome"), [(58.0, None), (61.0, "never appeared")])
+def test_it_looks_for_a_launch_for_a_minute(
+    held: Held, since_s: float, outcome: str | None
+) -> None:
+    looking = charge(held, since_s)
+    begun = time.monotonic()
+    assert looking.act() == outcome
+    if outcome is None:
+        assert 1.9 < looking.due - begun < 3.0
+
+
+def test_it_asks_less_and_less_often(held: Held) -> None:
+    waiting = charge(held, 0.0, api=f"http://127.0.0.1:{free_port()}", server_id="m")
+    delays: list[float] = []
+    for _ in range(8):
+        begun = time.monotonic()
+        waiting.act()
+        delays.append(round(waiting.due - begun))
+    assert delays == [1, 2, 4, 8, 16, 30, 30, 30]

@@ -3,11 +3,13 @@
 class = "FluxMesh"
 command = "flux-mesh"
 doc = "What the workflow does."
+expose = ["KSampler"]               # public under names by rule
+hide = ["KSampler.denoise"]
 
 [inputs.prompt]                     # kind, required, doc, ge, le, choices, default
 to = ["POSITIVECLIP.clip_l", { node = { class = "T5", title = "Long" }, input = "text" }]
 
-[results.image]                     # kind, key, file, doc
+[results.image]                     # kind, key, file, many, required, doc
 node = "EXPORT IMAGE"
 
 [[stages]]
@@ -57,6 +59,15 @@ class TargetEntry:
 
 
 @attrs.frozen(kw_only=True)
+class PartEntry:
+    """Which inputs are meant: those of a node, or one of them; the text `"*"` means all."""
+
+    text: str = ""
+    node: Selector = Selector()
+    input: str = ""
+
+
+@attrs.frozen(kw_only=True)
 class InputEntry:
     """One value that callers set; what is None follows from the schemas or the file."""
 
@@ -78,6 +89,8 @@ class ResultEntry:
     kind: OutputKind | None = None
     key: str = ""
     file: str = ""
+    many: bool = False
+    required: bool | None = None
     doc: str = ""
 
 
@@ -92,11 +105,25 @@ class StageEntry:
 
 @attrs.frozen(kw_only=True)
 class Binding:
-    """A binding file."""
+    """A binding file.
+
+    Attributes:
+        class_: The name of the workflow class, with or without `Workflow`.
+        command: Its name on the command line.
+        doc: What the workflow does, one sentence.
+        expose: What is public under names by rule, beside `inputs`; None for everything if there
+            are no `inputs`, else for nothing.
+        hide: What is not public after all.
+        inputs: What callers set, by public name.
+        results: What they get, by public name; every output node by rule if there are none.
+        stages: The parts of the work, for progress.
+    """
 
     class_: str = ""
     command: str = ""
     doc: str = ""
+    expose: list[PartEntry] | None = None
+    hide: list[PartEntry] = attrs.field(factory=list[PartEntry])
     inputs: dict[str, InputEntry] = attrs.field(factory=dict[str, InputEntry])
     results: dict[str, ResultEntry] = attrs.field(factory=dict[str, ResultEntry])
     stages: list[StageEntry] = attrs.field(factory=list[StageEntry])

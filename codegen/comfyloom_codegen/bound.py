@@ -8,31 +8,35 @@ from typing import Any, Final, TypeVar
 
 import attrs
 
+from comfyloom.files import FILE_KINDS
 from comfyloom.graph import Graph
 from comfyloom.inputs import MISSING, InputSpec, Kind, Target
-from comfyloom.outputs import OutputSpec
+from comfyloom.outputs import OUTPUT_TYPES, OutputSpec
 from comfyloom.progress import Stage
 from comfyloom.schemas import InputSchema, Schemas
-from comfyloom_codegen.binding import InputEntry, ResultEntry, StageEntry
-from comfyloom_codegen.docs import field_doc, humanised, node_doc
+from comfyloom_codegen import unbound
+from comfyloom_codegen.binding import Binding, InputEntry, PartEntry, ResultEntry, StageEntry
+from comfyloom_codegen.docs import field_doc, field_summary, humanised, node_doc
 from comfyloom_codegen.infer import (
     ANY_SEED,
-    KEYS,
-    SUFFIXES,
     Facts,
+    Saver,
     facts_of,
     highest,
     kind_of,
     lowest,
-    output_kind,
+    saver,
 )
 from comfyloom_codegen.model import Field, Result
 from comfyloom_codegen.names import RESULT_NAMES, WORKFLOW_NAMES, PythonName, illegal
 from comfyloom_codegen.problems import Findings
 from comfyloom_codegen.reading import is_public_literal, unwrapped
 from comfyloom_codegen.selectors import Address, Nodes, SelectorError
+from comfyloom_codegen.unbound import RESULT_DOCS
 
 T = TypeVar("T")
+
+NEVER_A_DEFAULT: Final = FILE_KINDS | {"seed"}
 
 _BARE_FILE: Final = re.compile(r"[^./\\\x00-\x1f:*?\"<>|][^/\\\x00-\x1f:*?\"<>|]*")
 
@@ -50,9 +54,13 @@ class Binder:
         self._findings = findings
         self._nodes = Nodes(graph)
 
-    def fields(self, entries: Mapping[str, InputEntry]) -> tuple[Field, ...]:
-        """Return the fields of the workflow class."""
-        fields = self._each("inputs", entries.items(), self._field)
+    def fields(self, binding: Binding) -> tuple[Field, ...]:
+        """Return the fields of the workflow class: those with an entry, then those exposed."""
+        fields = self._each("inputs", binding.inputs.items(), self._field)
+        self._refuse_shared_targets(fields)
+        return (*fields, *self._exposed(binding, fields))
+
+    def _refuse_shared_targets(self, fields: Iterable[Field]) -> None:
         taken: dict[Target, str] = {}
         for field in fields:
             for target in field.spec.targets:
@@ -61,10 +69,33 @@ class Binder:
                 if other != field.name:
                     reason = f"{other} sets input {target.input!r} too"
                     self._findings.error(reason, node=target.node, field=f"inputs.{field.name}")
-        return fields
+
+    def _exposed(self, binding: Binding, fields: Iterable[Field]) -> tuple[Field, ...]:
+        by_rule = None if binding.inputs else [PartEntry(text="*")]
+        wanted = self._parts("expose", by_rule if binding.expose is None else binding.expose)
+        hidden = self._parts("hide", binding.hide)
+        hidden |= {(to.node, to.input) for field in fields for to in field.spec.targets}
+        rest = wanted - hidden
+        if not rest:
+            return ()
+        exposed = unbound.fields(self._graph, self._schemas, self._findings, rest.__contains__)
+        names = {field.name for field in fields}
+        for field in exposed:
+            if field.name in names:
+                (target,) = field.spec.targets
+                reason = f"input {target.input!r} is exposed under this name too: hide or rename it"
+                self._findings.error(reason, node=target.node, field=f"inputs.{field.name}")
+        return exposed
+
+    def _parts(self, part: str, entries: Iterable[PartEntry] | None) -> set[Address]:
+        named = [(str(place), entry) for place, entry in enumerate(entries or [])]
+        found = self._each(part, named, lambda _, entry: self._nodes.part(entry))
+        return {address for addresses in found for address in addresses}
 
     def results(self, entries: Mapping[str, ResultEntry]) -> tuple[Result, ...]:
-        """Return the fields of the result class."""
+        """Return the fields of the result class; without entries those of the rule."""
+        if not entries:
+            return unbound.results(self._graph, self._schemas)
         return self._each("results", entries.items(), self._result)
 
     def stages(self, entries: Iterable[StageEntry]) -> tuple[Stage, ...]:
@@ -95,7 +126,8 @@ class Binder:
         _check_name(name, WORKFLOW_NAMES, has_method=True)
         addresses = self._addresses(entry)
         facts = self._facts(entry, addresses)
-        required = facts.kind == "image" if entry.required is None else entry.required
+        is_file = facts.kind in FILE_KINDS
+        required = is_file if entry.required is None else entry.required
         spec = InputSpec(
             kind=facts.kind,
             targets=self._targets(addresses, facts.kind),
@@ -109,8 +141,9 @@ class Binder:
         problem = None if default is MISSING else spec.problem(default)
         if problem:
             raise EntryError(f"its default: {problem.reason}")
-        doc = field_doc(entry.doc or humanised(name), spec, self._graph)
-        return Field(name=PythonName(name), spec=spec, default=default, doc=doc)
+        summary = field_summary(entry.doc or humanised(name), spec, default)
+        doc = field_doc(summary, spec, self._graph)
+        return Field(name=PythonName(name), spec=spec, default=default, summary=summary, doc=doc)
 
     def _addresses(self, entry: InputEntry) -> list[Address]:
         if not entry.to:
@@ -163,14 +196,14 @@ class Binder:
     def _default(self, entry: InputEntry, spec: InputSpec, addresses: list[Address]) -> object:
         self._warn_of_links(spec, addresses)
         if entry.default is not MISSING:
-            if spec.required or spec.kind in ("seed", "image"):
-                raise EntryError("a required value, a seed and an image have no default")
+            if spec.required or spec.kind in NEVER_A_DEFAULT:
+                raise EntryError("a required value, a seed and a file have no default")
             return entry.default
         if spec.kind == "seed" and spec.required:
             raise EntryError("a seed is never required: None draws one")
         if spec.required:
             return MISSING
-        return None if spec.kind in ("seed", "image") else self._common_value(addresses)
+        return None if spec.kind in NEVER_A_DEFAULT else self._common_value(addresses)
 
     def _warn_of_links(self, spec: InputSpec, addresses: list[Address]) -> None:
         for node, name in addresses:
@@ -225,27 +258,40 @@ class Binder:
     def _result(self, name: str, entry: ResultEntry) -> Result:
         _check_name(name, RESULT_NAMES)
         node = self._nodes.find(entry.node)
-        kind = entry.kind or output_kind(self._graph[node]["class_type"])
-        file = entry.file or f"{name}{SUFFIXES[kind]}"
-        if not _BARE_FILE.fullmatch(file):
-            raise EntryError(f"{file!r} is no name of a file")
-        if kind == "file" and (entry.key or entry.file):
-            raise EntryError("a result of kind file takes the server's own: leave out key and file")
+        known = saver(self._graph[node]["class_type"], entry.kind)
         spec = OutputSpec(
-            kind=kind,
+            kind=known.kind,
             node=node,
-            key=entry.key or KEYS[kind],
-            file="" if kind == "file" else file,
-            required=kind != "file",
+            key=entry.key or known.key,
+            file=_file_name(name, entry, known),
+            many=entry.many,
+            required=_is_required(entry, known),
             name=name,
         )
-        doc = node_doc(entry.doc or humanised(name), [node], self._graph)
+        doc = node_doc(entry.doc or RESULT_DOCS[known.kind], [node], self._graph)
         return Result(name=PythonName(name), spec=spec, doc=doc)
 
     def _stage(self, name: str, entry: StageEntry) -> Stage:
         if entry.share <= 0:
             raise EntryError("share must be greater than 0")
         return Stage(name, tuple(map(self._nodes.find, entry.nodes)), entry.share)
+
+
+def _file_name(name: str, entry: ResultEntry, known: Saver) -> str:
+    if known.kind in OUTPUT_TYPES:
+        file = entry.file or ("" if known.kind == "file" else f"{name}{known.suffix}")
+        if file and not _BARE_FILE.fullmatch(file):
+            raise EntryError(f"{file!r} is no name of a file")
+        return file
+    if entry.file:
+        raise EntryError(f"a result of kind {known.kind} is no file: leave out file")
+    return ""
+
+
+def _is_required(entry: ResultEntry, known: Saver) -> bool:
+    if known.kind == "json" and (entry.required or entry.many):
+        raise EntryError("a result of kind json is what comes: leave out required and many")
+    return known.kind not in ("file", "json") if entry.required is None else entry.required
 
 
 def _check_name(name: str, reserved: Iterable[str], *, has_method: bool = False) -> None:

@@ -37,7 +37,6 @@ def build(source: Source, schemas: Schemas, findings: Findings) -> Module | None
 
 
 def _unbound(source: Source, schemas: Schemas, findings: Findings) -> Module:
-    names = unbound.node_names(source.graph)
     stem = class_stem(source.stem)
     return Module(
         file=source.file,
@@ -46,8 +45,8 @@ def _unbound(source: Source, schemas: Schemas, findings: Findings) -> Module:
         result=ClassName(f"{stem}Result"),
         command=kebab(source.stem),
         doc=sentence(f"The ComfyUI workflow `{source.stem}`"),
-        fields=unbound.fields(source.graph, names, schemas, findings),
-        results=unbound.results(source.graph, names, schemas),
+        fields=unbound.fields(source.graph, schemas, findings),
+        results=unbound.results(source.graph, schemas),
         graph=source.graph,
     )
 
@@ -62,7 +61,7 @@ def _bound(source: Source, schemas: Schemas, text: str, findings: Findings) -> M
     command = binding.command or kebab(source.stem)
     _check_names(stem, command, findings)
     binder = bound.Binder(source.graph, schemas, findings)
-    fields = binder.fields(binding.inputs)
+    fields = binder.fields(binding)
     results = binder.results(binding.results)
     stages = binder.stages(binding.stages)
     if findings.failed:

@@ -6,18 +6,24 @@ from collections.abc import Iterable
 from typing import Final
 
 from comfyloom.graph import Graph, title
-from comfyloom.inputs import InputSpec
+from comfyloom.inputs import LARGE, InputSpec
 from comfyloom_codegen.infer import ANY_SEED
 from comfyloom_codegen.printing import sentence
 
 _LONGEST_TITLE: Final = 60
+_LONGEST_TEXT: Final = 40
 
 
-def field_doc(doc: str, spec: InputSpec, graph: Graph) -> str:
-    """Return what a field is, which values it takes and where they go, in one sentence."""
+def field_summary(doc: str, spec: InputSpec, default: object) -> str:
+    """Return what a field is, which values it takes and what it is by default, in one sentence."""
     is_any_seed = spec.kind == "seed" and spec.le in (None, ANY_SEED)
-    limits = "" if is_any_seed else spec.range
-    return node_doc(f"{_bare(doc)}{f', {limits}' if limits else ''}", _nodes(spec), graph)
+    facts = ["" if is_any_seed else spec.range, _default(default)]
+    return sentence(", ".join([_bare(doc), *filter(None, facts)]))
+
+
+def field_doc(summary: str, spec: InputSpec, graph: Graph) -> str:
+    """Return the summary of a field with the titles of the nodes that it goes to."""
+    return node_doc(summary, [target.node for target in spec.targets], graph)
 
 
 def node_doc(doc: str, nodes: Iterable[str], graph: Graph) -> str:
@@ -36,8 +42,11 @@ def _shortened(text: str) -> str:
     return line if len(line) <= _LONGEST_TITLE else f"{line[:_LONGEST_TITLE].rstrip()}…"
 
 
-def _nodes(spec: InputSpec) -> list[str]:
-    return [target.node for target in spec.targets]
+def _default(value: object) -> str:
+    if isinstance(value, bool | int | float) and abs(value) < LARGE:
+        return f"default {value}"
+    is_short = isinstance(value, str) and len(value) <= _LONGEST_TEXT and value.isprintable()
+    return f"default {value!r}" if is_short and value else ""
 
 
 def _bare(doc: str) -> str:

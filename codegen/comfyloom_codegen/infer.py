@@ -17,19 +17,65 @@ ANY_SEED: Final = 2**64 - 1
 """The largest seed that any node takes."""
 
 _SEEDS: Final = frozenset({"seed", "noise_seed"})
-_LOADERS: Final = frozenset({"LoadImage", "LoadImageMask"})
+# Where no schema tells that a file is uploaded: `(class, input)` of ComfyUI and of its widest pack.
+_LOADERS: Final[dict[tuple[str, str], Kind]] = {
+    ("LoadImage", "image"): "image",
+    ("LoadImageMask", "image"): "mask",
+    ("LoadAudio", "audio"): "audio",
+    ("LoadVideo", "file"): "video",
+    ("VHS_LoadAudioUpload", "audio"): "audio",
+    ("VHS_LoadVideo", "video"): "video",
+}
+_UPLOADS: Final[dict[str, Kind]] = {
+    "image": "image",
+    "audio": "audio",
+    "video": "video",
+    "file": "file",
+}
 _LARGEST_NUMBER: Final = 2**1023
 # What ComfyUI's page saves of its buttons and of what it does between two runs.
 _PAGE_STATE: Final = frozenset(
     {"upload", "choose file to upload", "control_after_generate", "control_before_generate"}
 )
-_SAVERS: Final[dict[str, tuple[OutputKind, str]]] = {
-    "SaveImage": ("image", "images"),
-    "PreviewImage": ("image", "images"),
-    "SaveGLB": ("mesh", "3d"),
+_KEYS: Final[dict[OutputKind, str]] = {
+    "image": "images",
+    "animation": "images",
+    "audio": "audio",
+    "mesh": "3d",
+    "text": "text",
 }
-SUFFIXES: Final[dict[OutputKind, str]] = {"image": ".png", "mesh": ".glb", "file": ""}
-KEYS: Final[dict[OutputKind, str]] = {"image": "images", "mesh": "3d", "file": ""}
+
+
+@attrs.frozen
+class Saver:
+    """What a node reports: of which kind, under which key, in files with which suffix."""
+
+    kind: OutputKind
+    key: str = ""
+    suffix: str = ""
+
+
+# As ComfyUI 0.3.64 and the packs named here report it; anything else may be a file.
+_SAVERS: Final[dict[str, Saver]] = {
+    "SaveImage": Saver("image", "images", ".png"),
+    "PreviewImage": Saver("image", "images", ".png"),
+    "MaskPreview": Saver("image", "images", ".png"),
+    "SaveAnimatedPNG": Saver("animation", "images", ".png"),
+    "SaveAnimatedWEBP": Saver("animation", "images", ".webp"),
+    "SaveWEBM": Saver("video", "images", ".webm"),
+    "SaveVideo": Saver("video", "images"),
+    "VHS_VideoCombine": Saver("video", "gifs"),
+    "SaveAudio": Saver("audio", "audio", ".flac"),
+    "SaveAudioMP3": Saver("audio", "audio", ".mp3"),
+    "SaveAudioOpus": Saver("audio", "audio", ".opus"),
+    "PreviewAudio": Saver("audio", "audio", ".flac"),
+    "SaveGLB": Saver("mesh", "3d", ".glb"),
+    "Preview3D": Saver("mesh", "result"),
+    "PreviewAny": Saver("text", "text"),
+    "ShowText|pysssss": Saver("text", "text"),
+    "SaveLatent": Saver("file", "latents", ".latent"),
+}
+_ANY_FILE: Final = Saver("file")
 
 
 @attrs.frozen(kw_only=True)
@@ -47,9 +93,12 @@ def is_page_state(name: str) -> bool:
     return name.lower() in _PAGE_STATE
 
 
-def output_kind(class_type: str) -> OutputKind:
-    """Return what a node of a class saves."""
-    return _SAVERS.get(class_type, ("file", ""))[0]
+def saver(class_type: str, kind: OutputKind | None = None) -> Saver:
+    """Return what a node of a class reports; `kind` is what somebody says that it is."""
+    known = _SAVERS.get(class_type, _ANY_FILE)
+    if kind in (None, known.kind):
+        return known
+    return Saver(kind or "file", known.key or _KEYS.get(kind or "file", ""))
 
 
 def kind_of(class_type: str, name: str, sample: object, schema: InputSchema | None) -> Kind:
@@ -61,16 +110,18 @@ def kind_of(class_type: str, name: str, sample: object, schema: InputSchema | No
         sample: Its value in the file, MISSING if it is linked there.
         schema: Its schema, if it is at hand.
     """
-    if _takes_picture(class_type, name, schema) and _is(sample, str):
-        return "image"
+    uploaded = _uploaded(class_type, name, schema)
+    if uploaded and _is(sample, str):
+        return uploaded
     is_integer = schema is None or schema.type == "INT"
     if name in _SEEDS and is_integer and _is(sample, int):
         return "seed"
     return (_by_schema(schema, sample) if schema else None) or _by_sample(sample)
 
 
-def _takes_picture(class_type: str, name: str, schema: InputSchema | None) -> bool:
-    return bool(schema and schema.upload == "image") or (class_type in _LOADERS and name == "image")
+def _uploaded(class_type: str, name: str, schema: InputSchema | None) -> Kind | None:
+    known = _LOADERS.get((class_type, name))
+    return known or (_UPLOADS.get(schema.upload) if schema else None)
 
 
 def _by_schema(schema: InputSchema, sample: object) -> Kind | None:

@@ -19,12 +19,14 @@ class Field:
         name: Its public name.
         spec: Where it goes and what it may be, as the generated class will know it.
         default: What it is when nobody sets it; `MISSING` if somebody must.
-        doc: One sentence.
+        summary: What it is and which values it takes, one sentence.
+        doc: The same with the titles of the nodes that it goes to.
     """
 
     name: PythonName
     spec: InputSpec
     default: object = MISSING
+    summary: str
     doc: str
 
 

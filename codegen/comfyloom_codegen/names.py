@@ -21,15 +21,16 @@ _SPELLED: Final = {"+": " plus", "-": " minus"}
 
 # What a generated class body refers to: a field of that name would hide it from the fields below.
 _BODY: Final = frozenset(
-    {"Any", "FileOutput", "ImageOutput", "ImageSource", "Literal", "MeshOutput", "Self"}
-    | {"bool", "chainable", "cls", "float", "inputs", "int", "outputs", "self", "str"}
+    {"AnimationOutput", "AudioOutput", "FileOutput", "ImageOutput", "MeshOutput", "VideoOutput"}
+    | {"Any", "FileSource", "ImageSource", "Literal", "Self"}
+    | {"bool", "chainable", "cls", "float", "inputs", "int", "outputs", "self", "str", "tuple"}
 )
 # What the base classes have, and what reads as if they had it.
 WORKFLOW_NAMES: Final = _BODY | {
     *("graph_for_", "read_files_", "seeds_", "spec_", "template_graph", "to_graph"),
     *("build", "run", "value"),
 }
-RESULT_NAMES: Final = _BODY | {"prompt_id", "seconds", "seed", "seeds"}
+RESULT_NAMES: Final = _BODY | {"prompt_id", "seconds", "seed", "seeds", "ui"}
 
 
 class PythonName(str):

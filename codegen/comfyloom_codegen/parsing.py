@@ -14,6 +14,7 @@ from comfyloom.outputs import OutputKind
 from comfyloom_codegen.binding import (
     Binding,
     InputEntry,
+    PartEntry,
     ResultEntry,
     Selector,
     StageEntry,
@@ -81,7 +82,7 @@ def _converter() -> cattrs.Converter:
     for origin, factory in ((list, "list_structure_factory"), (dict, "mapping_structure_factory")):
         made = _container(origin, getattr(cols, factory))
         converter.register_structure_hook_factory(_origin_is(origin), made)
-    for cls in (Selector, TargetEntry, InputEntry, ResultEntry, StageEntry, Binding):
+    for cls in (Selector, TargetEntry, PartEntry, InputEntry, ResultEntry, StageEntry, Binding):
         converter.register_structure_hook(cls, _table_hook(cls, converter))
     return converter
 
@@ -161,4 +162,6 @@ def _demanding(made: Any) -> Any:
         raise ValueError("one of title, class, id is needed")
     if isinstance(made, TargetEntry) and not (made.node.names and made.input):
         raise ValueError("both node and input are needed")
+    if isinstance(made, PartEntry) and not made.node.names:
+        raise ValueError("node is needed")
     return made

@@ -15,7 +15,7 @@ _COMMAND: Final = re.compile(
     r'^(?:@workflow_class\(graph="\w+\.json", |    )command="([\w-]+)"', re.M
 )
 _INPUT: Final = "\n    @chainable\n"
-_RESULT: Final = re.compile(r"^    \w+: \w+(?: \| None)? = outputs\.", re.MULTILINE)
+_RESULT: Final = re.compile(r"^    \w+: [\w\[\], .|]+ = outputs\.", re.MULTILINE)
 
 
 @attrs.frozen

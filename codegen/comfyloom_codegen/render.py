@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from comfyloom.inputs import MISSING, InputSpec, Target
-from comfyloom.outputs import OutputSpec
+from comfyloom.inputs import MISSING, InputSpec, Kind, Target
+from comfyloom.outputs import OUTPUT_TYPES, OutputKind, OutputSpec
 from comfyloom_codegen.infer import ANY_SEED
 from comfyloom_codegen.model import Field, Module, Result
 from comfyloom_codegen.printing import (
@@ -31,7 +31,12 @@ Import: TypeAlias = tuple[str, tuple[str, ...]]
 """A module, and the names taken from it."""
 
 _ALWAYS: Final = ("Result", "Workflow", "result_class", "workflow_class")
-_ANNOTATIONS: Final = {
+_ANNOTATIONS: Final[dict[Kind, str]] = {
+    "image": "ImageSource",
+    "mask": "ImageSource",
+    "audio": "FileSource",
+    "video": "FileSource",
+    "file": "FileSource",
     "text": "str",
     "number": "float",
     "integer": "int",
@@ -39,7 +44,11 @@ _ANNOTATIONS: Final = {
     "seed": "int | None",
     "value": "Any",
 }
-_OUTPUT_TYPES: Final = {"image": "ImageOutput", "mesh": "MeshOutput", "file": "FileOutput | None"}
+_OUTPUT_TYPES: Final[dict[OutputKind, str]] = {
+    **{kind: cls.__name__ for kind, cls in OUTPUT_TYPES.items()},
+    "text": "str",
+    "json": "Any",
+}
 _HEAD_END: Final = '\n"""\n'
 # The linter knows capitals in some scripts only and suspects some letters of others; where it has
 # nothing to say it would complain of this line.
@@ -123,7 +132,7 @@ def _imported(block: Import, indent: int = 0) -> str:
 
 def _declared(field: Field | Result) -> str:
     if isinstance(field, Result):
-        return declaration(field.name, Atom(_OUTPUT_TYPES[field.spec.kind]), _output(field.spec))
+        return declaration(field.name, Atom(_output_type(field.spec)), _output(field.spec))
     return declaration(field.name, _annotation(field), _input(field))
 
 
@@ -174,25 +183,38 @@ def _power(number: int) -> str:
 
 
 def _output(spec: OutputSpec) -> Group:
-    if spec.kind == "file":
-        return call("outputs.file", spec.node, default=literal(None))
-    return call(f"outputs.{spec.kind}", spec.node, spec.key, file=literal(spec.file))
+    options: dict[str, Expr] = {}
+    if spec.file:
+        options["file"] = literal(spec.file)
+    if spec.many:
+        options["many"] = literal(True)
+    if not spec.required and spec.kind != "json":
+        options["default"] = literal(() if spec.many else None)
+    keys = (spec.key,) if spec.key else ()
+    return call(f"outputs.{spec.kind}", spec.node, *keys, **options)
+
+
+def _output_type(spec: OutputSpec) -> str:
+    name = _OUTPUT_TYPES[spec.kind]
+    if spec.many:
+        return f"tuple[{name}, ...]"
+    return name if spec.required or spec.kind == "json" else f"{name} | None"
 
 
 def _annotation(field: Field) -> Expr:
     spec = field.spec
     if spec.kind == "choice":
         return Group("Literal[", tuple(map(literal, spec.choices)), "]")
-    if spec.kind == "image":
-        return Atom("ImageSource" if spec.required else "ImageSource | None")
-    return Atom(_ANNOTATIONS[spec.kind])
+    name = _ANNOTATIONS[spec.kind]
+    return Atom(f"{name} | None" if spec.is_file and not spec.required else name)
 
 
 def _imports(module: Module) -> Iterable[Import]:
     specs = [field.spec for field in module.fields]
-    typing = sorted({"Self" for _ in specs} | {_TYPING[s.kind] for s in specs if s.kind in _TYPING})
+    typing = {"Self" for _ in specs} | {_TYPING[s.kind] for s in specs if s.kind in _TYPING}
+    typing |= {"Any" for result in module.results if result.spec.kind == "json"}
     if typing:
-        yield "typing", tuple(typing)
+        yield "typing", tuple(sorted(typing))
     yield "comfyloom", tuple(sorted(_used(module, specs), key=_import_order))
 
 
@@ -204,8 +226,8 @@ def _used(module: Module, specs: list[InputSpec]) -> set[str]:
     used |= {"chainable", "inputs"} if specs else set()
     used |= {"outputs"} if module.results else set()
     used |= {"Stage"} if module.stages else set()
-    used |= {"ImageSource"} if any(spec.kind == "image" for spec in specs) else set()
-    return used | {_OUTPUT_TYPES[each.spec.kind].split()[0] for each in module.results}
+    used |= {_ANNOTATIONS[spec.kind] for spec in specs if spec.is_file}
+    return used | {_OUTPUT_TYPES[each.spec.kind] for each in module.results if each.spec.is_file}
 
 
 def _import_order(name: str) -> tuple[bool, str]:

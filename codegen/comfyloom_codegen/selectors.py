@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import attrs
 
 from comfyloom.graph import Graph
-from comfyloom_codegen.binding import Selector, TargetEntry
+from comfyloom_codegen.binding import PartEntry, Selector, TargetEntry
 from comfyloom_codegen.problems import did_you_mean
 from comfyloom_codegen.shapes import as_object
 
@@ -74,6 +74,22 @@ class Nodes:
             places = ", ".join(f"{name!r} of node {node}" for node, name in sorted(found))
             raise SelectorError(f"{entry.text!r} fits several inputs: {places}")
         raise SelectorError(_most_telling(reasons) or f"{entry.text!r} is no 'NODE.input'")
+
+    def part(self, entry: PartEntry) -> list[Address]:
+        """Return the node inputs that an entry of `expose` or `hide` names.
+
+        Raises:
+            SelectorError: There is no such node or input, or several; it lists candidates.
+        """
+        if entry.text == "*":
+            return [(node, name) for node, each in self.graph.items() for name in each["inputs"]]
+        if entry.input:
+            return [self._input_of(self.find(entry.node), entry.input)]
+        selector = Selector(text=entry.text) if entry.text else entry.node
+        if entry.text and not self._fits(selector) and "." in entry.text:
+            return [self.address(TargetEntry(text=entry.text))]
+        node = self.find(selector)
+        return [(node, name) for name in self.graph[node]["inputs"]]
 
     def named(self, nodes: Iterable[str]) -> str:
         """Return nodes for people: id, class type, title."""

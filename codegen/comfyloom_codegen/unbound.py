@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, TypeAlias
 
 import attrs
 
 from comfyloom.graph import Graph, is_link_shaped
 from comfyloom.inputs import InputSpec, Target
-from comfyloom.outputs import OutputSpec
+from comfyloom.outputs import OutputKind, OutputSpec
 from comfyloom.schemas import InputSchema, Schemas
-from comfyloom_codegen.docs import field_doc, humanised, node_doc
-from comfyloom_codegen.infer import (
-    ANY_SEED,
-    KEYS,
-    SUFFIXES,
-    Facts,
-    facts_of,
-    is_page_state,
-    kind_of,
-    output_kind,
-)
+from comfyloom_codegen.docs import field_doc, field_summary, humanised, node_doc
+from comfyloom_codegen.infer import ANY_SEED, Facts, facts_of, is_page_state, kind_of, saver
 from comfyloom_codegen.model import Field, Result
 from comfyloom_codegen.names import (
     RESULT_NAMES,
@@ -37,6 +28,17 @@ from comfyloom_codegen.reading import is_public_literal, unwrapped
 from comfyloom_codegen.selectors import title_of
 
 Address: TypeAlias = tuple[str, str]
+
+RESULT_DOCS: Final[dict[OutputKind, str]] = {
+    "image": "The picture",
+    "animation": "The animated picture",
+    "video": "The video",
+    "audio": "The sound",
+    "mesh": "The mesh",
+    "file": "The file",
+    "text": "The text",
+    "json": "What the node reports",
+}
 
 _LONGEST_NODE: Final = 32
 _LONGEST_ID: Final = 12
@@ -59,14 +61,22 @@ def _with_id(name: str, node: str) -> str:
 
 
 def fields(
-    graph: Graph, names: Mapping[str, str], schemas: Schemas, findings: Findings
+    graph: Graph,
+    schemas: Schemas,
+    findings: Findings,
+    is_wanted: Callable[[Address], bool] = lambda _: True,
 ) -> tuple[Field, ...]:
-    """Return a field for each input that holds a value."""
+    """Return a field for each input that holds a value, and that is wanted.
+
+    A name does not depend on which others are wanted.
+    """
+    names = node_names(graph)
     addresses = list(_public_inputs(graph, findings))
     ladders = [_ladder(graph, names, address) for address in addresses]
     return tuple(
         _field(graph, address, PythonName(name), schemas, findings)
         for address, name in zip(addresses, distinct(ladders, _field_name), strict=True)
+        if is_wanted(address)
     )
 
 
@@ -106,13 +116,14 @@ def _field(
     schema = schemas.input(class_type, key)
     kind = kind_of(class_type, key, sample, schema)
     spec = _spec(name, address, facts_of(kind, [schema]), schema)
-    default = None if kind in ("image", "seed") else sample
+    default = None if spec.is_file or kind == "seed" else sample
     problem = spec.problem(default)
     if problem:
         findings.warn(f"{problem.reason}, says its schema; it is taken as it is", node=node)
         spec = attrs.evolve(spec, ge=None, le=None)
-    doc = field_doc(humanised(key), spec, graph)
-    return Field(name=name, spec=spec, default=default, doc=doc)
+    summary = field_summary(humanised(key), spec, default)
+    doc = field_doc(summary, spec, graph)
+    return Field(name=name, spec=spec, default=default, summary=summary, doc=doc)
 
 
 def _spec(
@@ -131,9 +142,10 @@ def _spec(
     )
 
 
-def results(graph: Graph, names: Mapping[str, str], schemas: Schemas) -> tuple[Result, ...]:
+def results(graph: Graph, schemas: Schemas) -> tuple[Result, ...]:
     """Return a result for each node that ends the workflow."""
-    nodes = _ends(graph, schemas)
+    names = node_names(graph)
+    nodes = ends(graph, schemas)
     wanted = [(python_name(names[node], reserved=RESULT_NAMES),) for node in nodes]
     return tuple(
         _result(graph, node, PythonName(name))
@@ -141,7 +153,8 @@ def results(graph: Graph, names: Mapping[str, str], schemas: Schemas) -> tuple[R
     )
 
 
-def _ends(graph: Graph, schemas: Schemas) -> list[str]:
+def ends(graph: Graph, schemas: Schemas) -> list[str]:
+    """Return the nodes that end a workflow: output nodes, and unknown ones that nobody uses."""
     linked = {
         value[0]
         for entry in graph.values()
@@ -150,23 +163,24 @@ def _ends(graph: Graph, schemas: Schemas) -> list[str]:
     }
 
     def is_end(node: str) -> bool:
-        schema = schemas.node(graph[node]["class_type"])
-        return schema.is_output if schema else node not in linked
+        class_type = graph[node]["class_type"]
+        schema = schemas.node(class_type)
+        if schema:
+            return schema.is_output
+        return node not in linked or saver(class_type) != saver("")
 
     return [node for node in graph if is_end(node)]
 
 
 def _result(graph: Graph, node: str, name: PythonName) -> Result:
-    kind = output_kind(graph[node]["class_type"])
-    doc = node_doc(
-        {"image": "The picture", "mesh": "The mesh", "file": "The file"}[kind], [node], graph
-    )
+    known = saver(graph[node]["class_type"])
+    is_known = known != saver("")
     spec = OutputSpec(
-        kind=kind,
+        kind=known.kind,
         node=node,
-        key=KEYS[kind],
-        file=f"{name}{SUFFIXES[kind]}" if kind != "file" else "",
-        required=kind != "file",
+        key=known.key,
+        file=f"{name}{known.suffix}" if is_known and known.kind != "text" else "",
+        required=is_known,
         name=name,
     )
-    return Result(name=name, spec=spec, doc=doc)
+    return Result(name=name, spec=spec, doc=node_doc(RESULT_DOCS[known.kind], [node], graph))

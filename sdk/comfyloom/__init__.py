@@ -18,11 +18,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from comfyloom import errors, inputs, outputs
-    from comfyloom.files import ImageSource
+    from comfyloom.files import FileSource, ImageSource
     from comfyloom.graph import Graph
     from comfyloom.machines.dev.health import DevStatus
     from comfyloom.machines.dev.server import DevServer
-    from comfyloom.outputs import FileOutput, ImageOutput, MeshOutput, Output
+    from comfyloom.outputs import (
+        AnimationOutput,
+        AudioOutput,
+        FileOutput,
+        ImageOutput,
+        MeshOutput,
+        Output,
+        VideoOutput,
+    )
     from comfyloom.progress import Progress, Stage
     from comfyloom.run import Run
     from comfyloom.session import RunComfySession
@@ -33,11 +41,14 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "comfyloom": ("errors", "inputs", "outputs"),
-    "comfyloom.files": ("ImageSource",),
+    "comfyloom.files": ("FileSource", "ImageSource"),
     "comfyloom.graph": ("Graph",),
     "comfyloom.machines.dev.health": ("DevStatus",),
     "comfyloom.machines.dev.server": ("DevServer",),
-    "comfyloom.outputs": ("FileOutput", "ImageOutput", "MeshOutput", "Output"),
+    "comfyloom.outputs": (
+        *("AnimationOutput", "AudioOutput", "FileOutput", "ImageOutput", "MeshOutput", "Output"),
+        "VideoOutput",
+    ),
     "comfyloom.progress": ("Progress", "Stage"),
     "comfyloom.run": ("Run",),
     "comfyloom.session": ("RunComfySession",),
@@ -47,9 +58,12 @@ _HOMES = {
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "AnimationOutput",
+    "AudioOutput",
     "DevServer",
     "DevStatus",
     "FileOutput",
+    "FileSource",
     "Graph",
     "ImageOutput",
     "ImageSource",
@@ -61,6 +75,7 @@ __all__ = [
     "RunComfySession",
     "Settings",
     "Stage",
+    "VideoOutput",
     "Workflow",
     "chainable",
     "errors",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
 import attrs
@@ -20,7 +22,7 @@ from comfyloom.errors import ApiError, RunCancelled, RunTimeout, TransportError
 from comfyloom.files import InputFile
 from comfyloom.graph import Graph
 from comfyloom.narrator import Narrator
-from comfyloom.outputs import OUTPUT_TYPES
+from comfyloom.outputs import OUTPUT_TYPES, Output
 from comfyloom.places import Place
 from comfyloom.progress import Kind, Progress, ProgressCallback
 from comfyloom.spool import Spool
@@ -168,23 +170,30 @@ class Execution(Generic[ResultT]):
 
     def _collect(self, entry: HistoryEntry) -> ResultT:
         """Download every output, then publish them all at once."""
-        wanted = downloads.plan(entry, self.workflow.spec_.outputs)
-        paths = [self._fetch(item) for item in wanted]
-        published = self.spool.publish(paths)
-        given: dict[str, Any] = {
-            item.spec.name: OUTPUT_TYPES[item.spec.kind](path, self.spool)
-            for item, path in zip(wanted, published, strict=True)
-        }
+        specs = self.workflow.spec_.outputs
+        told = downloads.reported(entry, specs)
+        wanted = downloads.plan(entry, specs)
+        published = self.spool.publish([self._fetch(item) for item in wanted])
         result = self.workflow.spec_.result(
             prompt_id=self.prompt_id,
             seeds=dict(self.seeds),
             seconds=self.server.clock.monotonic() - self._begun,
-            **given,
+            ui=entry.outputs,
+            **told,
+            **self._outputs(wanted, published),
         )
         self._narrate_end()
         return result  # type: ignore[return-value]  # pyright: ignore[reportReturnType]
 
-    def _fetch(self, item: downloads.Download) -> Any:
+    def _outputs(self, wanted: list[downloads.Download], paths: list[Path]) -> dict[str, Any]:
+        """Return the files by field; a field that holds many gets them as a tuple."""
+        found: defaultdict[str, list[Output]] = defaultdict(list)
+        for item, path in zip(wanted, paths, strict=True):
+            found[item.spec.name].append(OUTPUT_TYPES[item.spec.kind](path, self.spool))
+        many = {item.spec.name for item in wanted if item.spec.many}
+        return {name: tuple(each) if name in many else each[0] for name, each in found.items()}
+
+    def _fetch(self, item: downloads.Download) -> Path:
         self._say("download", f"downloading {item.name}")
         return downloads.fetch(
             self.server, item, self.spool.folder, self.prompt_id, check=self._check

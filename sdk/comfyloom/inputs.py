@@ -17,13 +17,20 @@ from typing import Any, Final, Literal, TypeAlias, cast, overload
 import attrs
 
 from comfyloom.errors import InputProblem
-from comfyloom.files import ImageSource, is_image_source
+from comfyloom.files import (
+    FILE_KINDS,
+    FileKind,
+    FileSource,
+    ImageSource,
+    is_file_source,
+    is_image_source,
+)
 
-Kind: TypeAlias = Literal["image", "text", "seed", "number", "integer", "flag", "choice", "value"]
+Kind: TypeAlias = Literal[FileKind, "text", "seed", "number", "integer", "flag", "choice", "value"]
 
 METADATA: Final = "comfyloom.input"
-# None stands for what the workflow file says: its picture on the server, its seed.
-_MAY_BE_NONE: Final = frozenset({"image", "seed"})
+# None stands for what the workflow file says: its file on the server, its seed.
+_MAY_BE_NONE: Final = FILE_KINDS | {"seed"}
 # Longer numbers are not shown: Python refuses to print some of them.
 LARGE: Final = 10**30
 _DOT: Final = re.compile(r"(?<!\\)\.")
@@ -113,6 +120,11 @@ class InputSpec:
         return InputProblem(field=self.name, node=self.node, reason=reason, nearest=nearest)
 
     @property
+    def is_file(self) -> bool:
+        """Whether the value is a file, which is uploaded."""
+        return self.kind in FILE_KINDS
+
+    @property
     def range(self) -> str:
         """The range for people: "0 to 100", "at least 1", or ""."""
         if self.ge is not None and self.le is not None:
@@ -136,6 +148,42 @@ def image(*targets: str, default: None) -> ImageSource | None: ...
 def image(*targets: str, default: Unset | None = MISSING) -> ImageSource | None:
     """A picture, uploaded when the workflow runs; None leaves the file that the graph names."""
     return cast("ImageSource | None", _field("image", targets, default))
+
+
+@overload
+def mask(*targets: str) -> ImageSource: ...
+@overload
+def mask(*targets: str, default: None) -> ImageSource | None: ...
+def mask(*targets: str, default: Unset | None = MISSING) -> ImageSource | None:
+    """A mask, given as a picture; else as `image`."""
+    return cast("ImageSource | None", _field("mask", targets, default))
+
+
+@overload
+def audio(*targets: str) -> FileSource: ...
+@overload
+def audio(*targets: str, default: None) -> FileSource | None: ...
+def audio(*targets: str, default: Unset | None = MISSING) -> FileSource | None:
+    """A sound, uploaded when the workflow runs; None leaves the file that the graph names."""
+    return cast("FileSource | None", _field("audio", targets, default))
+
+
+@overload
+def video(*targets: str) -> FileSource: ...
+@overload
+def video(*targets: str, default: None) -> FileSource | None: ...
+def video(*targets: str, default: Unset | None = MISSING) -> FileSource | None:
+    """A video, uploaded when the workflow runs; None leaves the file that the graph names."""
+    return cast("FileSource | None", _field("video", targets, default))
+
+
+@overload
+def file(*targets: str) -> FileSource: ...
+@overload
+def file(*targets: str, default: None) -> FileSource | None: ...
+def file(*targets: str, default: Unset | None = MISSING) -> FileSource | None:
+    """Any file, uploaded when the workflow runs; None leaves the file that the graph names."""
+    return cast("FileSource | None", _field("file", targets, default))
 
 
 def text(*targets: str, default: str | Unset = MISSING) -> str:
@@ -223,6 +271,12 @@ def _check_image(_: InputSpec, value: object) -> str | None:
     return f"a path, bytes or a Pillow image is expected, not {_kind_of(value)}"
 
 
+def _check_file(_: InputSpec, value: object) -> str | None:
+    if is_file_source(value):
+        return None
+    return f"a path or bytes are expected, not {_kind_of(value)}"
+
+
 def _check_text(spec: InputSpec, value: object) -> str | None:
     if not isinstance(value, str):
         return f"a text is expected, not {_kind_of(value)}"
@@ -282,6 +336,10 @@ def _kind_of(value: object) -> str:
 
 _CHECKS: Final[Mapping[Kind, Callable[[InputSpec, object], str | None]]] = {
     "image": _check_image,
+    "mask": _check_image,
+    "audio": _check_file,
+    "video": _check_file,
+    "file": _check_file,
     "text": _check_text,
     "seed": _check_integer,
     "number": _check_number,

@@ -1,4 +1,9 @@
-"""What a run gives: files on this computer, typed by what they hold."""
+"""What a run gives: files on this computer, typed by what they hold, and texts.
+
+Each function describes one public field of a result: the node it comes from, the key that the
+node reports it under (`ui` data), and what the file is called here. With `many=True` the field
+holds all that the node reports there, as a tuple; without, the first.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +11,15 @@ import os
 import secrets
 import shutil
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias, cast
+from typing import Any, Final, Literal, TypeAlias
 
 import attrs
 
 from comfyloom.errors import OutputNotWritable
 
-OutputKind: TypeAlias = Literal["image", "mesh", "file"]
+OutputKind: TypeAlias = Literal[
+    "image", "animation", "video", "audio", "mesh", "file", "text", "json"
+]
 
 METADATA: Final = "comfyloom.output"
 
@@ -59,8 +66,26 @@ class ImageOutput(Output):
     __slots__ = ()
 
 
+class AnimationOutput(Output):
+    """An animated picture: WebP, PNG or GIF."""
+
+    __slots__ = ()
+
+
+class VideoOutput(Output):
+    """A video."""
+
+    __slots__ = ()
+
+
+class AudioOutput(Output):
+    """A sound."""
+
+    __slots__ = ()
+
+
 class MeshOutput(Output):
-    """A mesh, as binary glTF."""
+    """A mesh, as binary glTF where nothing else is said."""
 
     __slots__ = ()
 
@@ -73,39 +98,85 @@ class FileOutput(Output):
 
 @attrs.frozen(kw_only=True)
 class OutputSpec:
-    """Where a result comes from: a node, the key in its `ui` data, a file name for it."""
+    """Where a result comes from, and what its file is called.
+
+    Attributes:
+        kind: What it is.
+        node: The id of the node that reports it.
+        key: Where in the node's `ui` data; "" for whichever key holds files, or for all of it.
+        file: The name of the file here; without a suffix it gets that of the server's file, and
+            "" stands for the server's name behind the name of the field.
+        many: Whether it is all that the node reports there, as a tuple.
+        required: Whether a run that ends without it has failed.
+        name: The name of the field.
+    """
 
     kind: OutputKind
     node: str
-    key: str
-    file: str
+    key: str = ""
+    file: str = ""
+    many: bool = False
     required: bool = True
     name: str = ""
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it has to be downloaded."""
+        return self.kind in OUTPUT_TYPES
 
 
 OUTPUT_TYPES: Final[dict[OutputKind, type[Output]]] = {
     "image": ImageOutput,
+    "animation": AnimationOutput,
+    "video": VideoOutput,
+    "audio": AudioOutput,
     "mesh": MeshOutput,
     "file": FileOutput,
 }
 
 
 # --- the functions that generated classes call ---------------------------------------------------
+# The annotation of the field tells its type.
 
 
-def image(node: str, key: str, *, file: str) -> ImageOutput:
+def image(node: str, key: str = "", *, file: str = "", **options: Any) -> Any:
     """A picture that a node saves."""
-    return cast("ImageOutput", _field("image", node, key, file))
+    return _field("image", node, key, file, **options)
 
 
-def mesh(node: str, key: str, *, file: str) -> MeshOutput:
+def animation(node: str, key: str = "", *, file: str = "", **options: Any) -> Any:
+    """An animated picture that a node saves."""
+    return _field("animation", node, key, file, **options)
+
+
+def video(node: str, key: str = "", *, file: str = "", **options: Any) -> Any:
+    """A video that a node saves."""
+    return _field("video", node, key, file, **options)
+
+
+def audio(node: str, key: str = "", *, file: str = "", **options: Any) -> Any:
+    """A sound that a node saves."""
+    return _field("audio", node, key, file, **options)
+
+
+def mesh(node: str, key: str = "", *, file: str = "", **options: Any) -> Any:
     """A mesh that a node saves."""
-    return cast("MeshOutput", _field("mesh", node, key, file))
+    return _field("mesh", node, key, file, **options)
 
 
-def file(node: str, *, default: None = None) -> FileOutput | None:
-    """Whatever file a node saves, None if it saves none; its name is the server's."""
-    return cast("FileOutput | None", _field("file", node, "", "", required=False, default=default))
+def file(node: str, key: str = "", *, file: str = "", **options: Any) -> Any:
+    """Whatever file a node saves."""
+    return _field("file", node, key, file, **options)
+
+
+def text(node: str, key: str = "text", **options: Any) -> Any:
+    """A text that a node shows."""
+    return _field("text", node, key, "", **options)
+
+
+def json(node: str, key: str = "", *, default: Any = None) -> Any:
+    """What a node reports, as it came: under one key, or, without a key, all of it."""
+    return _field("json", node, key, "", default=default)
 
 
 def _field(
@@ -114,10 +185,11 @@ def _field(
     key: str,
     file: str,
     *,
-    required: bool = True,
+    many: bool = False,
     default: object = attrs.NOTHING,
 ) -> Any:
-    spec = OutputSpec(kind=kind, node=node, key=key, file=file, required=required)
+    required = default is attrs.NOTHING
+    spec = OutputSpec(kind=kind, node=node, key=key, file=file, many=many, required=required)
     return attrs.field(default=default, metadata={METADATA: spec})
 
 

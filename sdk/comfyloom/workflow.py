@@ -22,7 +22,7 @@ import attrs
 
 from comfyloom import inputs, outputs
 from comfyloom.errors import InputFileError, InputProblem, InputValueError
-from comfyloom.files import InputFile, read_picture, source_name
+from comfyloom.files import FileKind, InputFile, read_input, source_name
 from comfyloom.graph import Graph, check_graph, literal
 from comfyloom.inputs import MISSING, UNSET, InputSpec
 from comfyloom.outputs import OutputSpec
@@ -30,6 +30,9 @@ from comfyloom.progress import Stage
 
 if TYPE_CHECKING:
     from typing import Self
+
+# What stands in a graph for bytes that have no name yet.
+_ENDS = {"image": ".png", "mask": ".png", "audio": ".wav", "video": ".mp4", "file": ""}
 
 T = TypeVar("T")
 W = TypeVar("W", bound="Workflow[Any]")
@@ -76,7 +79,16 @@ class WorkflowSpec:
 @dataclass_transform(
     kw_only_default=True,
     frozen_default=True,
-    field_specifiers=(outputs.image, outputs.mesh, outputs.file),
+    field_specifiers=(
+        outputs.image,
+        outputs.animation,
+        outputs.video,
+        outputs.audio,
+        outputs.mesh,
+        outputs.file,
+        outputs.text,
+        outputs.json,
+    ),
 )
 def result_class(cls: type[R]) -> type[R]:
     """Make a class of results: frozen, keyword-only, its fields described by `outputs`."""
@@ -88,6 +100,10 @@ def result_class(cls: type[R]) -> type[R]:
     frozen_default=True,
     field_specifiers=(
         inputs.image,
+        inputs.mask,
+        inputs.audio,
+        inputs.video,
+        inputs.file,
         inputs.text,
         inputs.seed,
         inputs.number,
@@ -149,6 +165,8 @@ class Result:
     """The seeds that the run used, by field: the caller's own, or those drawn for this run."""
     seconds: float = 0.0
     """How long the run took, from submitting it to its last file on this computer."""
+    ui: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict[str, dict[str, Any]], repr=False)
+    """All that the nodes reported, as it came: by node id, then by the node's own keys."""
 
     @property
     def seed(self) -> int | None:
@@ -213,13 +231,11 @@ class Workflow(Generic[ResultT_co]):
 
         Raises:
             InputFileError: A file is missing or cannot be read.
-            InputValueError: A file is no picture, or required values are unset.
+            InputValueError: A file is none of its kind, or required values are unset.
         """
         self._demand_all()
-        images = [spec for spec in self.spec_.inputs if spec.kind == "image"]
-        given = {
-            spec: source for spec in images if (source := getattr(self, spec.name)) is not None
-        }
+        files = [spec for spec in self.spec_.inputs if spec.is_file]
+        given = {spec: source for spec in files if (source := getattr(self, spec.name)) is not None}
         return {spec.name: _read(spec, source) for spec, source in given.items()}
 
     def seeds_(self, draw: Callable[[int], int]) -> dict[str, int]:
@@ -234,8 +250,8 @@ class Workflow(Generic[ResultT_co]):
 
     def _value(self, spec: InputSpec, files: Mapping[str, str], seeds: Mapping[str, int]) -> Any:
         value = getattr(self, spec.name)
-        if spec.kind == "image" and value is not None:
-            return files.get(spec.name) or source_name(value, f"{spec.name}.png")
+        if spec.is_file and value is not None:
+            return files.get(spec.name) or source_name(value, f"{spec.name}{_ENDS[spec.kind]}")
         return seeds.get(spec.name, value) if spec.kind == "seed" else value
 
     def _demand_all(self) -> None:
@@ -267,7 +283,7 @@ def _raise_if_any(problems: list[InputProblem | None]) -> None:
 
 def _read(spec: InputSpec, source: Any) -> InputFile:
     try:
-        return read_picture(source)
+        return read_input(source, cast("FileKind", spec.kind))
     except OSError as error:
         reason = f"cannot read {error.filename or 'the file'}: {error.strerror or error}"
         raise InputFileError(problems=[spec.complain(reason)]) from None

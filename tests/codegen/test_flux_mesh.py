@@ -89,11 +89,11 @@ def test_the_constructor_demands_and_the_chain_waits() -> None:
     assert chain.with_input_image(b"").steps == 3
 
 
-def test_each_field_has_one_method_whose_docstring_tells_range_and_node() -> None:
+def test_each_field_has_one_method_whose_docstring_tells_range_and_default() -> None:
     for field in attrs.fields(FluxMeshWorkflow):
         assert inspect.getdoc(getattr(FluxMeshWorkflow, f"with_{field.name}"))
     assert FluxMeshWorkflow.with_guidance.__doc__ == (
-        "How closely the picture follows the prompt, 0 to 100 (POSITIVECLIP)."
+        "How closely the picture follows the prompt, 0 to 100, default 4.7."
     )
 
 

@@ -73,10 +73,20 @@ def test_files_are_any_objects_with_a_file_name() -> None:
     }
     entry = HistoryEntry.parse("p", {"outputs": {"1": ui}})
     assert entry is not None
-    assert entry.files("1", "gifs") == (
-        FileReference(filename="a.mp4", type="temp"),
+    assert entry.files("1", "gifs") == (FileReference(filename="a.mp4", type="temp"),)
+    assert entry.files("1", "none of these") == (
         FileReference(filename="b.png"),
+        FileReference(filename="a.mp4", type="temp"),
     )
+    assert entry.texts("1", "text") == ("hi",)
+    assert entry.texts("1", "animated") == entry.texts("2", "text") == ()
+
+
+def test_a_mesh_that_is_reported_as_a_path() -> None:
+    ui = {"result": ["3d/x.glb", None], "text": ["no.file.txt"]}
+    entry = HistoryEntry.parse("p", {"outputs": {"1": ui}})
+    assert entry is not None
+    assert entry.files("1", "3d") == (FileReference(filename="x.glb", subfolder="3d"),)
 
 
 @pytest.mark.parametrize("raw", [None, [], "x", 3])

@@ -72,7 +72,7 @@ def _free(cls: type[Workflow[Any]]) -> frozenset[tuple[str, str]]:
     return frozenset(
         (target.node, target.input)
         for spec in cls.spec_.inputs
-        if spec.required or spec.kind == "image"
+        if spec.required or spec.is_file
         for target in spec.targets
     )
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Mapping
-from typing import Any, Final, cast
+from typing import Any, Final, get_args
 
-import attrs
 import click
 
+from comfyloom.files import FileKind
 from comfyloom.inputs import InputSpec, Kind
 from comfyloom.workflow import Workflow
 
 _TYPES: Final[Mapping[Kind, click.ParamType[Any]]] = {
-    "image": click.Path(),
+    **dict.fromkeys(get_args(FileKind), click.Path()),
     "text": click.STRING,
     "seed": click.INT,
     "number": click.FLOAT,
@@ -67,6 +67,4 @@ def _type(spec: InputSpec) -> click.ParamType[Any]:
 def _help(workflow: type[Workflow[Any]], spec: InputSpec) -> str:
     """Return the text of a field: generated code keeps it as the docstring of its `with_…()`."""
     text = inspect.getdoc(getattr(workflow, f"with_{spec.name}", None)) or ""
-    default: object = attrs.fields_dict(cast("Any", workflow))[spec.name].default
-    shown = "" if spec.required or default in (None, "") else f"  [default: {default}]"
-    return f"{' '.join(text.split())}{shown}"
+    return " ".join(text.split())

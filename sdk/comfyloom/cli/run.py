@@ -195,9 +195,12 @@ def run_workflow(
 
 
 def print_result(job: Workflow[Any], result: Result) -> None:
-    """Say to people where the files are."""
-    for path in _files(job, result).values():
-        click.echo(_shown(path))
+    """Say to people where the files are, and what else there is."""
+    for found in _files(job, result).values():
+        for path in found if isinstance(found, list) else [found]:
+            click.echo(_shown(path))
+    for name, told in _values(job, result).items():
+        click.echo(f"{name}: {_readable(told)}")
     click.echo(f"seed {result.seed}, run {result.seconds:.1f} s", err=True)
 
 
@@ -205,7 +208,11 @@ def _facts(job: Workflow[Any], result: Result) -> dict[str, Any]:
     return {
         "prompt_id": result.prompt_id,
         "seed": result.seed,
-        "files": {name: str(path) for name, path in _files(job, result).items()},
+        "files": {
+            name: [str(path) for path in found] if isinstance(found, list) else str(found)
+            for name, found in _files(job, result).items()
+        },
+        "values": _values(job, result),
         "seconds": round(result.seconds, 3),
     }
 
@@ -214,10 +221,24 @@ def _told(error: ComfyloomError) -> dict[str, Any]:
     return {"type": type(error).__name__, "message": str(error), "exit_code": exit_code(error)}
 
 
-def _files(job: Workflow[Any], result: Result) -> dict[str, Path]:
-    names = [spec.name for spec in job.spec_.outputs]
-    found = {name: getattr(result, name) for name in names}
-    return {name: output.path for name, output in found.items() if output is not None}
+def _files(job: Workflow[Any], result: Result) -> dict[str, Path | list[Path]]:
+    found: dict[str, Path | list[Path]] = {}
+    for spec in job.spec_.outputs:
+        given = getattr(result, spec.name)
+        if spec.is_file and given is not None:
+            found[spec.name] = [each.path for each in given] if spec.many else given.path
+    return found
+
+
+def _values(job: Workflow[Any], result: Result) -> dict[str, Any]:
+    return {s.name: getattr(result, s.name) for s in job.spec_.outputs if not s.is_file}
+
+
+def _readable(value: object) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return "".join(
+        each if each.isprintable() or each == "\n" else repr(each)[1:-1] for each in text
+    )
 
 
 def _shown(path: Path) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
 
@@ -26,7 +27,10 @@ from comfyloom.outputs import OutputSpec
 if TYPE_CHECKING:
     import requests
 
+T = TypeVar("T")
+
 _CHUNK: Final = 1 << 18
+_SUFFIX: Final = re.compile(r"\.[A-Za-z0-9]{1,12}$")
 SILENCE_S: Final = 60.0
 """A server that sends nothing for so long has broken off."""
 
@@ -46,14 +50,56 @@ def plan(entry: HistoryEntry, specs: Sequence[OutputSpec]) -> list[Download]:
     Raises:
         OutputMissing: A result is not there.
     """
-    found = [(spec, entry.files(spec.node, spec.key)) for spec in specs]
-    missing = [spec for spec, files in found if not files and spec.required]
-    if missing:
-        raise _missing(entry.prompt_id, missing[0], "the run ended well without it")
-    for spec, files in found:
-        if len(files) > 1:
-            log.warning("result %s: the first of %d files is taken", spec.name, len(files))
-    return [Download(spec, files[0], _name(spec, files[0])) for spec, files in found if files]
+    wanted: list[Download] = []
+    for spec in specs:
+        files = _demanded(entry, spec, _files(entry, spec)) if spec.is_file else ()
+        for number, file in enumerate(files, 1):
+            wanted.append(Download(spec, file, _name(spec, file, number)))
+    return _of_different_names(wanted)
+
+
+def reported(entry: HistoryEntry, specs: Sequence[OutputSpec]) -> dict[str, Any]:
+    """Return the results of a run that are no files, by name.
+
+    Raises:
+        OutputMissing: A result is not there.
+    """
+    found: dict[str, Any] = {}
+    for spec in specs:
+        if spec.kind == "json":
+            ui = entry.outputs.get(spec.node)
+            found[spec.name] = ui.get(spec.key) if ui is not None and spec.key else ui
+        elif spec.kind == "text":
+            texts = _demanded(entry, spec, entry.texts(spec.node, spec.key))
+            found[spec.name] = texts if spec.many else next(iter(texts), None)
+    return found
+
+
+def _files(entry: HistoryEntry, spec: OutputSpec) -> Sequence[FileReference]:
+    files = entry.files(spec.node, spec.key)
+    if spec.many:
+        return list(dict.fromkeys(file for file in files if file.type == files[0].type))
+    if len(files) > 1:
+        log.warning("result %s: the first of %d files is taken", spec.name, len(files))
+    return files[:1]
+
+
+def _demanded(entry: HistoryEntry, spec: OutputSpec, found: Sequence[T]) -> Sequence[T]:
+    if not found and spec.required:
+        raise _missing(entry.prompt_id, spec, "the run ended well without it")
+    return found
+
+
+def _of_different_names(wanted: list[Download]) -> list[Download]:
+    """Number the files that would be called alike, on file systems that know no case as well."""
+    taken: set[str] = set()
+    found: list[Download] = []
+    for each in wanted:
+        names = (each.name, *(_numbered(each.name, n) for n in range(2, len(wanted) + 2)))
+        name = next(name for name in names if name.casefold() not in taken)
+        taken.add(name.casefold())
+        found.append(attrs.evolve(each, name=name))
+    return found
 
 
 def fetch(
@@ -125,12 +171,19 @@ def _chunks(answer: requests.Response) -> Iterator[bytes]:
         yield piece
 
 
-def _name(spec: OutputSpec, file: FileReference) -> str:
-    """Return our own name for the file; the server's may only be a plain one."""
-    if spec.file:
-        return spec.file
+def _name(spec: OutputSpec, file: FileReference, number: int) -> str:
+    """Return our own name for the file; of the server's, only its last part is taken."""
     plain = file.filename.replace("\\", "/").rpartition("/")[2].lstrip(".")
-    return f"{spec.name}_{plain}" if plain else spec.name
+    if not spec.file:
+        return f"{spec.name}_{plain}" if plain else spec.name
+    suffix = "" if Path(spec.file).suffix else _SUFFIX.search(plain)
+    name = f"{spec.file}{suffix[0].lower()}" if suffix else spec.file
+    return _numbered(name, number) if spec.many else name
+
+
+def _numbered(name: str, number: int) -> str:
+    path = Path(name)
+    return f"{path.stem}_{number}{path.suffix}"
 
 
 def _missing(prompt_id: str, spec: OutputSpec, reason: str) -> OutputMissing:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import attrs
 
-from comfyloom._json import is_mapping, items, mapping, mappings
+from comfyloom._json import is_mapping, items, mapping
 from comfyloom.errors import RunCancelled, RunError, RunFailed
 
 _LONGEST_TEXT: Final = 500
+# Preview3D reports its file as the path below the output folder, in the place of an object.
+_MODEL_PATH: Final = re.compile(r"[^\n]+\.(glb|gltf|obj|fbx|stl|ply|usdz|splat|ksplat|spz)", re.I)
 
 
 @attrs.frozen(kw_only=True)
@@ -70,11 +73,20 @@ class HistoryEntry:
         return self._failure(names.get("execution_error", {}))
 
     def files(self, node: str, key: str = "") -> tuple[FileReference, ...]:
-        """Return the files of a node: those under `key` first, of each key finals first."""
+        """Return the files of a node, finals before previews.
+
+        They are those under `key`; if none is there, those under any other key: packs of nodes
+        name their keys as they like.
+        """
         ui = self.outputs.get(node, {})
-        keys = sorted(ui, key=lambda name: name != key)
-        finals_first = (sorted(_files(ui[name]), key=lambda f: f.type != "output") for name in keys)
-        return tuple(file for files in finals_first for file in files)
+        found = list(_files(ui.get(key))) or [file for name in ui for file in _files(ui[name])]
+        return tuple(sorted(found, key=lambda file: file.type != "output"))
+
+    def texts(self, node: str, key: str) -> tuple[str, ...]:
+        """Return the texts that a node reported under a key; numbers and the like are passed."""
+        value = self.outputs.get(node, {}).get(key)
+        found = [value] if isinstance(value, str) else items(value)
+        return tuple(text for text in found if isinstance(text, str))
 
     def _failure(self, data: Mapping[str, Any]) -> RunFailed:
         node, node_type = str(data.get("node_id") or ""), str(data.get("node_type") or "")
@@ -102,7 +114,11 @@ def _messages(raw: object) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 def _files(values: object) -> Iterator[FileReference]:
     """Yield the file references of one key; flags, texts and numbers beside them are passed."""
-    for file in mappings(values):
+    for value in items(values):
+        if isinstance(value, str) and _MODEL_PATH.fullmatch(value):
+            folder, _, name = value.replace("\\", "/").rpartition("/")
+            yield FileReference(filename=name, subfolder=folder)
+        file = mapping(value)
         if isinstance(file.get("filename"), str) and file["filename"]:
             yield FileReference(
                 filename=file["filename"],

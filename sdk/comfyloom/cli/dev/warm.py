@@ -34,7 +34,7 @@ def warming(workflow: type[Workflow[Any]]) -> Workflow[Any]:
 
 
 def _value(spec: InputSpec, graph: dict[str, Any]) -> object:
-    if spec.kind == "image":
+    if spec.kind in ("image", "mask"):
         return importlib.resources.files("comfyloom.cli").joinpath("render.png").read_bytes()
     target = spec.targets[0]
     return graph[target.node]["inputs"][target.input] or "warm-up"

@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Final
 
 from comfyloom.errors import ConfigError, InputFileError
-from comfyloom_codegen.build import build, module_name
+from comfyloom_codegen.build import module_name
 from comfyloom_codegen.header import head, is_current, sealed
 from comfyloom_codegen.names import illegal
 from comfyloom_codegen.printed import Printed, read_exactly, read_printed
+from comfyloom_codegen.printer import Made, Printer
 from comfyloom_codegen.problems import Findings, Problem
-from comfyloom_codegen.reading import SCHEMA_FILE, Source, read_source, workflow_files
-from comfyloom_codegen.report import Drift, Outcome, Report
+from comfyloom_codegen.reading import SCHEMA_FILE, workflow_files
+from comfyloom_codegen.report import Drift, Outcome, Report, State
 from comfyloom_codegen.schemas import classes_in, read_schemas
-from comfyloom_codegen.writing import compare, graph_text, mend
+from comfyloom_codegen.writing import compare, mend, write_text
 
 PACKAGE: Final = "comfyloom_workflows"
 
@@ -36,6 +37,8 @@ def generate(
 
     A file with an error is left out, and what was generated from it earlier stays as it is; all
     others are generated. Files that this generator made from workflows which are gone are removed.
+    Where a workflow was exported again and its binding names a node that has moved, the binding
+    gets the selector that it needs now.
 
     Args:
         workflows: The folder of `<name>.json`, `<name>.toml` and `object_info.json`.
@@ -62,10 +65,15 @@ def generate(
     drift = compare(job.target, files, job.kept()) if files else []
     if not check:
         mend(job.target, files, drift)
+        job.write_bindings()
     return Report(
         outcomes=tuple(job.outcomes(drift, check=check)),
         problems=tuple(job.problems),
         drift=tuple(drift),
+        changes=tuple(change for made in job.made for change in made.changes),
+        followed=tuple(
+            f"{made.path.stem}.toml: {each}" for made in job.made for each in made.followed
+        ),
     )
 
 
@@ -79,65 +87,29 @@ class _Job:
         self._label = folder.resolve().name
         self._is_full = is_full
         self._paths = workflow_files(folder)
-        self._classes: set[str] = set()
         self._schemas = read_schemas(folder, Findings(SCHEMA_FILE, self.problems))
-        self._printed = {} if self._has_no_ground() else self._print_all()
+        self.made: list[Made] = [] if self._has_no_ground() else self._print_all()
+        self._printed = self._without_namesakes()
+        self._classes = {each for made in self.made for each in made.classes}
+        self._workflowless = {m.path for m in self.made if not (m.printed or m.has_failed)}
 
     def _has_no_ground(self) -> bool:
         here = Findings(self._label, self.problems)
+        stems = {path.stem for path in self._paths}
         for path in sorted(self._folder.glob("*.toml")):
-            if not path.with_suffix(".json").is_file():
+            if path.stem not in stems:
                 here.warn("there is no workflow file of this name", file=path.name)
         if not self._paths:
-            here.error("there is no workflow file (*.json) in this folder")
+            here.error("there is no workflow file (*.json, *.png, *.glb) in this folder")
         return here.failed
 
-    # --- printing --------------------------------------------------------------------------------
-
-    def _print_all(self) -> dict[str, Printed]:
-        printed: dict[str, Printed] = {}
-        for path in self._with_names_of_their_own():
-            findings = Findings(path.name)
-            made = self._print(path, findings)
-            self.problems += findings.problems
-            if made:
-                printed[path.name] = made
-        return self._without_namesakes(printed)
-
-    def _print(self, path: Path, findings: Findings) -> Printed | None:
-        source = read_source(path, findings)
-        if source is None:
-            return None
-        there = None if self._is_full else read_printed(self.target, module_name(source.stem))
-        if there:
-            lines = self._head("", source)[2:]
-            if is_current(there.text, lines, self._made_from(source, there.graph)):
-                return there
-        return self._print_anew(source, findings)
-
-    def _print_anew(self, source: Source, findings: Findings) -> Printed | None:
-        module = build(source, self._schemas, findings)
-        if module is None:
-            return None
-        from comfyloom_codegen.render import render_module
-
-        text = render_module(module, self._head(module.doc, source))
-        graph = graph_text(module.graph)
-        try:
-            compile(text, f"{module.name}.py", "exec", dont_inherit=True)
-        except (SyntaxError, ValueError, RecursionError) as error:
-            findings.error(f"a defect of the generator: what it printed is no Python ({error})")
-            return None
-        return Printed(sealed(text, self._made_from(source, graph)), graph)
-
-    def _head(self, doc: str, source: Source) -> tuple[str, ...]:
-        return head(doc, f"{self._label}/{source.file}", source.text)
-
-    def _made_from(self, source: Source, graph: str) -> tuple[str, ...]:
-        classes = {entry["class_type"] for entry in source.graph.values()}
-        self._classes |= classes
-        binding = "" if source.binding is None else f"binding:{source.binding}"
-        return source.text, binding, self._schemas.text(classes), graph
+    def _print_all(self) -> list[Made]:
+        printer = Printer(
+            label=self._label, target=self.target, schemas=self._schemas, is_full=self._is_full
+        )
+        made = printer.print_all(self._with_names_of_their_own())
+        self.problems += [problem for each in made for problem in each.problems]
+        return made
 
     # --- names that must differ ------------------------------------------------------------------
 
@@ -147,7 +119,8 @@ class _Job:
         shared = self._refuse_shared(names, "the module")
         return (path for path in self._paths if path.name not in shared)
 
-    def _without_namesakes(self, printed: dict[str, Printed]) -> dict[str, Printed]:
+    def _without_namesakes(self) -> dict[str, Printed]:
+        printed = {made.path.name: made.printed for made in self.made if made.printed}
         classes = {file: each.workflow for file, each in printed.items()}
         commands = {file: each.command for file, each in printed.items()}
         shared = self._refuse_shared(classes, "the class")
@@ -174,11 +147,15 @@ class _Job:
             name, printed = module_name(path.stem), self._printed.get(path.name)
             if printed:
                 files |= {f"{name}.py": printed.text, f"{name}.json": printed.graph}
-            found = printed or read_printed(self.target, name)
+            found = printed or (None if self._is_none(path) else read_printed(self.target, name))
             if found:
                 homes[name] = found.classes
                 self._classes |= set() if printed else classes_in(found.graph)
         return self._beside(homes) | files if homes else files
+
+    def _is_none(self, path: Path) -> bool:
+        """Return whether a file turned out to hold no workflow, which is no failure."""
+        return path in self._workflowless
 
     def _beside(self, homes: dict[str, tuple[str, ...]]) -> dict[str, str]:
         """Return what a package has beside its workflows."""
@@ -202,9 +179,23 @@ class _Job:
 
     def kept(self) -> list[str]:
         """Return the files made earlier from workflows that failed now."""
-        failed = [path for path in self._paths if path.name not in self._printed]
+        failed = [
+            path
+            for path in self._paths
+            if path.name not in self._printed and not self._is_none(path)
+        ]
         names = [module_name(path.stem) for path in failed]
         return [f"{name}{suffix}" for name in names for suffix in (".py", ".json")]
+
+    def write_bindings(self) -> None:
+        """Write the bindings that follow a new export.
+
+        Raises:
+            OutputNotWritable: One cannot be written.
+        """
+        for made in self.made:
+            if made.binding is not None and made.printed is not None:
+                write_text(made.path.with_suffix(".toml"), made.binding)
 
     def outcomes(self, drift: Iterable[Drift], *, check: bool) -> Iterator[Outcome]:
         """Return what became of each workflow file."""
@@ -212,13 +203,14 @@ class _Job:
         for path in self._paths:
             printed, name = self._printed.get(path.name), module_name(path.stem)
             if printed is None:
-                yield Outcome(file=path.name, state="failed")
+                yield Outcome(file=path.name, state="skipped" if self._is_none(path) else "failed")
                 continue
             is_changed = not changed.isdisjoint({f"{name}.py", f"{name}.json"})
+            state: State = ("differs" if check else "written") if is_changed else "unchanged"
             yield Outcome(
                 file=path.name,
                 workflow=printed.workflow,
                 inputs=printed.inputs,
                 results=printed.results,
-                state=("differs" if check else "written") if is_changed else "unchanged",
+                state=state,
             )

@@ -8,6 +8,8 @@ from typing import Literal, TypeAlias
 
 import attrs
 
+from comfyloom.errors import WorkflowError
+
 Severity: TypeAlias = Literal["error", "warning"]
 
 
@@ -55,6 +57,16 @@ class Findings:
     def failed(self) -> bool:
         """Whether nothing can be generated."""
         return any(problem.severity == "error" for problem in self.problems)
+
+    def raise_for_errors(self) -> None:
+        """Raise the errors, if there are any.
+
+        Raises:
+            WorkflowError: One line an error.
+        """
+        if self.failed:
+            errors = (each for each in self.problems if each.severity == "error")
+            raise WorkflowError("\n".join(map(str, errors)))
 
     def _add(self, reason: str, node: str, field: str, file: str, severity: Severity) -> None:
         problem = Problem(

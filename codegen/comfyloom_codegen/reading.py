@@ -11,15 +11,18 @@ from typing import Any, Final
 
 import attrs
 
+from comfyloom.errors import InputFileError
 from comfyloom.graph import Graph, is_link_shaped
-from comfyloom_codegen.problems import Findings
+from comfyloom_codegen.problems import Findings, Problem
 from comfyloom_codegen.shapes import as_object, is_array, is_object
 
 SCHEMA_FILE: Final = "object_info.json"
+BINDING_SCHEMA_FILE: Final = "binding.schema.json"
+SUFFIXES: Final = frozenset({".json", ".png", ".glb"})
 
 _ENVELOPES: Final = (("prompt",), ("input", "workflow"), ("input", "prompt"), ("workflow",))
 _LIKE_AN_ID: Final = re.compile(r"\d+(?:[:_.]\d+)*")
-_UI_FORMAT: Final = (
+UI_FORMAT: Final = (
     "this is the format that ComfyUI saves for itself; export the workflow again "
     "with Workflow → Export (API)"
 )
@@ -30,16 +33,28 @@ class Source:
     """One workflow file as it was read.
 
     Attributes:
-        file: Its name.
-        text: Its text, every end of line a line feed.
+        path: Where it lies.
+        text: The JSON in it, every end of line a line feed.
         graph: Its nodes.
         binding: The text of the TOML file beside it, None if there is none.
+        problems: What its author should know of it.
     """
 
-    file: str
+    path: Path
     text: str
     graph: Graph
     binding: str | None = None
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def file(self) -> str:
+        """The name of the file."""
+        return self.path.name
+
+    @property
+    def classes(self) -> frozenset[str]:
+        """The classes of its nodes."""
+        return frozenset(entry["class_type"] for entry in self.graph.values())
 
     @property
     def stem(self) -> str:
@@ -48,25 +63,70 @@ class Source:
 
 
 def workflow_files(folder: Path) -> list[Path]:
-    """Return the workflow files of a folder, by name."""
+    """Return the files of a folder that may hold a workflow, by name."""
     return sorted(
-        (path for path in folder.iterdir() if path.suffix == ".json" and path.name != SCHEMA_FILE),
+        (path for path in folder.iterdir() if _may_hold_a_workflow(path)),
         key=lambda path: path.name,
     )
 
 
+def _may_hold_a_workflow(path: Path) -> bool:
+    # `._x` is what macOS leaves beside a file `x` on foreign file systems.
+    is_none = path.name in (SCHEMA_FILE, BINDING_SCHEMA_FILE) or path.name.startswith("._")
+    return path.suffix.lower() in SUFFIXES and not is_none
+
+
 def read_source(path: Path, findings: Findings) -> Source | None:
-    """Read a workflow file and the binding beside it; what is wrong goes to `findings`."""
-    text = read_text(path, findings)
-    data = None if text is None else parse_json(text, findings)
-    if text is None or data is None:
+    """Read a workflow file and the binding beside it; what is wrong goes to `findings`.
+
+    A PNG or GLB without a workflow gives a warning: it may be there for another reason.
+    """
+    graph_text = read_workflow_text(path, findings)
+    data = None if graph_text is None else parse_json(graph_text, findings)
+    if graph_text is None or data is None:
         return None
     graph = _graph(data, findings)
     binding_path = path.with_suffix(".toml")
     binding = read_text(binding_path, findings) if binding_path.is_file() else None
     if findings.failed:
         return None
-    return Source(file=path.name, text=text, graph=graph, binding=binding)
+    return Source(path=path, text=graph_text, graph=graph, binding=binding)
+
+
+def only_source(path: Path) -> Source:
+    """Read one workflow file.
+
+    Raises:
+        InputFileError: There is no such file.
+        WorkflowError: It is no workflow; one line an error.
+    """
+    if not path.is_file():
+        raise InputFileError(f"there is no file {path}")
+    findings = Findings(path.name)
+    source = read_source(path, findings)
+    if source is None and not findings.failed:
+        findings.error("there is no workflow in it")
+    findings.raise_for_errors()
+    assert source is not None
+    return attrs.evolve(source, problems=tuple(findings.problems))
+
+
+def read_workflow_text(path: Path, findings: Findings) -> str | None:
+    """Return the JSON of a workflow file, or of the workflow that a PNG or GLB carries."""
+    if path.suffix.lower() == ".json":
+        return read_text(path, findings)
+    from comfyloom_codegen.embedded import workflow_of
+
+    try:
+        found = workflow_of(path.read_bytes())
+    except OSError as error:
+        findings.error(f"cannot be read ({error.strerror or error})")
+        return None
+    if found.api is None and found.has_other:
+        findings.error(UI_FORMAT)
+    elif found.api is None:
+        findings.warn("there is no workflow in it; it is left out")
+    return found.api
 
 
 def read_text(path: Path, findings: Findings) -> str | None:
@@ -121,7 +181,7 @@ def unwrapped(value: object) -> object:
 def _graph(data: dict[str, Any], findings: Findings) -> Graph:
     data = _unpacked(data)
     if is_array(data.get("nodes")):
-        findings.error(_UI_FORMAT)
+        findings.error(UI_FORMAT)
         return {}
     graph = {key: value for key, value in data.items() if _is_meant_as_node(key, value)}
     for key in data:

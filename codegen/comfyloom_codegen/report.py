@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import attrs
 
 from comfyloom.errors import WorkflowError
 from comfyloom_codegen.problems import Problem
 
-State: TypeAlias = Literal["written", "unchanged", "differs", "failed"]
+if TYPE_CHECKING:
+    from comfyloom_codegen.changes import Change
+
+State: TypeAlias = Literal["written", "unchanged", "differs", "failed", "skipped"]
 DriftKind: TypeAlias = Literal["differs", "missing", "orphaned"]
 
 
@@ -22,7 +25,8 @@ class Outcome:
         workflow: The name of its class, "" if it failed.
         inputs: How many values its callers may set.
         results: How many results it gives.
-        state: `differs` only when checking, where nothing is written.
+        state: `differs` only when checking, where nothing is written; `skipped` if the file
+            turned out to hold no workflow.
     """
 
     file: str
@@ -51,11 +55,15 @@ class Report:
         outcomes: One entry a workflow file, by file name.
         problems: Errors and warnings; nothing was generated from a file with an error.
         drift: What differs from a fresh generation; without `check` it has been mended.
+        changes: What new exports of workflows change for the callers of their classes.
+        followed: The selectors of bindings that were written anew, one line each.
     """
 
     outcomes: tuple[Outcome, ...] = ()
     problems: tuple[Problem, ...] = ()
     drift: tuple[Drift, ...] = ()
+    changes: tuple[Change, ...] = ()
+    followed: tuple[str, ...] = ()
 
     @property
     def errors(self) -> tuple[Problem, ...]:

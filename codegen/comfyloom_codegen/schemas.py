@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +18,17 @@ from comfyloom_codegen.shapes import as_object
 MOST_CHOICES: Final = 24
 """Longer lists are what somebody installed, not what a node can do."""
 
+MOST_LISTED: Final = 100
+"""So many things can be a list of what a node can do; more are always what somebody installed."""
+
 _FILE_NAME: Final = re.compile(r"[/\\]|\.[A-Za-z][A-Za-z0-9]{1,11}$")
+
+
+def is_listing(options: Sequence[object]) -> bool:
+    """Return whether options are what one machine has: files, or more than a node can do."""
+    texts = [option for option in options if isinstance(option, str)]
+    is_long = len(options) > MOST_LISTED
+    return not options or is_long or any(map(_FILE_NAME.search, texts))
 
 
 def closed_choices(schema: InputSchema) -> tuple[str, ...]:
@@ -26,7 +36,7 @@ def closed_choices(schema: InputSchema) -> tuple[str, ...]:
     options = schema.options or ()
     texts = tuple(option for option in options if isinstance(option, str))
     few = 2 <= len(set(texts)) == len(options) <= MOST_CHOICES
-    return texts if few and not any(map(_FILE_NAME.search, texts)) else ()
+    return texts if few and not is_listing(texts) else ()
 
 
 @attrs.frozen
@@ -59,6 +69,18 @@ def classes_in(graph: str) -> set[str]:
         return set()
     found = (as_object(entry).get("class_type") for entry in entries)
     return {each for each in found if isinstance(each, str)}
+
+
+def schemas_beside(path: Path) -> Pinned:
+    """Return the pinned schemas of the folder that a file lies in; there may be none.
+
+    Raises:
+        WorkflowError: They cannot be read.
+    """
+    findings = Findings(SCHEMA_FILE)
+    found = read_schemas(path.parent, findings)
+    findings.raise_for_errors()
+    return found
 
 
 def read_schemas(folder: Path, findings: Findings) -> Pinned:

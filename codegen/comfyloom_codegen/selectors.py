@@ -83,13 +83,25 @@ class Nodes:
         """
         if entry.text == "*":
             return [(node, name) for node, each in self.graph.items() for name in each["inputs"]]
+        node, name = self.part_of(entry)
+        return [(node, name)] if name else [(node, name) for name in self.graph[node]["inputs"]]
+
+    def part_of(self, entry: PartEntry) -> Address:
+        """Return the node that an entry of `expose` or `hide` names, and the input or "" for all.
+
+        Raises:
+            SelectorError: There is no such node or input, or several; it lists candidates.
+        """
         if entry.input:
-            return [self._input_of(self.find(entry.node), entry.input)]
+            return self._input_of(self.find(entry.node), entry.input)
         selector = Selector(text=entry.text) if entry.text else entry.node
         if entry.text and not self._fits(selector) and "." in entry.text:
-            return [self.address(TargetEntry(text=entry.text))]
-        node = self.find(selector)
-        return [(node, name) for name in self.graph[node]["inputs"]]
+            return self.address(TargetEntry(text=entry.text))
+        return self.find(selector), ""
+
+    def has_name(self, text: str) -> bool:
+        """Return whether a text is the title or the class of a node."""
+        return text in self._titles or text in self._classes
 
     def named(self, nodes: Iterable[str]) -> str:
         """Return nodes for people: id, class type, title."""

@@ -82,6 +82,19 @@ def _refuse_to_overwrite(path: Path) -> None:
         )
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a file so that it is at every moment what it was, or all of the text.
+
+    Raises:
+        OutputNotWritable: It cannot be written.
+    """
+    try:
+        _write(path, text)
+    except OSError as error:
+        reason = f"cannot write {path}: {error.strerror or error}"
+        raise OutputNotWritable(reason, path=str(path)) from None
+
+
 def _write(path: Path, text: str) -> None:
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias, TypeGuard, cast
 
 from comfyloom.errors import GraphError
@@ -60,3 +60,43 @@ def _check_node(graph: Mapping[str, object], node: str, entry: Mapping[str, Any]
         if is_link_shaped(value) and value[0] not in graph:
             reason = f"node {node}: input {name} links to node {value[0]}, which is not there"
             raise GraphError(reason, node=node)
+
+
+def cycle_in(graph: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return the nodes of a circle of links, the first one again at the end; [] if there is none.
+
+    It goes as deep as the graph is, without recursion.
+    """
+    done: set[str] = set()
+    for start in graph:
+        path = {start: iter(_sources(graph, start))} if start not in done else {}
+        while path:
+            last = next(reversed(path))
+            node = next((each for each in path[last] if each not in done), None)
+            if node is None:
+                done.add(last)
+                del path[last]
+            elif node in path:
+                circle = list(path)
+                return [*circle[circle.index(node) :], node]
+            else:
+                path[node] = iter(_sources(graph, node))
+    return []
+
+
+def unused_nodes(graph: Mapping[str, Mapping[str, Any]], ends: Iterable[str]) -> list[str]:
+    """Return the nodes that none of the given ones needs, in the order of the graph."""
+    needed: set[str] = set()
+    waiting = list(ends)
+    while waiting:
+        node = waiting.pop()
+        if node not in needed:
+            needed.add(node)
+            waiting += _sources(graph, node)
+    return [node for node in graph if node not in needed]
+
+
+def _sources(graph: Mapping[str, Mapping[str, Any]], node: str) -> list[str]:
+    """Return the nodes that a node is linked to, those that are not there left out."""
+    values = graph[node]["inputs"].values()
+    return [value[0] for value in values if is_link_shaped(value) and value[0] in graph]

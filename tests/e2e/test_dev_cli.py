@@ -101,7 +101,9 @@ def test_options_of_up(emulator: Emulator, shell: Shell) -> None:
     shell("dev", "down")
 
 
-def test_without_a_version_the_only_workflow_is_looked_up(emulator: Emulator, shell: Shell) -> None:
+def test_without_a_version_the_workflow_of_the_account_is_looked_up(
+    emulator: Emulator, shell: Shell
+) -> None:
     environ = emulator.environment()
     version = environ.pop("RUNCOMFY_WORKFLOW_VERSION_ID")
     assert told(shell("dev", "up", "--json", environ=environ))["workflow_version"] == version

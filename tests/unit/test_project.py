@@ -13,6 +13,7 @@ import pytest
 
 import comfyloom
 from comfyloom.errors import EXIT_CODES
+from comfyloom_codegen.pinning import classes_in_use, pinned_class
 from comfyloom_workflows import FluxMeshWorkflow
 from support import ROOT
 
@@ -52,9 +53,8 @@ def test_the_pinned_schemas_and_the_emulators_agree() -> None:
     emulated = json.loads(
         (ROOT / "sdk" / "comfyloom" / "emulator" / "schemas.json").read_text("utf-8")
     )
-    used = {node["class_type"] for node in FluxMeshWorkflow.template_graph().values()}
-    assert set(pinned) == used
-    assert {name: emulated[name] for name in pinned} == pinned
+    assert set(pinned) == classes_in_use(ROOT / "workflows")
+    assert {name: pinned_class(emulated[name]) for name in pinned} == pinned
 
 
 def test_every_exit_code_is_documented() -> None:

@@ -9,6 +9,8 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from comfyloom.errors import ConfigError
+from comfyloom.runcomfy import ServerApi
+from comfyloom.settings import Settings
 from comfyloom.workflow import Workflow
 
 GROUP = "comfyloom.workflows"
@@ -39,6 +41,38 @@ def _all_classes() -> Iterator[type[Workflow[Any]]]:
             member = getattr(module, name)
             if inspect.isclass(member) and issubclass(member, Workflow):
                 yield member
+
+
+def workflow_at_hand(
+    command: str | None, settings: Settings, *, is_needed: bool
+) -> type[Workflow[Any]] | None:
+    """Return the workflow that is meant: by its command, else the only one, else the account's.
+
+    Args:
+        command: What somebody has named, None for nothing.
+        settings: The account; of several workflows the one that is saved there is meant.
+        is_needed: Whether anything depends on it; if not, the account is not asked.
+
+    Raises:
+        ConfigError: There is none of that name, or it cannot be told which one is meant.
+        ComfyloomError: The account does not tell its workflows.
+    """
+    found = only_workflow(command)
+    if found is not None or not is_needed:
+        return found
+    version = settings.workflow_version_id
+    api = ServerApi(settings.api_base_url, settings.user_id, settings.api_token)
+    try:
+        saved = [entry for entry in api.list_workflows() if version in (None, entry.version_id)]
+    finally:
+        api.close()
+    names = {entry.workflow_name for entry in saved}
+    known = workflow_classes()
+    fits = [cls for cls in known.values() if cls.spec_.name in names]
+    if len(fits) == 1:
+        return fits[0]
+    text = f"which workflow? Name one of {', '.join(sorted(known)) or '(none is installed)'}"
+    raise ConfigError(text, problems=[text])
 
 
 def only_workflow(command: str | None) -> type[Workflow[Any]] | None:

@@ -21,7 +21,7 @@ from comfyloom.cli.shared import (
     print_json,
 )
 from comfyloom.cli.view import progress_view
-from comfyloom.cli.workflows import only_workflow
+from comfyloom.cli.workflows import workflow_at_hand
 from comfyloom.errors import MachineError
 from comfyloom.machines.dev.health import DevStatus
 from comfyloom.machines.dev.server import DevServer
@@ -81,10 +81,11 @@ def up(workflow: str | None, credentials: str | None, **given: Any) -> None:
     """Start the dev server, unless it runs, and wait until it answers.
 
     WORKFLOW is what it is for, by the name of its command: which version to launch is looked up by
-    it, and --warm runs it. It can be left out where only one is installed.
+    it, and --warm runs it. It can be left out where only one is installed, or saved in the account.
     """
     settings = Settings.load(credentials=credentials)
-    cls = only_workflow(workflow)
+    is_needed = settings.workflow_version_id is None or given["warm"]
+    cls = workflow_at_hand(workflow, settings, is_needed=is_needed)
     if given["server_type"] is None and not DevServer(settings).is_remembered:
         given["server_type"] = choose_server_type(settings)
     _start(DevServer.up, settings, cls, **given)
@@ -97,7 +98,8 @@ def restart(workflow: str | None, credentials: str | None, **given: Any) -> None
     """Stop the dev server and start another; what is not given is as it was."""
     settings = Settings.load(credentials=credentials)
     is_needed = workflow is not None or given["warm"]
-    _start(DevServer.restart, settings, only_workflow(workflow) if is_needed else None, **given)
+    cls = workflow_at_hand(workflow, settings, is_needed=True) if is_needed else None
+    _start(DevServer.restart, settings, cls, **given)
 
 
 @dev.command(context_settings=CONTEXT)

@@ -1,0 +1,127 @@
+"""`comfyloom codegen`: workflow files to typed classes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from comfyloom_codegen.cli.init import init
+from comfyloom_codegen.cli.inspect import inspect
+from comfyloom_codegen.cli.schema import binding_schema
+from comfyloom_codegen.cli.schemas import schemas
+from comfyloom_codegen.cli.shared import (
+    CONTEXT,
+    json_option,
+    project,
+    say,
+    say_json,
+    workflows_option,
+)
+
+if TYPE_CHECKING:
+    from comfyloom_codegen.project import Project
+    from comfyloom_codegen.report import Outcome, Report
+
+
+@click.group(invoke_without_command=True, context_settings=CONTEXT)
+@workflows_option
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder that holds the generated package.  [default: generated]",
+)
+@click.option("--package", help="Name of the generated package.  [default: comfyloom_workflows]")
+@click.option("--check", is_flag=True, help="Write nothing; exit 1 if anything would change.")
+@click.option("--force", is_flag=True, help="Print again even what is unchanged by its head.")
+@click.option("--verify", is_flag=True, help="Then import the package and type-check it.")
+@json_option
+@click.pass_context
+def codegen(
+    context: click.Context,
+    workflows: Path | None,
+    out: Path | None,
+    package: str | None,
+    *,
+    check: bool,
+    force: bool,
+    verify: bool,
+    as_json: bool,
+) -> None:
+    """Turn workflow files into typed Python classes.
+
+    What is not given is taken from [tool.comfyloom.codegen] in the nearest pyproject.toml.
+    """
+    where = project(workflows, out, package)
+    if context.invoked_subcommand is not None:
+        context.obj = where
+        return
+    _generate(where, check=check, force=force, verify=verify, as_json=as_json)
+
+
+codegen.add_command(binding_schema)
+codegen.add_command(init)
+codegen.add_command(inspect)
+codegen.add_command(schemas)
+
+
+def _generate(where: Project, *, check: bool, force: bool, verify: bool, as_json: bool) -> None:
+    from comfyloom_codegen.pipeline import generate
+
+    report = generate(where.workflows, where.out, where.package, check=check, force=force)
+    if as_json:
+        import attrs
+
+        say_json(attrs.asdict(report))
+    else:
+        for line in _lines(report, where.package, check=check):
+            say(line)
+    for warning in report.warnings:
+        say(str(warning), err=True)
+    report.raise_for_errors()
+    if verify:
+        from comfyloom_codegen.verifying import verify as verified
+
+        for line in verified(where.out, where.package):
+            say(line, err=as_json)
+    if check and report.drift:
+        sys.exit(1)
+
+
+def _lines(report: Report, package: str, *, check: bool) -> Iterator[str]:
+    if check:
+        yield from (f"{package}/{drift}" for drift in report.drift)
+        if not report.drift and not report.errors:
+            yield "up to date"
+    else:
+        yield from (_line(each) for each in report.outcomes if each.state != "skipped")
+        for drift in report.drift:
+            if drift.kind == "orphaned":
+                yield f"{package}/{drift.file} removed"
+    yield from _exported_again(report, check=check)
+
+
+def _exported_again(report: Report, *, check: bool) -> Iterator[str]:
+    """Yield what became of public names where a workflow was exported again."""
+    if report.followed:
+        yield ""
+        yield f"bindings that {'must follow' if check else 'followed'} a new export:"
+        yield from (f"  {line}" for line in report.followed)
+    if report.changes:
+        yield ""
+        yield "public names after a new export:"
+        yield from (f"  {change}" for change in report.changes)
+
+
+def _line(outcome: Outcome) -> str:
+    if outcome.state == "failed":
+        return f"{outcome.file} → nothing  failed"
+    inputs, results = _count(outcome.inputs, "input"), _count(outcome.results, "result")
+    return f"{outcome.file} → {outcome.workflow}  {inputs}, {results}  {outcome.state}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -1,0 +1,57 @@
+"""A workflow that was exported again, beside what was generated from the export before."""
+
+from __future__ import annotations
+
+import json
+from typing import Self, cast
+
+import attrs
+
+from comfyloom.graph import Graph
+from comfyloom_codegen.changes import Change, changes
+from comfyloom_codegen.former import Former, read_former
+from comfyloom_codegen.matching import Match, match
+from comfyloom_codegen.model import Module
+from comfyloom_codegen.parsing import parse_binding
+from comfyloom_codegen.printed import Printed
+from comfyloom_codegen.problems import Findings
+from comfyloom_codegen.reading import Source
+from comfyloom_codegen.rebinding import Rebound, rebind
+
+
+@attrs.frozen(kw_only=True)
+class Export:
+    """The export before, and where its nodes are now."""
+
+    former: Former
+    graph: Graph
+    matches: dict[str, Match]
+
+    @classmethod
+    def of(cls, there: Printed, graph: Graph) -> Self | None:
+        """Return the export that a module was made from, None if it cannot be read any more.
+
+        Args:
+            there: What was generated from it.
+            graph: The graph now.
+        """
+        former = read_former(there.text)
+        try:
+            before = cast("Graph", json.loads(there.graph))
+            matches = match(before, graph)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            return None  # somebody has edited it
+        return cls(former=former, graph=before, matches=matches) if former else None
+
+    def rebound(self, source: Source) -> Rebound | None:
+        """Return the binding of a workflow with the selectors that it needs now, None if none."""
+        if source.binding is None:
+            return None
+        binding = parse_binding(source.binding, source.file, Findings(source.file))
+        if binding is None:
+            return None
+        return rebind(source.binding, binding, self.graph, source.graph, self.matches)
+
+    def changes(self, module: Module) -> tuple[Change, ...]:
+        """Return what has changed for callers."""
+        return changes(self.former, self.graph, module, self.matches)

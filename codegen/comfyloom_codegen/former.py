@@ -1,0 +1,66 @@
+"""What a module that was generated earlier made public, read from its source and never run."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+import attrs
+
+from comfyloom.inputs import Target
+
+
+@attrs.frozen(kw_only=True)
+class Former:
+    """The public names of a module: where each input goes, and which node gives each result."""
+
+    inputs: dict[str, tuple[Target, ...]]
+    results: dict[str, str]
+
+
+def read_former(source: str) -> Former | None:
+    """Return what a generated module made public, None if its source cannot be read."""
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError):
+        return None
+    inputs: dict[str, tuple[Target, ...]] = {}
+    results: dict[str, str] = {}
+    for name, call in _fields(tree):
+        match call.func:
+            case ast.Attribute(value=ast.Name(id="inputs")):
+                inputs[name] = tuple(_targets(call))
+            case ast.Attribute(value=ast.Name(id="outputs")):
+                results[name] = next(_texts(call), "")
+            case _:
+                continue
+    return Former(inputs=inputs, results=results)
+
+
+def _fields(tree: ast.Module) -> Iterator[tuple[str, ast.Call]]:
+    for cls in tree.body:
+        for statement in cls.body if isinstance(cls, ast.ClassDef) else ():
+            match statement:
+                case ast.AnnAssign(target=ast.Name(id=name), value=ast.Call() as call):
+                    yield name, call
+                case _:
+                    continue
+
+
+def _targets(call: ast.Call) -> Iterator[Target]:
+    for argument in call.args:
+        inner = argument.args[0] if isinstance(argument, ast.Call) else argument
+        match inner:
+            case ast.Constant(value=str(text)):
+                yield Target.parse(text)
+            case _:
+                continue
+
+
+def _texts(call: ast.Call) -> Iterator[str]:
+    for argument in call.args:
+        match argument:
+            case ast.Constant(value=str(text)):
+                yield text
+            case _:
+                continue

@@ -1,0 +1,97 @@
+"""What a project says of its workflows: `[tool.comfyloom.codegen]` in its pyproject.toml."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Final, Self
+
+import attrs
+
+from comfyloom.errors import ConfigError
+from comfyloom_codegen.problems import did_you_mean
+from comfyloom_codegen.shapes import as_object, is_object
+
+FILE: Final = "pyproject.toml"
+TABLE: Final = "tool.comfyloom.codegen"
+
+
+@attrs.frozen(kw_only=True)
+class Project:
+    """Where workflow files are, and where their package goes.
+
+    Attributes:
+        workflows: The folder of workflow files.
+        out: The folder that holds the package.
+        package: The name of the package.
+    """
+
+    workflows: Path = Path("workflows")
+    out: Path = Path("generated")
+    package: str = "comfyloom_workflows"
+
+    @classmethod
+    def read(cls, here: Path) -> Self:
+        """Return what the nearest pyproject.toml says, in `here` or above; else the defaults.
+
+        Its paths are relative to itself; here they are as short as can be seen from `here`.
+
+        Raises:
+            ConfigError: It cannot be read, or says what cannot be; all of that is listed.
+        """
+        found = next(
+            (each / FILE for each in (here, *here.parents) if (each / FILE).is_file()), None
+        )
+        table = _table(found) if found else {}
+        return cls(**_checked(table, found, here)) if found else cls()
+
+    def or_else(self, workflows: Path | None, out: Path | None, package: str | None) -> Self:
+        """Return the same with what somebody has given on the command line."""
+        return attrs.evolve(
+            self,
+            workflows=workflows or self.workflows,
+            out=out or self.out,
+            package=package or self.package,
+        )
+
+
+def _table(path: Path) -> dict[str, Any]:
+    import tomllib
+
+    try:
+        found: object = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{FILE} cannot be read: {error}") from None
+    for key in TABLE.split("."):
+        found = as_object(found).get(key, {})
+    if not is_object(found):
+        raise ConfigError(f"{FILE}: {TABLE} is no table")
+    return found
+
+
+def _checked(table: dict[str, Any], path: Path, here: Path) -> dict[str, Any]:
+    known = [field.name for field in attrs.fields(Project)]
+    problems = [
+        f"{FILE}: {TABLE}: unknown key {key!r}"
+        f"{did_you_mean(key, known) or '; known are ' + ', '.join(known)}"
+        for key in table
+        if key not in known
+    ]
+    problems += [
+        f"{FILE}: {TABLE}.{key}: a text is expected"
+        for key in known
+        if key in table and not (isinstance(table[key], str) and table[key])
+    ]
+    if problems:
+        raise ConfigError("\n".join(problems), problems=problems)
+    return {
+        key: value if key == "package" else _seen_from(here, path.parent / value)
+        for key, value in table.items()
+    }
+
+
+def _seen_from(here: Path, path: Path) -> Path:
+    try:
+        return Path(os.path.relpath(path, here))
+    except ValueError:  # on another drive
+        return path

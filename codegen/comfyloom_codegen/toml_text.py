@@ -1,0 +1,34 @@
+"""Selectors and texts as TOML."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfyloom_codegen.binding import PartEntry, Selector, TargetEntry
+
+
+def selector_value(selector: Selector) -> str | dict[str, str]:
+    """Return a selector as a binding file has it: one text, or a table."""
+    if selector.text:
+        return selector.text
+    given = {"title": selector.title, "class": selector.class_, "id": selector.id}
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def entry_value(entry: TargetEntry | PartEntry) -> str | dict[str, Any]:
+    """Return an entry of `to`, `expose` or `hide` as a binding file has it."""
+    if entry.text:
+        return entry.text
+    node = {"node": selector_value(entry.node)}
+    return {**node, "input": entry.input} if entry.input else node
+
+
+def toml(value: object) -> str:
+    """Return a text, number, flag, list or table on one line of TOML."""
+    import tomlkit
+
+    if isinstance(value, dict):
+        table = tomlkit.inline_table()
+        table.update(value)  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+        return table.as_string()
+    return tomlkit.item(value).as_string()

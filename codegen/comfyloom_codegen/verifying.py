@@ -1,0 +1,91 @@
+"""Whether a generated package is right: imported in a clean interpreter, and type-checked."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+from comfyloom.errors import ConfigError, WorkflowError
+
+# Names come as arguments: nothing is ever put into the code.
+_TRY: Final = """
+import importlib, json, pathlib, sys
+from comfyloom import Workflow
+folder, name = sys.argv[1:]
+sys.path.insert(0, folder)
+package = importlib.import_module(name)
+wrong = []
+for each in package.__all__:
+    cls = getattr(package, each)
+    if issubclass(cls, Workflow):
+        graph = cls.template_graph()
+        values = {}
+        for spec in cls.spec_.inputs:
+            if spec.required:
+                sample = graph[spec.node]["inputs"][spec.targets[0].input]
+                values[spec.name] = "x" if isinstance(sample, (list, str)) else sample
+        try:
+            cls(**values).to_graph()
+        except Exception as error:
+            wrong.append(f"{each}: {type(error).__name__}: {error}")
+print("\\n".join(wrong))
+sys.exit(bool(wrong))
+"""
+_CHECKERS: Final = {
+    "mypy": ("--strict", "--no-error-summary", "--hide-error-context"),
+    "pyright": (),
+}
+_LONGEST_S: Final = 900
+
+
+def verify(out: Path, package: str) -> list[str]:
+    """Import a generated package, build each of its workflows and type-check it.
+
+    Args:
+        out: The folder that holds the package.
+        package: Its name.
+
+    Returns:
+        What was done, one line each.
+
+    Raises:
+        WorkflowError: Something is wrong; the message has it all.
+        ConfigError: Neither mypy nor pyright is installed.
+    """
+    checkers = [name for name in _CHECKERS if importlib.util.find_spec(name)]
+    if not checkers:
+        raise ConfigError("--verify needs a type checker: pip install mypy (or pyright)")
+    _call([sys.executable, "-I", "-c", _TRY, str(out.absolute()), package], out, "importing it")
+    done = ["imported, and every workflow built"]
+    for name in checkers:
+        options = _CHECKERS[name]
+        command = [sys.executable, "-m", name, *options, package]
+        if name == "pyright":
+            command = [*command, "--pythonpath", sys.executable]
+        _call(command, out, name)
+        done.append(f"type-checked by {name}")
+    return done
+
+
+def _call(command: list[str], folder: Path, what: str) -> None:
+    env = {**os.environ, "MYPY_CACHE_DIR": os.devnull, "PYTHONDONTWRITEBYTECODE": "1"}
+    try:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env=env,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+            timeout=_LONGEST_S,
+        )
+    except subprocess.TimeoutExpired:
+        raise WorkflowError(f"{what}: no end after {_LONGEST_S} s") from None
+    if done.returncode:
+        told = (done.stdout + done.stderr).strip() or f"exit code {done.returncode}"
+        raise WorkflowError(f"the generated package is not right ({what}):\n{told}")

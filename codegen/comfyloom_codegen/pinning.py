@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import attrs
 
+from comfyloom.schemas import is_listing
 from comfyloom_codegen.problems import Findings
 from comfyloom_codegen.reading import read_source, workflow_files
-from comfyloom_codegen.schemas import is_listing
 from comfyloom_codegen.shapes import as_object, is_array, is_object
 
 _KEPT: Final = (

@@ -3,32 +3,19 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 import attrs
 
-from comfyloom.schemas import InputSchema, Schemas
+from comfyloom.schemas import InputSchema, Schemas, is_listing
 from comfyloom_codegen.problems import Findings
 from comfyloom_codegen.reading import SCHEMA_FILE, parse_json, read_text
 from comfyloom_codegen.shapes import as_object
 
 MOST_CHOICES: Final = 24
 """Longer lists are what somebody installed, not what a node can do."""
-
-MOST_LISTED: Final = 100
-"""So many things can be a list of what a node can do; more are always what somebody installed."""
-
-_FILE_NAME: Final = re.compile(r"[/\\]|\.[A-Za-z][A-Za-z0-9]{1,11}$")
-
-
-def is_listing(options: Sequence[object]) -> bool:
-    """Return whether options are what one machine has: files, or more than a node can do."""
-    texts = [option for option in options if isinstance(option, str)]
-    is_long = len(options) > MOST_LISTED
-    return not options or is_long or any(map(_FILE_NAME.search, texts))
 
 
 def closed_choices(schema: InputSchema) -> tuple[str, ...]:

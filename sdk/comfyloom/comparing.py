@@ -22,6 +22,8 @@ _MODEL: Final = re.compile(
     r"\.(safetensors|ckpt|pt|pth|bin|gguf|onnx|sft|pkl|engine|patch)$", re.IGNORECASE
 )
 _ANY: Final = "*"
+_NUMBERS: Final = frozenset({"INT", "FLOAT"})
+_LONGEST: Final = 60
 
 
 @attrs.frozen(kw_only=True)
@@ -164,21 +166,45 @@ class _Node:
         if wanted.options is not None:
             if value not in wanted.options:
                 yield self._choice(name, wanted.options, value)
-        elif wanted.type in ("INT", "FLOAT") and isinstance(value, int | float):
-            if wanted.ge is not None and value < wanted.ge:
-                yield self.find("range", name, f"{value} is less than {wanted.ge}")
-            if wanted.le is not None and value > wanted.le:
-                yield self.find("range", name, f"{value} is more than {wanted.le}")
+        elif wanted.type in _NUMBERS:
+            number = _as_number(wanted.type, value)
+            if number is None:
+                text = f"{_shown(value)} is no {wanted.type}"
+                yield self.find("type", name, text)
+            elif wanted.ge is not None and number < wanted.ge:
+                yield self.find("range", name, f"{_shown(value)} is less than {wanted.ge}")
+            elif wanted.le is not None and number > wanted.le:
+                yield self.find("range", name, f"{_shown(value)} is more than {wanted.le}")
 
     def _choice(self, name: str, choices: tuple[object, ...], value: object) -> Finding:
         texts = [str(choice) for choice in choices]
         near = difflib.get_close_matches(str(value), texts, 1, 0.6)
-        hint = f"; the nearest there is {near[0]!r}" if near else ""
+        hint = f"; did you mean {near[0]!r}?" if near else ""
         if isinstance(value, str) and _MODEL.search(value):
             advice = "put the model file there, or choose another in the workflow"
             return self.find("model", name, f"there is no model {value!r}{hint}", advice)
         offered = ", ".join(texts[:5]) + (", …" if len(texts) > 5 else "")
-        return self.find("choice", name, f"{value!r} is none of {offered or '(nothing)'}{hint}")
+        return self.find(
+            "choice", name, f"{_shown(value)} is none of {offered or '(nothing)'}{hint}"
+        )
+
+
+def _as_number(kind: str, value: object) -> float | None:
+    """Return a value as ComfyUI takes it for a number, None if it cannot: it calls `int(…)`."""
+    if not isinstance(value, int | float | str):
+        return None
+    try:
+        return int(value) if kind == "INT" else float(value)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _shown(value: object) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # more digits than Python likes to print
+        return "the number"
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 def is_link(value: object) -> bool:

@@ -61,11 +61,13 @@ class GraphError(WorkflowError):
     """A workflow file holds no graph that can run.
 
     Attributes:
-        node: The id of the node at fault, or "".
+        node: The id of the first node at fault, or "".
+        problems: All that is wrong, one line each.
     """
 
-    def __init__(self, message: str = "", *, node: str = "") -> None:
+    def __init__(self, message: str = "", *, node: str = "", problems: Sequence[str] = ()) -> None:
         self.node = node
+        self.problems = tuple(problems) or ((message,) if message else ())
         super().__init__(message)
 
 

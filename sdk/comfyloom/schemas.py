@@ -10,7 +10,8 @@ import functools
 import importlib.resources
 import json
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import attrs
@@ -22,6 +23,16 @@ PINNED: Final = "object_info.json"
 COMBO: Final = "COMBO"
 # Inputs whose list is what the server has in a folder for uploads.
 _UPLOADS: Final = ("image", "video", "audio", "file")
+MOST_LISTED: Final = 100
+"""So many things can be a list of what a node can do; more are always what somebody installed."""
+_FILE_NAME: Final = re.compile(r"[/\\]|\.[A-Za-z][A-Za-z0-9]{1,11}$")
+
+
+def is_listing(options: Sequence[object]) -> bool:
+    """Return whether options are what one machine has: files, or more than a node can do."""
+    texts = [option for option in options if isinstance(option, str)]
+    is_long = len(options) > MOST_LISTED
+    return not options or is_long or any(map(_FILE_NAME.search, texts))
 
 
 @attrs.frozen(kw_only=True)
@@ -46,6 +57,11 @@ class InputSchema:
     ge: float | None = None
     le: float | None = None
     default: object = None
+
+    @property
+    def choices(self) -> tuple[object, ...] | None:
+        """What a `COMBO` can be on any server; None where it offers what one machine has."""
+        return None if self.options is None or is_listing(self.options) else self.options
 
 
 @attrs.frozen(kw_only=True)

@@ -29,6 +29,7 @@ from comfyloom.run import Run, call_safely, cancel_all
 from comfyloom.settings import Settings
 from comfyloom.spool import Spool, check_writable
 from comfyloom.targets import TargetLike, resolve
+from comfyloom.validation import validate
 from comfyloom.workflow import Result, Workflow
 
 ResultT = TypeVar("ResultT", bound=Result)
@@ -219,7 +220,7 @@ class RunComfySession:
             name = getattr(workflow, "__name__", type(workflow).__name__)
             raise WorkflowError(f"a workflow object is run, not {name}: give {name}(…)")
         files = workflow.read_files_()
-        workflow.to_graph()
+        validate(workflow)
         if out_dir is not None:
             check_writable(out_dir)
         server = self.server(workflow)

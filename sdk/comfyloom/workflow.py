@@ -23,7 +23,7 @@ import attrs
 from comfyloom import inputs, outputs
 from comfyloom.errors import InputFileError, InputProblem, InputValueError
 from comfyloom.files import FileKind, InputFile, read_input, source_name
-from comfyloom.graph import Graph, check_graph, literal
+from comfyloom.graph import Graph, literal
 from comfyloom.inputs import MISSING, UNSET, InputSpec
 from comfyloom.outputs import OutputSpec
 from comfyloom.progress import Stage
@@ -223,7 +223,6 @@ class Workflow(Generic[ResultT_co]):
                 for target in spec.targets:
                     plain = target.value(spec.plain(value))
                     graph[target.node]["inputs"][target.input] = literal(plain)
-        check_graph(graph)
         return graph
 
     def read_files_(self) -> dict[str, InputFile]:

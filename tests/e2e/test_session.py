@@ -30,6 +30,7 @@ from comfyloom.errors import (
     ComfyloomError,
     ConfigError,
     Forbidden,
+    GraphError,
     InputFileError,
     InputValueError,
     MachineError,
@@ -460,10 +461,34 @@ def test_a_rejected_prompt(
         return graph
 
     monkeypatch.setattr(FluxMeshWorkflow, "graph_for_", broken)
+    # As where the schemas that the class was made with are not those of the server.
+    monkeypatch.setattr("comfyloom.session.validate", lambda _: None)
     with session_on() as session, pytest.raises(PromptRejected) as caught:
         session.run(workflow)
     assert "node 3 (XlabsSampler)" in str(caught.value)
     assert_nothing_runs(emulator)
+
+
+def test_what_no_server_can_run_is_refused_before_anything_is_launched(
+    emulator: Emulator,
+    session_on: Make,
+    workflow: FluxMeshWorkflow,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(self: FluxMeshWorkflow, **_: Any) -> Any:
+        graph = self.template_graph()
+        graph["3"]["inputs"]["steps"] = 0
+        graph["4"]["inputs"]["type"] = "fluks"
+        return graph
+
+    monkeypatch.setattr(FluxMeshWorkflow, "graph_for_", broken)
+    session = session_on()
+    with pytest.raises(GraphError, match="did you mean 'flux'") as caught:
+        session.run(workflow)
+    assert caught.value.node == "3"
+    assert len(caught.value.problems) == 2
+    assert not emulator.state()["machines"]
+    assert not emulator.state()["requests"]
 
 
 def test_a_prompt_that_is_accepted_in_part_is_rejected_and_withdrawn(
@@ -479,6 +504,7 @@ def test_a_prompt_that_is_accepted_in_part_is_rejected_and_withdrawn(
         return graph
 
     monkeypatch.setattr(FluxMeshWorkflow, "graph_for_", broken)
+    monkeypatch.setattr("comfyloom.session.validate", lambda _: None)
     with session_on() as session:
         with pytest.raises(PromptRejected, match="target_num_faces") as caught:
             session.run(workflow)

@@ -22,6 +22,7 @@ from comfyloom.session import RUN_TIMEOUT_S, RunComfySession
 from comfyloom.settings import Settings
 from comfyloom.spool import check_writable
 from comfyloom.targets import EMULATOR, RUNCOMFY, TargetLike
+from comfyloom.validation import validate
 from comfyloom.workflow import Result, Workflow
 
 EMULATED = "This was the emulator: the pictures are its own, no GPU was used, nothing was paid."
@@ -101,7 +102,7 @@ def _run(
     job = build(workflow, given)
     # Everything that can be wrong here is found before a machine costs money.
     job.read_files_()
-    job.to_graph()
+    validate(job)
     check_writable(out, [spec.file for spec in workflow.spec_.outputs if spec.file])
     is_account = target in (None, RUNCOMFY)
     settings = Settings.load(credentials=credentials) if is_account else None

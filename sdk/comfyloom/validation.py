@@ -1,0 +1,66 @@
+"""Whether a workflow can run, found out before anything is uploaded or launched.
+
+The schemas are those that the package of the workflow's class carries: what its server had when
+the class was made. A class of nodes that they do not know, and a file or model that only the
+server can have, are left for the server to judge.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from comfyloom.comparing import Finding, compare
+from comfyloom.errors import GraphError
+from comfyloom.graph import Graph, check_graph, cycle_in
+from comfyloom.schemas import Schemas, pinned
+from comfyloom.workflow import Workflow
+
+
+def validate(workflow: Workflow[Any]) -> None:
+    """Refuse a workflow that no server can run.
+
+    Raises:
+        InputValueError: Required values are unset.
+        GraphError: Its graph cannot run; the message and `problems` have all that is wrong.
+    """
+    graph = workflow.to_graph()
+    check_graph(graph)
+    if loop := cycle_in(graph):
+        text = f"nodes {' → '.join(loop)} wait for each other"
+        raise GraphError(text, node=loop[0], problems=[text])
+    schemas = pinned(sys.modules[type(workflow).__module__].__package__ or "")
+    found = problems_of(graph, schemas, _files_of(workflow))
+    if found:
+        problems = [str(each) for each in found]
+        raise GraphError("; ".join(problems), node=found[0].node, problems=problems)
+
+
+def problems_of(
+    graph: Graph, schemas: Schemas, free: frozenset[tuple[str, str]] = frozenset()
+) -> list[Finding]:
+    """Return why a graph cannot run on a server with such nodes: types, ranges, choices, links.
+
+    Args:
+        graph: The graph, in API format.
+        schemas: What is known of its nodes.
+        free: Inputs, as (node id, input name), whose value is set for each run.
+    """
+    found = compare(graph, schemas, Schemas({}), free)
+    return [each for each in found if each.is_fatal and not _is_for_the_server(each, schemas)]
+
+
+def _is_for_the_server(finding: Finding, schemas: Schemas) -> bool:
+    """Return whether only the server itself can tell: what it has installed, and in its folders."""
+    schema = schemas.input(finding.class_type, finding.input)
+    is_of_a_machine = finding.kind == "choice" and schema is not None and schema.choices is None
+    return finding.kind in ("node", "model") or is_of_a_machine
+
+
+def _files_of(workflow: Workflow[Any]) -> frozenset[tuple[str, str]]:
+    return frozenset(
+        (target.node, target.input)
+        for spec in workflow.spec_.inputs
+        if spec.is_file
+        for target in spec.targets
+    )

@@ -1,0 +1,161 @@
+"""What no server can run is refused here, by the schemas that a package carries."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from comfyloom.comparing import compare
+from comfyloom.graph import check_graph, cycle_in, unused_nodes
+from comfyloom.schemas import Schemas
+from comfyloom.validation import problems_of, validate
+from comfyloom_workflows import FluxMeshWorkflow
+
+SCHEMAS: dict[str, Any] = {
+    "Load": {
+        "input": {"required": {"file": [["a.ckpt", "b.ckpt"]]}},
+        "output": ["MODEL", "CLIP"],
+    },
+    "Sample": {
+        "input": {
+            "required": {
+                "model": ["MODEL"],
+                "steps": ["INT", {"min": 1, "max": 100}],
+                "cfg": ["FLOAT", {"min": 0.0, "max": 30.0}],
+                "sampler": [["euler", "heun", "ddim"]],
+                "any": ["*"],
+            },
+            "optional": {"name": ["STRING"]},
+        },
+        "output": ["LATENT"],
+    },
+    "Save": {"input": {"required": {"x": ["LATENT,IMAGE"]}}, "output_node": True},
+}
+
+
+def graph(**changes: Any) -> dict[str, Any]:
+    sample = {
+        "model": ["1", 0],
+        "steps": 20,
+        "cfg": 7,
+        "sampler": "euler",
+        "any": ["1", 1],
+        **changes,
+    }
+    return {
+        "1": {"class_type": "Load", "inputs": {"file": "gone.ckpt"}},
+        "2": {"class_type": "Sample", "inputs": sample},
+        "3": {"class_type": "Save", "inputs": {"x": ["2", 0]}},
+        "4": {"class_type": "Unknown", "inputs": {"x": ["1", 0]}},
+    }
+
+
+def told(given: dict[str, Any]) -> list[str]:
+    return [str(each) for each in problems_of(given, Schemas(SCHEMAS))]
+
+
+def test_what_only_the_server_can_tell_is_left_to_it() -> None:
+    assert told(graph()) == []
+    kinds = {each.kind for each in compare(graph(), Schemas(SCHEMAS), Schemas({}), frozenset())}
+    assert kinds == {"model", "node"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"steps": 101}, "steps: 101 is more than 100"),
+        ({"steps": "0"}, "steps: '0' is less than 1"),
+        ({"steps": "many"}, "steps: 'many' is no INT"),
+        ({"steps": None}, "steps: None is no INT"),
+        ({"steps": [1]}, "steps: [1] is no INT"),
+        ({"steps": 10**5000}, "steps: the number is more than 100"),
+        ({"cfg": float("inf")}, "cfg: inf is more than 30"),
+        ({"cfg": {}}, "cfg: {} is no FLOAT"),
+        (
+            {"sampler": "oiler"},
+            "sampler: 'oiler' is none of euler, heun, ddim; did you mean 'euler'?",
+        ),
+        ({"model": ["1", 1]}, "model: it takes MODEL, and node 1 gives CLIP"),
+        ({"model": ["1", 7]}, "model: node 1 has no output 7 there, but 2"),
+        ({"model": ["2", 0]}, "model: it takes MODEL, and node 2 gives LATENT"),
+    ],
+)
+def test_what_cannot_run(changes: dict[str, Any], reason: str) -> None:
+    (line,) = told(graph(**changes))
+    assert line == f"node 2 (Sample), {reason}"
+
+
+def test_a_required_input_that_is_missing() -> None:
+    given = graph()
+    del given["2"]["inputs"]["steps"]
+    assert told(given) == ["node 2 (Sample), steps: the server requires this input"]
+
+
+def test_all_that_the_server_coerces_passes() -> None:
+    assert told(graph(steps="5", cfg="1.5", name=7)) == []
+    assert told(graph(steps=True, cfg=3, name=None)) == []
+
+
+def test_the_committed_workflow_is_valid() -> None:
+    validate(FluxMeshWorkflow(input_image="x.png", prompt="x"))
+
+
+def test_circles_are_found_however_deep() -> None:
+    deep = {str(n): {"class_type": "A", "inputs": {"x": [str(n + 1), 0]}} for n in range(20_000)}
+    deep["20000"] = {"class_type": "A", "inputs": {}}
+    assert cycle_in(deep) == []
+    deep["20000"]["inputs"]["x"] = ["19998", 0]
+    assert cycle_in(deep) == ["19998", "19999", "20000", "19998"]
+    assert cycle_in({"1": {"inputs": {"x": ["1", 0]}}}) == ["1", "1"]
+
+
+def test_nodes_that_nothing_needs() -> None:
+    assert unused_nodes(graph(), ["3"]) == ["4"]
+    assert unused_nodes(graph(), []) == ["1", "2", "3", "4"]
+
+
+links = st.lists(st.sampled_from("abcdef"), max_size=3)
+
+
+@given(st.dictionaries(st.sampled_from("abcdef"), links))
+def test_circles_are_found_as_by_following_every_link(shape: dict[str, list[str]]) -> None:
+    made = {
+        node: {"class_type": "A", "inputs": {str(n): [to, 0] for n, to in enumerate(tos)}}
+        for node, tos in shape.items()
+    }
+
+    def reach(node: str) -> set[str]:
+        seen: set[str] = set()
+        waiting = [to for to in shape.get(node, []) if to in shape]
+        while waiting:
+            if (each := waiting.pop()) not in seen:
+                seen.add(each)
+                waiting += [to for to in shape[each] if to in shape]
+        return seen
+
+    circle = cycle_in(made)
+    assert bool(circle) == any(node in reach(node) for node in shape)
+    for node, source in pairwise(circle):
+        assert source in shape[node]
+    assert circle[:1] == circle[-1:]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(st.dictionaries(st.sampled_from(["steps", "cfg", "sampler", "model", "any"]), JSON))
+def test_no_value_breaks_the_judgement(changes: dict[str, Any]) -> None:
+    made = graph(**changes)
+    json.dumps(made)
+    told(made)
+    if all(not isinstance(value, list) for value in changes.values()):
+        check_graph(made)

@@ -113,7 +113,7 @@ class InputSpec:
             return int(value)
         if self.kind == "number" and not isinstance(value, int):
             return float(value)
-        return value
+        return _copied(value) if self.kind == "value" else value
 
     def complain(self, reason: str, nearest: str | None = None) -> InputProblem:
         """Return a problem with this field."""
@@ -247,15 +247,17 @@ def _field(
         le=le,
         choices=choices,
     )
-    if isinstance(default, list | dict):
-        default = attrs.Factory(_copier(cast("object", default)))
-    return attrs.field(default=default, metadata={METADATA: spec}, repr=_short_repr)
+    # What can be changed is nobody else's: neither the caller's object nor that of the class.
+    converter = _copied if kind == "value" else None
+    return attrs.field(
+        default=default, converter=converter, metadata={METADATA: spec}, repr=_short_repr
+    )
 
 
-def _copier(default: object) -> Callable[[], object]:
+def _copied(value: Any) -> Any:
     from copy import deepcopy
 
-    return lambda: deepcopy(default)
+    return deepcopy(value)
 
 
 def _short_repr(value: object) -> str:

@@ -37,6 +37,7 @@ class Made:
         return generate(self.workflows, self.out, self.package, **options)
 
     def module(self) -> Any:
+        importlib.invalidate_caches()
         return importlib.import_module(self.package)
 
     def text(self, file: str) -> str:

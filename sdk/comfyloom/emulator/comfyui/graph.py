@@ -11,11 +11,11 @@ _FAR = 3
 
 
 def link_of(value: Any) -> tuple[str, Any] | None:
-    """Source node and slot if an input's value is a link."""
+    """Source node and slot if an input's value is a link: a text and a number."""
     pair = as_array(value)
     if pair is None or len(pair) != 2 or not isinstance(pair[0], str):
         return None
-    return pair[0], pair[1]
+    return (pair[0], pair[1]) if isinstance(pair[1], (int, float)) else None
 
 
 def sources(graph: Graph, node: str) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import attrs
 
@@ -14,9 +14,9 @@ from comfyloom_codegen.matching import Match
 from comfyloom_codegen.model import Module
 from comfyloom_codegen.selectors import Address, Nodes, title_of
 
-ChangeKind: TypeAlias = Literal["moved", "renamed", "gone", "new"]
+ChangeKind: TypeAlias = Literal["moved", "changed", "renamed", "gone", "new"]
 
-_NEAREST = 3
+_NEAREST: Final = 3
 
 
 @attrs.frozen(kw_only=True)
@@ -26,14 +26,17 @@ class Change:
     Attributes:
         file: The workflow file.
         name: The name, of an input or a result.
-        kind: `moved` to another node, `renamed`, `gone`, or `new`.
+        kind: `moved` with its nodes to other ids, `changed` to other nodes, `renamed`, `gone`, or
+            `new`.
         detail: Where it is, or what is nearest to it now.
+        moves: The ids of its nodes, before and now, if it has moved with them.
     """
 
     file: str
     name: str
     kind: ChangeKind
     detail: str
+    moves: tuple[tuple[str, str], ...] = ()
 
     def __str__(self) -> str:
         return f"{self.file}: {self.name}: {self.detail}"
@@ -91,7 +94,7 @@ class _Teller:
             there = expected[name]
             if name in now:
                 if now[name] != addresses:
-                    yield self._change(name, "moved", self._journey(addresses, now[name], there))
+                    yield self._journey(name, addresses, now[name], there)
             elif there is not None and there in heirs:
                 inherited.add(heirs[there])
                 yield self._change(name, "renamed", f"is called {heirs[there]} now")
@@ -115,15 +118,20 @@ class _Teller:
 
     def _journey(
         self,
+        name: str,
         before: frozenset[Address],
         now: frozenset[Address],
         expected: frozenset[Address] | None,
-    ) -> str:
-        text = f"{self._places(self._old, before)} → {self._places(self._new, now)}"
+    ) -> Change:
+        places = f"{self._places(self._old, before)} → {self._places(self._new, now)}"
         if now != expected:
-            return f"{text}, another node than before"
-        hows = {self._matches[node].how for node, _ in before}
-        return f"{text}, found again by {' and '.join(sorted(hows))}"
+            return self._change(name, "changed", f"{places}, other inputs than before")
+        nodes = sorted({node for node, _ in before})
+        hows = " and ".join(sorted({self._matches[node].how for node in nodes}))
+        return attrs.evolve(
+            self._change(name, "moved", f"{places}, found again by {hows}"),
+            moves=tuple((node, self._matches[node].node) for node in nodes),
+        )
 
     def _places(self, nodes: Nodes, addresses: Iterable[Address]) -> str:
         return nodes.named(dict.fromkeys(node for node, _ in sorted(addresses)))

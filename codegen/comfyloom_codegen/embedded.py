@@ -50,7 +50,7 @@ def _png_texts(content: bytes) -> Iterator[tuple[str, str]]:
         length, kind = struct.unpack_from(">I4s", content, at)
         body = content[at + 8 : at + 8 + length]
         at += 12 + length
-        if kind in (b"tEXt", b"zTXt", b"iTXt"):
+        if kind in (b"tEXt", b"zTXt", b"iTXt") and at <= len(content):
             key, _, rest = body.partition(b"\0")
             yield key.decode("latin-1"), _png_text(kind, rest)
 

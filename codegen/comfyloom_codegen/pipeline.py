@@ -72,7 +72,10 @@ def generate(
         drift=tuple(drift),
         changes=tuple(change for made in job.made for change in made.changes),
         followed=tuple(
-            f"{made.path.stem}.toml: {each}" for made in job.made for each in made.followed
+            f"{made.path.stem}.toml: {each}"
+            for made in job.made
+            for each in made.followed
+            if made.printed
         ),
     )
 

@@ -60,7 +60,7 @@ def _print(found: Inspection) -> None:
     print_table(table)
     say(f"\n{found.file}: {len(found.nodes)} nodes → {found.workflow or 'no class'}")
     for hazard in found.hazards:
-        say(f"{click.style('!', fg='yellow')} {printable(hazard)}")
+        say(f"! {hazard}")
 
 
 def _shown(each: InspectedInput) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ from comfyloom_codegen.cli.shared import (
 )
 
 if TYPE_CHECKING:
+    from comfyloom_codegen.changes import Change
     from comfyloom_codegen.project import Project
     from comfyloom_codegen.report import Outcome, Report
 
@@ -113,7 +115,21 @@ def _exported_again(report: Report, *, check: bool) -> Iterator[str]:
     if report.changes:
         yield ""
         yield "public names after a new export:"
-        yield from (f"  {change}" for change in report.changes)
+        yield from (f"  {line}" for line in _changes(report))
+
+
+def _changes(report: Report) -> Iterator[str]:
+    """Yield what callers may notice, line by line, and in one line what only moved."""
+    moved: defaultdict[str, list[Change]] = defaultdict(list)
+    for change in report.changes:
+        if change.kind == "moved":
+            moved[change.file].append(change)
+        else:
+            yield str(change)
+    for file, found in moved.items():
+        ids = dict.fromkeys(f"{old} → {new}" for change in found for old, new in change.moves)
+        names = ", ".join(change.name for change in found)
+        yield f"{file}: as before, with nodes that have moved ({', '.join(ids)}): {names}"
 
 
 def _line(outcome: Outcome) -> str:

@@ -1,0 +1,133 @@
+"""Workflows in pictures and meshes."""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from comfyloom_codegen.embedded import Embedded, workflow_of
+from ugly import node
+
+GRAPH = {"1": node("SaveImage", "保存", text="naïve ✨")}
+TEXT = json.dumps(GRAPH)
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def picture(*chunks: bytes) -> bytes:
+    return PNG + chunk(b"IHDR", bytes(13)) + b"".join(chunks) + chunk(b"IEND", b"")
+
+
+def mesh(extras: Any) -> bytes:
+    body = json.dumps({"asset": {"version": "2.0", "extras": extras}}).encode()
+    body += b" " * (-len(body) % 4)
+    head = struct.pack("<4sII", b"glTF", 2, 20 + len(body))
+    return head + struct.pack("<I4s", len(body), b"JSON") + body
+
+
+def text_chunk(text: str, key: bytes = b"prompt") -> bytes:
+    return chunk(b"tEXt", key + b"\0" + text.encode())
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        picture(text_chunk(TEXT)),
+        picture(text_chunk("{}", b"workflow"), text_chunk(TEXT)),
+        picture(chunk(b"zTXt", b"prompt\0\0" + zlib.compress(TEXT.encode()))),
+        picture(chunk(b"iTXt", b"prompt\0\0\0en\0prompt\0" + TEXT.encode())),
+        picture(chunk(b"iTXt", b"prompt\0\1\0\0\0" + zlib.compress(TEXT.encode()))),
+        mesh({"prompt": TEXT, "workflow": "{}"}),
+        mesh({"prompt": GRAPH}),
+    ],
+)
+def test_the_workflow_of_a_file_generates_as_its_json(made: Any, content: bytes) -> None:
+    suffix = ".png" if content.startswith(PNG) else ".glb"
+    report, package = made({f"a{suffix}": content, "a.toml": 'class = "Own"\n'})
+    assert not report.problems
+    assert package.OwnWorkflow().to_graph() == GRAPH
+    assert "from w" in package.OwnWorkflow.__module__ or package.OwnWorkflow.spec_.graph == "a.json"
+
+
+def test_one_that_the_emulated_server_saved(made: Any, tmp_path: Path, render: Path) -> None:
+    from comfyloom import RunComfySession
+    from comfyloom_workflows import FluxMeshWorkflow
+    from support import HastyClock
+
+    workflow = FluxMeshWorkflow(input_image=render, prompt="a jade dragon", width=64, height=64)
+    with RunComfySession("emulator", clock=HastyClock()) as session:
+        result = session.run(workflow)
+    files = {"flux.png": result.image.bytes(), "mesh.glb": result.mesh.bytes()}
+    report, package = made(files)
+    assert not report.errors
+    for cls in (package.FluxWorkflow, package.MeshWorkflow):
+        sent = cls().to_graph()
+        assert sent["34"]["inputs"]["clip_l"] == "a jade dragon"
+        assert list(sent) == list(workflow.to_graph())
+
+
+def test_a_picture_without_one_warns_and_another_format_is_refused(folder: Any) -> None:
+    made = folder(
+        {
+            "a.json": GRAPH,
+            "plain.png": picture(),
+            "cut.png": picture(text_chunk(TEXT))[:60],
+            "page.png": picture(text_chunk('{"nodes": []}', b"workflow")),
+            "empty.glb": b"",
+        }
+    )
+    report = made.generate()
+    told = [str(problem) for problem in report.problems]
+    assert told[0] == "warning: cut.png: there is no workflow in it; it is left out"
+    assert told[1] == "warning: empty.glb: there is no workflow in it; it is left out"
+    assert "page.png: this is the format that ComfyUI saves for itself" in told[2]
+    assert told[3].startswith("warning: plain.png: there is no workflow")
+    states = {outcome.file: outcome.state for outcome in report.outcomes}
+    assert states == {
+        **dict.fromkeys(("plain.png", "cut.png", "empty.glb"), "skipped"),
+        "page.png": "failed",
+        "a.json": "written",
+    }
+
+
+def test_a_picture_that_has_lost_its_workflow_takes_its_module_along(folder: Any) -> None:
+    made = folder({"a.json": GRAPH, "b.png": picture(text_chunk(TEXT))})
+    made.generate()
+    made.write({"b.png": picture()})
+    made.generate()
+    assert "b.py" not in made.files()
+    assert "BWorkflow" not in made.text("__init__.py")
+
+
+def test_a_json_and_a_picture_of_one_name_are_refused(folder: Any) -> None:
+    report = folder({"a.json": GRAPH, "a.png": picture(text_chunk(TEXT))}).generate()
+    assert "a.json: a.png would be the module 'a' too" in str(report.errors[0])
+
+
+def test_a_text_that_unpacks_without_end_is_none() -> None:
+    bomb = zlib.compress(bytes(1 << 27))
+    assert workflow_of(picture(chunk(b"zTXt", b"prompt\0\0" + bomb))) == Embedded()
+
+
+@given(st.binary(max_size=300), st.sampled_from([PNG, b"glTF", b""]))
+def test_no_bytes_break_it(content: bytes, head: bytes) -> None:
+    workflow_of(head + content)
+
+
+@given(st.integers(0, 200), st.integers(0, 255))
+def test_no_damage_breaks_it(place: int, value: int) -> None:
+    for whole in (picture(text_chunk(TEXT)), mesh({"prompt": TEXT})):
+        broken = bytearray(whole)
+        broken[place % len(broken)] = value
+        workflow_of(bytes(broken))
+        workflow_of(whole[:place])

@@ -1,0 +1,269 @@
+"""A workflow that was exported again: bindings follow it, and what callers may notice is told."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from comfyloom_codegen.binding import Binding
+from comfyloom_codegen.changes import Change
+from comfyloom_codegen.matching import match
+from comfyloom_codegen.parsing import parse_binding
+from comfyloom_codegen.problems import Findings
+from comfyloom_codegen.rebinding import rebind
+from ugly import node
+
+GRAPH: dict[str, Any] = {
+    "4": node("CheckpointLoader", "Model", ckpt="a.ckpt"),
+    "6": node("Encode", "POSITIVE", text="a cat", clip=["4", 1]),
+    "7": node("Encode", "NEGATIVE", text="blur", clip=["4", 1]),
+    "3": node("Sample", seed=5, positive=["6", 0], negative=["7", 0]),
+    "9": node("SaveImage", "OUT", images=["3", 0]),
+}
+BINDING = """\
+# A comment of the author.
+class = "Cat"
+
+[inputs.prompt]
+to = ["POSITIVE.text"]   # the cat
+
+[inputs.negative]
+to = ["7.text"]
+
+[inputs.seed]
+to = [{ node = { id = "3" }, input = "seed" }]
+
+[results.image]
+node = "9"
+
+[[stages]]
+name = "all"
+share = 1
+nodes = ["4", "3"]
+"""
+
+
+def renumbered(graph: dict[str, Any], ids: dict[str, str]) -> dict[str, Any]:
+    """Return a graph with other ids, in links too."""
+    made = copy.deepcopy(graph)
+    for entry in made.values():
+        for name, value in entry["inputs"].items():
+            if isinstance(value, list):
+                entry["inputs"][name] = [ids.get(value[0], value[0]), value[1]]
+    return {ids.get(each, each): entry for each, entry in made.items()}
+
+
+def titled(graph: dict[str, Any], titles: dict[str, str]) -> dict[str, Any]:
+    made = copy.deepcopy(graph)
+    for each, title in titles.items():
+        made[each]["_meta"] = {"title": title}
+    return made
+
+
+def bound(text: str) -> Binding:
+    binding = parse_binding(text, "x.toml", Findings("x"))
+    assert binding is not None
+    return binding
+
+
+def exported(folder: Any, after: dict[str, Any], binding: str | None = BINDING) -> Any:
+    """Return a folder that was generated from GRAPH, with another export in it."""
+    made = folder({"a.json": GRAPH, **({"a.toml": binding} if binding is not None else {})})
+    report = made.generate()
+    assert not report.errors, report.errors
+    made.write({"a.json": after})
+    return made
+
+
+def kinds(changes: tuple[Change, ...]) -> dict[str, str]:
+    return {change.name: change.kind for change in changes}
+
+
+# --- which node is which -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        {},
+        {each: str(int(each) + 100) for each in GRAPH},
+        {"6": "7", "7": "6"},
+        {"3": "4", "4": "3", "9": "1:2"},
+    ],
+)
+@pytest.mark.parametrize("titles", [{}, {"6": "PROMPT"}, {"9": "END", "4": ""}])
+def test_nodes_are_found_again(ids: dict[str, str], titles: dict[str, str]) -> None:
+    after = renumbered(titled(GRAPH, titles), ids)
+    found = match(GRAPH, after)
+    assert {old: there.node for old, there in found.items()} == {n: ids.get(n, n) for n in GRAPH}
+
+
+def test_without_titles_what_a_node_is_linked_with_tells() -> None:
+    bare = {n: {key: v for key, v in entry.items() if key != "_meta"} for n, entry in GRAPH.items()}
+    same = copy.deepcopy(bare)
+    same["6"]["inputs"]["text"] = same["7"]["inputs"]["text"] = "same"
+    ids = {"6": "7", "7": "6", "3": "30"}
+    found = match(same, renumbered(same, ids))
+    assert {old: there.node for old, there in found.items()} == {n: ids.get(n, n) for n in GRAPH}
+
+
+def test_what_fits_several_is_left_out() -> None:
+    old = {"1": node("A", "x", v=1)}
+    assert match(old, {"2": node("A", "y", v=1), "3": node("A", "z", v=1)}) == {}
+    assert match(old, {"2": node("B", "x", v=1)}) == {}
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from("123456"),
+        st.tuples(
+            st.sampled_from("AB"), st.sampled_from(["", "t", "u"]), st.sampled_from("123456")
+        ),
+        min_size=1,
+    ),
+    st.permutations("123456"),
+)
+def test_matches_are_one_to_one_and_of_one_class(shape: dict[str, Any], order: list[str]) -> None:
+    graph = {n: node(cls, title, x=[to, 0]) for n, (cls, title, to) in shape.items()}
+    after = renumbered(graph, dict(zip("123456", order, strict=True)))
+    found = match(graph, after)
+    assert len({there.node for there in found.values()}) == len(found)
+    for old, there in found.items():
+        assert graph[old]["class_type"] == after[there.node]["class_type"]
+    assert {old: there.node for old, there in match(graph, graph).items()} == {n: n for n in graph}
+
+
+# --- bindings ------------------------------------------------------------------------------------
+
+
+def test_a_binding_follows_and_keeps_its_comments(folder: Any) -> None:
+    ids = {each: str(int(each) + 100) for each in GRAPH}
+    made = exported(folder, renumbered(titled(GRAPH, {"6": "PROMPT"}), ids))
+    check = made.generate(check=True)
+    assert check.drift
+    assert len(check.followed) == 6
+    assert (made.workflows / "a.toml").read_text("utf-8") == BINDING  # nothing is written
+    report = made.generate()
+    text = (made.workflows / "a.toml").read_text("utf-8")
+    assert text.startswith("# A comment of the author.\n")
+    assert 'to = ["PROMPT.text"]   # the cat' in text
+    assert 'to = ["NEGATIVE.text"]' in text
+    assert 'to = ["Sample.seed"]' in text
+    assert 'node = "OUT"' in text
+    assert 'nodes = ["Model", "Sample"]' in text
+    assert kinds(report.changes) == dict.fromkeys(("prompt", "negative", "seed", "image"), "moved")
+    assert not made.generate(check=True).drift
+    before = made.files()
+    for path in (made.out / made.package).iterdir():
+        if path.is_file():
+            path.unlink()
+    made.generate()
+    assert made.files() == before  # without any memory of the export before
+
+
+def test_an_id_that_is_another_nodes_now_is_not_believed(folder: Any) -> None:
+    made = exported(folder, renumbered(GRAPH, {"6": "7", "7": "6"}))
+    report = made.generate()
+    assert 'to = ["NEGATIVE.text"]' in (made.workflows / "a.toml").read_text("utf-8")
+    sent = made.module().CatWorkflow(negative="dark").to_graph()
+    assert (sent["6"]["inputs"]["text"], sent["7"]["inputs"]["text"]) == ("dark", "a cat")
+    assert "by its title" in report.followed[0]
+
+
+def test_a_new_namesake_does_not_make_a_selector_ambiguous(folder: Any) -> None:
+    after = {**GRAPH, "20": node("Encode", "POSITIVE", text="another", clip=["4", 1])}
+    made = exported(folder, after)
+    report = made.generate()
+    assert not report.errors
+    assert made.module().CatWorkflow(prompt="dog").to_graph()["6"]["inputs"]["text"] == "dog"
+
+
+def test_what_is_truly_ambiguous_or_gone_is_refused_and_the_binding_stays(folder: Any) -> None:
+    twins = {each: node("Encode", "X", text="new", clip=["9", 0]) for each in ("21", "22")}
+    after = {each: entry for each, entry in GRAPH.items() if each not in ("6", "3")} | twins
+    made = exported(folder, after)
+    before = made.files()
+    report = made.generate()
+    told = "\n".join(map(str, report.errors))
+    assert "inputs.prompt: no node fits 'POSITIVE'" in told
+    assert "inputs.seed: no node fits id '3'" in told
+    assert (made.workflows / "a.toml").read_text("utf-8") == BINDING
+    assert made.files() == before
+
+
+def test_a_title_that_fits_stays_whatever_else_there_is() -> None:
+    binding = 'class = "X"\n[inputs.p]\nto = ["POSITIVE.text"]\n'
+    after = titled(GRAPH, {"6": "OLD", "7": "POSITIVE"})  # somebody has changed their roles
+    matches = match(GRAPH, after)
+    assert rebind(binding, bound(binding), GRAPH, after, matches) is None
+
+
+def test_every_part_of_a_binding_follows() -> None:
+    binding = (
+        'expose = ["7", "6.text", "*"]\nhide = [{ node = { id = "3" }, input = "seed" }]\n'
+        '[inputs.x]\nto = [{ node = "4", input = "ckpt" }]\n'
+    )
+    after = renumbered(GRAPH, {each: f"1{each}" for each in GRAPH})
+    found = rebind(binding, bound(binding), GRAPH, after, match(GRAPH, after))
+    assert found is not None
+    parsed = bound(found.text)
+    assert [each.text for each in parsed.expose or []] == ["NEGATIVE", "POSITIVE.text", "*"]
+    assert [each.text for each in parsed.hide] == ["Sample.seed"]
+    assert parsed.inputs["x"].to[0].text == "Model.ckpt"
+
+
+def test_a_package_that_somebody_edited_is_no_memory(folder: Any) -> None:
+    made = exported(folder, renumbered(GRAPH, {"6": "60"}))
+    there = made.out / made.package
+    for broken in ("{", "[]", '{"1": 3}'):
+        (there / "a.json").write_text(broken, "utf-8")
+        assert not made.generate(check=True).changes
+
+
+# --- what callers notice -------------------------------------------------------------------------
+
+
+def test_names_by_rule_that_change_are_told(folder: Any) -> None:
+    after = titled(GRAPH, {"6": "PROMPT"})
+    after["20"] = node("Encode", "NEGATIVE", text="more", clip=["4", 1])
+    del after["4"]["inputs"]["ckpt"]
+    after["4"]["inputs"]["ckpt_name"] = "a.ckpt"
+    made = exported(folder, after, binding=None)
+    report = made.generate()
+    assert kinds(report.changes) == {
+        "model_ckpt": "gone",
+        "positive_text": "renamed",
+        "negative_text": "renamed",
+        "model_ckpt_name": "new",
+        "negative_20_text": "new",
+        "negative_20": "new",
+    }
+    told = "\n".join(map(str, report.changes))
+    assert "a.json: positive_text: is called prompt_text now" in told
+    assert "negative_text: is called negative_7_text now" in told
+    assert "has no input 'ckpt' any more; nearest is 'ckpt_name'" in told
+
+
+def test_an_input_that_is_linked_now_and_a_node_that_is_gone(folder: Any) -> None:
+    after = copy.deepcopy(GRAPH)
+    after["40"] = node("PrimitiveString", "PROMPT", value="a cat")
+    after["6"]["inputs"]["text"] = ["40", 0]
+    after["9"] = node("SaveWEBM", "OUTPUT", images=["3", 0])
+    made = exported(folder, after, binding=None)
+    told = "\n".join(map(str, made.generate().changes))
+    assert "input 'text' of node 6 (Encode, 'POSITIVE') is linked to node 40" in told
+    assert (
+        "out: is gone: node 9 (SaveImage, 'OUT') is gone; nearest: 9 (SaveWEBM, 'OUTPUT')" in told
+    )
+
+
+def test_the_same_export_in_another_order_or_layout_changes_nothing(folder: Any) -> None:
+    made = exported(folder, GRAPH)
+    made.write({"a.json": json.dumps(GRAPH, indent=7)})
+    report = made.generate()
+    assert report.changes == report.followed == ()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from typing import Final
-from urllib.parse import urlsplit
 
 TOKEN: Final = "<token>"
 MACHINE: Final = "<machine>"
@@ -31,6 +30,8 @@ def keep_secret(value: str, label: str = TOKEN) -> None:
 
 def keep_url_secret(url: str) -> None:
     """Register the URL of a machine: as it stands, over WebSocket, and its host name alone."""
+    from urllib.parse import urlsplit
+
     bare = url.rstrip("/")
     parts = urlsplit(bare)
     keep_secret(bare, MACHINE)

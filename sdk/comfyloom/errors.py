@@ -7,12 +7,14 @@ be made, copied and pickled. Secrets are taken out when the error is made.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from comfyloom._redact import redact
+
+if TYPE_CHECKING:
+    from decimal import Decimal
 
 
 class ComfyloomError(Exception):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import re
@@ -95,6 +94,8 @@ class InputFile:
     @property
     def name(self) -> str:
         """A name that tells the content: the same picture is uploaded once, under one name."""
+        import hashlib
+
         return hashlib.sha256(self.content).hexdigest()[:32] + self.suffix
 
 

@@ -7,7 +7,6 @@ A field without `default` must be set before the workflow can run.
 
 from __future__ import annotations
 
-import difflib
 import math
 import numbers
 import re
@@ -134,7 +133,11 @@ class InputSpec:
         return f"at most {self.le}" if self.le is not None else ""
 
     def _nearest(self, value: object) -> str | None:
-        near = difflib.get_close_matches(str(value), self.choices, n=1) if self.choices else []
+        if not self.choices:
+            return None
+        import difflib
+
+        near = difflib.get_close_matches(str(value), self.choices, n=1)
         return near[0] if near else None
 
 

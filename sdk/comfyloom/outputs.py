@@ -8,8 +8,6 @@ holds all that the node reports there, as a tuple; without, the first.
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
@@ -199,7 +197,9 @@ def copy_atomically(source: Path, target: Path) -> None:
     Raises:
         OutputNotWritable: The copy cannot be written; nothing is left of it.
     """
-    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    import shutil
+
+    part = target.with_name(f".{target.name}.{os.urandom(4).hex()}.part")
     try:
         try:
             with source.open("rb") as reading, part.open("xb") as writing:

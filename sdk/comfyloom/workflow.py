@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.resources
 import json
 import sys
 from collections.abc import Callable, Mapping
@@ -271,7 +270,9 @@ def _changed(base: type[Workflow[Any]] | Workflow[Any], name: str, value: object
 
 @functools.cache
 def _graph_text(package: str, file: str) -> str:
-    return importlib.resources.files(package).joinpath(file).read_text(encoding="utf-8")
+    from importlib.resources import files
+
+    return files(package).joinpath(file).read_text(encoding="utf-8")
 
 
 def _raise_if_any(problems: list[InputProblem | None]) -> None:

@@ -94,9 +94,9 @@ def codegen(session: nox.Session) -> None:
 
 @nox.session
 def drift(session: nox.Session) -> None:
-    """Fail when the committed workflow classes are not what would be generated."""
-    install(session, "-e", ".[codegen]")
-    session.run("comfyloom", "codegen", "--check")
+    """Fail when the committed workflow classes are not what would be generated, or not right."""
+    install(session, "-e", ".[codegen]", groups=("types",))
+    session.run("comfyloom", "codegen", "--check", "--verify")
 
 
 @nox.session

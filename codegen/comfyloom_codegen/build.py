@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from typing import Final
-
 from comfyloom.graph import Graph
 from comfyloom.schemas import Schemas
 from comfyloom_codegen import bound, unbound
@@ -14,8 +11,6 @@ from comfyloom_codegen.parsing import parse_binding
 from comfyloom_codegen.printing import sentence
 from comfyloom_codegen.problems import Findings
 from comfyloom_codegen.reading import Source
-
-_COMMAND: Final = re.compile(r"[^\W_]+(-[^\W_]+)*")
 
 
 def module_name(stem: str) -> PythonName:
@@ -84,8 +79,13 @@ def _check_names(stem: str, command: str, findings: Findings) -> None:
     reason = illegal(f"{stem}Workflow")
     if reason or stem[:1].islower():
         findings.error(f"{stem!r} {reason or 'begins with a small letter'}", field="class")
-    if not _COMMAND.fullmatch(command):
+    if not all(f"a{word}".isidentifier() and "_" not in word for word in _words(command)):
         findings.error(f"{command!r} is no name such as 'flux-mesh'", field="command")
+
+
+def _words(command: str) -> list[str]:
+    # An empty word is none that can follow: "a--b", "-a".
+    return [word or "-" for word in command.split("-")]
 
 
 def _check_required(graph: Graph, schemas: Schemas, findings: Findings) -> None:

@@ -145,10 +145,17 @@ def distinct(ladders: Sequence[Sequence[str]], make: Callable[[str], str] = str)
             rungs[place] += 1
 
 
+def _with_number(name: str, number: int) -> str:
+    suffix = f"_{number}"
+    return f"{name[: WIDEST - len(suffix)].rstrip('_')}{suffix}"
+
+
 def _numbered(names: list[str], shared: set[str]) -> list[str]:
     taken = set(names)
     for place, name in enumerate(names):
         if name in shared:
-            names[place] = next(new for n in count(1) if (new := f"{name}_{n}") not in taken)
+            names[place] = next(
+                new for n in count(1) if (new := _with_number(name, n)) not in taken
+            )
             taken.add(names[place])
     return names

@@ -10,12 +10,13 @@ import attrs
 
 from comfyloom_codegen.header import is_ours
 
-_CLASSES: Final = re.compile(r"^class (\w+)\(Workflow\[(\w+)\]\):$", re.MULTILINE)
+# Some letters of identifiers, such as the middle dot, are none of `\w`.
+_CLASSES: Final = re.compile(r"^class ([^\s(]+)\(Workflow\[([^\s\]]+)\]\):$", re.MULTILINE)
 _COMMAND: Final = re.compile(
-    r'^(?:@workflow_class\(graph="\w+\.json", |    )command="([\w-]+)"', re.M
+    r'^(?:@workflow_class\(graph="\w+\.json", |    )command="([^\s"]+)"', re.M
 )
 _INPUT: Final = "\n    @chainable\n"
-_RESULT: Final = re.compile(r"^    \w+: [\w\[\], .|]+ = outputs\.", re.MULTILINE)
+_RESULT: Final = re.compile(r"^    [^\s:]+: [\w\[\], .|]+ = outputs\.", re.MULTILINE)
 
 
 @attrs.frozen

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from comfyloom import Result, Workflow
 from comfyloom_codegen.names import (
     RESULT_NAMES,
+    WIDEST,
     WORKFLOW_NAMES,
     ClassName,
     PythonName,
@@ -146,3 +147,14 @@ def test_results_of_one_title_are_told_apart(made: Any) -> None:
         ("save_8", "save_8.png"),
         ("save_9", "save_9.png"),
     ]
+
+
+def test_numbered_names_are_bounded_too(made: Any) -> None:
+    long = "very_" * 12
+    names = distinct([("x" * WIDEST,)] * 12)
+    assert len(set(names)) == 12
+    assert max(map(len, names)) == WIDEST
+    graph = {"1": node("0" * 80, f"{long}a", f"{long}b", f"{long}c")}
+    _, package = made({"a.json": graph})
+    assert len(fields(package)) == 3
+    assert package.AWorkflow().to_graph() == graph

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from comfyloom_codegen import generate
@@ -49,7 +49,11 @@ PAYLOADS = [
 ]
 texts = st.one_of(st.sampled_from(PAYLOADS), st.text(max_size=12))
 values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | texts,
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | texts,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
     max_leaves=5,
 )
@@ -61,17 +65,24 @@ graphs = st.dictionaries(texts, nodes, min_size=1, max_size=4)
 stems = texts.map(lambda text: "".join(c for c in text if c not in "/\0"))
 safe_stems = stems.filter(lambda text: text.isprintable() and 0 < len(text.encode()) < 200)
 writable = texts.filter(lambda text: "\ud800" not in text)
+
+
+def mostly(usual: str) -> st.SearchStrategy[str]:
+    """Return a text that is right four times of five: else hardly any binding were right."""
+    return st.one_of(*[st.just(usual)] * 4, writable)
+
+
 bindings = st.fixed_dictionaries(
     {},
     optional={
-        "class": st.sampled_from(["Mine"]) | writable,
-        "command": st.sampled_from(["mine"]) | writable,
+        "class": mostly("Mine"),
+        "command": mostly("mine"),
         "doc": writable,
-        "name": st.sampled_from(["value"]) | writable,
+        "name": mostly("thing"),
         "input_doc": writable,
         "default": writable,
         "choices": st.lists(writable, min_size=1, max_size=3),
-        "file": st.sampled_from(["a.png"]) | writable,
+        "file": mostly("a.png"),
         "key": writable,
         "result_doc": writable,
         "stage": writable,
@@ -126,15 +137,15 @@ def binding_text(given: dict[str, Any], graph: dict[str, Any]) -> str:
     lines = [f"{key} = {toml(given[key])}" for key in ("class", "command", "doc") if key in given]
     node = next(iter(graph))
     names = list(graph[node]["inputs"])
-    if names and "\ud800" not in node + names[0]:
+    if node and names and "\ud800" not in node + names[0]:
         to = toml({"node": {"id": node}, "input": names[0]})
-        lines += [f"[inputs.{toml(given.get('name', 'value'))}]", f"to = [{to}]"]
+        lines += [f"[inputs.{toml(given.get('name', 'thing'))}]", f"to = [{to}]"]
         if "choices" in given:
             lines.append(f"choices = {toml(given['choices'])}")
-        if "default" in given:
+        if "default" in given and "choices" not in given:
             lines.append(f"default = {toml(given['default'])}")
         lines.append(f"doc = {toml(given.get('input_doc', ''))}")
-    if "\ud800" not in node:
+    if node and "\ud800" not in node:
         lines += ["[results.image]", 'kind = "image"', f"node = {toml({'id': node})}"]
         lines += [f"{key} = {toml(given[key])}" for key in ("file", "key") if key in given]
         lines.append(f"doc = {toml(given.get('result_doc', ''))}")
@@ -143,45 +154,74 @@ def binding_text(given: dict[str, Any], graph: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(graph=graphs, stem=safe_stems, given_binding=st.none() | bindings)
-def test_nothing_of_a_workflow_runs_or_leads_out(
-    watch: Watch, graph: dict[str, Any], stem: str, given_binding: dict[str, Any] | None
-) -> None:
+def check(watch: Watch, graph: dict[str, Any], stem: str, binding: str | None) -> bool:
+    """Generate and import a workflow under the watch; return whether it could be generated."""
     package = f"untrusted_{next(COUNT)}"
     with tempfile.TemporaryDirectory() as name:
         here = Path(name).resolve()
-        flows = here / "flows"
+        flows, out = here / "flows", here / "out"
         flows.mkdir()
         (flows / f"{stem}.json").write_text(json.dumps(graph), "utf-8")
-        if given_binding is not None:
-            text = binding_text(given_binding, graph)
-            (flows / f"{stem}.toml").write_text(text, "utf-8")
-        out = here / "out"
+        if binding is not None:
+            (flows / f"{stem}.toml").write_text(binding, "utf-8")
         sys.path.insert(0, str(out))
         sys.dont_write_bytecode, before = True, sys.dont_write_bytecode
         try:
             with watch.within(out):
                 report = generate(flows, out, package)
-                event("errors" if report.errors else "bound" if given_binding else "unbound")
-                assert given_binding is not None or not report.errors
                 if not report.errors:
                     importlib.invalidate_caches()
                     module = importlib.import_module(package)
-                    for each in module.__all__:
-                        getattr(module, each)
-                    cls = getattr(module, module.__all__[-1])
+                    assert module.__all__ == [each.__name__ for each in load(module)]
+                    cls = load(module)[-1]
                     assert json.dumps(cls.template_graph()) == json.dumps(graph)
                     if all(not spec.required for spec in cls.spec_.inputs):
                         cls().to_graph()
-            assert not hasattr(builtins, MARK)
             assert {path.name for path in here.iterdir()} <= {"flows", "out"}
-            assert len(list(flows.iterdir())) == 1 + (given_binding is not None)
+            assert len(list(flows.iterdir())) == 1 + (binding is not None)
         finally:
             sys.dont_write_bytecode = before
             sys.path.remove(str(out))
             for loaded in [each for each in sys.modules if each.partition(".")[0] == package]:
                 del sys.modules[loaded]
+    assert not hasattr(builtins, MARK)
+    return not report.errors
+
+
+def load(module: Any) -> list[Any]:
+    return [getattr(module, each) for each in module.__all__]
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(graph=graphs, stem=safe_stems)
+def test_nothing_of_a_workflow_runs_or_leads_out(
+    watch: Watch, graph: dict[str, Any], stem: str
+) -> None:
+    assert check(watch, graph, stem, None)
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(graph=graphs, stem=safe_stems, given_binding=bindings)
+def test_nothing_of_a_binding_for_any_workflow_runs_or_leads_out(
+    watch: Watch, graph: dict[str, Any], stem: str, given_binding: dict[str, Any]
+) -> None:
+    check(watch, graph, stem, binding_text(given_binding, graph))
+
+
+@settings(max_examples=80, deadline=None)
+@given(text=writable, doc=writable, default=writable, choices=st.lists(writable, min_size=1))
+def test_nothing_of_a_binding_that_is_right_runs_or_leads_out(
+    watch: Watch, text: str, doc: str, default: str, choices: list[str]
+) -> None:
+    graph = {"1": {"inputs": {"text": text, "mode": default}, "class_type": "SaveImage"}}
+    binding = (
+        f"class = 'Mine'\ncommand = 'mine'\ndoc = {toml(doc)}\n"
+        f"[inputs.words]\nto = ['1.text']\ndefault = {toml(default)}\ndoc = {toml(text)}\n"
+        f"[inputs.mode]\nto = ['1.mode']\nchoices = {toml([default, *choices])}\n"
+        f"[results.image]\nnode = '1'\nkey = {toml(doc)}\ndoc = {toml(default)}\n"
+        f"[[stages]]\nname = {toml(doc)}\nshare = 1\nnodes = ['1']\n"
+    )
+    assert check(watch, graph, "a", binding)
 
 
 def test_the_watch_notices_what_it_is_for(watch: Watch, tmp_path: Path) -> None:

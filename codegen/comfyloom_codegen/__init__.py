@@ -16,11 +16,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from comfyloom_codegen.exports.changes import Change
     from comfyloom_codegen.pipeline import generate
     from comfyloom_codegen.problems import Problem
     from comfyloom_codegen.report import Drift, Outcome, Report
 
 _HOME_OF = {
+    "Change": "exports.changes",
     "Drift": "report",
     "Outcome": "report",
     "Problem": "problems",
@@ -28,7 +30,7 @@ _HOME_OF = {
     "generate": "pipeline",
 }
 
-__all__ = ["Drift", "Outcome", "Problem", "Report", "generate"]
+__all__ = ["Change", "Drift", "Outcome", "Problem", "Report", "generate"]
 
 
 def __getattr__(name: str) -> Any:

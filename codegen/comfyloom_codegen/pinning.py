@@ -15,7 +15,7 @@ import attrs
 
 from comfyloom.schemas import is_listing
 from comfyloom_codegen.problems import Findings
-from comfyloom_codegen.reading import read_source, workflow_files
+from comfyloom_codegen.reading.files import read_source, workflow_files
 from comfyloom_codegen.shapes import as_object, is_array, is_object
 
 _KEPT: Final = (

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Final
 
 from comfyloom.errors import ConfigError, InputFileError
-from comfyloom_codegen.build import module_name
-from comfyloom_codegen.header import head, is_current, sealed
+from comfyloom_codegen.modelling.build import module_name
 from comfyloom_codegen.names import illegal
-from comfyloom_codegen.printed import Printed, read_exactly, read_printed
 from comfyloom_codegen.printer import Made, Printer
+from comfyloom_codegen.printing.header import head, is_current, sealed
+from comfyloom_codegen.printing.printed import Printed, read_exactly, read_printed
 from comfyloom_codegen.problems import Findings, Problem
-from comfyloom_codegen.reading import SCHEMA_FILE, workflow_files
+from comfyloom_codegen.reading.files import SCHEMA_FILE, workflow_files
+from comfyloom_codegen.reading.schemas import classes_in, read_schemas
 from comfyloom_codegen.report import Drift, Outcome, Report, State
-from comfyloom_codegen.schemas import classes_in, read_schemas
 from comfyloom_codegen.writing import compare, mend, write_text
 
 PACKAGE: Final = "comfyloom_workflows"
@@ -174,7 +174,7 @@ class _Job:
         there = None if self._is_full else read_exactly(self.target / "__init__.py")
         if there and is_current(there, lines[2:], made_from):
             return there
-        from comfyloom_codegen.render import render_package
+        from comfyloom_codegen.printing.render import render_package
 
         text = render_package(self.target.name, homes, lines)
         compile(text, "__init__.py", "exec", dont_inherit=True)

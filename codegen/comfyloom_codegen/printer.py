@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from comfyloom_codegen.build import build, module_name
-from comfyloom_codegen.header import head, is_current, sealed
-from comfyloom_codegen.printed import Printed, read_printed
+from comfyloom_codegen.modelling.build import build, module_name
+from comfyloom_codegen.printing.header import head, is_current, sealed
+from comfyloom_codegen.printing.printed import Printed, read_printed
 from comfyloom_codegen.problems import Findings, Problem
-from comfyloom_codegen.reading import Source, read_source
-from comfyloom_codegen.schemas import Pinned
+from comfyloom_codegen.reading.files import Source, read_source
+from comfyloom_codegen.reading.schemas import Pinned
 from comfyloom_codegen.writing import graph_text
 
 if TYPE_CHECKING:
-    from comfyloom_codegen.changes import Change
-    from comfyloom_codegen.exports import Export
-    from comfyloom_codegen.model import Module
-    from comfyloom_codegen.rebinding import Followed
+    from comfyloom_codegen.exports.changes import Change
+    from comfyloom_codegen.exports.export import Export
+    from comfyloom_codegen.exports.rebinding import Followed
+    from comfyloom_codegen.modelling.model import Module
 
 _MANY: Final = 60
 """From so many files on, further processes are worth their start."""
@@ -124,14 +124,14 @@ class Printer:
         there = self._there(source)
         if there is None or there.graph == graph:
             return None
-        from comfyloom_codegen.exports import Export
+        from comfyloom_codegen.exports.export import Export
 
         return Export.of(there, source.graph)
 
     def _printed(
         self, module: Module, source: Source, graph: str, findings: Findings
     ) -> Printed | None:
-        from comfyloom_codegen.render import render_module
+        from comfyloom_codegen.printing.render import render_module
 
         text = render_module(module, self._head(module.doc, source))
         try:

@@ -10,7 +10,7 @@ from comfyloom.errors import WorkflowError
 from comfyloom_codegen.problems import Problem
 
 if TYPE_CHECKING:
-    from comfyloom_codegen.changes import Change
+    from comfyloom_codegen.exports.changes import Change
 
 State: TypeAlias = Literal["written", "unchanged", "differs", "failed", "skipped"]
 DriftKind: TypeAlias = Literal["differs", "missing", "orphaned"]

@@ -11,8 +11,8 @@ from typing import Final
 
 from comfyloom.errors import OutputNotWritable
 from comfyloom.graph import Graph
-from comfyloom_codegen.header import is_ours
-from comfyloom_codegen.printed import read_exactly
+from comfyloom_codegen.printing.header import is_ours
+from comfyloom_codegen.printing.printed import read_exactly
 from comfyloom_codegen.report import Drift
 
 _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")

@@ -18,13 +18,14 @@ import comfyloom_codegen
 from comfyloom.errors import ConfigError, WorkflowError, exit_code
 from comfyloom.inputs import Kind
 from comfyloom.outputs import OutputKind
-from comfyloom_codegen import binding, generate
+from comfyloom_codegen import generate
+from comfyloom_codegen.bindings import entries as binding
 from comfyloom_codegen.cli import codegen
 from comfyloom_codegen.pinning import pin, pinned_class
 from comfyloom_codegen.project import Project
-from comfyloom_codegen.reading import only_source
-from comfyloom_codegen.schemas import Pinned
-from comfyloom_codegen.starting import starting_binding
+from comfyloom_codegen.reading.files import only_source
+from comfyloom_codegen.reading.schemas import Pinned
+from comfyloom_codegen.starting.binding import starting_binding
 from comfyloom_codegen.verifying import verify
 from support import ROOT
 from ugly import UGLY, node

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfyloom_codegen.binding import Binding
-from comfyloom_codegen.changes import Change
-from comfyloom_codegen.matching import match
-from comfyloom_codegen.parsing import parse_binding
+from comfyloom_codegen.bindings.entries import Binding
+from comfyloom_codegen.bindings.parsing import parse_binding
+from comfyloom_codegen.exports.changes import Change
+from comfyloom_codegen.exports.matching import match
+from comfyloom_codegen.exports.rebinding import rebind
 from comfyloom_codegen.problems import Findings
-from comfyloom_codegen.rebinding import rebind
 from ugly import node
 
 GRAPH: dict[str, Any] = {

@@ -67,7 +67,7 @@ def test_the_head_names_source_digest_and_version_and_nothing_else() -> None:
 def test_templates_hold_no_quote_before_a_value_and_no_logic() -> None:
     import comfyloom_codegen
 
-    templates = list(Path(str(comfyloom_codegen.__file__)).parent.glob("templates/*.jinja"))
+    templates = list(Path(str(comfyloom_codegen.__file__)).parent.rglob("*.jinja"))
     assert len(templates) == 2
     for path in templates:
         text = path.read_text("utf-8")

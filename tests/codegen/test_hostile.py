@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comfyloom_codegen import generate
-from comfyloom_codegen.printing import docstring, layout, literal
+from comfyloom_codegen.pycode import docstring, layout, literal
 
 EVIL = [
     '"""; raise SystemExit; """',

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from comfyloom_codegen import generate
-from comfyloom_codegen.toml_text import toml
+from comfyloom_codegen.bindings.toml_text import toml
 
 MARK = "it_ran"
 CALL = f"__import__('builtins').__dict__.__setitem__('{MARK}', 1)"

@@ -16,9 +16,9 @@ from comfyloom_codegen.cli.shared import CONTEXT, say
 def init(file: Path, *, force: bool, only_print: bool) -> None:
     """Write a binding for a workflow, with guesses at what callers set and get."""
     from comfyloom.errors import OutputNotWritable
-    from comfyloom_codegen.reading import only_source
-    from comfyloom_codegen.schemas import schemas_beside
-    from comfyloom_codegen.starting import starting_binding
+    from comfyloom_codegen.reading.files import only_source
+    from comfyloom_codegen.reading.schemas import schemas_beside
+    from comfyloom_codegen.starting.binding import starting_binding
     from comfyloom_codegen.writing import write_text
 
     text = starting_binding(only_source(file), schemas_beside(file))

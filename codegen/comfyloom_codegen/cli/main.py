@@ -24,7 +24,7 @@ from comfyloom_codegen.cli.shared import (
 )
 
 if TYPE_CHECKING:
-    from comfyloom_codegen.changes import Change
+    from comfyloom_codegen.exports.changes import Change
     from comfyloom_codegen.project import Project
     from comfyloom_codegen.report import Outcome, Report
 

@@ -16,5 +16,5 @@ def binding_schema() -> None:
     """
     import importlib.resources
 
-    file = importlib.resources.files("comfyloom_codegen").joinpath("binding.schema.json")
+    file = importlib.resources.files("comfyloom_codegen.bindings").joinpath("binding.schema.json")
     click.echo(file.read_text("utf-8"), nl=False)

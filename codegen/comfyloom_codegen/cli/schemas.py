@@ -36,8 +36,8 @@ def schemas(source: str, workflows: Path | None, credentials: str | None, *, as_
 
     from comfyloom.errors import InputFileError
     from comfyloom_codegen.pinning import classes_in_use, pin
-    from comfyloom_codegen.reading import SCHEMA_FILE
-    from comfyloom_codegen.schemas import schemas_beside
+    from comfyloom_codegen.reading.files import SCHEMA_FILE
+    from comfyloom_codegen.reading.schemas import schemas_beside
     from comfyloom_codegen.writing import write_text
 
     context = click.get_current_context()
@@ -62,7 +62,7 @@ def _live(source: str, credentials: str | None) -> Mapping[str, Any]:
         ComfyloomError: The server does not tell.
     """
     from comfyloom_codegen.problems import Findings
-    from comfyloom_codegen.reading import parse_json, read_text
+    from comfyloom_codegen.reading.files import parse_json, read_text
 
     if "://" not in source and source not in ("runcomfy", "emulator"):
         findings = Findings(Path(source).name)

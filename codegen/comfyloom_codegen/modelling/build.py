@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from comfyloom.graph import Graph
 from comfyloom.schemas import Schemas
-from comfyloom_codegen import bound, unbound
-from comfyloom_codegen.model import Module
+from comfyloom_codegen.bindings.parsing import parse_binding
+from comfyloom_codegen.modelling import bound, unbound
+from comfyloom_codegen.modelling.model import Module
 from comfyloom_codegen.names import ClassName, PythonName, class_stem, illegal, kebab, python_name
-from comfyloom_codegen.parsing import parse_binding
-from comfyloom_codegen.printing import sentence
 from comfyloom_codegen.problems import Findings
-from comfyloom_codegen.reading import Source
+from comfyloom_codegen.pycode import sentence
+from comfyloom_codegen.reading.files import Source
 
 
 def module_name(stem: str) -> PythonName:

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import attrs
 
 from comfyloom.graph import Graph
-from comfyloom_codegen.binding import PartEntry, Selector, TargetEntry
+from comfyloom_codegen.bindings.entries import PartEntry, Selector, TargetEntry
 from comfyloom_codegen.problems import did_you_mean
 from comfyloom_codegen.shapes import as_object
 

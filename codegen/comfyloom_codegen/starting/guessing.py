@@ -11,12 +11,12 @@ import attrs
 from comfyloom.graph import Graph, is_link_shaped
 from comfyloom.inputs import Kind
 from comfyloom.schemas import Schemas
-from comfyloom_codegen import unbound
-from comfyloom_codegen.docs import humanised
-from comfyloom_codegen.model import Field, Result
+from comfyloom_codegen.bindings.selectors import Address
+from comfyloom_codegen.modelling import unbound
+from comfyloom_codegen.modelling.docs import humanised
+from comfyloom_codegen.modelling.model import Field, Result
 from comfyloom_codegen.names import RESULT_NAMES, WORKFLOW_NAMES, distinct, python_name
 from comfyloom_codegen.problems import Findings
-from comfyloom_codegen.selectors import Address
 
 # How samplers of ComfyUI and of its packs call what they are conditioned with.
 _POSITIVE: Final = ("positive", "conditioning", "pos_conditioning")

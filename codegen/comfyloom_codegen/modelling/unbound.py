@@ -12,9 +12,17 @@ from comfyloom.graph import Graph, is_link_shaped
 from comfyloom.inputs import InputSpec, Target
 from comfyloom.outputs import OutputKind, OutputSpec
 from comfyloom.schemas import InputSchema, Schemas
-from comfyloom_codegen.docs import field_doc, field_summary, humanised, node_doc
-from comfyloom_codegen.infer import ANY_SEED, Facts, facts_of, is_page_state, kind_of, saver
-from comfyloom_codegen.model import Field, Result
+from comfyloom_codegen.bindings.selectors import title_of
+from comfyloom_codegen.modelling.docs import field_doc, field_summary, humanised, node_doc
+from comfyloom_codegen.modelling.infer import (
+    ANY_SEED,
+    Facts,
+    facts_of,
+    is_page_state,
+    kind_of,
+    saver,
+)
+from comfyloom_codegen.modelling.model import Field, Result
 from comfyloom_codegen.names import (
     RESULT_NAMES,
     WORKFLOW_NAMES,
@@ -24,8 +32,7 @@ from comfyloom_codegen.names import (
     snake,
 )
 from comfyloom_codegen.problems import Findings
-from comfyloom_codegen.reading import is_public_literal, unwrapped
-from comfyloom_codegen.selectors import title_of
+from comfyloom_codegen.reading.files import is_public_literal, unwrapped
 
 Address: TypeAlias = tuple[str, str]
 

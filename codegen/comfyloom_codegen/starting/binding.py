@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from typing import Final
 
 from comfyloom.schemas import Schemas
-from comfyloom_codegen.docs import humanised
-from comfyloom_codegen.guessing import Guess, GuessedInput, guess
-from comfyloom_codegen.model import Field, Result
+from comfyloom_codegen.bindings.naming import best_selector, best_target
+from comfyloom_codegen.bindings.selectors import Nodes
+from comfyloom_codegen.bindings.toml_text import entry_value, selector_value, toml
+from comfyloom_codegen.modelling.docs import humanised
+from comfyloom_codegen.modelling.model import Field, Result
+from comfyloom_codegen.modelling.unbound import RESULT_DOCS
 from comfyloom_codegen.names import class_stem, kebab
-from comfyloom_codegen.naming import best_selector, best_target
-from comfyloom_codegen.reading import Source
-from comfyloom_codegen.selectors import Nodes
-from comfyloom_codegen.toml_text import entry_value, selector_value, toml
-from comfyloom_codegen.unbound import RESULT_DOCS
+from comfyloom_codegen.reading.files import Source
+from comfyloom_codegen.starting.guessing import Guess, GuessedInput, guess
 
 _WIDTH: Final = 100
 _HEAD: Final = """\

@@ -11,7 +11,7 @@ import attrs
 from comfyloom.inputs import MISSING, Kind
 from comfyloom.outputs import OutputKind
 from comfyloom.schemas import InputSchema
-from comfyloom_codegen.schemas import closed_choices
+from comfyloom_codegen.reading.schemas import closed_choices
 
 ANY_SEED: Final = 2**64 - 1
 """The largest seed that any node takes."""

@@ -9,10 +9,10 @@ from typing import Final, Literal, TypeAlias
 import attrs
 
 from comfyloom.graph import Graph, is_link_shaped
-from comfyloom_codegen.former import Former
-from comfyloom_codegen.matching import Match
-from comfyloom_codegen.model import Module
-from comfyloom_codegen.selectors import Address, Nodes, title_of
+from comfyloom_codegen.bindings.selectors import Address, Nodes, title_of
+from comfyloom_codegen.exports.former import Former
+from comfyloom_codegen.exports.matching import Match
+from comfyloom_codegen.modelling.model import Module
 
 ChangeKind: TypeAlias = Literal["moved", "changed", "renamed", "gone", "new"]
 

@@ -11,7 +11,7 @@ import attrs
 
 from comfyloom.inputs import Kind
 from comfyloom.outputs import OutputKind
-from comfyloom_codegen.binding import (
+from comfyloom_codegen.bindings.entries import (
     Binding,
     InputEntry,
     PartEntry,

@@ -8,7 +8,7 @@ from typing import Final
 
 import attrs
 
-from comfyloom_codegen.header import is_ours
+from comfyloom_codegen.printing.header import is_ours
 
 # Some letters of identifiers, such as the middle dot, are none of `\w`.
 _CLASSES: Final = re.compile(r"^class ([^\s(]+)\(Workflow\[([^\s\]]+)\]\):$", re.MULTILINE)

@@ -11,7 +11,7 @@ import attrs
 
 from comfyloom.schemas import InputSchema, Schemas, is_listing
 from comfyloom_codegen.problems import Findings
-from comfyloom_codegen.reading import SCHEMA_FILE, parse_json, read_text
+from comfyloom_codegen.reading.files import SCHEMA_FILE, parse_json, read_text
 from comfyloom_codegen.shapes import as_object
 
 MOST_CHOICES: Final = 24

@@ -7,8 +7,8 @@ from typing import Final
 
 from comfyloom.graph import Graph, title
 from comfyloom.inputs import LARGE, InputSpec
-from comfyloom_codegen.infer import ANY_SEED
-from comfyloom_codegen.printing import sentence
+from comfyloom_codegen.modelling.infer import ANY_SEED
+from comfyloom_codegen.pycode import sentence
 
 _LONGEST_TITLE: Final = 60
 _LONGEST_TEXT: Final = 40

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from comfyloom.inputs import MISSING, InputSpec, Kind, Target
 from comfyloom.outputs import OUTPUT_TYPES, OutputKind, OutputSpec
-from comfyloom_codegen.infer import ANY_SEED
-from comfyloom_codegen.model import Field, Module, Result
-from comfyloom_codegen.printing import (
+from comfyloom_codegen.modelling.infer import ANY_SEED
+from comfyloom_codegen.modelling.model import Field, Module, Result
+from comfyloom_codegen.pycode import (
     Atom,
     Expr,
     Group,
@@ -102,7 +102,7 @@ def _environment() -> jinja2.Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
-        loader=PackageLoader("comfyloom_codegen"),
+        loader=PackageLoader("comfyloom_codegen.printing"),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

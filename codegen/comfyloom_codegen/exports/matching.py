@@ -9,7 +9,7 @@ from typing import Final, Literal, TypeAlias
 import attrs
 
 from comfyloom.graph import Graph, is_link_shaped
-from comfyloom_codegen.selectors import title_of
+from comfyloom_codegen.bindings.selectors import title_of
 
 How: TypeAlias = Literal["title", "shape", "id", "class"]
 

@@ -8,11 +8,11 @@ from typing import Any, Final
 import attrs
 
 from comfyloom.graph import Graph
-from comfyloom_codegen.binding import Binding, PartEntry, Selector, TargetEntry
-from comfyloom_codegen.matching import How, Match
-from comfyloom_codegen.naming import best_part, best_selector, best_target
-from comfyloom_codegen.selectors import Nodes, SelectorError
-from comfyloom_codegen.toml_text import entry_value, selector_value
+from comfyloom_codegen.bindings.entries import Binding, PartEntry, Selector, TargetEntry
+from comfyloom_codegen.bindings.naming import best_part, best_selector, best_target
+from comfyloom_codegen.bindings.selectors import Nodes, SelectorError
+from comfyloom_codegen.bindings.toml_text import entry_value, selector_value
+from comfyloom_codegen.exports.matching import How, Match
 
 _HOW: Final[dict[How, str]] = {
     "title": "its title",
@@ -172,7 +172,7 @@ def _value(entry: Selector | TargetEntry | PartEntry) -> object:
 
 
 def _shown(value: object) -> str:
-    from comfyloom_codegen.toml_text import toml
+    from comfyloom_codegen.bindings.toml_text import toml
 
     return toml(value)
 

@@ -14,10 +14,17 @@ from comfyloom.inputs import MISSING, InputSpec, Kind, Target
 from comfyloom.outputs import OUTPUT_TYPES, OutputSpec
 from comfyloom.progress import Stage
 from comfyloom.schemas import InputSchema, Schemas
-from comfyloom_codegen import unbound
-from comfyloom_codegen.binding import Binding, InputEntry, PartEntry, ResultEntry, StageEntry
-from comfyloom_codegen.docs import field_doc, field_summary, humanised, node_doc
-from comfyloom_codegen.infer import (
+from comfyloom_codegen.bindings.entries import (
+    Binding,
+    InputEntry,
+    PartEntry,
+    ResultEntry,
+    StageEntry,
+)
+from comfyloom_codegen.bindings.selectors import Address, Nodes, SelectorError
+from comfyloom_codegen.modelling import unbound
+from comfyloom_codegen.modelling.docs import field_doc, field_summary, humanised, node_doc
+from comfyloom_codegen.modelling.infer import (
     ANY_SEED,
     Facts,
     Saver,
@@ -27,12 +34,11 @@ from comfyloom_codegen.infer import (
     lowest,
     saver,
 )
-from comfyloom_codegen.model import Field, Result
+from comfyloom_codegen.modelling.model import Field, Result
+from comfyloom_codegen.modelling.unbound import RESULT_DOCS
 from comfyloom_codegen.names import RESULT_NAMES, WORKFLOW_NAMES, PythonName, illegal
 from comfyloom_codegen.problems import Findings
-from comfyloom_codegen.reading import is_public_literal, unwrapped
-from comfyloom_codegen.selectors import Address, Nodes, SelectorError
-from comfyloom_codegen.unbound import RESULT_DOCS
+from comfyloom_codegen.reading.files import is_public_literal, unwrapped
 
 T = TypeVar("T")
 

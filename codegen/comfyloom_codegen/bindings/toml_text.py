@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from comfyloom_codegen.binding import PartEntry, Selector, TargetEntry
+from comfyloom_codegen.bindings.entries import PartEntry, Selector, TargetEntry
 
 
 def selector_value(selector: Selector) -> str | dict[str, str]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from comfyloom_codegen.binding import PartEntry, Selector, TargetEntry
-from comfyloom_codegen.selectors import Address, Nodes, SelectorError, title_of
+from comfyloom_codegen.bindings.entries import PartEntry, Selector, TargetEntry
+from comfyloom_codegen.bindings.selectors import Address, Nodes, SelectorError, title_of
 
 
 def best_selector(nodes: Nodes, node: str) -> Selector:

@@ -11,13 +11,13 @@ import attrs
 from comfyloom.comparing import compare
 from comfyloom.graph import Graph, cycle_in, is_link_shaped, unused_nodes
 from comfyloom.schemas import Schemas
-from comfyloom_codegen import unbound
-from comfyloom_codegen.build import build
-from comfyloom_codegen.infer import is_page_state
-from comfyloom_codegen.model import Module
+from comfyloom_codegen.bindings.selectors import title_of
+from comfyloom_codegen.modelling import unbound
+from comfyloom_codegen.modelling.build import build
+from comfyloom_codegen.modelling.infer import is_page_state
+from comfyloom_codegen.modelling.model import Module
 from comfyloom_codegen.problems import Findings
-from comfyloom_codegen.reading import Source
-from comfyloom_codegen.selectors import title_of
+from comfyloom_codegen.reading.files import Source
 
 _EXACT: Final = 2**53
 

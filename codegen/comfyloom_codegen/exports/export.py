@@ -8,15 +8,15 @@ from typing import Self, cast
 import attrs
 
 from comfyloom.graph import Graph
-from comfyloom_codegen.changes import Change, changes
-from comfyloom_codegen.former import Former, read_former
-from comfyloom_codegen.matching import Match, match
-from comfyloom_codegen.model import Module
-from comfyloom_codegen.parsing import parse_binding
-from comfyloom_codegen.printed import Printed
+from comfyloom_codegen.bindings.parsing import parse_binding
+from comfyloom_codegen.exports.changes import Change, changes
+from comfyloom_codegen.exports.former import Former, read_former
+from comfyloom_codegen.exports.matching import Match, match
+from comfyloom_codegen.exports.rebinding import Rebound, rebind
+from comfyloom_codegen.modelling.model import Module
+from comfyloom_codegen.printing.printed import Printed
 from comfyloom_codegen.problems import Findings
-from comfyloom_codegen.reading import Source
-from comfyloom_codegen.rebinding import Rebound, rebind
+from comfyloom_codegen.reading.files import Source
 
 
 @attrs.frozen(kw_only=True)

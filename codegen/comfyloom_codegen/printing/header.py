@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from comfyloom import __version__
-from comfyloom_codegen.printing import docstring
+from comfyloom_codegen.pycode import docstring
 
 _DIGITS: Final = 12
 _SEAL_DIGITS: Final = 8

@@ -1,0 +1,1 @@
+"""Binding files: what they say, and which nodes they mean."""

@@ -1,0 +1,1 @@
+"""A workflow that was exported again: what moved, and what that changes."""

@@ -1,0 +1,1 @@
+"""From a workflow, its binding and the schemas to the model of one module."""

@@ -1,0 +1,1 @@
+"""Workflow files and pinned schemas, from bytes to plain data."""

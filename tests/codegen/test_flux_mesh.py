@@ -93,7 +93,7 @@ def test_each_field_has_one_method_whose_docstring_tells_range_and_default() -> 
     for field in attrs.fields(FluxMeshWorkflow):
         assert inspect.getdoc(getattr(FluxMeshWorkflow, f"with_{field.name}"))
     assert FluxMeshWorkflow.with_guidance.__doc__ == (
-        "How closely the picture follows the prompt, 0 to 100, default 4.7."
+        "How closely the picture follows the prompt: 0 to 100, default 4.7."
     )
 
 

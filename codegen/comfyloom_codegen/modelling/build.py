@@ -5,7 +5,9 @@ from __future__ import annotations
 from comfyloom.graph import Graph
 from comfyloom.schemas import Schemas
 from comfyloom_codegen.bindings.parsing import parse_binding
-from comfyloom_codegen.modelling import bound, unbound
+from comfyloom_codegen.modelling import unbound
+from comfyloom_codegen.modelling.bound_inputs import InputBinder
+from comfyloom_codegen.modelling.bound_results import ResultBinder
 from comfyloom_codegen.modelling.model import Module
 from comfyloom_codegen.names import ClassName, PythonName, class_stem, illegal, kebab, python_name
 from comfyloom_codegen.problems import Findings
@@ -55,8 +57,8 @@ def _bound(source: Source, schemas: Schemas, text: str, findings: Findings) -> M
     stem = binding.class_.removesuffix("Workflow") or class_stem(source.stem)
     command = binding.command or kebab(source.stem)
     _check_names(stem, command, findings)
-    binder = bound.Binder(source.graph, schemas, findings)
-    fields = binder.fields(binding)
+    fields = InputBinder(source.graph, schemas, findings).fields(binding)
+    binder = ResultBinder(source.graph, schemas, findings)
     results = binder.results(binding.results)
     stages = binder.stages(binding.stages)
     if findings.failed:

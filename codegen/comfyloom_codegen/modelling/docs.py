@@ -17,8 +17,8 @@ _LONGEST_TEXT: Final = 40
 def field_summary(doc: str, spec: InputSpec, default: object) -> str:
     """Return what a field is, which values it takes and what it is by default, in one sentence."""
     is_any_seed = spec.kind == "seed" and spec.le in (None, ANY_SEED)
-    facts = ["" if is_any_seed else spec.range, _default(default)]
-    return sentence(", ".join([_bare(doc), *filter(None, facts)]))
+    facts = ", ".join(filter(None, ["" if is_any_seed else spec.range, _default(default)]))
+    return sentence(": ".join(filter(None, [_bare(doc), facts])))
 
 
 def field_doc(summary: str, spec: InputSpec, graph: Graph) -> str:

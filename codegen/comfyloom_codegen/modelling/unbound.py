@@ -32,7 +32,7 @@ from comfyloom_codegen.names import (
     snake,
 )
 from comfyloom_codegen.problems import Findings
-from comfyloom_codegen.reading.files import is_public_literal, unwrapped
+from comfyloom_codegen.reading.graphs import is_public_literal, unwrapped
 
 Address: TypeAlias = tuple[str, str]
 

@@ -1,58 +1,43 @@
-"""The public names of a workflow with a binding: each entry resolved against the graph."""
+"""The inputs of a workflow with a binding: each entry resolved against the graph."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, TypeVar
+from collections.abc import Iterable
+from typing import Any, Final
 
 import attrs
 
 from comfyloom.files import FILE_KINDS
 from comfyloom.graph import Graph
 from comfyloom.inputs import MISSING, InputSpec, Kind, Target
-from comfyloom.outputs import OUTPUT_TYPES, OutputSpec
-from comfyloom.progress import Stage
 from comfyloom.schemas import InputSchema, Schemas
 from comfyloom_codegen.bindings.entries import (
     Binding,
     InputEntry,
     PartEntry,
-    ResultEntry,
-    StageEntry,
 )
 from comfyloom_codegen.bindings.selectors import Address, Nodes, SelectorError
 from comfyloom_codegen.modelling import unbound
-from comfyloom_codegen.modelling.docs import field_doc, field_summary, humanised, node_doc
+from comfyloom_codegen.modelling.docs import field_doc, field_summary, humanised
+from comfyloom_codegen.modelling.following import EntryError, check_name, follow_each
 from comfyloom_codegen.modelling.infer import (
     ANY_SEED,
     Facts,
-    Saver,
     facts_of,
     highest,
     kind_of,
     lowest,
-    saver,
 )
-from comfyloom_codegen.modelling.model import Field, Result
-from comfyloom_codegen.modelling.unbound import RESULT_DOCS
-from comfyloom_codegen.names import RESULT_NAMES, WORKFLOW_NAMES, PythonName, illegal
+from comfyloom_codegen.modelling.model import Field
+from comfyloom_codegen.names import WORKFLOW_NAMES, PythonName
 from comfyloom_codegen.problems import Findings
-from comfyloom_codegen.reading.files import is_public_literal, unwrapped
-
-T = TypeVar("T")
+from comfyloom_codegen.reading.graphs import is_public_literal, unwrapped
 
 NEVER_A_DEFAULT: Final = FILE_KINDS | {"seed"}
 
-_BARE_FILE: Final = re.compile(r"[^./\\\x00-\x1f:*?\"<>|][^/\\\x00-\x1f:*?\"<>|]*")
 
-
-class EntryError(ValueError):
-    """An entry of a binding cannot be followed."""
-
-
-class Binder:
-    """Follows the entries of one binding; what is wrong with them goes to its findings."""
+class InputBinder:
+    """Follows the inputs of one binding; what is wrong with them goes to its findings."""
 
     def __init__(self, graph: Graph, schemas: Schemas, findings: Findings) -> None:
         self._graph = graph
@@ -62,7 +47,7 @@ class Binder:
 
     def fields(self, binding: Binding) -> tuple[Field, ...]:
         """Return the fields of the workflow class: those with an entry, then those exposed."""
-        fields = self._each("inputs", binding.inputs.items(), self._field)
+        fields = follow_each(self._findings, "inputs", binding.inputs.items(), self._field)
         self._refuse_shared_targets(fields)
         return (*fields, *self._exposed(binding, fields))
 
@@ -95,41 +80,11 @@ class Binder:
 
     def _parts(self, part: str, entries: Iterable[PartEntry] | None) -> set[Address]:
         named = [(str(place), entry) for place, entry in enumerate(entries or [])]
-        found = self._each(part, named, lambda _, entry: self._nodes.part(entry))
+        found = follow_each(self._findings, part, named, lambda _, entry: self._nodes.part(entry))
         return {address for addresses in found for address in addresses}
 
-    def results(self, entries: Mapping[str, ResultEntry]) -> tuple[Result, ...]:
-        """Return the fields of the result class; without entries those of the rule."""
-        if not entries:
-            return unbound.results(self._graph, self._schemas)
-        return self._each("results", entries.items(), self._result)
-
-    def stages(self, entries: Iterable[StageEntry]) -> tuple[Stage, ...]:
-        """Return the parts of the work."""
-        named = [(entry.name, entry) for entry in entries]
-        stages = self._each("stages", named, self._stage)
-        places = [node for stage in stages for node in stage.nodes]
-        for node in dict.fromkeys(places):
-            if places.count(node) > 1:
-                self._findings.error("it is in several stages", node=node, field="stages")
-        return stages
-
-    def _each(
-        self, part: str, entries: Iterable[tuple[str, Any]], follow: Callable[[str, Any], T]
-    ) -> tuple[T, ...]:
-        followed: list[T] = []
-        for name, entry in entries:
-            try:
-                followed.append(follow(name, entry))
-            except (EntryError, SelectorError) as error:
-                for line in str(error).split("\n"):
-                    self._findings.error(line, field=f"{part}.{name}")
-        return tuple(followed)
-
-    # --- inputs ----------------------------------------------------------------------------------
-
     def _field(self, name: str, entry: InputEntry) -> Field:
-        _check_name(name, WORKFLOW_NAMES, has_method=True)
+        check_name(name, WORKFLOW_NAMES, has_method=True)
         addresses = self._addresses(entry)
         facts = self._facts(entry, addresses)
         is_file = facts.kind in FILE_KINDS
@@ -258,54 +213,6 @@ class Binder:
     def _sample(self, address: Address) -> object:
         value = self._graph[address[0]]["inputs"][address[1]]
         return unwrapped(value) if is_public_literal(value) else MISSING
-
-    # --- results and stages ----------------------------------------------------------------------
-
-    def _result(self, name: str, entry: ResultEntry) -> Result:
-        _check_name(name, RESULT_NAMES)
-        node = self._nodes.find(entry.node)
-        known = saver(self._graph[node]["class_type"], entry.kind)
-        spec = OutputSpec(
-            kind=known.kind,
-            node=node,
-            key=entry.key or known.key,
-            file=_file_name(name, entry, known),
-            many=entry.many,
-            required=_is_required(entry, known),
-            name=name,
-        )
-        doc = node_doc(entry.doc or RESULT_DOCS[known.kind], [node], self._graph)
-        return Result(name=PythonName(name), spec=spec, doc=doc)
-
-    def _stage(self, name: str, entry: StageEntry) -> Stage:
-        if entry.share <= 0:
-            raise EntryError("share must be greater than 0")
-        return Stage(name, tuple(map(self._nodes.find, entry.nodes)), entry.share)
-
-
-def _file_name(name: str, entry: ResultEntry, known: Saver) -> str:
-    if known.kind in OUTPUT_TYPES:
-        file = entry.file or ("" if known.kind == "file" else f"{name}{known.suffix}")
-        if file and not _BARE_FILE.fullmatch(file):
-            raise EntryError(f"{file!r} is no name of a file")
-        return file
-    if entry.file:
-        raise EntryError(f"a result of kind {known.kind} is no file: leave out file")
-    return ""
-
-
-def _is_required(entry: ResultEntry, known: Saver) -> bool:
-    if known.kind == "json" and (entry.required or entry.many):
-        raise EntryError("a result of kind json is what comes: leave out required and many")
-    return known.kind not in ("file", "json") if entry.required is None else entry.required
-
-
-def _check_name(name: str, reserved: Iterable[str], *, has_method: bool = False) -> None:
-    reason = illegal(name, reserved)
-    if has_method and name.startswith("with_"):
-        reason = "begins as the methods do"
-    if reason:
-        raise EntryError(f"{name!r} {reason}")
 
 
 def _differ(one: object, other: object) -> bool:

@@ -1,0 +1,87 @@
+"""The results and stages of a workflow with a binding: each entry resolved against the graph."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from comfyloom.graph import Graph
+from comfyloom.outputs import OUTPUT_TYPES, OutputSpec
+from comfyloom.progress import Stage
+from comfyloom.schemas import Schemas
+from comfyloom_codegen.bindings.entries import ResultEntry, StageEntry
+from comfyloom_codegen.bindings.selectors import Nodes
+from comfyloom_codegen.modelling import unbound
+from comfyloom_codegen.modelling.docs import node_doc
+from comfyloom_codegen.modelling.following import EntryError, check_name, follow_each
+from comfyloom_codegen.modelling.infer import Saver, saver
+from comfyloom_codegen.modelling.model import Result
+from comfyloom_codegen.names import RESULT_NAMES, PythonName
+from comfyloom_codegen.problems import Findings
+
+_BARE_FILE: Final = re.compile(r"[^./\\\x00-\x1f:*?\"<>|][^/\\\x00-\x1f:*?\"<>|]*")
+
+
+class ResultBinder:
+    """Follows the results and stages of one binding; what is wrong goes to its findings."""
+
+    def __init__(self, graph: Graph, schemas: Schemas, findings: Findings) -> None:
+        self._graph = graph
+        self._schemas = schemas
+        self._findings = findings
+        self._nodes = Nodes(graph)
+
+    def results(self, entries: Mapping[str, ResultEntry]) -> tuple[Result, ...]:
+        """Return the fields of the result class; without entries those of the rule."""
+        if not entries:
+            return unbound.results(self._graph, self._schemas)
+        return follow_each(self._findings, "results", entries.items(), self._result)
+
+    def stages(self, entries: Iterable[StageEntry]) -> tuple[Stage, ...]:
+        """Return the parts of the work."""
+        named = [(entry.name, entry) for entry in entries]
+        stages = follow_each(self._findings, "stages", named, self._stage)
+        places = [node for stage in stages for node in stage.nodes]
+        for node in dict.fromkeys(places):
+            if places.count(node) > 1:
+                self._findings.error("it is in several stages", node=node, field="stages")
+        return stages
+
+    def _result(self, name: str, entry: ResultEntry) -> Result:
+        check_name(name, RESULT_NAMES)
+        node = self._nodes.find(entry.node)
+        known = saver(self._graph[node]["class_type"], entry.kind)
+        spec = OutputSpec(
+            kind=known.kind,
+            node=node,
+            key=entry.key or known.key,
+            file=_file_name(name, entry, known),
+            many=entry.many,
+            required=_is_required(entry, known),
+            name=name,
+        )
+        doc = node_doc(entry.doc or unbound.RESULT_DOCS[known.kind], [node], self._graph)
+        return Result(name=PythonName(name), spec=spec, doc=doc)
+
+    def _stage(self, name: str, entry: StageEntry) -> Stage:
+        if entry.share <= 0:
+            raise EntryError("share must be greater than 0")
+        return Stage(name, tuple(map(self._nodes.find, entry.nodes)), entry.share)
+
+
+def _file_name(name: str, entry: ResultEntry, known: Saver) -> str:
+    if known.kind in OUTPUT_TYPES:
+        file = entry.file or ("" if known.kind == "file" else f"{name}{known.suffix}")
+        if file and not _BARE_FILE.fullmatch(file):
+            raise EntryError(f"{file!r} is no name of a file")
+        return file
+    if entry.file:
+        raise EntryError(f"a result of kind {known.kind} is no file: leave out file")
+    return ""
+
+
+def _is_required(entry: ResultEntry, known: Saver) -> bool:
+    if known.kind == "json" and (entry.required or entry.many):
+        raise EntryError("a result of kind json is what comes: leave out required and many")
+    return known.kind not in ("file", "json") if entry.required is None else entry.required

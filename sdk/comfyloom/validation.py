@@ -8,13 +8,15 @@ server can have, are left for the server to judge.
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, Final
 
 from comfyloom.comparing import Finding, compare
 from comfyloom.errors import GraphError
 from comfyloom.graph import Graph, check_graph, cycle_in
 from comfyloom.schemas import Schemas, pinned
 from comfyloom.workflow import Workflow
+
+_SOURCE: Final = "as pinned with its class; `comfyloom codegen schemas` pins what a server says now"
 
 
 def validate(workflow: Workflow[Any]) -> None:
@@ -33,7 +35,8 @@ def validate(workflow: Workflow[Any]) -> None:
     found = problems_of(graph, schemas, _files_of(workflow))
     if found:
         problems = [str(each) for each in found]
-        raise GraphError("; ".join(problems), node=found[0].node, problems=problems)
+        text = f"{'; '.join(problems)} ({_SOURCE})"
+        raise GraphError(text, node=found[0].node, problems=problems)
 
 
 def problems_of(

@@ -101,6 +101,11 @@ def test_all_that_the_server_coerces_passes() -> None:
     assert told(graph(steps=True, cfg=3, name=None)) == []
 
 
+def test_slots_beyond_outputs_of_any_type_are_the_packs_own_business() -> None:
+    schemas = Schemas({**SCHEMAS, "Load": {**SCHEMAS["Load"], "output": ["MODEL", "*"]}})
+    assert not problems_of(graph(any=["1", 5]), schemas)
+
+
 def test_the_committed_workflow_is_valid() -> None:
     validate(FluxMeshWorkflow(input_image="x.png", prompt="x"))
 

@@ -15,6 +15,8 @@ WIDEST: Final = 60
 """Characters of the longest name: a line that holds it still fits."""
 
 _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+# Words of the field whose capitals are no beginnings of words.
+_ONE_WORD: Final = re.compile(r"LoRA|UNet")
 _NO_LETTERS: Final = re.compile(r"[^a-z0-9]+")
 _SIGNS: Final = re.compile(r"[+-]+$")
 _SPELLED: Final = {"+": " plus", "-": " minus"}
@@ -90,6 +92,7 @@ def snake(text: str, limit: int = WIDEST) -> str:
     """
     plain = unicodedata.normalize("NFKC", text).strip()
     spelled = _SIGNS.sub(lambda found: "".join(map(_SPELLED.__getitem__, found[0])), plain)
+    spelled = _ONE_WORD.sub(lambda found: found[0].capitalize(), spelled)
     small = unicodedata.normalize("NFKC", _CAMEL.sub(" ", spelled).lower())
     if small.isascii():
         kept = _NO_LETTERS.sub(" ", small)

@@ -83,14 +83,27 @@ def _generate(where: Project, *, check: bool, force: bool, verify: bool, as_json
             say(line)
     for warning in report.warnings:
         say(str(warning), err=True)
+    if verify and any(outcome.workflow for outcome in report.outcomes):
+        _verify(where, report, as_json=as_json)
     report.raise_for_errors()
-    if verify:
-        from comfyloom_codegen.verifying import verify as verified
-
-        for line in verified(where.out, where.package):
-            say(line, err=as_json)
     if check and report.drift:
         sys.exit(1)
+
+
+def _verify(where: Project, report: Report, *, as_json: bool) -> None:
+    """Verify what is there; a file that failed before is told as well.
+
+    Raises:
+        WorkflowError: Something is not right.
+    """
+    from comfyloom.errors import WorkflowError
+    from comfyloom_codegen.verifying import verify
+
+    try:
+        for line in verify(where.out, where.package):
+            say(line, err=as_json)
+    except WorkflowError as error:
+        raise WorkflowError("\n".join([*map(str, report.errors), str(error)])) from None
 
 
 def _lines(report: Report, package: str, *, check: bool) -> Iterator[str]:

@@ -115,7 +115,8 @@ def class_stem(text: str) -> str:
     words = snake(text, WIDEST - len("Workflow") - 2).split("_")
     stem = "".join(word[:1].upper() + word[1:] for word in words)
     # A capital may decompose anew, and a mark at the beginning melt into the letter before it.
-    return unicodedata.normalize("NFKC", stem if stem.isidentifier() else f"The{stem}")
+    is_good = stem.isidentifier() and not stem[:1].islower()  # some letters have no capital
+    return unicodedata.normalize("NFKC", stem if is_good else f"The{stem}")
 
 
 def kebab(text: str) -> str:

@@ -6,7 +6,6 @@ program: neither is kept, so the pinned file changes only when the nodes do.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +16,7 @@ from comfyloom.schemas import is_listing
 from comfyloom_codegen.problems import Findings
 from comfyloom_codegen.reading.files import read_source, workflow_files
 from comfyloom_codegen.shapes import as_object, is_array, is_object
+from comfyloom_codegen.writing import json_text
 
 _KEPT: Final = (
     *("input", "input_order", "output", "output_is_list", "output_name", "output_node"),
@@ -47,7 +47,7 @@ class Pins:
     @property
     def text(self) -> str:
         """The pinned file."""
-        return json.dumps(self.schemas, indent=1, ensure_ascii=False) + "\n"
+        return json_text(self.schemas, indent=1)
 
 
 def classes_in_use(folder: Path) -> set[str]:

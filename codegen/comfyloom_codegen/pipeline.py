@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from comfyloom.errors import ConfigError, InputFileError
+from comfyloom.errors import ConfigError
 from comfyloom_codegen.modelling.build import module_name
 from comfyloom_codegen.names import illegal
 from comfyloom_codegen.printer import Made, Printer
 from comfyloom_codegen.printing.header import head, is_current, sealed
 from comfyloom_codegen.printing.printed import Printed, read_exactly, read_printed
 from comfyloom_codegen.problems import Findings, Problem
-from comfyloom_codegen.reading.files import SCHEMA_FILE, workflow_files
+from comfyloom_codegen.reading.files import SCHEMA_FILE, check_folder, workflow_files
 from comfyloom_codegen.reading.schemas import classes_in, read_schemas
 from comfyloom_codegen.report import Drift, Outcome, Report, State
-from comfyloom_codegen.writing import compare, mend, write_text
+from comfyloom_codegen.writing import compare, mend, sweep, write_text
 
 PACKAGE: Final = "comfyloom_workflows"
 
@@ -51,21 +52,21 @@ def generate(
         What was done, and all problems of all files.
 
     Raises:
-        InputFileError: There is no such folder of workflows.
+        InputFileError: There is no such folder of workflows, or it cannot be read.
         ConfigError: The package cannot be named so.
         OutputNotWritable: A file cannot be written, or is somebody's own.
     """
     folder = Path(workflows)
-    if not folder.is_dir():
-        raise InputFileError(f"there is no folder {folder}")
-    if illegal(package):
-        raise ConfigError(f"the package cannot be named {package!r}: it {illegal(package)}")
+    check_folder(folder)
+    if reason := _wrong_package(package):
+        raise ConfigError(f"the package cannot be named {package!r}: it {reason}")
     job = _Job(folder, Path(out) / package, is_full=check or force)
     files = job.files()
     drift = compare(job.target, files, job.kept()) if files else []
     if not check:
-        mend(job.target, files, drift)
+        # First what cannot be made again: with the package goes the memory of the export before.
         job.write_bindings()
+        mend(job.target, files, drift)
     return Report(
         outcomes=tuple(job.outcomes(drift, check=check)),
         problems=tuple(job.problems),
@@ -75,9 +76,14 @@ def generate(
             f"{made.path.stem}.toml: {each}"
             for made in job.made
             for each in made.followed
-            if made.printed
+            if made.path.name in job.printed
         ),
     )
+
+
+def _wrong_package(name: str) -> str:
+    is_taken = name in sys.stdlib_module_names or name in ("comfyloom", "comfyloom_codegen")
+    return illegal(name) or ("would hide the module of this name" if is_taken else "")
 
 
 class _Job:
@@ -90,9 +96,12 @@ class _Job:
         self._label = folder.resolve().name
         self._is_full = is_full
         self._paths = workflow_files(folder)
-        self._schemas = read_schemas(folder, Findings(SCHEMA_FILE, self.problems))
-        self.made: list[Made] = [] if self._has_no_ground() else self._print_all()
-        self._printed = self._without_namesakes()
+        findings = Findings(SCHEMA_FILE, self.problems)
+        self._schemas = read_schemas(folder, findings)
+        # With schemas that cannot be read all types would be guessed, and nobody wants that.
+        self._is_groundless = findings.failed or self._has_no_ground()
+        self.made: list[Made] = [] if self._is_groundless else self._print_all()
+        self.printed = self._without_namesakes()
         self._classes = {each for made in self.made for each in made.classes}
         self._workflowless = {m.path for m in self.made if not (m.printed or m.has_failed)}
 
@@ -144,10 +153,12 @@ class _Job:
 
     def files(self) -> dict[str, str]:
         """Return the text of every file of the package by its name, {} if nothing can be made."""
+        if self._is_groundless:
+            return {}
         files: dict[str, str] = {}
         homes: dict[str, tuple[str, ...]] = {}
         for path in self._paths:
-            name, printed = module_name(path.stem), self._printed.get(path.name)
+            name, printed = module_name(path.stem), self.printed.get(path.name)
             if printed:
                 files |= {f"{name}.py": printed.text, f"{name}.json": printed.graph}
             found = printed or (None if self._is_none(path) else read_printed(self.target, name))
@@ -185,7 +196,7 @@ class _Job:
         failed = [
             path
             for path in self._paths
-            if path.name not in self._printed and not self._is_none(path)
+            if path.name not in self.printed and not self._is_none(path)
         ]
         names = [module_name(path.stem) for path in failed]
         return [f"{name}{suffix}" for name in names for suffix in (".py", ".json")]
@@ -196,15 +207,16 @@ class _Job:
         Raises:
             OutputNotWritable: One cannot be written.
         """
+        sweep(self._folder)
         for made in self.made:
-            if made.binding is not None and made.printed is not None:
+            if made.binding is not None and made.path.name in self.printed:
                 write_text(made.path.with_suffix(".toml"), made.binding)
 
     def outcomes(self, drift: Iterable[Drift], *, check: bool) -> Iterator[Outcome]:
         """Return what became of each workflow file."""
         changed = {each.file for each in drift}
         for path in self._paths:
-            printed, name = self._printed.get(path.name), module_name(path.stem)
+            printed, name = self.printed.get(path.name), module_name(path.stem)
             if printed is None:
                 yield Outcome(file=path.name, state="skipped" if self._is_none(path) else "failed")
                 continue

@@ -84,7 +84,10 @@ class Printer:
     def _unless_current(self, path: Path) -> Made | Source:
         """Return what was generated earlier if it still holds, else what to generate from."""
         findings = Findings(path.name)
-        source = read_source(path, findings)
+        try:
+            source = read_source(path, findings)
+        except RecursionError:
+            return _too_deep(path)
         if source is None:
             return Made(path=path, problems=tuple(findings.problems))
         there = None if self.is_full else self._there(source)
@@ -101,13 +104,21 @@ class Printer:
 
     def print(self, source: Source) -> Made:
         """Return what becomes of a file that was read."""
+        try:
+            return self._print(source)
+        except RecursionError:
+            return _too_deep(source.path)
+
+    def _print(self, source: Source) -> Made:
         graph = graph_text(source.graph)
         export = self._export(source, graph)
         rebound = export.rebound(source) if export else None
         if rebound:
             source = attrs.evolve(source, binding=rebound.text)
         findings = Findings(source.file, list(source.problems))
-        module = build(source, self.schemas, findings)
+        for entry, reason in rebound.lost if rebound else ():
+            findings.error(reason, field=entry, file=f"{source.stem}.toml")
+        module = None if findings.failed else build(source, self.schemas, findings)
         printed = self._printed(module, source, graph, findings) if module else None
         return Made(
             path=source.path,
@@ -116,7 +127,7 @@ class Printer:
             classes=source.classes,
             changes=export.changes(module) if export and module else (),
             followed=rebound.followed if rebound else (),
-            binding=rebound.text if rebound else None,
+            binding=rebound.text if rebound and rebound.followed else None,
         )
 
     def _export(self, source: Source, graph: str) -> Export | None:
@@ -150,6 +161,11 @@ class Printer:
     def _made_from(self, source: Source, graph: str) -> tuple[str, ...]:
         binding = "" if source.binding is None else f"binding:{source.binding}"
         return source.text, binding, self.schemas.text(source.classes), graph
+
+
+def _too_deep(path: Path) -> Made:
+    reason = "its values are nested too deeply for Python"
+    return Made(path=path, problems=(Problem(file=path.name, reason=reason),))
 
 
 # --- many files ----------------------------------------------------------------------------------

@@ -62,11 +62,22 @@ def _table(path: Path) -> dict[str, Any]:
         found: object = tomllib.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{FILE} cannot be read: {error}") from None
+    above: object = {}
     for key in TABLE.split("."):
-        found = as_object(found).get(key, {})
+        above, found = found, as_object(found).get(key, {})
+    if not found and (near := _misspelt(above)):
+        raise ConfigError(f"{FILE}: unknown table tool.comfyloom.{near}; did you mean {TABLE}?")
     if not is_object(found):
         raise ConfigError(f"{FILE}: {TABLE} is no table")
     return found
+
+
+def _misspelt(tables: object) -> str | None:
+    """Return a table whose name is nearly `codegen`, None if there is none."""
+    import difflib
+
+    names = [key for key, value in as_object(tables).items() if is_object(value)]
+    return next(iter(difflib.get_close_matches("codegen", names, 1, 0.7)), None)
 
 
 def _checked(table: dict[str, Any], path: Path, here: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -14,13 +15,20 @@ from comfyloom.graph import Graph
 from comfyloom_codegen.printing.header import is_ours
 from comfyloom_codegen.printing.printed import read_exactly
 from comfyloom_codegen.report import Drift
+from comfyloom_codegen.shapes import is_object
 
+_PART: Final = re.compile(r"\.(\d+)\.part$")
 _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 def graph_text(graph: Graph) -> str:
     """Return a graph as JSON: same ids, order and values, whatever its file looked like."""
-    text = json.dumps(graph, indent=2, ensure_ascii=False) + "\n"
+    return json_text(graph, indent=2)
+
+
+def json_text(value: object, indent: int) -> str:
+    """Return a value as JSON that a file can hold."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False) + "\n"
     # Half of a pair of code units is a legal JSON escape, but no character that a file can hold.
     return _LONE_SURROGATE.sub(lambda half: f"\\u{ord(half[0]):04x}", text)
 
@@ -60,6 +68,7 @@ def mend(folder: Path, files: Mapping[str, str], drift: Iterable[Drift]) -> None
     Raises:
         OutputNotWritable: A file cannot be written, or is somebody's own.
     """
+    sweep(folder)
     for each in drift:
         path = folder / each.file
         try:
@@ -74,31 +83,71 @@ def mend(folder: Path, files: Mapping[str, str], drift: Iterable[Drift]) -> None
             raise OutputNotWritable(reason, path=str(path)) from None
 
 
+def sweep(folder: Path) -> None:
+    """Remove the parts of files that processes have left which were killed while they wrote."""
+    for path in folder.glob(".*.part"):
+        found = _PART.search(path.name)
+        if found and not _is_alive(int(found[1])):
+            path.unlink(missing_ok=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
+
+
 def _refuse_to_overwrite(path: Path) -> None:
-    text = path.read_bytes() if path.suffix == ".py" and path.exists() else b""
-    if text.strip() and not is_ours(text.decode("utf-8", "replace")):
+    text = path.read_bytes().decode("utf-8", "replace") if path.exists() else ""
+    may_be_ours = _looks_like_ours if path.suffix == ".json" else is_ours
+    if text.strip() and not may_be_ours(text):
         raise OutputNotWritable(
             f"{path} was not made by comfyloom-codegen and is left alone", path=str(path)
         )
 
 
+def _looks_like_ours(text: str) -> bool:
+    """Return whether a JSON file may be a graph or schemas: an object of objects, or broken."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return True
+    return is_object(found) and all(map(is_object, found.values()))
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a file so that it is at every moment what it was, or all of the text.
+
+    Where it is a link, what it leads to is written; ends of line stay those that it has.
 
     Raises:
         OutputNotWritable: It cannot be written.
     """
     try:
-        _write(path, text)
+        there = path.resolve()
+        has_returns = there.is_file() and b"\r\n" in there.read_bytes()
+        _write(there, text.replace("\n", "\r\n") if has_returns else text)
     except OSError as error:
         reason = f"cannot write {path}: {error.strerror or error}"
         raise OutputNotWritable(reason, path=str(path)) from None
+
+
+def _mode_of(path: Path) -> int:
+    if not os.access(path, os.W_OK):  # a rename would not ask
+        raise PermissionError(errno.EACCES, "it is read-only")
+    return path.stat().st_mode
 
 
 def _write(path: Path, text: str) -> None:
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         part.write_bytes(text.encode())
+        if path.exists():
+            part.chmod(_mode_of(path))
         part.replace(path)
     except BaseException:
         part.unlink(missing_ok=True)

@@ -14,7 +14,7 @@ import attrs
 
 from comfyloom._json import is_mapping, items, mapping
 from comfyloom.graph import Graph
-from comfyloom.schemas import COMBO, InputSchema, NodeSchema, Schemas
+from comfyloom.schemas import COMBO, InputSchema, NodeSchema, Schemas, is_dynamic
 
 Kind: TypeAlias = Literal["node", "model", "choice", "input", "type", "range", "changed"]
 
@@ -22,6 +22,7 @@ _MODEL: Final = re.compile(
     r"\.(safetensors|ckpt|pt|pth|bin|gguf|onnx|sft|pkl|engine|patch)$", re.IGNORECASE
 )
 _ANY: Final = "*"
+_UNTYPED: Final = {_ANY, COMBO}
 _NUMBERS: Final = frozenset({"INT", "FLOAT"})
 _LONGEST: Final = 60
 
@@ -135,7 +136,7 @@ class _Node:
             elif not wanted.upload and (self.id, name) not in self.free:
                 yield from self._value(name, wanted, value)
         for name, wanted in self.schema.inputs.items():
-            if wanted.is_required and name not in given:
+            if wanted.is_required and name not in given and not wanted.is_dynamic:
                 advice = "export the workflow again, and run comfyloom codegen"
                 yield self.find("input", name, "the server requires this input", advice)
 
@@ -157,7 +158,7 @@ class _Node:
         slot = int(value[1])
         if slot >= len(schema.outputs) and _ANY in schema.outputs:
             return  # some packs give more outputs of any type than they declare
-        if slot >= len(schema.outputs):
+        if not 0 <= slot < len(schema.outputs):
             text = f"node {value[0]} has no output {slot} there, but {len(schema.outputs)}"
             yield self.find("type", name, text)
         elif not _accepts(wanted.type, schema.outputs[slot]):
@@ -165,6 +166,8 @@ class _Node:
             yield self.find("type", name, text)
 
     def _value(self, name: str, wanted: InputSchema, value: object) -> Iterator[Finding]:
+        if "__value__" in mapping(value):  # a list that is none of a link, or anything else
+            value = mapping(value)["__value__"]
         if wanted.options is not None:
             if value not in wanted.options:
                 yield self._choice(name, wanted.options, value)
@@ -221,10 +224,15 @@ def is_link(value: object) -> bool:
 
 
 def _accepts(wanted: str, given: str) -> bool:
-    """Return whether an input takes what an output gives; `A,B` stands for either."""
-    if _ANY in (wanted, given) or COMBO in (wanted, given):
+    """Return whether an input takes what an output gives; `A, B` stands for either."""
+    takes, gives = _types(wanted), _types(given)
+    if takes & _UNTYPED or gives & _UNTYPED or is_dynamic(wanted) or is_dynamic(given):
         return True
-    return not set(wanted.split(",")).isdisjoint(given.split(","))
+    return not takes.isdisjoint(gives)
+
+
+def _types(text: str) -> set[str]:
+    return {part.strip() for part in text.split(",")}
 
 
 def _changes(node: _Node, before: NodeSchema | None, given: Mapping[str, Any]) -> Iterator[Finding]:

@@ -28,11 +28,20 @@ MOST_LISTED: Final = 100
 _FILE_NAME: Final = re.compile(r"[/\\]|\.[A-Za-z][A-Za-z0-9]{1,11}$")
 
 
+def is_dynamic(kind: str) -> bool:
+    """Return whether a type is none of a value: ComfyUI makes inputs of it as a graph needs them.
+
+    So it is with `COMFY_AUTOGROW_V3`, `COMFY_DYNAMICCOMBO_V3` and `COMFY_MATCHTYPE_V3`.
+    """
+    return kind.startswith("COMFY_")
+
+
 def is_listing(options: Sequence[object]) -> bool:
     """Return whether options are what one machine has: files, or more than a node can do."""
     texts = [option for option in options if isinstance(option, str)]
     is_long = len(options) > MOST_LISTED
-    return not options or is_long or any(map(_FILE_NAME.search, texts))
+    # One thing is what is always there, beside the files that the machine has none of.
+    return len(options) < 2 or is_long or any(map(_FILE_NAME.search, texts))
 
 
 @attrs.frozen(kw_only=True)
@@ -57,6 +66,11 @@ class InputSchema:
     ge: float | None = None
     le: float | None = None
     default: object = None
+
+    @property
+    def is_dynamic(self) -> bool:
+        """Whether the inputs of a graph are made of it, under names of their own."""
+        return is_dynamic(self.type)
 
     @property
     def choices(self) -> tuple[object, ...] | None:
@@ -161,7 +175,8 @@ def _input(entry: object, *, is_required: bool) -> InputSchema:
     facts = mapping(parts[1] if len(parts) > 1 else None)
     offered: object = kind if is_array(kind) else facts.get("options")
     several = facts.get("multiselect") is True or "multi_select" in facts
-    known = is_array(offered) and not several and facts.get("remote") is None
+    is_plain = not any(map(is_mapping, items(offered))) and facts.get("remote") is None
+    known = is_array(offered) and not several and is_plain
     return InputSchema(
         type=_type(kind),
         is_required=is_required,

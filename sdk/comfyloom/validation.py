@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from comfyloom.comparing import Finding, compare
 from comfyloom.errors import GraphError
-from comfyloom.graph import Graph, check_graph, cycle_in
+from comfyloom.graph import Graph, check_graph, cycle_in, unused_nodes
 from comfyloom.schemas import Schemas, pinned
 from comfyloom.workflow import Workflow
 
@@ -28,10 +28,10 @@ def validate(workflow: Workflow[Any]) -> None:
     """
     graph = workflow.to_graph()
     check_graph(graph)
-    if loop := cycle_in(graph):
+    schemas = pinned(sys.modules[type(workflow).__module__].__package__ or "")
+    if loop := cycle_in(needed_part(graph, schemas)):
         text = f"nodes {' → '.join(loop)} wait for each other"
         raise GraphError(text, node=loop[0], problems=[text])
-    schemas = pinned(sys.modules[type(workflow).__module__].__package__ or "")
     found = problems_of(graph, schemas, _files_of(workflow))
     if found:
         problems = [str(each) for each in found]
@@ -49,8 +49,20 @@ def problems_of(
         schemas: What is known of its nodes.
         free: Inputs, as (node id, input name), whose value is set for each run.
     """
-    found = compare(graph, schemas, Schemas({}), free)
+    needed = needed_part(graph, schemas)
+    found = [each for each in compare(graph, schemas, Schemas({}), free) if each.node in needed]
     return [each for each in found if each.is_fatal and not _is_for_the_server(each, schemas)]
+
+
+def needed_part(graph: Graph, schemas: Schemas) -> Graph:
+    """Return the nodes that a server would look at: those that its output nodes need.
+
+    A class that is not known may be one of output nodes.
+    """
+    known = {node: schemas.node(str(entry["class_type"])) for node, entry in graph.items()}
+    ends = [node for node, schema in known.items() if schema is None or schema.is_output]
+    unused = set(unused_nodes(graph, ends))
+    return {node: entry for node, entry in graph.items() if node not in unused}
 
 
 def _is_for_the_server(finding: Finding, schemas: Schemas) -> bool:

@@ -20,7 +20,7 @@ from typing import (
 import attrs
 
 from comfyloom import inputs, outputs
-from comfyloom.errors import InputFileError, InputProblem, InputValueError
+from comfyloom.errors import GraphError, InputFileError, InputProblem, InputValueError
 from comfyloom.files import FileKind, InputFile, read_input, source_name
 from comfyloom.graph import Graph, literal
 from comfyloom.inputs import MISSING, UNSET, InputSpec
@@ -197,7 +197,11 @@ class Workflow(Generic[ResultT_co]):
 
     @classmethod
     def template_graph(cls) -> Graph:
-        """Return the graph of the workflow file, unchanged; a fresh copy at every call."""
+        """Return the graph of the workflow file, unchanged; a fresh copy at every call.
+
+        Raises:
+            GraphError: The package was built without the file.
+        """
         package = sys.modules[cls.__module__].__package__ or ""
         return cast("Graph", json.loads(_graph_text(package, cls.spec_.graph)))
 
@@ -237,13 +241,12 @@ class Workflow(Generic[ResultT_co]):
         return {spec.name: _read(spec, source) for spec, source in given.items()}
 
     def seeds_(self, draw: Callable[[int], int]) -> dict[str, int]:
-        """Return the seed of each seed field: the caller's, else `draw(upper bound)`."""
+        """Return the seed of each seed field: the caller's, else one by `draw(upper bound)`."""
         found = {
             spec: getattr(self, spec.name) for spec in self.spec_.inputs if spec.kind == "seed"
         }
         return {
-            spec.name: draw(int(spec.le or 0)) if seed is None else seed
-            for spec, seed in found.items()
+            spec.name: _drawn(spec, draw) if seed is None else seed for spec, seed in found.items()
         }
 
     def _value(self, spec: InputSpec, files: Mapping[str, str], seeds: Mapping[str, int]) -> Any:
@@ -261,6 +264,11 @@ class Workflow(Generic[ResultT_co]):
         return cast("Self", _changed(cls, name, value))
 
 
+def _drawn(spec: InputSpec, draw: Callable[[int], int]) -> int:
+    least = int(spec.ge or 0)
+    return least + draw(max(0, int(spec.le or 0) - least))
+
+
 def _changed(base: type[Workflow[Any]] | Workflow[Any], name: str, value: object) -> object:
     if not isinstance(base, type):
         return cast("object", attrs.evolve(cast("Any", base), **{name: value}))
@@ -272,7 +280,11 @@ def _changed(base: type[Workflow[Any]] | Workflow[Any], name: str, value: object
 def _graph_text(package: str, file: str) -> str:
     from importlib.resources import files
 
-    return files(package).joinpath(file).read_text(encoding="utf-8")
+    try:
+        return files(package).joinpath(file).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        text = f"the package {package} was built without its {file}: *.json belongs to its data"
+        raise GraphError(text) from None
 
 
 def _raise_if_any(problems: list[InputProblem | None]) -> None:

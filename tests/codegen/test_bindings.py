@@ -73,6 +73,13 @@ def told(report: Any) -> list[str]:
         ("[inputs.x]\nto = ['ONE.b']\nge = 10", "a choice has no range"),
         ("[inputs.x]\nto = ['ONE.b']\nkind = 'integer'", "its default: a whole number is expected"),
         ("[inputs.x]\nto = ['3.from']", "its input is linked: give a default, or required = true"),
+        (
+            "[inputs.x]\nkind = 'image'\nto = ['ONE.n']",
+            "the kind image does not fit input 'n' of node 1",
+        ),
+        ("[inputs.x]\nkind = 'flag'\nto = ['3.seed']", "node 3 (Mix.er), which takes INT"),
+        ("[inputs.x]\nto = ['nothing.x']", "no node fits 'nothing'; there are 1 (Text, 'ONE'), 2"),
+        ("hide = ['nothing']", "hide[0]: no node fits 'nothing'"),
         ("[inputs.x]\nto = ['3.seed']\nrequired = true", "a seed is never required"),
         ("[inputs.for]\nto = ['ONE.b']", "'for' is a Python keyword"),
         ("[inputs._x]\nto = ['ONE.b']", "'_x' begins with an underscore"),
@@ -132,6 +139,23 @@ def test_every_form_of_a_selector(made: Any) -> None:
     assert (by_name["count"].ge, by_name["count"].le) == (2, 9)
     assert by_name["seed"].le == 2**31 - 1
     assert [spec.name for spec in package.SomeWorkflow.spec_.outputs] == ["save_image"]
+
+
+def test_a_linked_input_is_told_with_the_value_that_feeds_it(folder: Any) -> None:
+    graph = {
+        "1": {"inputs": {"value": 3}, "class_type": "PrimitiveInt", "_meta": {"title": "STEPS"}},
+        "2": {"inputs": {"steps": ["1", 0], "x": ["1", 0]}, "class_type": "SaveImage"},
+    }
+    report = folder({"a.json": graph, "a.toml": "[inputs.steps]\nto = ['2.steps']\n"}).generate()
+    assert 'its input is linked: name "STEPS.value" instead, or give' in str(report.errors[0])
+
+
+def test_what_may_report_nothing_and_what_nothing_needs_warn(folder: Any) -> None:
+    graph = {**GRAPH, "9": {"inputs": {"b": "x"}, "class_type": "Text"}}
+    report = bind(folder, "[results.x]\nnode = '3'\n[results.y]\nnode = '4'", **{"a.json": graph})
+    lines = told(report)
+    assert any("a.toml: node 3: results.x: Mix.er is no output node" in line for line in lines)
+    assert any("node 9: no output node needs it, so text_b changes nothing" in x for x in lines)
 
 
 def test_a_binding_without_a_workflow_warns(folder: Any) -> None:

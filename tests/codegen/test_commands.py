@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import json
 import sys
 import tomllib
@@ -15,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import comfyloom_codegen
-from comfyloom.errors import ConfigError, WorkflowError, exit_code
+from comfyloom.errors import ConfigError, GraphError, WorkflowError, exit_code
 from comfyloom.inputs import Kind
 from comfyloom.outputs import OutputKind
 from comfyloom_codegen import generate
@@ -63,9 +64,30 @@ def test_the_nearest_pyproject_says_where_things_are(
     assert run("--package", "other", "--check").exit_code == 1  # what is given counts
 
 
+def test_options_belong_behind_their_command(folder: Any) -> None:
+    made = folder({"a.json": {"1": node("A")}})
+    done = run("--json", "inspect", made.workflows / "a.json")
+    assert done.exit_code == 2  # click's own; the command line of the SDK makes it 64
+    assert "--json belongs behind inspect" in done.output
+    assert "is a folder: the path of a workflow file" in str(
+        run("inspect", made.workflows).exception
+    )
+    missing = run("--workflows", made.workflows / "none").exception
+    assert "[tool.comfyloom.codegen] in pyproject.toml says where they are" in str(missing)
+
+
+@pytest.mark.parametrize("package", ["json", "comfyloom", "class", "../x"])
+def test_a_package_that_would_hide_another_is_refused(folder: Any, package: str) -> None:
+    made = folder({"a.json": {"1": node("A")}})
+    done = run("--workflows", made.workflows, "--out", made.out, "--package", package)
+    assert exit_code(done.exception) == 78
+    assert not made.out.exists()
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
+        ("[tool.comfyloom.codgen]\nout = 'x'", "unknown table tool.comfyloom.codgen; did you mean"),
         ("x = ", "pyproject.toml cannot be read"),
         ("[tool.comfyloom]\ncodegen = 3", "tool.comfyloom.codegen is no table"),
         ('[tool.comfyloom.codegen]\npackge = "x"', "unknown key 'packge'; did you mean 'package'?"),
@@ -202,6 +224,10 @@ def test_inspect_judges_by_the_schemas(folder: Any) -> None:
     assert "! node 1 (K), mode: 'fats' is none of fast, slow; did you mean 'fast'?" in output
     assert "! node 1 (K), model: it takes MODEL, and node 2 gives CLIP" in output
     assert "! node 1 (K), more: the server requires this input" in output
+    graph["3"] = node("NotPinned", x=["1", 0])
+    made.write({"a.json": graph})
+    output = run("inspect", made.workflows / "a.json").output
+    assert "! not pinned, so guessed: NotPinned (comfyloom codegen schemas)" in output
 
 
 def test_what_steers_a_terminal_is_spelled_out(folder: Any) -> None:
@@ -289,7 +315,9 @@ def test_schemas_pins_from_a_server(folder: Any) -> None:
 def test_schemas_from_nowhere(folder: Any, tmp_path: Path) -> None:
     made = folder({"a.json": {"1": node("A")}})
     where = ("--workflows", made.workflows)
-    assert exit_code(run("schemas", tmp_path / "none.json", *where).exception) == 65
+    assert exit_code(run("schemas", tmp_path / "none.json", *where).exception) == 66
+    refused = run("schemas", made.workflows / "a.json", *where).exception
+    assert "a.json: this is no answer of /object_info" in str(refused)
     (tmp_path / "list.json").write_text("[]", "utf-8")
     assert "a JSON object is expected" in str(
         run("schemas", tmp_path / "list.json", *where).exception
@@ -326,13 +354,26 @@ def test_verify_imports_and_type_checks(folder: Any) -> None:
     places = ("--workflows", made.workflows, "--out", made.out, "--package", made.package)
     done = run(*places, "--verify")
     assert done.exit_code == 0, done.exception
-    assert "imported, and every workflow built\ntype-checked by mypy" in done.output
+    assert "imported, and every workflow built\ntype-checked by mypy, strictly" in done.output
     path = made.out / made.package / "a.py"
     path.write_text(path.read_text("utf-8") + "\nx: int = 'no'\n", "utf-8")
     with pytest.raises(WorkflowError, match=r"not right \(mypy\):\n.*Incompatible types"):
         verify(made.out, made.package)
     path.write_text("raise OSError('broken')\n", "utf-8")
     with pytest.raises(WorkflowError, match="not right \\(importing it\\)"):
+        verify(made.out, made.package)
+
+
+@pytest.mark.parametrize("checker", ["mypy", "pyright"])
+def test_verify_is_strict(folder: Any, monkeypatch: pytest.MonkeyPatch, checker: str) -> None:
+    pytest.importorskip(checker)
+    monkeypatch.setattr("comfyloom_codegen.verifying._CHECKERS", (checker,))
+    made = folder({"a.json": UGLY["values"]})
+    made.generate()
+    verify(made.out, made.package)
+    path = made.out / made.package / "a.py"
+    path.write_text(path.read_text("utf-8") + "\n\ndef f(x):\n    return x\n", "utf-8")
+    with pytest.raises(WorkflowError, match=f"not right \\({checker}\\)"):
         verify(made.out, made.package)
 
 
@@ -417,7 +458,7 @@ def test_a_package_depends_on_the_sdk_alone_and_names_its_classes(folder: Any) -
 
 
 def test_a_package_registers_its_commands_by_entry_point(
-    folder: Any, monkeypatch: pytest.MonkeyPatch
+    folder: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     from comfyloom.cli.workflows import workflow_classes
 
@@ -432,6 +473,20 @@ def test_a_package_registers_its_commands_by_entry_point(
     found = workflow_classes()
     assert found["my-flow"] is made.module().MyFlowWorkflow
     assert "flux-mesh" in found
+    (info / "entry_points.txt").write_text(points.replace(f"= {made.package}", "= gone"), "utf-8")
+    importlib.invalidate_caches()
+    with caplog.at_level("WARNING"):
+        assert "flux-mesh" in workflow_classes()
+    assert f"the workflows of {made.package} (entry point gone): No module named" in caplog.text
+
+
+def test_a_package_that_was_built_without_its_data_says_so(folder: Any) -> None:
+    made = folder({"a.json": {"1": node("A")}})
+    made.generate()
+    workflow = made.module().AWorkflow()
+    (made.out / made.package / "a.json").unlink()
+    with pytest.raises(GraphError, match=r"was built without its a\.json"):
+        workflow.to_graph()
 
 
 def test_the_hook_of_pre_commit_calls_a_command_that_is_there() -> None:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import copy
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from comfyloom.errors import OutputNotWritable
+from comfyloom.inputs import Target
 from comfyloom_codegen.bindings.entries import Binding
 from comfyloom_codegen.bindings.parsing import parse_binding
 from comfyloom_codegen.exports.changes import Change
+from comfyloom_codegen.exports.former import Former
 from comfyloom_codegen.exports.matching import match
 from comfyloom_codegen.exports.rebinding import rebind
 from comfyloom_codegen.problems import Findings
@@ -166,6 +170,23 @@ def test_a_binding_follows_and_keeps_its_comments(folder: Any) -> None:
     assert made.files() == before  # without any memory of the export before
 
 
+def test_a_binding_that_cannot_be_written_leaves_all_as_it_was(
+    folder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = exported(folder, titled(GRAPH, {"6": "PROMPT"}))
+    before = made.files()
+
+    def refuse(path: Path, _: str) -> None:
+        raise OutputNotWritable("no", path=str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("comfyloom_codegen.pipeline.write_text", refuse)
+        with pytest.raises(OutputNotWritable):
+            made.generate()
+    assert made.files() == before
+    assert made.generate().followed  # the export before is still remembered
+
+
 def test_an_id_that_is_another_nodes_now_is_not_believed(folder: Any) -> None:
     made = exported(folder, renumbered(GRAPH, {"6": "7", "7": "6"}))
     report = made.generate()
@@ -200,7 +221,8 @@ def test_a_title_that_fits_stays_whatever_else_there_is() -> None:
     binding = 'class = "X"\n[inputs.p]\nto = ["POSITIVE.text"]\n'
     after = titled(GRAPH, {"6": "OLD", "7": "POSITIVE"})  # somebody has changed their roles
     matches = match(GRAPH, after)
-    assert rebind(binding, bound(binding), GRAPH, after, matches) is None
+    former = Former(inputs={"p": (Target("6", "text"),)}, results={})
+    assert rebind(binding, bound(binding), former, GRAPH, after, matches) is None
 
 
 def test_every_part_of_a_binding_follows() -> None:
@@ -209,7 +231,9 @@ def test_every_part_of_a_binding_follows() -> None:
         '[inputs.x]\nto = [{ node = "4", input = "ckpt" }]\n'
     )
     after = renumbered(GRAPH, {each: f"1{each}" for each in GRAPH})
-    found = rebind(binding, bound(binding), GRAPH, after, match(GRAPH, after))
+    public = (Target("7", "text"), Target("6", "text"))
+    former = Former(inputs={"x": (Target("4", "ckpt"),), "y": public}, results={})
+    found = rebind(binding, bound(binding), former, GRAPH, after, match(GRAPH, after))
     assert found is not None
     parsed = bound(found.text)
     assert [each.text for each in parsed.expose or []] == ["NEGATIVE", "POSITIVE.text", "*"]
@@ -267,3 +291,183 @@ def test_the_same_export_in_another_order_or_layout_changes_nothing(folder: Any)
     made.write({"a.json": json.dumps(GRAPH, indent=7)})
     report = made.generate()
     assert report.changes == report.followed == ()
+
+
+# --- when something goes wrong, or somebody has been there ----------------------------------------
+
+SWAPPED = renumbered(GRAPH, {"6": "7", "7": "6"})
+
+
+def prompt_goes_to(made: Any) -> str:
+    """Return which text the prompt of the generated class replaces."""
+    import importlib
+    import sys
+
+    for name in [each for each in sys.modules if each.partition(".")[0] == made.package]:
+        del sys.modules[name]
+    importlib.invalidate_caches()
+    sent = made.module().CatWorkflow(prompt="MINE").to_graph()
+    (title,) = [e["_meta"]["title"] for e in sent.values() if e["inputs"].get("text") == "MINE"]
+    return str(title)
+
+
+def test_a_binding_that_somebody_has_mended_is_not_followed_again(folder: Any) -> None:
+    by_id = 'class = "Cat"\n[inputs.prompt]\nto = ["6.text"]\n'
+    made = exported(folder, SWAPPED, by_id)
+    made.write({"a.toml": by_id.replace("6.text", "7.text")})
+    assert not made.generate().followed
+    assert prompt_goes_to(made) == "POSITIVE"
+
+
+def test_a_run_that_ended_between_binding_and_package_is_made_up_for(
+    folder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_id = 'class = "Cat"\n[inputs.prompt]\nto = ["6.text"]\n'
+    made = exported(folder, SWAPPED, by_id)
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("comfyloom_codegen.pipeline.mend", die)
+        with pytest.raises(KeyboardInterrupt):
+            made.generate()
+    assert not made.generate().followed
+    assert prompt_goes_to(made) == "POSITIVE"
+
+
+def test_a_binding_stays_while_its_class_is_refused(folder: Any) -> None:
+    by_id = 'class = "Cat"\n[inputs.prompt]\nto = ["6.text"]\n'
+    made = exported(folder, SWAPPED, by_id)
+    made.write({"b.json": GRAPH, "b.toml": 'class = "Cat"\n'})
+    report = made.generate()
+    assert "would be the class 'CatWorkflow' too" in str(report.errors[0])
+    assert (made.workflows / "a.toml").read_text("utf-8") == by_id
+    assert not report.followed
+    for name in ("b.json", "b.toml"):
+        (made.workflows / name).unlink()
+    assert made.generate().followed
+    assert prompt_goes_to(made) == "POSITIVE"
+
+
+def test_a_new_node_with_the_old_title_is_not_taken_for_the_old_one(folder: Any) -> None:
+    default = "CLIP Text Encode (Prompt)"
+    old = {"6": node("Encode", default, text="a cat"), "9": node("SaveImage", images=["6", 0])}
+    new = {**titled(old, {"6": "POSITIVE"}), "20": node("Encode", default, text="more")}
+    found = match(old, new)
+    assert found["6"].node == "6"
+
+
+def test_an_id_of_a_node_that_is_gone_is_not_another_nodes(folder: Any) -> None:
+    by_id = 'class = "Cat"\n[inputs.prompt]\nto = ["6.text"]\n[results.image]\nnode = "9"\n'
+    after = {
+        "6": node("Note", text="remember"),
+        "16": node("Encode", "x", text="1", clip=["6", 0]),
+        "17": node("Encode", "x", text="2", clip=["6", 0]),
+        "9": node("SaveImage", "OUT", images=["16", 0]),
+    }
+    made = exported(folder, after, by_id)
+    report = made.generate()
+    assert "a.toml: inputs.prompt: node 6 (Encode, 'POSITIVE') is gone" in str(report.errors[0])
+    assert "its id is that of node 6 (Note) now: name another" in str(report.errors[0])
+    made.write({"a.toml": by_id.replace("6.text", "Note.text")})  # said on purpose, it is fine
+    assert not made.generate().errors
+
+
+def test_tables_in_a_row_follow_too(folder: Any) -> None:
+    tables = 'class = "Cat"\n[[inputs.prompt.to]]\nnode = { id = "6" }\ninput = "text"\n'
+    made = exported(folder, renumbered(GRAPH, {"6": "60"}), tables)
+    assert made.generate().followed
+    assert prompt_goes_to(made) == "POSITIVE"
+    assert not made.generate(check=True).drift
+
+
+def test_links_ends_of_line_and_modes_of_a_binding_stay(folder: Any, tmp_path: Path) -> None:
+    real = tmp_path / "real.toml"
+    real.write_bytes(BINDING.replace("\n", "\r\n").encode())
+    real.chmod(0o640)
+    made = folder({"a.json": GRAPH})
+    (made.workflows / "a.toml").symlink_to(real)
+    made.generate()
+    made.write({"a.json": renumbered(GRAPH, {"7": "70"})})
+    assert made.generate().followed
+    assert (made.workflows / "a.toml").is_symlink()
+    assert real.read_bytes().count(b"\r\n") == BINDING.count("\n")
+    assert real.stat().st_mode & 0o777 == 0o640
+
+
+edits = st.lists(
+    st.one_of(
+        st.tuples(st.just("title"), st.sampled_from("34679"), st.sampled_from("XYZ")),
+        st.tuples(st.just("text"), st.sampled_from("67"), st.sampled_from("uv")),
+        st.tuples(st.just("node"), st.sampled_from("12"), st.sampled_from("XYZ")),
+    ),
+    max_size=3,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(order=st.permutations("3467958"), edits=edits)
+def test_a_binding_by_ids_follows_whatever_happened_to_ids(order: list[str], edits: Any) -> None:
+    after = copy.deepcopy(GRAPH)
+    for kind, which, what in edits:
+        if kind == "title":
+            after[which]["_meta"] = {"title": what}
+        elif kind == "text":
+            after[which]["inputs"]["text"] = what
+        else:
+            after[which] = node("Other", what, text="a cat", clip=["4", 1])
+    ids = dict(zip("3467912", order, strict=True))
+    found = match(GRAPH, renumbered(after, ids))
+    for old, there in found.items():
+        assert there.node == ids[old], (old, there)
+    # What has kept its class, of which there is one only, is always found.
+    assert {"3", "4", "9"} <= set(found)
+
+
+def test_generators_that_are_killed_leave_nothing_wrong(tmp_path: Path) -> None:
+    import random
+    import signal
+    import subprocess
+    import sys
+    import time
+
+    from comfyloom_codegen import generate
+
+    flows, out = tmp_path / "flows", tmp_path / "out"
+    flows.mkdir()
+    by_id = '[inputs.prompt]\nto = ["6.text"]\n'
+    count = 8
+
+    def write(graph: dict[str, Any]) -> None:
+        for number in range(count):
+            (flows / f"f{number}.json").write_text(json.dumps(graph), "utf-8")
+
+    write(GRAPH)
+    for number in range(count):
+        (flows / f"f{number}.toml").write_text(by_id, "utf-8")
+    generate(flows, out, "flows").raise_for_errors()
+    code = (
+        "import sys; from comfyloom_codegen import generate;"
+        "print(flush=True); generate(*sys.argv[1:])"
+    )
+    chance, graph = random.Random(5), GRAPH
+    for _ in range(12):
+        graph = SWAPPED if graph is GRAPH else GRAPH
+        write(graph)
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, str(flows), str(out), "flows"], stdout=subprocess.PIPE
+        )
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(chance.random() * 0.12)
+        process.send_signal(signal.SIGKILL)
+        process.wait(30)
+        process.stdout.close()
+        generate(flows, out, "flows").raise_for_errors()
+        positive = next(n for n, e in graph.items() if e["_meta"]["title"] == "POSITIVE")
+        for number in range(count):
+            text = (out / "flows" / f"f{number}.py").read_text("utf-8")
+            assert f'inputs.text("{positive}.text"' in text
+            assert json.loads((out / "flows" / f"f{number}.json").read_text("utf-8")) == graph
+        assert not list(tmp_path.rglob("*.part"))

@@ -550,7 +550,7 @@ def test_56_long_lists_missing_classes_and_models_that_are_not_there(made: Any) 
     }
     graph = {
         "1": node("Many", font="font 7", model="elsewhere.safetensors", mode="fast"),
-        "2": node("NotInTheSchemas", x=1),
+        "2": node("NotInTheSchemas", x=1, y=["1", 0]),
     }
     schemas = {"Many": {"input": {"required": combos}}}
     report, package = made({"a.json": graph, "object_info.json": schemas})

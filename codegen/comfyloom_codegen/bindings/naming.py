@@ -46,6 +46,10 @@ def _fits(nodes: Nodes, selector: Selector, node: str) -> bool:
         return False
 
 
+def is_writable(text: str) -> bool:
+    """Return whether a binding file can hold a text: half of a pair of code units is no letter."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
 def _writable(text: str) -> str:
-    """Return a text if a binding file can hold it: half of a pair of code units is no letter."""
-    return "" if any("\ud800" <= letter <= "\udfff" for letter in text) or text == "*" else text
+    return text if text != "*" and is_writable(text) else ""

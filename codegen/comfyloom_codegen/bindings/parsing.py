@@ -45,8 +45,8 @@ def parse_binding(text: str, file: str, findings: Findings) -> Binding | None:
         for line in transform_error(error, format_exception=_reason):
             reason, _, path = line.rpartition(" @ ")
             findings.error(reason, file=file, field=_key_path(path))
-    except TypeError as error:
-        findings.error(str(error), file=file)
+    except (TypeError, ValueError, RecursionError) as error:
+        findings.error(f"cannot be read as TOML: {error}", file=file)
     return None
 
 

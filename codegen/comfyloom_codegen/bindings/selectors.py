@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import attrs
 
@@ -12,6 +12,8 @@ from comfyloom.graph import Graph
 from comfyloom_codegen.bindings.entries import PartEntry, Selector, TargetEntry
 from comfyloom_codegen.problems import did_you_mean
 from comfyloom_codegen.shapes import as_object
+
+_MOST: Final = 8
 
 Address: TypeAlias = tuple[str, str]
 """The id of a node and the name of one of its inputs."""
@@ -136,7 +138,10 @@ class Nodes:
             for name in difflib.get_close_matches(sought, list(table), n=2)
             for nodes in [table[name][:4]]
         ]
-        return f"; near are {'; '.join(dict.fromkeys(near))}" if near else ""
+        if near:
+            return f"; near are {'; '.join(dict.fromkeys(near))}"
+        more = f" and {len(self.graph) - _MOST} more" if len(self.graph) > _MOST else ""
+        return f"; there are {self.named(list(self.graph)[:_MOST])}{more}"
 
     def _input_of(self, node: str, name: str) -> Address:
         inputs: dict[str, Any] = self.graph[node]["inputs"]

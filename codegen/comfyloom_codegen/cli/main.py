@@ -59,6 +59,11 @@ def codegen(
     """
     where = project(workflows, out, package)
     if context.invoked_subcommand is not None:
+        given = {"--check": check, "--force": force, "--verify": verify, "--json": as_json}
+        for option, is_given in given.items():
+            if is_given:
+                name = context.invoked_subcommand
+                raise click.UsageError(f"{option} belongs behind {name}, if {name} has it")
         context.obj = where
         return
     _generate(where, check=check, force=force, verify=verify, as_json=as_json)
@@ -83,10 +88,11 @@ def _generate(where: Project, *, check: bool, force: bool, verify: bool, as_json
             say(line)
     for warning in report.warnings:
         say(str(warning), err=True)
-    if verify and any(outcome.workflow for outcome in report.outcomes):
+    differs = check and bool(report.drift)
+    if verify and not differs and any(outcome.workflow for outcome in report.outcomes):
         _verify(where, report, as_json=as_json)
     report.raise_for_errors()
-    if check and report.drift:
+    if differs:
         sys.exit(1)
 
 

@@ -34,16 +34,14 @@ def schemas(source: str, workflows: Path | None, credentials: str | None, *, as_
     """
     import attrs
 
-    from comfyloom.errors import InputFileError
     from comfyloom_codegen.pinning import classes_in_use, pin
-    from comfyloom_codegen.reading.files import SCHEMA_FILE
+    from comfyloom_codegen.reading.files import SCHEMA_FILE, check_folder
     from comfyloom_codegen.reading.schemas import schemas_beside
     from comfyloom_codegen.writing import write_text
 
     context = click.get_current_context()
     folder = workflows or (context.obj.workflows if context.obj else project().workflows)
-    if not folder.is_dir():
-        raise InputFileError(f"there is no folder {folder}")
+    check_folder(folder)
     path = folder / SCHEMA_FILE
     pins = pin(classes_in_use(folder), _live(source, credentials), schemas_beside(path).raw)
     write_text(path, pins.text)
@@ -58,18 +56,22 @@ def _live(source: str, credentials: str | None) -> Mapping[str, Any]:
     """Return what a server says of its classes, or what a file says that one did.
 
     Raises:
+        InputFileError: There is no such file.
         WorkflowError: The file holds no such answer.
         ComfyloomError: The server does not tell.
     """
+    from comfyloom.errors import InputFileError
     from comfyloom_codegen.problems import Findings
-    from comfyloom_codegen.reading.files import parse_json, read_text
+    from comfyloom_codegen.reading.schemas import read_object_info
 
     if "://" not in source and source not in ("runcomfy", "emulator"):
+        if not Path(source).is_file():
+            text = "a URL, a file, emulator or runcomfy is expected"
+            raise InputFileError(f"there is no file {source}: {text}")
         findings = Findings(Path(source).name)
-        text = read_text(Path(source), findings)
-        found = None if text is None else parse_json(text, findings)
+        found = read_object_info(Path(source), findings)
         findings.raise_for_errors()
-        return found or {}
+        return found
     from comfyloom import RunComfySession, Settings
 
     settings = Settings.load(credentials=credentials) if source == "runcomfy" else None

@@ -50,7 +50,7 @@ class Export:
         binding = parse_binding(source.binding, source.file, Findings(source.file))
         if binding is None:
             return None
-        return rebind(source.binding, binding, self.graph, source.graph, self.matches)
+        return rebind(source.binding, binding, self.former, self.graph, source.graph, self.matches)
 
     def changes(self, module: Module) -> tuple[Change, ...]:
         """Return what has changed for callers."""

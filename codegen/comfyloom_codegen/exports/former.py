@@ -12,10 +12,17 @@ from comfyloom.inputs import Target
 
 @attrs.frozen(kw_only=True)
 class Former:
-    """The public names of a module: where each input goes, and which node gives each result."""
+    """What a module made public.
+
+    Attributes:
+        inputs: Where each input goes, by name.
+        results: The node that gives each result, by name.
+        stages: The nodes of each stage, in order.
+    """
 
     inputs: dict[str, tuple[Target, ...]]
     results: dict[str, str]
+    stages: tuple[tuple[str, ...], ...] = ()
 
 
 def read_former(source: str) -> Former | None:
@@ -34,7 +41,7 @@ def read_former(source: str) -> Former | None:
                 results[name] = next(_texts(call), "")
             case _:
                 continue
-    return Former(inputs=inputs, results=results)
+    return Former(inputs=inputs, results=results, stages=tuple(_stages(tree)))
 
 
 def _fields(tree: ast.Module) -> Iterator[tuple[str, ast.Call]]:
@@ -45,6 +52,17 @@ def _fields(tree: ast.Module) -> Iterator[tuple[str, ast.Call]]:
                     yield name, call
                 case _:
                     continue
+
+
+def _stages(tree: ast.Module) -> Iterator[tuple[str, ...]]:
+    for cls in tree.body:
+        for decorator in cls.decorator_list if isinstance(cls, ast.ClassDef) else ():
+            for call in ast.walk(decorator):
+                match call:
+                    case ast.Call(func=ast.Name(id="Stage"), args=[_, ast.Tuple(elts=nodes), _]):
+                        yield tuple(str(n.value) for n in nodes if isinstance(n, ast.Constant))
+                    case _:
+                        continue
 
 
 def _targets(call: ast.Call) -> Iterator[Target]:

@@ -28,15 +28,17 @@ class Match:
 def match(old: Graph, new: Graph) -> dict[str, Match]:
     """Return where the nodes of a graph are in another export of it; some may be gone.
 
-    A title that is the only one of its class is believed first, then what a node holds and is
-    linked with, then an id that still has its class, and last a class that is the only one of its
-    kind. What fits several is left out.
+    What has kept its id, values and links is the same node, whatever its title is now. Then a title
+    that is the only one of its class is believed, then what a node holds and is linked with, then
+    an id that still has its class, and last a class that is the only one of its kind. What fits
+    several is left out.
 
     Args:
         old: The graph before.
         new: The graph now.
     """
     matcher = _Matcher(old, new)
+    matcher.pair_unchanged()
     matcher.pair("title", lambda graph, node: _titled(graph, node))
     matcher.pair_by_shape()
     matcher.pair("id", lambda graph, node: (node, graph[node]["class_type"]))
@@ -70,6 +72,20 @@ class _Matcher:
             self.found[node] = Match(there, how)
             self._taken[there] = node
         return bool(pairs)
+
+    def pair_unchanged(self) -> None:
+        """Match what has kept its id, values and links, unless it has the title of another now."""
+        titles = {_titled(self._old, node) for node in self._old}
+        shape = self._shape(True, with_id=True)
+
+        def key(graph: Graph, node: str) -> Hashable | None:
+            there = self._new.get(node)
+            if there is None or node not in self._old:
+                return None
+            is_old = title_of(there) == title_of(self._old[node])
+            return shape(graph, node) if is_old or _titled(self._new, node) not in titles else None
+
+        self.pair("id", key)
 
     def pair_by_shape(self) -> None:
         """Match what holds and is linked with the same, each match telling more of the others."""

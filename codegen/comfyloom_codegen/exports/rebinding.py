@@ -9,9 +9,10 @@ import attrs
 
 from comfyloom.graph import Graph
 from comfyloom_codegen.bindings.entries import Binding, PartEntry, Selector, TargetEntry
-from comfyloom_codegen.bindings.naming import best_part, best_selector, best_target
+from comfyloom_codegen.bindings.naming import best_part, best_selector, best_target, is_writable
 from comfyloom_codegen.bindings.selectors import Nodes, SelectorError
 from comfyloom_codegen.bindings.toml_text import entry_value, selector_value
+from comfyloom_codegen.exports.former import Former
 from comfyloom_codegen.exports.matching import How, Match
 
 _HOW: Final[dict[How, str]] = {
@@ -42,37 +43,41 @@ class Rebound:
     """A binding after a new export of its workflow."""
 
     text: str
-    followed: tuple[Followed, ...]
+    followed: tuple[Followed, ...] = ()
+    lost: tuple[tuple[str, str], ...] = ()
+    """Entries that name an id which is another node's now, and why they cannot be followed."""
 
 
 def rebind(
-    text: str, binding: Binding, old: Graph, new: Graph, matches: Mapping[str, Match]
+    text: str,
+    binding: Binding,
+    former: Former,
+    old: Graph,
+    new: Graph,
+    matches: Mapping[str, Match],
 ) -> Rebound | None:
     """Return a binding whose selectors mean in a new export what they meant in the one before.
 
     A selector that still fits one node is left as it is, unless it is an id which is another
-    node's now. Comments and layout stay. None if nothing has to be written anew.
+    node's now. So is one that did not mean before what the module has: somebody has changed it
+    since. Comments and layout stay. None if nothing has to be written anew.
 
     Args:
         text: The binding, in TOML.
         binding: What it says.
+        former: What the module that was made with it has.
         old: The graph that it was last used with.
         new: The graph now.
         matches: Where the nodes of the old graph are in the new one.
     """
-    follower = _Follower(old, new, matches)
-    found = [(place, there) for place in _places(binding) if (there := follower.follow(place))]
+    follower = _Follower(former, old, new, matches)
+    places = list(_places(binding))
+    found = [(place, there) for place in places if (there := follower.follow(place))]
+    lost = tuple((str(place), why) for place in places if (why := follower.loss(place)))
     if not found:
-        return None
-    import tomlkit
-
-    document = tomlkit.parse(text)
-    for place, followed in found:
-        _replace(document, place, followed.value)
-    return Rebound(
-        text=tomlkit.dumps(document),  # pyright: ignore[reportUnknownMemberType]
-        followed=tuple(followed.told for _, followed in found),
-    )
+        return Rebound(text=text, lost=lost) if lost else None
+    written = _written(text, {place.keys: there.value for place, there in found})
+    return Rebound(text=written, followed=tuple(there.told for _, there in found), lost=lost)
 
 
 @attrs.frozen
@@ -107,20 +112,25 @@ def _places(binding: Binding) -> Iterator[_Place]:
 
 
 class _Follower:
-    def __init__(self, old: Graph, new: Graph, matches: Mapping[str, Match]) -> None:
+    def __init__(
+        self, former: Former, old: Graph, new: Graph, matches: Mapping[str, Match]
+    ) -> None:
+        self._former = former
         self._old = Nodes(old)
         self._new = Nodes(new)
         self._matches = matches
 
     def follow(self, place: _Place) -> _There | None:
         """Return what a selector must say now, None if it may stay or nothing better is known."""
-        before = _meant(self._old, place.entry)
+        before = self._before(place)
         if before is None:
             return None
         there = self._matches.get(before[0])
         if there is None or self._may_stay(place.entry, before, there):
             return None
         if before[1] and before[1] not in self._new.graph[there.node]["inputs"]:
+            return None
+        if not is_writable(there.node):
             return None
         value = self._best(place.entry, there.node, before[1])
         told = Followed(
@@ -131,6 +141,38 @@ class _Follower:
             how=there.how,
         )
         return _There(value, told)
+
+    def loss(self, place: _Place) -> str:
+        """Return why an entry means nothing any more although its id is still there, "" if not."""
+        before, now = self._before(place), _meant(self._new, place.entry)
+        if before is None or now is None or before[0] in self._matches:
+            return ""
+        if not _is_by_id(self._new, place.entry, now):
+            return ""
+        was, is_now = self._old.named([before[0]]), self._new.named([now[0]])
+        return f"node {was} is gone, and its id is that of node {is_now} now: name another"
+
+    def _before(self, place: _Place) -> tuple[str, str] | None:
+        """Return what an entry meant, None if nothing, or something else than the module has."""
+        before = _meant(self._old, place.entry)
+        return before if before and self._had(place, before) else None
+
+    def _had(self, place: _Place, before: tuple[str, str]) -> bool:
+        match place.keys:
+            case ("inputs", str(name), *_):
+                targets = self._former.inputs.get(name, ())
+                return before in {(target.node, target.input) for target in targets}
+            case ("results", str(name), *_):
+                return self._former.results.get(name) == before[0]
+            case ("stages", int(number), *_):
+                stages = self._former.stages
+                return number < len(stages) and before[0] in stages[number]
+            case (key, *_):
+                public = {(to.node, to.input) for ts in self._former.inputs.values() for to in ts}
+                has = before in public if before[1] else before[0] in {node for node, _ in public}
+                return has == (key == "expose")
+            case _:
+                return False
 
     def _may_stay(self, entry: Any, before: tuple[str, str], there: Match) -> bool:
         now = _meant(self._new, entry)
@@ -177,8 +219,20 @@ def _shown(value: object) -> str:
     return toml(value)
 
 
-def _replace(document: Any, place: _Place, value: object) -> None:
-    holder: Any = document
-    for key in place.keys[:-1]:
-        holder = holder[key]
-    holder[place.keys[-1]] = value
+def _written(text: str, values: Mapping[tuple[str | int, ...], object]) -> str:
+    """Return a TOML text with other values at some places."""
+    import tomlkit
+    from tomlkit.items import AoT
+
+    document = tomlkit.parse(text)
+    for keys, value in values.items():
+        above: Any = None
+        holder: Any = document
+        for key in keys[:-1]:
+            above, holder = holder, holder[key]
+        if isinstance(holder, AoT):  # [[inputs.x.to]]: its tables cannot become texts one by one
+            plain = holder.unwrap()
+            above[keys[-2]] = [value if n == keys[-1] else each for n, each in enumerate(plain)]
+        else:
+            holder[keys[-1]] = value
+    return tomlkit.dumps(document)  # pyright: ignore[reportUnknownMemberType]

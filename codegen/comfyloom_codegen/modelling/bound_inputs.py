@@ -16,17 +16,20 @@ from comfyloom_codegen.bindings.entries import (
     InputEntry,
     PartEntry,
 )
+from comfyloom_codegen.bindings.naming import best_target
 from comfyloom_codegen.bindings.selectors import Address, Nodes, SelectorError
+from comfyloom_codegen.bindings.toml_text import entry_value, toml
 from comfyloom_codegen.modelling import unbound
 from comfyloom_codegen.modelling.docs import field_doc, field_summary, humanised
 from comfyloom_codegen.modelling.following import EntryError, check_name, follow_each
 from comfyloom_codegen.modelling.infer import (
-    ANY_SEED,
     Facts,
     facts_of,
+    fits,
     highest,
     kind_of,
     lowest,
+    seed_limit,
 )
 from comfyloom_codegen.modelling.model import Field
 from comfyloom_codegen.names import WORKFLOW_NAMES, PythonName
@@ -79,7 +82,7 @@ class InputBinder:
         return exposed
 
     def _parts(self, part: str, entries: Iterable[PartEntry] | None) -> set[Address]:
-        named = [(str(place), entry) for place, entry in enumerate(entries or [])]
+        named = [(f"[{place}]", entry) for place, entry in enumerate(entries or [])]
         found = follow_each(self._findings, part, named, lambda _, entry: self._nodes.part(entry))
         return {address for addresses in found for address in addresses}
 
@@ -87,6 +90,8 @@ class InputBinder:
         check_name(name, WORKFLOW_NAMES, has_method=True)
         addresses = self._addresses(entry)
         facts = self._facts(entry, addresses)
+        for address in addresses:
+            self._check_kind(facts.kind, address)
         is_file = facts.kind in FILE_KINDS
         required = is_file if entry.required is None else entry.required
         spec = InputSpec(
@@ -98,8 +103,16 @@ class InputBinder:
             choices=facts.choices,
             name=name,
         )
+        if spec.kind == "seed" and (spec.ge or 0) > (spec.le or 0):
+            raise EntryError(f"no seed is at least {spec.ge} and at most {spec.le}")
         default = self._default(entry, spec, addresses)
         problem = None if default is MISSING else spec.problem(default)
+        if problem and (entry.default, entry.ge, entry.le) == (MISSING, None, None):
+            # The file's own value against the schema's range: as without a binding.
+            reason = f"{problem.reason}, says its schema; it is taken as it is"
+            self._findings.warn(reason, node=spec.node, field=f"inputs.{name}")
+            spec = attrs.evolve(spec, ge=None, le=None)
+            problem = spec.problem(default)
         if problem:
             raise EntryError(f"its default: {problem.reason}")
         summary = field_summary(entry.doc or humanised(name), spec, default)
@@ -154,6 +167,14 @@ class InputBinder:
         class_type = self._graph[address[0]]["class_type"]
         return kind_of(class_type, address[1], self._sample(address), self._schema(address))
 
+    def _check_kind(self, kind: Kind, address: Address) -> None:
+        """Refuse a kind that the input cannot take, as far as its schema tells."""
+        schema = self._schema(address)
+        if schema is None or fits(kind, schema):
+            return
+        place = f"input {address[1]!r} of node {self._nodes.named([address[0]])}"
+        raise EntryError(f"the kind {kind} does not fit {place}, which takes {schema.type}")
+
     def _default(self, entry: InputEntry, spec: InputSpec, addresses: list[Address]) -> object:
         self._warn_of_links(spec, addresses)
         if entry.default is not MISSING:
@@ -180,7 +201,10 @@ class InputBinder:
     def _common_value(self, addresses: list[Address]) -> object:
         samples = [self._sample(address) for address in addresses]
         if MISSING in samples:
-            raise EntryError("its input is linked: give a default, or required = true")
+            hint = self._instead_of(addresses[samples.index(MISSING)])
+            raise EntryError(
+                f"its input is linked: {hint}give a default, or required = true, to cut the link"
+            )
         if any(_differ(samples[0], other) for other in samples[1:]):
             shown = ", ".join(map(_short, samples))
             raise EntryError(
@@ -188,6 +212,17 @@ class InputBinder:
                 "or required = true"
             )
         return samples[0]
+
+    def _instead_of(self, address: Address) -> str:
+        """Return the advice to name the value that a linked input gets, if that is one value."""
+        link = self._graph[address[0]]["inputs"][address[1]]
+        source = str(link[0]) if link else ""
+        inputs: dict[str, Any] = self._graph[source]["inputs"] if source in self._graph else {}
+        values = [name for name, value in inputs.items() if is_public_literal(value)]
+        if len(values) != 1 or len(inputs) != 1:
+            return ""
+        there = toml(entry_value(best_target(self._nodes, (source, values[0]))))
+        return f"name {there} instead, or "
 
     def _targets(self, addresses: list[Address], kind: Kind) -> tuple[Target, ...]:
         if kind != "seed":
@@ -204,8 +239,7 @@ class InputBinder:
         return limit if entry.le is None else min(limit, int(entry.le))
 
     def _limit(self, address: Address) -> int:
-        schema = self._schema(address)
-        return ANY_SEED if schema is None or schema.le is None else int(schema.le)
+        return seed_limit(self._schema(address))
 
     def _schema(self, address: Address) -> InputSchema | None:
         return self._schemas.input(self._graph[address[0]]["class_type"], address[1])

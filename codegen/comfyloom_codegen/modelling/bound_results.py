@@ -51,7 +51,12 @@ class ResultBinder:
     def _result(self, name: str, entry: ResultEntry) -> Result:
         check_name(name, RESULT_NAMES)
         node = self._nodes.find(entry.node)
-        known = saver(self._graph[node]["class_type"], entry.kind)
+        class_type = self._graph[node]["class_type"]
+        known = saver(class_type, entry.kind)
+        schema = self._schemas.node(class_type)
+        if schema and not schema.is_output:
+            reason = f"{class_type} is no output node, and may report nothing"
+            self._findings.warn(reason, node=node, field=f"results.{name}")
         spec = OutputSpec(
             kind=known.kind,
             node=node,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from comfyloom.graph import Graph
+from collections import defaultdict
+from typing import Final
+
+from comfyloom.graph import Graph, unused_nodes
 from comfyloom.schemas import Schemas
 from comfyloom_codegen.bindings.parsing import parse_binding
 from comfyloom_codegen.modelling import unbound
@@ -14,10 +17,13 @@ from comfyloom_codegen.problems import Findings
 from comfyloom_codegen.pycode import sentence
 from comfyloom_codegen.reading.files import Source
 
+# What a package has beside its workflows, and what its __init__.py refers to.
+_MODULES: Final = frozenset({"importlib", "object_info"})
+
 
 def module_name(stem: str) -> PythonName:
     """Return the name of the module that a workflow file becomes."""
-    return python_name(stem, spare="workflow")
+    return python_name(stem, reserved=_MODULES, spare="workflow")
 
 
 def build(source: Source, schemas: Schemas, findings: Findings) -> Module | None:
@@ -28,8 +34,8 @@ def build(source: Source, schemas: Schemas, findings: Findings) -> Module | None
         if source.binding is None
         else _bound(source, schemas, source.binding, findings)
     )
-    if module and not module.results and not findings.failed:
-        findings.warn("no node gives a result")
+    if module and not findings.failed:
+        _check_ends(module, schemas, findings)
     return None if findings.failed else module
 
 
@@ -75,6 +81,21 @@ def _bound(source: Source, schemas: Schemas, text: str, findings: Findings) -> M
         stages=stages,
         graph=source.graph,
     )
+
+
+def _check_ends(module: Module, schemas: Schemas, findings: Findings) -> None:
+    """Warn of a workflow that gives nothing, and of values that nothing depends on."""
+    if not module.results:
+        findings.warn("no node gives a result")
+        return
+    ends = unbound.ends(module.graph, schemas)
+    unused = set(unused_nodes(module.graph, [*ends, *(r.spec.node for r in module.results)]))
+    idle: defaultdict[str, list[str]] = defaultdict(list)
+    for field in module.fields:
+        if unused.issuperset(target.node for target in field.spec.targets):
+            idle[field.spec.node].append(field.name)
+    for node, names in idle.items():
+        findings.warn(f"no output node needs it, so {', '.join(names)} changes nothing", node=node)
 
 
 def _check_names(stem: str, command: str, findings: Findings) -> None:

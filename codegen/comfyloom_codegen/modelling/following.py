@@ -29,7 +29,8 @@ def follow_each(
             followed.append(follow(name, entry))
         except (EntryError, SelectorError) as error:
             for line in str(error).split("\n"):
-                findings.error(line, field=f"{part}.{name}")
+                place = f"{part}{name}" if name.startswith("[") else f"{part}.{name}"
+                findings.error(line, field=place)
     return tuple(followed)
 
 

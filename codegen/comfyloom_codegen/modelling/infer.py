@@ -8,6 +8,7 @@ from typing import Final
 
 import attrs
 
+from comfyloom.files import FILE_KINDS
 from comfyloom.inputs import MISSING, Kind
 from comfyloom.outputs import OutputKind
 from comfyloom.schemas import InputSchema
@@ -44,6 +45,21 @@ _KEYS: Final[dict[OutputKind, str]] = {
     "mesh": "3d",
     "text": "text",
 }
+
+
+_TEXTUAL: Final = FILE_KINDS | {"text", "choice"}
+_TAKEN: Final[dict[str, frozenset[str]]] = {
+    "INT": frozenset({"integer", "number", "seed", "choice"}),
+    "FLOAT": frozenset({"integer", "number", "seed", "choice"}),
+    "BOOLEAN": frozenset({"flag"}),
+    "STRING": _TEXTUAL,
+    "COMBO": _TEXTUAL | {"integer", "number"},
+}
+# Types of ComfyUI that no value can be of; packs' own may be values of widgets.
+_LINKS: Final = frozenset(
+    {"MODEL", "CLIP", "VAE", "CONDITIONING", "LATENT", "IMAGE", "MASK", "CONTROL_NET", "AUDIO"}
+    | {"VIDEO", "MESH", "SAMPLER", "SIGMAS", "GUIDER", "NOISE", "CLIP_VISION"}
+)
 
 
 @attrs.frozen
@@ -165,11 +181,27 @@ def _is_huge(sample: object) -> bool:
     return isinstance(sample, int) and abs(sample) >= _LARGEST_NUMBER
 
 
+def fits(kind: Kind, schema: InputSchema) -> bool:
+    """Return whether an input takes values of a kind; what is not known fits."""
+    if kind == "value":
+        return True
+    taken = _TAKEN.get(schema.type)
+    return schema.type not in _LINKS if taken is None else kind in taken
+
+
+def seed_limit(schema: InputSchema | None) -> int:
+    """Return the largest seed that an input takes."""
+    return ANY_SEED if schema is None or schema.le is None else max(0, int(schema.le))
+
+
 def facts_of(kind: Kind, schemas: Iterable[InputSchema | None]) -> Facts:
     """Return what all the schemas of one field agree on; unknown ones forbid nothing."""
     known = [schema for schema in schemas if schema is not None]
     if kind == "choice":
         return Facts(kind=kind, choices=_common([closed_choices(schema) for schema in known]))
+    if kind == "seed":
+        least = lowest((schema.ge for schema in known), whole=True)
+        return Facts(kind=kind, ge=least if least and least > 0 else None)
     if kind not in ("integer", "number"):
         return Facts(kind=kind)
     whole = kind == "integer"

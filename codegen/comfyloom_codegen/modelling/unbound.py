@@ -15,12 +15,12 @@ from comfyloom.schemas import InputSchema, Schemas
 from comfyloom_codegen.bindings.selectors import title_of
 from comfyloom_codegen.modelling.docs import field_doc, field_summary, humanised, node_doc
 from comfyloom_codegen.modelling.infer import (
-    ANY_SEED,
     Facts,
     facts_of,
     is_page_state,
     kind_of,
     saver,
+    seed_limit,
 )
 from comfyloom_codegen.modelling.model import Field, Result
 from comfyloom_codegen.names import (
@@ -138,7 +138,7 @@ def _spec(
 ) -> InputSpec:
     le = facts.le
     if facts.kind == "seed":
-        le = schema.le if schema and schema.le is not None else ANY_SEED
+        le = seed_limit(schema)
     return InputSpec(
         kind=facts.kind,
         targets=(Target(*address),),

@@ -13,7 +13,7 @@ from comfyloom_codegen.printing.header import is_ours
 # Some letters of identifiers, such as the middle dot, are none of `\w`.
 _CLASSES: Final = re.compile(r"^class ([^\s(]+)\(Workflow\[([^\s\]]+)\]\):$", re.MULTILINE)
 _COMMAND: Final = re.compile(
-    r'^(?:@workflow_class\(graph="\w+\.json", |    )command="([^\s"]+)"', re.M
+    r'^(?:@workflow_class\(graph="[^"]+\.json", |    )command="([^\s"]+)"', re.M
 )
 _INPUT: Final = "\n    @chainable\n"
 _RESULT: Final = re.compile(r"^    [^\s:]+: [\w\[\], .|]+ = outputs\.", re.MULTILINE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import struct
 import zlib
@@ -52,7 +53,8 @@ def _png_texts(content: bytes) -> Iterator[tuple[str, str]]:
         at += 12 + length
         if kind in (b"tEXt", b"zTXt", b"iTXt") and at <= len(content):
             key, _, rest = body.partition(b"\0")
-            yield key.decode("latin-1"), _png_text(kind, rest)
+            with contextlib.suppress(ValueError, zlib.error):  # the next one may be whole
+                yield key.decode("latin-1"), _png_text(kind, rest)
 
 
 def _png_text(kind: bytes, rest: bytes) -> str:

@@ -53,12 +53,32 @@ class Source:
         return self.file.rpartition(".")[0]
 
 
+def check_folder(folder: Path) -> None:
+    """Refuse what is no folder that can be read.
+
+    Raises:
+        InputFileError: It is not there, is a file, or cannot be read.
+    """
+    try:
+        next(folder.iterdir(), None)
+    except FileNotFoundError:
+        hint = "--workflows or [tool.comfyloom.codegen] in pyproject.toml says where they are"
+        raise InputFileError(f"there is no folder {folder}: {hint}") from None
+    except OSError as error:
+        raise InputFileError(f"cannot read the folder {folder}: {error.strerror}") from None
+
+
 def workflow_files(folder: Path) -> list[Path]:
     """Return the files of a folder that may hold a workflow, by name."""
     return sorted(
         (path for path in folder.iterdir() if _may_hold_a_workflow(path)),
         key=lambda path: path.name,
     )
+
+
+def is_there(path: Path) -> bool:
+    """Return whether something has this name, also a link that leads nowhere."""
+    return path.exists() or path.is_symlink()
 
 
 def _may_hold_a_workflow(path: Path) -> bool:
@@ -78,7 +98,7 @@ def read_source(path: Path, findings: Findings) -> Source | None:
         return None
     graph = graph_of(data, findings)
     binding_path = path.with_suffix(".toml")
-    binding = read_text(binding_path, findings) if binding_path.is_file() else None
+    binding = read_text(binding_path, findings) if is_there(binding_path) else None
     if findings.failed:
         return None
     return Source(path=path, text=graph_text, graph=graph, binding=binding)
@@ -92,7 +112,8 @@ def only_source(path: Path) -> Source:
         WorkflowError: It is no workflow; one line an error.
     """
     if not path.is_file():
-        raise InputFileError(f"there is no file {path}")
+        is_other = f"{path} is a folder" if path.is_dir() else f"there is no file {path}"
+        raise InputFileError(f"{is_other}: the path of a workflow file is expected")
     findings = Findings(path.name)
     source = read_source(path, findings)
     if source is None and not findings.failed:
@@ -122,6 +143,9 @@ def read_workflow_text(path: Path, findings: Findings) -> str | None:
 
 def read_text(path: Path, findings: Findings) -> str | None:
     """Return the text of a file in UTF-8, UTF-16 or UTF-32, with or without a mark."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        findings.error("is no regular file", file=path.name)  # reading it might wait for ever
+        return None
     try:
         content = path.read_bytes()
         text = content.decode(json.detect_encoding(content))

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import attrs
 
 from comfyloom.schemas import InputSchema, Schemas, is_listing
 from comfyloom_codegen.problems import Findings
-from comfyloom_codegen.reading.files import SCHEMA_FILE, parse_json, read_text
-from comfyloom_codegen.shapes import as_object
+from comfyloom_codegen.reading.files import SCHEMA_FILE, is_there, parse_json, read_text
+from comfyloom_codegen.shapes import as_object, is_object
 
 MOST_CHOICES: Final = 24
 """Longer lists are what somebody installed, not what a node can do."""
@@ -73,5 +73,14 @@ def schemas_beside(path: Path) -> Pinned:
 def read_schemas(folder: Path, findings: Findings) -> Pinned:
     """Read the pinned schemas of a folder of workflows; there may be none."""
     path = folder / SCHEMA_FILE
-    text = read_text(path, findings) if path.is_file() else None
-    return Pinned({} if text is None else parse_json(text, findings) or {})
+    return Pinned(read_object_info(path, findings) if is_there(path) else {})
+
+
+def read_object_info(path: Path, findings: Findings) -> dict[str, Any]:
+    """Return what a file says of classes, {} if it cannot be read; why not goes to `findings`."""
+    text = read_text(path, findings)
+    found = None if text is None else parse_json(text, findings)
+    classes = [each for each in (found or {}).values() if is_object(each)]
+    if found and not any("input" in each or "output" in each for each in classes):
+        findings.error("this is no answer of /object_info: no class of nodes is in it")
+    return found or {}

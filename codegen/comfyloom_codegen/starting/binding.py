@@ -62,7 +62,8 @@ class _Writer:
 
     def _input(self, each: GuessedInput) -> Iterator[str]:
         yield f"[inputs.{toml_key(each.name)}]"
-        yield f"kind = {toml(each.kind)}"
+        if each.kind not in ("integer", "number"):  # a schema knows better
+            yield f"kind = {toml(each.kind)}"
         if each.required and each.kind == "text":
             yield "required = true"
         yield from self._to([entry_value(best_target(self._nodes, at)) for at in each.targets])

@@ -11,6 +11,7 @@ import attrs
 from comfyloom.graph import Graph, is_link_shaped
 from comfyloom.inputs import Kind
 from comfyloom.schemas import Schemas
+from comfyloom_codegen.bindings.naming import is_writable
 from comfyloom_codegen.bindings.selectors import Address
 from comfyloom_codegen.modelling import unbound
 from comfyloom_codegen.modelling.docs import humanised
@@ -69,7 +70,7 @@ class Guess:
 
 def guess(graph: Graph, schemas: Schemas) -> Guess:
     """Return a guess at the public names of a workflow."""
-    fields = unbound.fields(graph, schemas, Findings(""))
+    fields = [each for each in unbound.fields(graph, schemas, Findings("")) if _is_nameable(each)]
     found = [*_files(fields), *_prompts(graph, fields), *_seeds(fields)]
     taken = {address for each in found for address in each.targets}
     found += _telling([field for field in fields if _address(field) not in taken])
@@ -79,6 +80,12 @@ def guess(graph: Graph, schemas: Schemas) -> Guess:
         results=tuple(_results(unbound.results(graph, schemas), graph)),
         rest=tuple(field for field in fields if _address(field) not in taken),
     )
+
+
+def _is_nameable(field: Field) -> bool:
+    """Return whether a binding file can name the input of a field."""
+    node, name = _address(field)
+    return bool(name) and is_writable(node) and is_writable(name)
 
 
 def _address(field: Field) -> Address:
@@ -108,9 +115,14 @@ def _prompts(graph: Graph, fields: Iterable[Field]) -> Iterator[GuessedInput]:
     texts = {_address(field): field for field in fields if field.spec.kind == "text"}
     positive = _encoders(graph, texts, _POSITIVE)
     negative = [node for node in _encoders(graph, texts, _NEGATIVE) if node not in positive]
+    taken: set[Address] = set()
     for name, nodes in (("prompt", positive), ("negative_prompt", negative)):
         for node in nodes:
-            targets = tuple(_texts_of(graph, texts, node))
+            # Two encoders may share one text.
+            targets = tuple(at for at in _texts_of(graph, texts, node) if at not in taken)
+            taken |= set(targets)
+            if not targets:
+                continue
             yield GuessedInput(
                 name=name,
                 kind="text",

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import attrs
 
-from comfyloom.comparing import compare
 from comfyloom.graph import Graph, cycle_in, is_link_shaped, unused_nodes
 from comfyloom.schemas import Schemas
+from comfyloom.validation import problems_of
 from comfyloom_codegen.bindings.selectors import title_of
 from comfyloom_codegen.modelling import unbound
 from comfyloom_codegen.modelling.build import build
@@ -126,7 +126,10 @@ def _hazards(graph: Graph, schemas: Schemas, module: Module | None) -> Iterator[
         if field.spec.required or field.spec.is_file
         for target in field.spec.targets
     )
-    yield from map(str, compare(graph, schemas, Schemas({}), free))
+    yield from map(str, problems_of(graph, schemas, free))
+    unknown = sorted({each["class_type"] for each in graph.values()} - set(schemas.names))
+    if unknown:
+        yield f"not pinned, so guessed: {', '.join(unknown)} (comfyloom codegen schemas)"
 
 
 def _hazards_of_input(node: str, name: str, value: object) -> Iterator[str]:

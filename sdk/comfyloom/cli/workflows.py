@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from importlib.metadata import entry_points
 from typing import Any
 
+from comfyloom._redact import log
 from comfyloom.errors import ConfigError
 from comfyloom.runcomfy import ServerApi
 from comfyloom.settings import Settings
@@ -19,8 +20,10 @@ GROUP = "comfyloom.workflows"
 def workflow_classes() -> dict[str, type[Workflow[Any]]]:
     """Return all workflow classes by the name of their command.
 
+    A package that cannot be imported is warned of; the others are there.
+
     Raises:
-        ConfigError: Two packages offer the same name, or one cannot be imported.
+        ConfigError: Two packages offer the same name.
     """
     found: dict[str, type[Workflow[Any]]] = {}
     for cls in _all_classes():
@@ -32,11 +35,14 @@ def workflow_classes() -> dict[str, type[Workflow[Any]]]:
 
 
 def _all_classes() -> Iterator[type[Workflow[Any]]]:
-    for package in sorted({point.value for point in entry_points(group=GROUP)}):
+    points = {point.value: point for point in entry_points(group=GROUP)}
+    for package, point in sorted(points.items()):
         try:
             module = importlib.import_module(package)
         except ImportError as error:
-            raise ConfigError(f"the workflows of {package} cannot be imported: {error}") from None
+            owner = point.dist.name if point.dist else "an installed package"
+            log.warning("the workflows of %s (entry point %s): %s", owner, package, error)
+            continue
         for name in getattr(module, "__all__", ()):
             member = getattr(module, name)
             if inspect.isclass(member) and issubclass(member, Workflow):

@@ -106,6 +106,49 @@ def test_slots_beyond_outputs_of_any_type_are_the_packs_own_business() -> None:
     assert not problems_of(graph(any=["1", 5]), schemas)
 
 
+def test_what_no_output_needs_is_not_judged() -> None:
+    given = graph()
+    given["5"] = {"class_type": "Sample", "inputs": {"steps": 1000}}
+    given["6"] = {"class_type": "Sample", "inputs": {"model": ["6", 0]}}
+    assert told(given) == []
+    given["3"]["inputs"]["x"] = ["5", 0]
+    assert any("steps: 1000 is more than 100" in line for line in told(given))
+
+
+@pytest.mark.parametrize(
+    ("declared", "given"),
+    [
+        (["COMFY_AUTOGROW_V3", {"template": {}}], {"images.image0": ["1", 0]}),
+        (["COMFY_DYNAMICCOMBO_V3", {"options": [{"key": "a", "inputs": {}}]}], {"x": "a"}),
+        (["COMFY_MATCHTYPE_V3", {}], {"x": ["1", 0]}),
+        (["INT, FLOAT"], {"x": ["7", 0]}),
+        (["IMAGE,*"], {"x": ["7", 0]}),
+        (["INT", {"max": 9}], {"x": {"__value__": 5}}),
+        ([["pixel_space"]], {"x": "taesd"}),
+        ([["None"]], {"x": "mine"}),
+    ],
+)
+def test_what_a_server_takes_is_not_refused(declared: Any, given: dict[str, Any]) -> None:
+    schemas = {
+        **SCHEMAS,
+        "New": {"input": {"required": {"x": declared}}, "output_node": True},
+        "Number": {"input": {}, "output": ["FLOAT"]},
+    }
+    made = {
+        **graph(),
+        "7": {"class_type": "Number", "inputs": {}},
+        "8": {"class_type": "New", "inputs": given},
+    }
+    found = problems_of(made, Schemas(schemas))
+    assert [str(each) for each in found] == []
+
+
+def test_a_slot_below_nothing() -> None:
+    assert told(graph(model=["1", -1])) == [
+        "node 2 (Sample), model: node 1 has no output -1 there, but 2"
+    ]
+
+
 def test_the_committed_workflow_is_valid() -> None:
     validate(FluxMeshWorkflow(input_image="x.png", prompt="x"))
 

@@ -14,7 +14,7 @@ from comfyloom_codegen.modelling.build import module_name
 from comfyloom_codegen.names import illegal
 from comfyloom_codegen.printer import Made, Printer
 from comfyloom_codegen.printing.header import head, is_current, sealed
-from comfyloom_codegen.printing.printed import Printed, read_exactly, read_printed
+from comfyloom_codegen.printing.printed import read_exactly, read_printed
 from comfyloom_codegen.problems import Findings, Problem
 from comfyloom_codegen.reading.files import SCHEMA_FILE, check_folder, workflow_files
 from comfyloom_codegen.reading.schemas import classes_in, read_schemas
@@ -76,7 +76,7 @@ def generate(
             f"{made.path.stem}.toml: {each}"
             for made in job.made
             for each in made.followed
-            if made.path.name in job.printed
+            if made.path.name in job.good
         ),
     )
 
@@ -101,9 +101,9 @@ class _Job:
         # With schemas that cannot be read all types would be guessed, and nobody wants that.
         self._is_groundless = findings.failed or self._has_no_ground()
         self.made: list[Made] = [] if self._is_groundless else self._print_all()
-        self.printed = self._without_namesakes()
+        self.good = self._without_namesakes()
         self._classes = {each for made in self.made for each in made.classes}
-        self._workflowless = {m.path for m in self.made if not (m.printed or m.has_failed)}
+        self._workflowless = {m.path for m in self.made if not (m.summary or m.has_failed)}
 
     def _has_no_ground(self) -> bool:
         here = Findings(self._label, self.problems)
@@ -119,7 +119,7 @@ class _Job:
         printer = Printer(
             label=self._label, target=self.target, schemas=self._schemas, is_full=self._is_full
         )
-        made = printer.print_all(self._with_names_of_their_own())
+        made = printer.print_all(list(self._with_names_of_their_own()))
         self.problems += [problem for each in made for problem in each.problems]
         return made
 
@@ -131,13 +131,17 @@ class _Job:
         shared = self._refuse_shared(names, "the module")
         return (path for path in self._paths if path.name not in shared)
 
-    def _without_namesakes(self) -> dict[str, Printed]:
-        printed = {made.path.name: made.printed for made in self.made if made.printed}
-        classes = {file: each.workflow for file, each in printed.items()}
-        commands = {file: each.command for file, each in printed.items()}
+    def _without_namesakes(self) -> dict[str, Made]:
+        summaries = {made.path.name: made.summary for made in self.made if made.summary}
+        classes = {file: each.workflow for file, each in summaries.items()}
+        commands = {file: each.command for file, each in summaries.items()}
         shared = self._refuse_shared(classes, "the class")
         shared |= self._refuse_shared(commands, "the command")
-        return {file: each for file, each in printed.items() if file not in shared}
+        return {
+            made.path.name: made
+            for made in self.made
+            if made.path.name in summaries.keys() - shared
+        }
 
     def _refuse_shared(self, names: Mapping[str, str], what: str) -> set[str]:
         files: defaultdict[str, list[str]] = defaultdict(list)
@@ -152,19 +156,24 @@ class _Job:
     # --- the package -----------------------------------------------------------------------------
 
     def files(self) -> dict[str, str]:
-        """Return the text of every file of the package by its name, {} if nothing can be made."""
+        """Return the text of each file of the package that may have to be written, by its name.
+
+        A module that is there as it would be printed is none of them.
+        """
         if self._is_groundless:
             return {}
         files: dict[str, str] = {}
         homes: dict[str, tuple[str, ...]] = {}
         for path in self._paths:
-            name, printed = module_name(path.stem), self.printed.get(path.name)
-            if printed:
-                files |= {f"{name}.py": printed.text, f"{name}.json": printed.graph}
-            found = printed or (None if self._is_none(path) else read_printed(self.target, name))
-            if found:
-                homes[name] = found.classes
-                self._classes |= set() if printed else classes_in(found.graph)
+            name, made = module_name(path.stem), self.good.get(path.name)
+            if made and made.printed:
+                files |= {f"{name}.py": made.printed.text, f"{name}.json": made.printed.graph}
+            if made and made.summary:
+                homes[name] = made.summary.classes
+            elif there := None if self._is_none(path) else read_printed(self.target, name):
+                self._classes |= classes_in(there.graph)
+                summary = there.summary()
+                homes |= {name: summary.classes} if summary else {}
         return self._beside(homes) | files if homes else files
 
     def _is_none(self, path: Path) -> bool:
@@ -192,13 +201,10 @@ class _Job:
         return sealed(text, made_from)
 
     def kept(self) -> list[str]:
-        """Return the files made earlier from workflows that failed now."""
-        failed = [
-            path
-            for path in self._paths
-            if path.name not in self.printed and not self._is_none(path)
-        ]
-        names = [module_name(path.stem) for path in failed]
+        """Return the files that stay as they are: of workflows that failed, or have not changed."""
+        printed = {made.path.name for made in self.good.values() if made.printed}
+        paths = [p for p in self._paths if p.name not in printed and not self._is_none(p)]
+        names = [module_name(path.stem) for path in paths]
         return [f"{name}{suffix}" for name in names for suffix in (".py", ".json")]
 
     def write_bindings(self) -> None:
@@ -209,23 +215,23 @@ class _Job:
         """
         sweep(self._folder)
         for made in self.made:
-            if made.binding is not None and made.path.name in self.printed:
+            if made.binding is not None and made.path.name in self.good:
                 write_text(made.path.with_suffix(".toml"), made.binding)
 
     def outcomes(self, drift: Iterable[Drift], *, check: bool) -> Iterator[Outcome]:
         """Return what became of each workflow file."""
         changed = {each.file for each in drift}
         for path in self._paths:
-            printed, name = self.printed.get(path.name), module_name(path.stem)
-            if printed is None:
+            made, name = self.good.get(path.name), module_name(path.stem)
+            if made is None or made.summary is None:
                 yield Outcome(file=path.name, state="skipped" if self._is_none(path) else "failed")
                 continue
             is_changed = not changed.isdisjoint({f"{name}.py", f"{name}.json"})
             state: State = ("differs" if check else "written") if is_changed else "unchanged"
             yield Outcome(
                 file=path.name,
-                workflow=printed.workflow,
-                inputs=printed.inputs,
-                results=printed.results,
+                workflow=made.summary.workflow,
+                inputs=made.summary.inputs,
+                results=made.summary.results,
                 state=state,
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -13,7 +13,7 @@ import attrs
 
 from comfyloom_codegen.modelling.build import build, module_name
 from comfyloom_codegen.printing.header import head, is_current, sealed
-from comfyloom_codegen.printing.printed import Printed, read_printed
+from comfyloom_codegen.printing.printed import Printed, Summary, read_printed
 from comfyloom_codegen.problems import Findings, Problem
 from comfyloom_codegen.reading.files import Source, read_source
 from comfyloom_codegen.reading.schemas import Pinned
@@ -36,7 +36,8 @@ class Made:
 
     Attributes:
         path: The file.
-        printed: Its module; None if it failed, or holds no workflow.
+        summary: What its module tells of itself; None if it failed, or holds no workflow.
+        printed: Its module, if that is another than the one that is there.
         problems: What is wrong with it.
         classes: The classes of its nodes.
         changes: What a new export of it changes for callers.
@@ -45,6 +46,7 @@ class Made:
     """
 
     path: Path
+    summary: Summary | None = None
     printed: Printed | None = None
     problems: tuple[Problem, ...] = ()
     classes: frozenset[str] = frozenset()
@@ -74,40 +76,33 @@ class Printer:
     schemas: Pinned
     is_full: bool
 
-    def print_all(self, paths: Iterable[Path]) -> list[Made]:
+    def print_all(self, paths: Sequence[Path]) -> list[Made]:
         """Return what became of each file, in order."""
-        done = [self._unless_current(path) for path in paths]
-        sources = [each for each in done if isinstance(each, Source)]
-        printed = iter(_map(self, sources))
-        return [next(printed) if isinstance(each, Source) else each for each in done]
+        return list(_map(self, paths))
 
-    def _unless_current(self, path: Path) -> Made | Source:
-        """Return what was generated earlier if it still holds, else what to generate from."""
-        findings = Findings(path.name)
+    def print(self, path: Path) -> Made:
+        """Return what becomes of one file."""
         try:
-            source = read_source(path, findings)
+            return self._print_unless_current(path)
         except RecursionError:
-            return _too_deep(path)
+            reason = "its values are nested too deeply for Python"
+            return Made(path=path, problems=(Problem(file=path.name, reason=reason),))
+
+    def _print_unless_current(self, path: Path) -> Made:
+        findings = Findings(path.name)
+        source = read_source(path, findings)
         if source is None:
             return Made(path=path, problems=tuple(findings.problems))
+        source = attrs.evolve(source, problems=tuple(findings.problems))
         there = None if self.is_full else self._there(source)
-        if there and is_current(
-            there.text, self._head("", source)[2:], self._made_from(source, there.graph)
-        ):
-            return Made(
-                path=path,
-                printed=there,
-                problems=tuple(findings.problems),
-                classes=source.classes,
-            )
-        return attrs.evolve(source, problems=tuple(findings.problems))
-
-    def print(self, source: Source) -> Made:
-        """Return what becomes of a file that was read."""
-        try:
+        summary = there.summary() if there and self._is_current(source, there) else None
+        if summary is None:
             return self._print(source)
-        except RecursionError:
-            return _too_deep(source.path)
+        return Made(path=path, summary=summary, problems=source.problems, classes=source.classes)
+
+    def _is_current(self, source: Source, there: Printed) -> bool:
+        head_lines = self._head("", source)[2:]
+        return is_current(there.text, head_lines, self._made_from(source, there.graph))
 
     def _print(self, source: Source) -> Made:
         graph = graph_text(source.graph)
@@ -122,6 +117,7 @@ class Printer:
         printed = self._printed(module, source, graph, findings) if module else None
         return Made(
             path=source.path,
+            summary=printed.summary() if printed else None,
             printed=printed,
             problems=tuple(findings.problems),
             classes=source.classes,
@@ -163,38 +159,33 @@ class Printer:
         return source.text, binding, self.schemas.text(source.classes), graph
 
 
-def _too_deep(path: Path) -> Made:
-    reason = "its values are nested too deeply for Python"
-    return Made(path=path, problems=(Problem(file=path.name, reason=reason),))
-
-
 # --- many files ----------------------------------------------------------------------------------
 
-_shared: tuple[Printer, Sequence[Source]] | None = None
+_shared: tuple[Printer, Sequence[Path]] | None = None
 
 
-def _map(printer: Printer, sources: Sequence[Source]) -> Iterator[Made]:
-    """Yield what becomes of each source, in order."""
-    workers = min(_processors(), len(sources) // _CHUNK)
-    if workers < 2 or len(sources) < _MANY or not _may_fork():
-        yield from map(printer.print, sources)
+def _map(printer: Printer, paths: Sequence[Path]) -> Iterator[Made]:
+    """Yield what becomes of each file, in order."""
+    workers = min(_processors(), len(paths) // _CHUNK)
+    if workers < 2 or len(paths) < _MANY or not _may_fork():
+        yield from map(printer.print, paths)
         return
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
     global _shared
-    _shared = printer, sources
+    _shared = printer, paths
     try:
         with ProcessPoolExecutor(workers, mp_context=get_context("fork")) as pool:
-            yield from pool.map(_print_shared, range(len(sources)), chunksize=_CHUNK)
+            yield from pool.map(_print_shared, range(len(paths)), chunksize=_CHUNK)
     finally:
         _shared = None
 
 
 def _print_shared(number: int) -> Made:
     assert _shared is not None
-    printer, sources = _shared
-    return printer.print(sources[number])
+    printer, paths = _shared
+    return printer.print(paths[number])
 
 
 def _processors() -> int:

@@ -22,13 +22,22 @@ _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 def graph_text(graph: Graph) -> str:
-    """Return a graph as JSON: same ids, order and values, whatever its file looked like."""
-    return json_text(graph, indent=2)
+    """Return a graph as JSON, a line for each node: same ids, order and values as in its file."""
+    # Line by line it is made by the encoder in C, which knows no indentation.
+    lines = (f"{_compact(node)}: {_compact(entry)}" for node, entry in graph.items())
+    return _holdable("{\n" + ",\n".join(lines) + "\n}\n")
 
 
 def json_text(value: object, indent: int) -> str:
     """Return a value as JSON that a file can hold."""
-    text = json.dumps(value, indent=indent, ensure_ascii=False) + "\n"
+    return _holdable(json.dumps(value, indent=indent, ensure_ascii=False) + "\n")
+
+
+def _compact(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _holdable(text: str) -> str:
     # Half of a pair of code units is a legal JSON escape, but no character that a file can hold.
     return _LONE_SURROGATE.sub(lambda half: f"\\u{ord(half[0]):04x}", text)
 

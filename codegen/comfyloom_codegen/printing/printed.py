@@ -19,53 +19,62 @@ _INPUT: Final = "\n    @chainable\n"
 _RESULT: Final = re.compile(r"^    [^\s:]+: [\w\[\], .|]+ = outputs\.", re.MULTILINE)
 
 
+@attrs.frozen(kw_only=True)
+class Summary:
+    """What a module tells of itself.
+
+    Attributes:
+        workflow: The name of the workflow class.
+        result: The name of the result class.
+        command: The name of the workflow on the command line.
+        inputs: How many values callers may set.
+        results: How many results they get.
+    """
+
+    workflow: str
+    result: str
+    command: str
+    inputs: int
+    results: int
+
+    @property
+    def classes(self) -> tuple[str, str]:
+        """The names of both classes, in the order of the alphabet."""
+        return self.result, self.workflow
+
+
 @attrs.frozen
 class Printed:
-    """One generated module and the graph beside it.
-
-    A module that was generated earlier tells its names as well as a new one, so an unchanged one
-    needs no model.
-    """
+    """The source of one generated module, and the graph beside it."""
 
     text: str
     graph: str
 
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The names of the result class and of the workflow class."""
-        found = _CLASSES.search(self.text)
-        return (found[2], found[1]) if found else ()
+    def summary(self) -> Summary | None:
+        """Return what the text tells of itself, None if it is none of ours.
 
-    @property
-    def workflow(self) -> str:
-        """The name of the workflow class."""
-        return self.classes[-1]
-
-    @property
-    def command(self) -> str:
-        """The name of the workflow on the command line."""
-        found = _COMMAND.search(self.text)
-        return found[1] if found else ""
-
-    @property
-    def inputs(self) -> int:
-        """How many values callers may set."""
-        return self.text.count(_INPUT)
-
-    @property
-    def results(self) -> int:
-        """How many results they get."""
-        return len(_RESULT.findall(self.text.partition("\n@workflow_class(")[0]))
+        A module that was generated earlier tells its names as well as a new one, so an unchanged
+        one needs no model.
+        """
+        classes, command = _CLASSES.search(self.text), _COMMAND.search(self.text)
+        if classes is None:
+            return None
+        return Summary(
+            workflow=classes[1],
+            result=classes[2],
+            command=command[1] if command else "",
+            inputs=self.text.count(_INPUT),
+            results=len(_RESULT.findall(self.text.partition("\n@workflow_class(")[0])),
+        )
 
 
 def read_printed(folder: Path, module: str) -> Printed | None:
     """Return what was generated earlier, None if nothing is there or it is somebody's own."""
     text = read_exactly(folder / f"{module}.py")
-    graph = read_exactly(folder / f"{module}.json")
-    if text is None or graph is None or not is_ours(text):
+    if text is None or not is_ours(text):
         return None
-    printed = Printed(text, graph)
-    return printed if printed.classes else None
+    graph = read_exactly(folder / f"{module}.json")
+    return None if graph is None else Printed(text, graph)
 
 
 def read_exactly(path: Path) -> str | None:

@@ -137,7 +137,7 @@ def main(rounds: int) -> None:
             for what, measure in random.sample(sorted(measures.items()), len(measures)):
                 found[what].append(measure())
         print_report("The generator", found)
-        print_profile(thousand, here / "out")
+        print_profile(thousand, here / "profiled")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from comfyloom_codegen.modelling.model import Module
 ChangeKind: TypeAlias = Literal["moved", "changed", "renamed", "gone", "new"]
 
 _NEAREST: Final = 3
+_HINTS: Final = 20
 
 
 @attrs.frozen(kw_only=True)
@@ -63,6 +64,7 @@ class _Teller:
         self._new = Nodes(module.graph)
         self._module = module
         self._matches = matches
+        self._hints = _HINTS
 
     def inputs(self, former: Former) -> Iterator[Change]:
         before = {
@@ -156,14 +158,16 @@ class _Teller:
         return f"node {shown} is not public any more"
 
     def _near_nodes(self, node: str) -> str:
+        if self._hints == 0:  # so much is gone that nobody reads it one by one
+            return ""
+        self._hints -= 1
         entry = self._old.graph[node]
-        title = title_of(entry)
-
-        def likeness(other: str) -> tuple[bool, float]:
-            there = self._new.graph[other]
-            ratio = difflib.SequenceMatcher(None, title, title_of(there)).ratio()
-            return there["class_type"] == entry["class_type"], ratio
-
-        ranked = sorted(self._new.graph, key=likeness, reverse=True)
-        near = [each for each in ranked if likeness(each)[0] or likeness(each)[1] > 0.6]
+        titles = {title_of(each): other for other, each in self._new.graph.items()}
+        alike = difflib.get_close_matches(title_of(entry), [t for t in titles if t], n=_NEAREST)
+        of_class = [
+            other
+            for other, each in self._new.graph.items()
+            if each["class_type"] == entry["class_type"]
+        ]
+        near = list(dict.fromkeys([*(titles[title] for title in alike), *of_class]))
         return f"; nearest: {self._new.named(near[:_NEAREST])}" if near else ""

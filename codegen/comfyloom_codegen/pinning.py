@@ -51,11 +51,18 @@ class Pins:
 
 
 def classes_in_use(folder: Path) -> set[str]:
-    """Return the classes of all nodes in a folder of workflow files; what is none is passed."""
+    """Return the classes of all nodes in a folder of workflow files.
+
+    Raises:
+        WorkflowError: A file cannot be read: nobody could tell which classes it uses.
+    """
     found: set[str] = set()
+    findings = Findings("")
     for path in workflow_files(folder):
-        source = read_source(path, Findings(path.name))
+        of_file = Findings(path.name, findings.problems)
+        source = read_source(path, of_file)
         found |= source.classes if source else set()
+    findings.raise_for_errors()
     return found
 
 

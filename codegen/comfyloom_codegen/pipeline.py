@@ -13,7 +13,7 @@ from comfyloom.errors import ConfigError
 from comfyloom_codegen.modelling.build import module_name
 from comfyloom_codegen.names import illegal
 from comfyloom_codegen.printer import Made, Printer
-from comfyloom_codegen.printing.header import head, is_current, sealed
+from comfyloom_codegen.printing.header import head, is_current, is_ours, sealed
 from comfyloom_codegen.printing.printed import read_exactly, read_printed
 from comfyloom_codegen.problems import Findings, Problem
 from comfyloom_codegen.reading.files import SCHEMA_FILE, check_folder, workflow_files
@@ -49,7 +49,7 @@ def generate(
         force: Print again even what by its head is unchanged.
 
     Returns:
-        What was done, and all problems of all files.
+        What was done, and all problems; a file that has not changed is not judged again.
 
     Raises:
         InputFileError: There is no such folder of workflows, or it cannot be read.
@@ -174,7 +174,8 @@ class _Job:
                 self._classes |= classes_in(there.graph)
                 summary = there.summary()
                 homes |= {name: summary.classes} if summary else {}
-        return self._beside(homes) | files if homes else files
+        was_there = is_ours(read_exactly(self.target / "__init__.py") or "")
+        return self._beside(homes) | files if homes or (was_there and not self.kept()) else files
 
     def _is_none(self, path: Path) -> bool:
         """Return whether a file turned out to hold no workflow, which is no failure."""

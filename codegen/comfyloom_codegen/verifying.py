@@ -24,12 +24,12 @@ wrong = []
 for each in package.__all__:
     cls = getattr(package, each)
     if issubclass(cls, Workflow):
-        graph = cls.template_graph()
         values = {}
         for spec in cls.spec_.inputs:
             if spec.required:
-                sample = graph[spec.node]["inputs"][spec.targets[0].input]
-                values[spec.name] = "x" if isinstance(sample, (list, str)) else sample
+                usual = {"integer": int(spec.ge or 0), "number": spec.ge or 0, "flag": False}
+                choice = spec.choices[0] if spec.choices else "x"
+                values[spec.name] = usual.get(spec.kind, choice)
         try:
             cls(**values).to_graph()
         except Exception as error:

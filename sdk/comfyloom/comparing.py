@@ -12,8 +12,8 @@ from typing import Any, Final, Literal, TypeAlias, cast
 
 import attrs
 
-from comfyloom._json import is_mapping, items, mapping
-from comfyloom.graph import Graph
+from comfyloom._json import mapping
+from comfyloom.graph import Graph, is_link_shaped
 from comfyloom.schemas import COMBO, InputSchema, NodeSchema, Schemas, is_dynamic
 
 Kind: TypeAlias = Literal["node", "model", "choice", "input", "type", "range", "changed"]
@@ -131,7 +131,7 @@ class _Node:
                     name,
                     "the server does not know this input, and passes it over: harmless",
                 )
-            elif is_link(value):
+            elif is_link_shaped(value):
                 yield from self._link(name, wanted, value)
             elif not wanted.upload and (self.id, name) not in self.free:
                 yield from self._value(name, wanted, value)
@@ -210,17 +210,6 @@ def _shown(value: object) -> str:
     except ValueError:  # more digits than Python likes to print
         return "the number"
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
-
-
-def is_link(value: object) -> bool:
-    """Return whether a value of a graph is a link to another node's output."""
-    parts = items(value)
-    return (
-        len(parts) == 2
-        and isinstance(parts[0], str)
-        and isinstance(parts[1], int)
-        and not is_mapping(value)
-    )
 
 
 def _accepts(wanted: str, given: str) -> bool:

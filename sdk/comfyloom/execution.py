@@ -11,6 +11,7 @@ from typing import Any, Final, Generic, TypeVar
 
 import attrs
 
+from comfyloom._redact import log
 from comfyloom._retry import Deadline
 from comfyloom.comfyui import downloads
 from comfyloom.comfyui.client import ComfyUI
@@ -18,7 +19,7 @@ from comfyloom.comfyui.history import HistoryEntry
 from comfyloom.comfyui.monitor import Cadence, Monitor
 from comfyloom.comfyui.socket import EventSocket
 from comfyloom.comfyui.submit import Submission
-from comfyloom.errors import ApiError, RunCancelled, RunTimeout, TransportError
+from comfyloom.errors import ApiError, OutputMissing, RunCancelled, RunTimeout, TransportError
 from comfyloom.files import InputFile
 from comfyloom.graph import Graph
 from comfyloom.narrator import Narrator
@@ -173,7 +174,9 @@ class Execution(Generic[ResultT]):
         specs = self.workflow.spec_.outputs
         told = downloads.reported(entry, specs)
         wanted = downloads.plan(entry, specs)
-        published = self.spool.publish([self._fetch(item) for item in wanted])
+        fetched = [(item, path) for item in wanted if (path := self._fetch(item)) is not None]
+        wanted = [item for item, _ in fetched]
+        published = self.spool.publish([path for _, path in fetched])
         result = self.workflow.spec_.result(
             prompt_id=self.prompt_id,
             seeds=dict(self.seeds),
@@ -193,11 +196,18 @@ class Execution(Generic[ResultT]):
         many = {item.spec.name for item in wanted if item.spec.many}
         return {name: tuple(each) if name in many else each[0] for name, each in found.items()}
 
-    def _fetch(self, item: downloads.Download) -> Path:
+    def _fetch(self, item: downloads.Download) -> Path | None:
+        """Return the path of a file; None if it is not to be had, and a run may end without it."""
         self._say("download", f"downloading {item.name}")
-        return downloads.fetch(
-            self.server, item, self.spool.folder, self.prompt_id, check=self._check
-        )
+        try:
+            return downloads.fetch(
+                self.server, item, self.spool.folder, self.prompt_id, check=self._check
+            )
+        except OutputMissing as error:
+            if item.spec.required:
+                raise
+            log.warning("%s", error)
+            return None
 
     def _narrate_end(self) -> None:
         stages = {stage.name: 1.0 for stage in self.workflow.spec_.stages}

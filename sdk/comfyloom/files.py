@@ -48,12 +48,14 @@ _SOUNDS: Final[Signatures] = (
     (b"OggS", 0, ".ogg"),
     (b"ID3", 0, ".mp3"),
     (b"\xff\xfb", 0, ".mp3"),
+    (b"\xff\xfa", 0, ".mp3"),
     (b"\xff\xf3", 0, ".mp3"),
     (b"\xff\xf2", 0, ".mp3"),
     (b"\xff\xf1", 0, ".aac"),
     (b"\xff\xf9", 0, ".aac"),
     (b"ftyp", 4, ".m4a"),
     (b"AIFF", 8, ".aiff"),
+    (b"AIFC", 8, ".aifc"),
     (b"\x1aE\xdf\xa3", 0, ".webm"),
 )
 _FILMS: Final[Signatures] = (

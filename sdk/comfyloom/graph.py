@@ -23,16 +23,17 @@ def is_link_shaped(value: object) -> TypeGuard[list[Any]]:
 
 def literal(value: Any) -> Any:
     """Return `value` as a graph must hold it: ComfyUI takes any bare list for a link."""
-    if isinstance(value, list):
-        return {"__value__": cast("object", value)}
+    if isinstance(value, list | tuple):
+        return {"__value__": list(cast("Iterable[object]", value))}
     return value
 
 
 def title(graph: Mapping[str, Mapping[str, Any]], node: str) -> str:
     """Return the title of a node, else its class type, else its id."""
     entry = graph.get(node, {})
-    meta: Mapping[str, Any] = entry.get("_meta") or {}
-    return str(meta.get("title") or entry.get("class_type") or node)
+    meta: object = entry.get("_meta")
+    given = cast("Mapping[str, Any]", meta).get("title") if isinstance(meta, dict) else None
+    return str(given or entry.get("class_type") or node)
 
 
 def check_graph(graph: Mapping[str, Mapping[str, Any]]) -> None:

@@ -56,7 +56,6 @@ class InputSchema:
             `file`), "" if it takes none.
         ge: Smallest number, None if there is no such limit.
         le: Largest number, None if there is no such limit.
-        default: What it is when nobody says, None if there is none.
     """
 
     type: str
@@ -65,7 +64,6 @@ class InputSchema:
     upload: str = ""
     ge: float | None = None
     le: float | None = None
-    default: object = None
 
     @property
     def is_dynamic(self) -> bool:
@@ -184,7 +182,6 @@ def _input(entry: object, *, is_required: bool) -> InputSchema:
         upload=next((kind for kind in _UPLOADS if facts.get(f"{kind}_upload") is True), ""),
         ge=_limit(facts.get("min")),
         le=_limit(facts.get("max")),
-        default=facts.get("default"),
     )
 
 

@@ -135,6 +135,16 @@ def test_a_seed_that_cannot_be_is_refused(folder: Any) -> None:
     assert "no seed is at least 100 and at most 10" in told(folder(files).generate())
 
 
+def test_a_meta_of_any_kind_is_no_title(folder: Any) -> None:
+    graph = {
+        str(n): {**node("A", x=1), "_meta": meta} for n, meta in enumerate(["x", [1], 3, None])
+    }
+    made = folder({"a.json": graph})
+    report = made.generate()
+    assert not report.errors
+    assert made.module().AWorkflow().to_graph() == graph
+
+
 # --- no tracebacks -------------------------------------------------------------------------------
 
 
@@ -176,11 +186,13 @@ def test_half_letters_go_where_a_file_can_hold_them(folder: Any, tmp_path: Path)
 def test_what_is_no_regular_file_is_not_waited_for(folder: Any) -> None:
     made = folder({"good.json": GOOD})
     os.mkfifo(made.workflows / "fifo.json")
+    os.mkfifo(made.workflows / "pipe.png")
     (made.workflows / "folder.json").mkdir()
     (made.workflows / "link.json").symlink_to("nowhere")
     (made.workflows / "good.toml").mkdir()
     lines = told(made.generate())
     assert "fifo.json: is no regular file" in lines
+    assert "pipe.png: is no regular file" in lines
     assert "folder.json: cannot be read (Is a directory)" in lines
     assert "link.json: cannot be read" in lines
     assert "good.toml: cannot be read (Is a directory)" in lines

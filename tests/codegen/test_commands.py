@@ -15,11 +15,9 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import comfyloom_codegen
 from comfyloom.errors import ConfigError, GraphError, WorkflowError, exit_code
 from comfyloom.inputs import Kind
 from comfyloom.outputs import OutputKind
-from comfyloom_codegen import generate
 from comfyloom_codegen.bindings import entries as binding
 from comfyloom_codegen.cli import codegen
 from comfyloom_codegen.pinning import pin, pinned_class
@@ -312,6 +310,17 @@ def test_schemas_pins_from_a_server(folder: Any) -> None:
     assert theirs == ours
 
 
+def test_schemas_stay_while_nobody_can_tell_what_is_in_use(folder: Any, tmp_path: Path) -> None:
+    before = {"B": {"input": {}}, "K": {"input": {}}}
+    made = folder({"a.json": {"1": node("K")}, "b.json": "{oops", "object_info.json": before})
+    answer = tmp_path / "answer.json"
+    answer.write_text(json.dumps(ANSWER), "utf-8")
+    done = run("schemas", answer, "--workflows", made.workflows)
+    assert exit_code(done.exception) == 65
+    assert "b.json: line 1" in str(done.exception)
+    assert json.loads((made.workflows / "object_info.json").read_text("utf-8")) == before
+
+
 def test_schemas_from_nowhere(folder: Any, tmp_path: Path) -> None:
     made = folder({"a.json": {"1": node("A")}})
     where = ("--workflows", made.workflows)
@@ -341,7 +350,7 @@ def test_schemas_from_nowhere(folder: Any, tmp_path: Path) -> None:
 def test_no_answer_of_a_server_breaks_the_pinning(raw: Any) -> None:
     kept = pinned_class({"input": {"required": {"x": raw}, "optional": raw}, "output": raw})
     assert pinned_class(kept) == kept
-    assert pin(["A"], {"A": raw}, {}).unknown in ((), ("A",))
+    assert pin(["A"], {"A": raw}, {}).unknown == (() if isinstance(raw, dict) else ("A",))
     Pinned({"A": kept}).node("A")
 
 
@@ -362,6 +371,31 @@ def test_verify_imports_and_type_checks(folder: Any) -> None:
     path.write_text("raise OSError('broken')\n", "utf-8")
     with pytest.raises(WorkflowError, match="not right \\(importing it\\)"):
         verify(made.out, made.package)
+
+
+DEMANDS = """
+[inputs.mode]
+choices = ["fast", "slow"]
+required = true
+to = ["1.mode"]
+[inputs.steps]
+kind = "integer"
+ge = 3
+required = true
+to = ["1.steps"]
+[inputs.on]
+kind = "flag"
+required = true
+to = ["1.on"]
+"""
+
+
+def test_verify_builds_a_workflow_whatever_it_demands(folder: Any) -> None:
+    pytest.importorskip("mypy")
+    graph = {"1": node("A", mode=["2", 0], steps=["2", 0], on=["2", 0]), "2": node("B")}
+    made = folder({"a.json": graph, "a.toml": DEMANDS})
+    assert not made.generate().errors
+    assert verify(made.out, made.package)
 
 
 @pytest.mark.parametrize("checker", ["mypy", "pyright"])
@@ -473,6 +507,10 @@ def test_a_package_registers_its_commands_by_entry_point(
     found = workflow_classes()
     assert found["my-flow"] is made.module().MyFlowWorkflow
     assert "flux-mesh" in found
+    (made.out / made.package / "broken.py").write_text("def", "utf-8")
+    broken = points.replace(f"= {made.package}", f"= {made.package}.broken")
+    (info / "entry_points.txt").write_text(broken, "utf-8")
+    assert "flux-mesh" in workflow_classes()
     (info / "entry_points.txt").write_text(points.replace(f"= {made.package}", "= gone"), "utf-8")
     importlib.invalidate_caches()
     with caplog.at_level("WARNING"):
@@ -520,5 +558,25 @@ def test_the_command_line_costs_little() -> None:
     import subprocess
 
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
-    assert comfyloom_codegen.__all__
-    assert generate
+
+
+def test_fields_may_be_called_as_the_options_of_the_command(folder: Any) -> None:
+    from comfyloom.cli.options import build, option
+
+    names = ("workflow", "out", "timeout", "as_json", "help", "given")
+    graph = {"1": node("SaveImage", **{f"i_{name}": "x" for name in names})}
+    binding = "".join(f"[inputs.{name}]\nto = ['1.i_{name}']\n" for name in names)
+    made = folder({"a.json": graph, "a.toml": binding})
+    assert not made.generate().errors
+    cls = made.module().AWorkflow
+    options = [option(cls, spec) for spec in cls.spec_.inputs]
+    shown = {each.opts[0] for each in options}
+    assert {
+        "--workflow",
+        "--out-value",
+        "--timeout-value",
+        "--help-value",
+        "--as-json",
+    } == shown - {"--given"}
+    built = build(cls, {each.name: f"new {each.name}" for each in options})
+    assert built.out == "new field_out"

@@ -56,7 +56,7 @@ def test_the_workflow_of_a_file_generates_as_its_json(made: Any, content: bytes)
     report, package = made({f"a{suffix}": content, "a.toml": 'class = "Own"\n'})
     assert not report.problems
     assert package.OwnWorkflow().to_graph() == GRAPH
-    assert "from w" in package.OwnWorkflow.__module__ or package.OwnWorkflow.spec_.graph == "a.json"
+    assert package.OwnWorkflow.spec_.graph == "a.json"
 
 
 def test_one_that_the_emulated_server_saved(made: Any, tmp_path: Path, render: Path) -> None:
@@ -110,6 +110,13 @@ def test_a_picture_that_has_lost_its_workflow_takes_its_module_along(folder: Any
 
 
 def test_a_json_and_a_picture_of_one_name_are_refused(folder: Any) -> None:
+    lonely = folder({"b.png": picture(text_chunk(TEXT))})
+    lonely.generate()
+    lonely.write({"b.png": picture()})
+    assert lonely.generate(check=True).drift
+    lonely.generate()
+    assert "b.py" not in lonely.files()
+    assert lonely.module().__all__ == []
     report = folder({"a.json": GRAPH, "a.png": picture(text_chunk(TEXT))}).generate()
     assert "a.json: a.png would be the module 'a' too" in str(report.errors[0])
 

@@ -471,3 +471,28 @@ def test_generators_that_are_killed_leave_nothing_wrong(tmp_path: Path) -> None:
             assert f'inputs.text("{positive}.text"' in text
             assert json.loads((out / "flows" / f"f{number}.json").read_text("utf-8")) == graph
         assert not list(tmp_path.rglob("*.part"))
+
+
+def test_whole_nodes_that_are_exposed_or_hidden_by_id_follow(folder: Any) -> None:
+    binding = 'class = "Cat"\nexpose = ["*"]\nhide = ["6"]\n[inputs.more]\nto = ["NEGATIVE.text"]\n'
+    made = exported(folder, renumbered(GRAPH, {"6": "16", "7": "6"}), binding)
+    before = set(made.module().CatWorkflow.spec_.inputs)
+    report = made.generate()
+    assert 'hide = ["POSITIVE"]' in (made.workflows / "a.toml").read_text("utf-8")
+    assert kinds(report.changes) == {"more": "moved"}
+    assert len(before) == 3
+
+
+def test_a_new_name_for_another_result_of_the_same_node(folder: Any) -> None:
+    names = '[results.a]\nnode = "OUT"\n[results.b]\nnode = "OUT"\nkind = "json"\n'
+    made = exported(folder, renumbered(GRAPH, {"7": "70"}), names)
+    made.write({"a.toml": names.replace("results.a", "results.c")})
+    assert kinds(made.generate().changes)["a"] == "renamed"
+    made = exported(folder, renumbered(GRAPH, {"9": "90"}), None)
+    package = made.out / made.package / "a.py"
+    for broken in ('x: str = inputs.text("zzz")', "x: str = inputs.text(foo())"):
+        text = package.read_text("utf-8")
+        package.write_text(
+            text.replace("seed: int | None", f"{broken}\n    seed: int | None"), "utf-8"
+        )
+        assert made.generate(check=True).outcomes

@@ -411,8 +411,9 @@ def test_33_a_list_that_a_caller_sets_is_a_value_and_no_link(made: Any) -> None:
     _, package = made({"a.json": UGLY["values"]})
     cls = only(package)
     assert cls().lists_a == [1, 2]
-    sent = cls(lists_a=["1", 0]).to_graph()
-    assert sent["6"]["inputs"]["a"] == {"__value__": ["1", 0]}
+    for given in (["1", 0], ("1", 0)):
+        sent = cls(lists_a=given).to_graph()
+        assert sent["6"]["inputs"]["a"] == {"__value__": ["1", 0]}
     assert sent["6"]["inputs"]["c"] == {"__value__": 3}
 
 
@@ -562,15 +563,22 @@ def test_56_long_lists_missing_classes_and_models_that_are_not_there(made: Any) 
     assert "font 2999" not in source
 
 
-def test_a_batch_of_files_generates_the_same_on_several_processors(tmp_path: Path) -> None:
+def test_a_batch_of_files_generates_the_same_on_several_processors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "w"
     folder.mkdir()
     for number in range(150):
         graph = {"1": node("A", f"Title {number}", x=number)}
         (folder / f"flow_{number}.json").write_text(json.dumps(graph), "utf-8")
-    code = "import sys; from comfyloom_codegen import generate; generate(*sys.argv[1:])"
+    code = (
+        "import sys; from comfyloom_codegen import generate, printer;"
+        "printer._processors = lambda: 3; generate(*sys.argv[1:]);"
+        "assert 'multiprocessing' in sys.modules"
+    )
     command = [sys.executable, "-c", code, str(folder), str(tmp_path / "forked"), "flows"]
     subprocess.run(command, check=True, timeout=60)
+    monkeypatch.setattr("comfyloom_codegen.printer._processors", lambda: 1)
     report = generate(folder, tmp_path / "here", "flows")
     assert len(report.outcomes) == 150
     for path in (tmp_path / "here" / "flows").glob("*.*"):

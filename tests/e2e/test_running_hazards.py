@@ -27,6 +27,7 @@ SCHEMAS: dict[str, Any] = {
         "output": [],
         "output_node": True,
     },
+    "Lose": {"input": {"required": {"ui": ["STRING"]}}, "output": [], "output_node": True},
     "Say": {
         "input": {"required": {"text": ["STRING"], "list": ["*"]}},
         "output": ["STRING"],
@@ -78,13 +79,17 @@ def say(call: NodeCall) -> NodeResult:
     return NodeResult(outputs=("",), ui={"text": [call.inputs["text"], repr(call.inputs["list"])]})
 
 
+def lose(call: NodeCall) -> NodeResult:
+    return NodeResult(ui=json.loads(call.inputs["ui"]))  # and no file is there
+
+
 def take(call: NodeCall) -> NodeResult:
     return NodeResult(ui={"text": [str(value) for value in call.inputs.values()]})
 
 
 @pytest.fixture
 def emulator() -> Iterator[Emulator]:
-    nodes = {"Report": Node(run=report), "Say": Node(run=say)}
+    nodes = {"Report": Node(run=report), "Say": Node(run=say), "Lose": Node(run=lose)}
     with Emulator(object_info=SCHEMAS, nodes=nodes) as running:
         yield running
 
@@ -251,6 +256,28 @@ def test_53_output_nodes_of_one_title_are_told_apart(emulator: Emulator, made: A
     assert (result.r8, result.r9) == ("8", "9")
 
 
+def test_54_nodes_that_are_not_in_the_graph(emulator: Emulator, made: Any) -> None:
+    from comfyloom.comfyui.downloads import plan
+    from comfyloom.comfyui.history import HistoryEntry
+
+    cls = made(reports(text=["x"]), '[results.text]\nkind = "text"\nnode = "Report"\n')
+    outputs = {"1": {"text": ["x"]}, "1.0.0.2": {"images": [file("a.png")]}}
+    entry = HistoryEntry.parse("p", {"outputs": outputs})  # as node expansion leaves them
+    assert entry is not None
+    assert plan(entry, cls.spec_.outputs) == []
+    assert entry.outputs["1.0.0.2"]["images"]
+
+
+def test_a_text_about_a_file_is_none_and_a_lost_file_may_be_missing(
+    emulator: Emulator, made: Any
+) -> None:
+    graph = reports(text=["Saved the mesh to x.glb"])
+    assert run(emulator, made(graph, '[results.f]\nkind = "file"\nnode = "Report"\n')()).f is None
+    lost = {"ui": json.dumps({"latents": [file("x.latent")]})}
+    graph = {"1": {"class_type": "Lose", "inputs": lost}}
+    assert run(emulator, made(graph, '[results.f]\nkind = "file"\nnode = "Lose"\n')()).f is None
+
+
 def test_55_one_workflow_run_twice_shares_no_state(emulator: Emulator, made: Any) -> None:
     graph = {
         "1": {"class_type": "Say", "inputs": {"text": "x", "list": {"__value__": [1]}}},
@@ -259,7 +286,6 @@ def test_55_one_workflow_run_twice_shares_no_state(emulator: Emulator, made: Any
     workflow = cls(say_list=["a", "b"])
     first, second = run(emulator, workflow), run(emulator, workflow)
     assert first.lines == second.lines == ("x", "['a', 'b']")
-    assert first.ui is not second.ui
     assert workflow.to_graph() == cls(say_list=["a", "b"]).to_graph()
 
 

@@ -86,7 +86,9 @@ def test_a_mesh_that_is_reported_as_a_path() -> None:
     ui = {"result": ["3d/x.glb", None], "text": ["no.file.txt"]}
     entry = HistoryEntry.parse("p", {"outputs": {"1": ui}})
     assert entry is not None
-    assert entry.files("1", "3d") == (FileReference(filename="x.glb", subfolder="3d"),)
+    assert entry.files("1", "3d", has_paths=True) == (
+        FileReference(filename="x.glb", subfolder="3d"),
+    )
 
 
 @pytest.mark.parametrize("raw", [None, [], "x", 3])

@@ -57,16 +57,18 @@ def codegen(
 
     What is not given is taken from [tool.comfyloom.codegen] in the nearest pyproject.toml.
     """
-    where = project(workflows, out, package)
     if context.invoked_subcommand is not None:
-        given = {"--check": check, "--force": force, "--verify": verify, "--json": as_json}
+        given: dict[str, object] = {"--check": check, "--force": force, "--verify": verify}
+        given |= {"--json": as_json, "--out": out, "--package": package}
         for option, is_given in given.items():
             if is_given:
                 name = context.invoked_subcommand
                 raise click.UsageError(f"{option} belongs behind {name}, if {name} has it")
-        context.obj = where
+        context.obj = workflows
         return
-    _generate(where, check=check, force=force, verify=verify, as_json=as_json)
+    _generate(
+        project(workflows, out, package), check=check, force=force, verify=verify, as_json=as_json
+    )
 
 
 codegen.add_command(binding_schema)

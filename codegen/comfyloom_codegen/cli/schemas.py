@@ -39,8 +39,7 @@ def schemas(source: str, workflows: Path | None, credentials: str | None, *, as_
     from comfyloom_codegen.reading.schemas import schemas_beside
     from comfyloom_codegen.writing import write_text
 
-    context = click.get_current_context()
-    folder = workflows or (context.obj.workflows if context.obj else project().workflows)
+    folder = project(workflows or click.get_current_context().obj).workflows
     check_folder(folder)
     path = folder / SCHEMA_FILE
     pins = pin(classes_in_use(folder), _live(source, credentials), schemas_beside(path).raw)

@@ -90,7 +90,7 @@ class _Teller:
         now: Mapping[str, frozenset[Address]],
     ) -> Iterator[Change]:
         expected = {name: self._moved(addresses) for name, addresses in before.items()}
-        heirs = {addresses: name for name, addresses in now.items()}
+        heirs = {addresses: name for name, addresses in now.items() if name not in before}
         inherited: set[str] = set()
         for name, addresses in before.items():
             there = expected[name]

@@ -35,11 +35,11 @@ class Export:
             there: What was generated from it.
             graph: The graph now.
         """
-        former = read_former(there.text)
         try:
+            former = read_former(there.text)
             before = cast("Graph", json.loads(there.graph))
             matches = match(before, graph)
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
             return None  # somebody has edited it
         return cls(former=former, graph=before, matches=matches) if former else None
 

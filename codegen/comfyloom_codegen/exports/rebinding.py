@@ -14,6 +14,7 @@ from comfyloom_codegen.bindings.selectors import Nodes, SelectorError
 from comfyloom_codegen.bindings.toml_text import entry_value, selector_value
 from comfyloom_codegen.exports.former import Former
 from comfyloom_codegen.exports.matching import How, Match
+from comfyloom_codegen.modelling import unbound
 
 _HOW: Final[dict[How, str]] = {
     "title": "its title",
@@ -70,7 +71,7 @@ def rebind(
         new: The graph now.
         matches: Where the nodes of the old graph are in the new one.
     """
-    follower = _Follower(former, old, new, matches)
+    follower = _Follower(binding, former, old, new, matches)
     places = list(_places(binding))
     found = [(place, there) for place in places if (there := follower.follow(place))]
     lost = tuple((str(place), why) for place in places if (why := follower.loss(place)))
@@ -113,10 +114,16 @@ def _places(binding: Binding) -> Iterator[_Place]:
 
 class _Follower:
     def __init__(
-        self, former: Former, old: Graph, new: Graph, matches: Mapping[str, Match]
+        self,
+        binding: Binding,
+        former: Former,
+        old: Graph,
+        new: Graph,
+        matches: Mapping[str, Match],
     ) -> None:
         self._former = former
         self._old = Nodes(old)
+        self._is_untouched = _is_untouched(binding, former, self._old)
         self._new = Nodes(new)
         self._matches = matches
 
@@ -167,12 +174,8 @@ class _Follower:
             case ("stages", int(number), *_):
                 stages = self._former.stages
                 return number < len(stages) and before[0] in stages[number]
-            case (key, *_):
-                public = {(to.node, to.input) for ts in self._former.inputs.values() for to in ts}
-                has = before in public if before[1] else before[0] in {node for node, _ in public}
-                return has == (key == "expose")
             case _:
-                return False
+                return self._is_untouched
 
     def _may_stay(self, entry: Any, before: tuple[str, str], there: Match) -> bool:
         now = _meant(self._new, entry)
@@ -186,6 +189,21 @@ class _Follower:
         if isinstance(entry, TargetEntry) or name:
             return entry_value(best_target(self._new, (node, name)))
         return entry_value(best_part(self._new, node))
+
+
+def _is_untouched(binding: Binding, former: Former, old: Nodes) -> bool:
+    """Return whether a binding makes of the old graph just what the module has public."""
+    public = {(to.node, to.input) for targets in former.inputs.values() for to in targets}
+    exposed = binding.expose
+    if exposed is None:
+        exposed = [] if binding.inputs else [PartEntry(text="*")]
+    try:
+        bound = {old.address(to) for entry in binding.inputs.values() for to in entry.to}
+        shown = {address for part in exposed for address in old.part(part)}
+        shown -= {address for part in binding.hide for address in old.part(part)}
+    except SelectorError:
+        return False
+    return public == bound | (shown & set(unbound.public_inputs(old.graph)))
 
 
 def _meant(nodes: Nodes, entry: Selector | TargetEntry | PartEntry) -> tuple[str, str] | None:

@@ -104,16 +104,17 @@ class InputBinder:
             name=name,
         )
         if spec.kind == "seed" and (spec.ge or 0) > (spec.le or 0):
-            raise EntryError(f"no seed is at least {spec.ge} and at most {spec.le}")
+            raise EntryError(f"no seed is at least {spec.ge or 0} and at most {spec.le}")
         default = self._default(entry, spec, addresses)
         problem = None if default is MISSING else spec.problem(default)
-        if problem and (entry.default, entry.ge, entry.le) == (MISSING, None, None):
+        free = attrs.evolve(spec, ge=None, le=None)
+        is_files_own = (entry.default, entry.ge, entry.le) == (MISSING, None, None)
+        if problem and is_files_own and free.problem(default) is None:
             # The file's own value against the schema's range: as without a binding.
             reason = f"{problem.reason}, says its schema; it is taken as it is"
             self._findings.warn(reason, node=spec.node, field=f"inputs.{name}")
-            spec = attrs.evolve(spec, ge=None, le=None)
-            problem = spec.problem(default)
-        if problem:
+            spec = free
+        elif problem:
             raise EntryError(f"its default: {problem.reason}")
         summary = field_summary(entry.doc or humanised(name), spec, default)
         doc = field_doc(summary, spec, self._graph)

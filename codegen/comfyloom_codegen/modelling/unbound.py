@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import attrs
 
@@ -12,7 +12,7 @@ from comfyloom.graph import Graph, is_link_shaped
 from comfyloom.inputs import InputSpec, Target
 from comfyloom.outputs import OutputKind, OutputSpec
 from comfyloom.schemas import InputSchema, Schemas
-from comfyloom_codegen.bindings.selectors import title_of
+from comfyloom_codegen.bindings.selectors import Address, title_of
 from comfyloom_codegen.modelling.docs import field_doc, field_summary, humanised, node_doc
 from comfyloom_codegen.modelling.infer import (
     Facts,
@@ -33,8 +33,6 @@ from comfyloom_codegen.names import (
 )
 from comfyloom_codegen.problems import Findings
 from comfyloom_codegen.reading.graphs import is_public_literal, unwrapped
-
-Address: TypeAlias = tuple[str, str]
 
 RESULT_DOCS: Final[dict[OutputKind, str]] = {
     "image": "The picture",
@@ -85,6 +83,11 @@ def fields(
         for address, name in zip(addresses, distinct(ladders, _field_name), strict=True)
         if is_wanted(address)
     )
+
+
+def public_inputs(graph: Graph) -> list[Address]:
+    """Return the node inputs that can be public: values that are no state of ComfyUI's page."""
+    return list(_public_inputs(graph, Findings("")))
 
 
 def _public_inputs(graph: Graph, findings: Findings) -> Iterator[Address]:

@@ -80,6 +80,8 @@ def render_package(package: str, homes: Mapping[str, Sequence[str]], head: Seque
         homes: The names of the classes of each module.
         head: The lines of its docstring.
     """
+    if not homes:
+        return f"{docstring(head)}\n\n__all__: list[str] = []\n"
     modules = sorted(homes, key=_natural)
     return _render(
         "package.py.jinja",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any, Final
 
@@ -129,6 +130,8 @@ def read_workflow_text(path: Path, findings: Findings) -> str | None:
         return read_text(path, findings)
     from comfyloom_codegen.reading.embedded import workflow_of
 
+    if not _is_regular(path, findings):
+        return None
     try:
         found = workflow_of(path.read_bytes())
     except OSError as error:
@@ -141,10 +144,16 @@ def read_workflow_text(path: Path, findings: Findings) -> str | None:
     return found.api
 
 
-def read_text(path: Path, findings: Findings) -> str | None:
-    """Return the text of a file in UTF-8, UTF-16 or UTF-32, with or without a mark."""
+def _is_regular(path: Path, findings: Findings) -> bool:
     if path.exists() and not (path.is_file() or path.is_dir()):
         findings.error("is no regular file", file=path.name)  # reading it might wait for ever
+        return False
+    return True
+
+
+def read_text(path: Path, findings: Findings) -> str | None:
+    """Return the text of a file in UTF-8, UTF-16 or UTF-32, with or without a mark."""
+    if not _is_regular(path, findings):
         return None
     try:
         content = path.read_bytes()
@@ -164,7 +173,7 @@ def parse_json(text: str, findings: Findings) -> dict[str, Any] | None:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         made = dict(pairs)
         if len(made) != len(pairs):
-            twice = {key for key, _ in pairs if sum(key == other for other, _ in pairs) > 1}
+            twice = {key for key, times in Counter(key for key, _ in pairs).items() if times > 1}
             findings.error(f"the key {', '.join(map(repr, sorted(twice)))} comes twice")
         return made
 

@@ -13,6 +13,21 @@ from comfyloom.files import FileKind
 from comfyloom.inputs import InputSpec, Kind
 from comfyloom.workflow import Workflow
 
+# Fields of a workflow may be called as the command's own options are.
+_PREFIX: Final = "field_"
+_TAKEN: Final = frozenset(
+    {
+        "out",
+        "target",
+        "server-type",
+        "launch",
+        "no-launch",
+        "credentials",
+        "timeout",
+        "json",
+        "help",
+    }
+)
 _TYPES: Final[Mapping[Kind, click.ParamType[Any]]] = {
     **dict.fromkeys(get_args(FileKind), click.Path()),
     "text": click.STRING,
@@ -40,9 +55,11 @@ class JsonType(click.ParamType[Any]):
 def option(workflow: type[Workflow[Any]], spec: InputSpec) -> click.Option:
     """Return the option that sets a field of a workflow."""
     name = spec.name.rstrip("_").replace("_", "-")
+    if name in _TAKEN:
+        name = f"{name}-value"
     switches = f"--{name}/--no-{name}" if spec.kind == "flag" else f"--{name}"
     return click.Option(
-        [switches, spec.name],
+        [switches, f"{_PREFIX}{spec.name}"],
         type=click.BOOL if spec.kind == "flag" else _type(spec),
         required=spec.required,
         help=_help(workflow, spec),
@@ -50,12 +67,13 @@ def option(workflow: type[Workflow[Any]], spec: InputSpec) -> click.Option:
 
 
 def build(workflow: type[Workflow[Any]], given: Mapping[str, Any]) -> Workflow[Any]:
-    """Return the workflow with the values of a command line; None was not given.
+    """Return the workflow with the values of a command line; what is None was not given.
 
     Raises:
         InputValueError: A value cannot be.
     """
-    return workflow(**{name: value for name, value in given.items() if value is not None})
+    values = {name.removeprefix(_PREFIX): value for name, value in given.items()}
+    return workflow(**{name: value for name, value in values.items() if value is not None})
 
 
 def _type(spec: InputSpec) -> click.ParamType[Any]:

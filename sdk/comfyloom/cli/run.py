@@ -202,7 +202,8 @@ def print_result(job: Workflow[Any], result: Result) -> None:
             click.echo(_shown(path))
     for name, told in _values(job, result).items():
         click.echo(f"{name}: {_readable(told)}")
-    click.echo(f"seed {result.seed}, run {result.seconds:.1f} s", err=True)
+    seed = "" if result.seed is None else f"seed {result.seed}, "
+    click.echo(f"{seed}run {result.seconds:.1f} s", err=True)
 
 
 def _facts(job: Workflow[Any], result: Result) -> dict[str, Any]:

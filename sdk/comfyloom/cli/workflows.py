@@ -39,12 +39,12 @@ def _all_classes() -> Iterator[type[Workflow[Any]]]:
     for package, point in sorted(points.items()):
         try:
             module = importlib.import_module(package)
-        except ImportError as error:
+            members = [getattr(module, name) for name in getattr(module, "__all__", ())]
+        except Exception as error:  # noqa: BLE001 - it is somebody else's, and may do anything
             owner = point.dist.name if point.dist else "an installed package"
             log.warning("the workflows of %s (entry point %s): %s", owner, package, error)
             continue
-        for name in getattr(module, "__all__", ()):
-            member = getattr(module, name)
+        for member in members:
             if inspect.isclass(member) and issubclass(member, Workflow):
                 yield member
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _CHUNK: Final = 1 << 18
+# What some file systems cannot hold, and what steers a terminal.
+_UNWANTED: Final = re.compile(r"[\x00-\x1f\x7f-\x9f<>:\"|?*]")
 _SUFFIX: Final = re.compile(r"\.[A-Za-z0-9]{1,12}$")
 SILENCE_S: Final = 60.0
 """A server that sends nothing for so long has broken off."""
@@ -76,7 +78,7 @@ def reported(entry: HistoryEntry, specs: Sequence[OutputSpec]) -> dict[str, Any]
 
 
 def _files(entry: HistoryEntry, spec: OutputSpec) -> Sequence[FileReference]:
-    files = entry.files(spec.node, spec.key)
+    files = entry.files(spec.node, spec.key, has_paths=spec.kind == "mesh")
     if spec.many:
         return list(dict.fromkeys(file for file in files if file.type == files[0].type))
     if len(files) > 1:
@@ -173,7 +175,7 @@ def _chunks(answer: requests.Response) -> Iterator[bytes]:
 
 def _name(spec: OutputSpec, file: FileReference, number: int) -> str:
     """Return our own name for the file; of the server's, only its last part is taken."""
-    plain = file.filename.replace("\\", "/").rpartition("/")[2].lstrip(".")
+    plain = _UNWANTED.sub("_", file.filename.replace("\\", "/").rpartition("/")[2].lstrip("."))
     if not spec.file:
         return f"{spec.name}_{plain}" if plain else spec.name
     suffix = "" if Path(spec.file).suffix else _SUFFIX.search(plain)

@@ -72,14 +72,22 @@ class HistoryEntry:
             return RunCancelled(f"the run was interrupted{where}", prompt_id=self.prompt_id)
         return self._failure(names.get("execution_error", {}))
 
-    def files(self, node: str, key: str = "") -> tuple[FileReference, ...]:
+    def files(
+        self, node: str, key: str = "", *, has_paths: bool = False
+    ) -> tuple[FileReference, ...]:
         """Return the files of a node, finals before previews.
 
         They are those under `key`; if none is there, those under any other key: packs of nodes
         name their keys as they like.
+
+        Args:
+            node: The id of the node.
+            key: Where it reports them.
+            has_paths: Whether a text that ends as a model's file does is the path of one.
         """
         ui = self.outputs.get(node, {})
-        found = list(_files(ui.get(key))) or [file for name in ui for file in _files(ui[name])]
+        found = list(_files(ui.get(key), has_paths))
+        found = found or [file for name in ui for file in _files(ui[name], has_paths)]
         return tuple(sorted(found, key=lambda file: file.type != "output"))
 
     def texts(self, node: str, key: str) -> tuple[str, ...]:
@@ -112,10 +120,10 @@ def _messages(raw: object) -> Iterator[tuple[str, Mapping[str, Any]]]:
                 continue
 
 
-def _files(values: object) -> Iterator[FileReference]:
+def _files(values: object, has_paths: bool) -> Iterator[FileReference]:
     """Yield the file references of one key; flags, texts and numbers beside them are passed."""
     for value in items(values):
-        if isinstance(value, str) and _MODEL_PATH.fullmatch(value):
+        if has_paths and isinstance(value, str) and _MODEL_PATH.fullmatch(value):
             folder, _, name = value.replace("\\", "/").rpartition("/")
             yield FileReference(filename=name, subfolder=folder)
         file = mapping(value)

@@ -18,6 +18,7 @@ from comfyloom_codegen.printing.printed import read_exactly
 from comfyloom_codegen.report import Drift
 from comfyloom_codegen.shapes import is_object
 
+_NAMING: Final = frozenset({"__init__.py"})
 _PART: Final = re.compile(r"\.(\d+)\.part$")
 _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
@@ -79,7 +80,9 @@ def mend(folder: Path, files: Mapping[str, str], drift: Iterable[Drift]) -> None
         OutputNotWritable: A file cannot be written, or is somebody's own.
     """
     sweep(folder)
-    for each in drift:
+    # What names the others comes after them, and what goes, last: a disk that is full in between
+    # leaves a package that can be imported.
+    for each in sorted(drift, key=lambda each: (each.kind == "orphaned", each.file in _NAMING)):
         path = folder / each.file
         try:
             if each.kind == "orphaned":

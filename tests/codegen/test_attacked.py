@@ -100,6 +100,32 @@ def test_parts_that_a_killed_process_left_are_swept_up(folder: Any) -> None:
     assert [name for name in made.files() if name.endswith(".part")] == [f".a.py.{alive}.part"]
 
 
+def test_a_disk_that_is_full_leaves_a_package_that_can_be_imported(
+    folder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from comfyloom_codegen import writing
+
+    made = folder({f"{name}.json": GOOD for name in "abc"})
+    made.generate()
+    (made.workflows / "a.json").rename(made.workflows / "z.json")
+    really, room = writing._write, iter(range(1))
+
+    def write(path: Path, text: str) -> None:
+        if next(room, None) is None:
+            raise OSError(28, "No space left on device")
+        really(path, text)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(writing, "_write", write)
+        with pytest.raises(OutputNotWritable, match="No space left"):
+            made.generate()
+    package = made.module()
+    assert package.__all__[:2] == ["AResult", "AWorkflow"]
+    assert package.AWorkflow().to_graph() == GOOD
+    made.generate()
+    assert not made.generate(check=True).drift
+
+
 # --- seeds ---------------------------------------------------------------------------------------
 
 

@@ -17,7 +17,6 @@ from comfyloom.comfyui import downloads
 from comfyloom.comfyui.client import ComfyUI
 from comfyloom.comfyui.history import HistoryEntry
 from comfyloom.comfyui.monitor import Cadence, Monitor
-from comfyloom.comfyui.socket import EventSocket
 from comfyloom.comfyui.submit import Submission
 from comfyloom.errors import ApiError, OutputMissing, RunCancelled, RunTimeout, TransportError
 from comfyloom.files import InputFile
@@ -127,8 +126,7 @@ class Execution(Generic[ResultT]):
             self.spool.close()
             # The monitor tells this object of events: a circle that would keep the files of the
             # result until the garbage collector comes.
-            self._monitor.on_event = lambda _: None
-            self._monitor.on_queued = lambda _: None
+            self._monitor.forget_listeners()
 
     def _check(self) -> float:
         """Return the seconds that are left; raise when none are, or the run was cancelled."""
@@ -151,20 +149,18 @@ class Execution(Generic[ResultT]):
         narrator = Narrator(graph, self.workflow, self._say)
         self._monitor.on_event = narrator.tell
         self._monitor.on_queued = narrator.queued
-        client_id = uuid.uuid4().hex
-        socket = EventSocket(self.server.socket_url(client_id), self._monitor.deliver)
-        socket.open()
-        try:
+        self._monitor.on_running = narrator.running
+        self._monitor.on_silent = narrator.silent
+        channel = self.server.channel
+        with channel.listening(self.prompt_id, self._monitor.deliver):
             narrator.queued(0)
             self.turn.wait(self._check)
             submission = Submission(
-                self.server, graph, client_id, self.prompt_id, check=self._check
+                self.server, graph, channel.client_id, self.prompt_id, check=self._check
             )
             submission.send()
             self.turn.end()
             entry = self._monitor.wait(deadline)
-        finally:
-            socket.close()
         if (error := entry.error()) is not None:
             raise error
         return entry

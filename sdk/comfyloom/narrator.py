@@ -29,6 +29,15 @@ class Narrator:
         behind = f", {position} before it" if position else ""
         self._tell("queued", f"queued{behind}", position=position)
 
+    def running(self) -> None:
+        """Say that the run has begun, although no event told so."""
+        self._tell("started", "started")
+
+    def silent(self, seconds: float) -> None:
+        """Say for how long a run that runs has told nothing."""
+        what = f"{self._title()}: " if self._node else ""
+        self._tell("silent", f"{what}running, but silent for {seconds:.0f} s")
+
     def tell(self, event: ServerEvent) -> None:
         """Say what an event means; one that means nothing to people is passed over."""
         if (handler := self._HANDLERS.get(event.type)) is not None:

@@ -15,6 +15,7 @@ Kind: TypeAlias = Literal[
     "node",
     "step",
     "preview",
+    "silent",
     "download",
     "finished",
     "cost",
@@ -26,7 +27,9 @@ class Progress:
     """One thing that happened, and how far the run is with it.
 
     Attributes:
-        kind: What happened; `cost` comes once for each machine, when the session ends.
+        kind: What happened; `silent` is a run that runs and tells nothing, which a slow node
+            does as well as a server whose worker is dead; `cost` comes once for each machine, when
+            the session ends.
         fraction: Share of the run that is done, 0 to 1; it never goes back.
         stage: The name of the stage at work, "" where the workflow has none.
         stages: The share of each stage that is done, 0 to 1, by name in the order of the work.

@@ -163,7 +163,7 @@ class Run(Generic[ResultT]):
         self._latest = progress
         if progress.kind == "download":
             self._status = "downloading"
-        elif progress.kind in ("started", "node", "step"):
+        elif progress.kind in ("started", "node", "step", "silent"):
             self._status = "running"
         self._queue.put(progress)
         if self._queue.qsize() > UNREAD:  # nobody reads: keep the latest, drop the oldest

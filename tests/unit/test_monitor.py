@@ -5,6 +5,7 @@ The server is a script; its clock passes only while the monitor waits for events
 
 from __future__ import annotations
 
+import itertools
 import queue
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from comfyloom._retry import Deadline
 from comfyloom.comfyui.events import ServerEvent
 from comfyloom.comfyui.history import HistoryEntry
+from comfyloom.comfyui.lookout import Lookout
 from comfyloom.comfyui.monitor import Cadence, Monitor
 from comfyloom.comfyui.socket import Link
 from comfyloom.errors import (
@@ -37,11 +39,13 @@ class FakeServer:
     ends_at: float = float("inf")
     in_queue: Callable[[float], tuple[list[str], list[str]]] = lambda _: (["p"], [])
     broken_from: float = float("inf")
+    is_up: bool = True
     polls: list[float] = attrs.field(factory=list)
     looks: list[float] = attrs.field(factory=list)
     cancels: list[str] = attrs.field(factory=list)
     cancel_works_after: int = 1
     begun: float = 0.0
+    _lookout: Lookout | None = None
 
     def since(self) -> float:
         return self.clock.now - self.begun
@@ -53,9 +57,21 @@ class FakeServer:
             raise TransportError("out of reach")
         return DONE if self.since() >= self.ends_at else None
 
-    def queue(self, **_: Any) -> tuple[list[str], list[str]]:
+    @property
+    def channel(self) -> FakeServer:
+        return self
+
+    @property
+    def lookout(self) -> Lookout:
+        if self._lookout is None:
+            self._lookout = Lookout(self.queue, self.clock)  # type: ignore[arg-type]
+        return self._lookout
+
+    def queue(self) -> tuple[list[str], list[str]]:
         self.looks.append(round(self.since(), 6))
-        return self.in_queue(self.since())
+        if self.since() >= self.broken_from:
+            raise TransportError("out of reach")
+        return ([], []) if self.since() >= self.ends_at else self.in_queue(self.since())
 
     def cancel(self, prompt_id: str) -> None:
         self.cancels.append(prompt_id)
@@ -148,12 +164,13 @@ def test_a_late_history_is_asked_for_again_quickly(clock: FakeClock) -> None:
 def test_without_a_socket_polling_alone_is_quick_and_then_slow(clock: FakeClock) -> None:
     made, server = monitor(clock, [(0.0, Link.DOWN)], ends_at=300.0)
     wait(made, clock)
-    first = [at for at in server.polls if at <= 10.0]
+    asked = sorted({*server.polls, *server.looks})
+    first = [at for at in [*server.polls, *server.looks] if at <= 10.0]
     assert len(first) <= 42  # four a second
-    late = [b - a for a, b in zip(server.polls, server.polls[1:], strict=False) if a > 11]
+    late = [b - a for a, b in itertools.pairwise(asked) if a > 11]
     assert min(late) >= 0.65  # 1.5 a second at most
     assert server.polls[-1] - 300.0 <= 0.03 * 300.0
-    assert max(late) <= 5.1
+    assert max(late) <= 4.1
 
 
 def test_an_execution_error_alone_is_not_the_end(clock: FakeClock) -> None:
@@ -198,6 +215,46 @@ def test_a_waiting_run_tells_its_place(clock: FakeClock) -> None:
     made.on_queued = places.append
     wait(made, clock)
     assert set(places) == {2}
+
+
+def test_a_run_that_waits_is_looked_for_when_the_queue_changes(clock: FakeClock) -> None:
+    waiting = (["a"], ["p"])
+    status = event("status", None, None)
+    made, server = monitor(
+        clock, [(4.1, status)], ends_at=6.0, in_queue=lambda at: waiting if at < 4 else (["p"], [])
+    )
+    wait(made, clock)
+    assert 4.1 in server.looks
+    early = [at for at in server.looks if at < 4]
+    assert len(early) <= 7  # the socket would tell
+    assert not [at for at in server.polls if at < 4]  # what waits is not in history
+
+
+def test_a_run_that_tells_nothing_is_reported_and_left_alone(clock: FakeClock) -> None:
+    told: list[float] = []
+    made, server = monitor(clock, [(1.0, event("executing"))], ends_at=400.0)
+    made.on_silent = told.append
+    assert wait(made, clock) is DONE
+    assert 30 <= told[0] <= 34
+    assert all(b >= 2 * a for a, b in itertools.pairwise(told))
+    assert len(told) == 4
+    assert server.cancels == []
+
+
+def test_a_run_out_of_time_says_that_it_was_silent(clock: FakeClock) -> None:
+    made, _ = monitor(clock, [(1.0, event("executing"))])
+    with pytest.raises(RunTimeout, match="told nothing for its last 99 s"):
+        wait(made, clock, 100.0)
+
+
+def test_without_a_socket_nobody_can_be_silent(clock: FakeClock) -> None:
+    told: list[float] = []
+    begun: list[bool] = []
+    made, _ = monitor(clock, [], ends_at=100.0, is_up=False)
+    made.on_silent = told.append
+    made.on_running = lambda: begun.append(True)
+    wait(made, clock)
+    assert (told, begun) == ([], [True])
 
 
 def test_time_that_is_over_cancels_the_run(clock: FakeClock) -> None:

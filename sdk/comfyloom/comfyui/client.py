@@ -14,7 +14,9 @@ from comfyloom._clock import SYSTEM_CLOCK, Clock
 from comfyloom._json import is_mapping, items, mapping, mappings, number, text
 from comfyloom._retry import NO_RETRY, Backoff
 from comfyloom._transport import Transport
+from comfyloom.comfyui.channel import Channel
 from comfyloom.comfyui.history import HistoryEntry
+from comfyloom.comfyui.lookout import Lookout, QueueIds
 from comfyloom.errors import ApiError, NotFound, PromptRejected, RateLimited
 from comfyloom.graph import Graph
 
@@ -47,6 +49,8 @@ class ComfyUI:
         self.clock = clock
         self._url = url.rstrip("/")
         self._http = Transport(self._url, "ComfyUI", backoff=backoff or Backoff(), clock=clock)
+        self.channel = Channel(self.socket_url)
+        self.lookout = Lookout(lambda: self.queue(backoff=NO_RETRY), clock)
 
     def socket_url(self, client_id: str) -> str:
         """Return the WebSocket URL for a client id."""
@@ -56,6 +60,7 @@ class ComfyUI:
 
     def close(self) -> None:
         """Close all connections."""
+        self.channel.close()
         self._http.close()
 
     # --- reading ---------------------------------------------------------------------------------
@@ -84,13 +89,15 @@ class ComfyUI:
             raise ApiError("ComfyUI: /object_info is no object", request="GET /object_info")
         return mapping(found)
 
-    def history(self, prompt_id: str, *, backoff: Backoff | None = None) -> HistoryEntry | None:
+    def history(
+        self, prompt_id: str, *, backoff: Backoff | None = None, timeout_s: float = POLL_S
+    ) -> HistoryEntry | None:
         """Return what history says of a run; None while it is queued, running or unknown."""
         path = f"/history/{quote(prompt_id, safe='')}"
-        found = self._get(path, backoff=backoff, timeout_s=POLL_S)
+        found = self._get(path, backoff=backoff, timeout_s=timeout_s)
         return HistoryEntry.parse(prompt_id, mapping(found).get(prompt_id))
 
-    def queue(self, *, backoff: Backoff | None = None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    def queue(self, *, backoff: Backoff | None = None) -> QueueIds:
         """Return the ids of the prompts that run and of those that wait, in the order of turn."""
         found = self._get("/queue", backoff=backoff, timeout_s=POLL_S)
         lists = mapping(found)

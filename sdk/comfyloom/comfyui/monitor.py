@@ -2,7 +2,8 @@
 
 The socket is a hint, history is the truth. `executing {node: null}` ends every run, and history
 is complete when it comes; `execution_success` comes a little earlier and only hurries the next
-poll. Polling is slow while events flow and quick while they do not.
+poll. Polling is slow while events flow and quick while they do not. Looks at the queue are shared
+by all runs on a server, so that sixty runs that wait cost it no more than one.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import attrs
 
 from comfyloom._redact import log
 from comfyloom._retry import NO_RETRY, Deadline
-from comfyloom.comfyui.client import ComfyUI
+from comfyloom.comfyui.client import POLL_S, ComfyUI
 from comfyloom.comfyui.events import ServerEvent
 from comfyloom.comfyui.history import HistoryEntry
 from comfyloom.comfyui.socket import Delivery, Link
@@ -31,6 +32,8 @@ from comfyloom.errors import (
 
 _ENDINGS: Final = frozenset({"execution_success", "execution_error", "execution_interrupted"})
 _MISSES: Final = 2
+SHORTEST_S: Final = 1.0
+SILENT_S: Final = 30.0
 NEVER: Final = float("-inf")
 LATER: Final = float("inf")
 
@@ -44,11 +47,13 @@ class Cadence:
         quick_s: While none do, in the first `quick_for_s` of a run.
         quick_for_s: How long that lasts.
         slowest_share: After it, the interval grows to this share of the elapsed time …
-        slow_s: … but is at least this …
+        slow_s: … but is at least this, which also holds for a run that waits in the queue while
+            the socket would tell when that changes …
         slowest_s: … and at most this.
         queue_s: Between looks at the queue, which tell a lost run from one that waits.
         settle_s: When an event said that the run has ended but history does not have it yet …
         settle_for_s: … for this long at most.
+        silent_s: When to say that a run is silent; again when it has been so for twice as long.
         cancel_s: Between repeated attempts to cancel …
         cancel_for_s: … for this long at most.
         ask_s: Between questions whether a server that is out of reach is still there.
@@ -60,10 +65,11 @@ class Cadence:
     quick_for_s: float = 10.0
     slowest_share: float = 0.03
     slow_s: float = 0.7
-    slowest_s: float = 5.0
+    slowest_s: float = 4.0
     queue_s: float = 1.5
     settle_s: float = 0.02
     settle_for_s: float = 1.5
+    silent_s: float = SILENT_S
     cancel_s: float = 0.5
     cancel_for_s: float = 3.0
     ask_s: float = 5.0
@@ -96,6 +102,8 @@ class Monitor:
         prompt_id: Its id.
         on_event: Called with each event of this run.
         on_queued: Called with the number of runs before it while it waits.
+        on_running: Called when the server says that it runs, before any event did.
+        on_silent: Called with the seconds for which a run that runs has told nothing.
         still_there: Called when the server is out of reach; raises when that is final.
         on_poll: Called at each poll, every few seconds.
         cadence: How often to ask.
@@ -105,16 +113,23 @@ class Monitor:
     prompt_id: str
     on_event: Callable[[ServerEvent], object] = lambda _: None
     on_queued: Callable[[int], object] = lambda _: None
+    on_running: Callable[[], object] = lambda: None
+    on_silent: Callable[[float], object] = lambda _: None
     still_there: Callable[[], object] = lambda: None
     on_poll: Callable[[], object] = lambda: None
     cadence: Cadence = attrs.field(factory=Cadence)
     _inbox: _Inbox = attrs.field(factory=_new_inbox, init=False)
     _cancelled: threading.Event = attrs.field(factory=threading.Event, init=False)
+    _deadline: Deadline = attrs.field(factory=lambda: Deadline(None), init=False)
     _misses: int = attrs.field(default=0, init=False)
+    _waits: bool = attrs.field(default=False, init=False)
+    _runs: bool = attrs.field(default=False, init=False)
+    _told_silent_s: float = attrs.field(default=0.0, init=False)
     # Moments of the clock; NEVER is before all of them, LATER after.
     _begun: float = attrs.field(default=NEVER, init=False)
     _reached: float = attrs.field(default=NEVER, init=False)
     _last_event: float = attrs.field(default=NEVER, init=False)
+    _heard: float = attrs.field(default=LATER, init=False)
     _last_poll: float = attrs.field(default=NEVER, init=False)
     _last_look: float = attrs.field(default=NEVER, init=False)
     _last_cancel: float = attrs.field(default=NEVER, init=False)
@@ -131,6 +146,12 @@ class Monitor:
         self._cancelled.set()
         self._inbox.put(_Wake())
 
+    def forget_listeners(self) -> None:
+        """Tell nobody any more, and refer to nobody."""
+        self.on_event = lambda _: None
+        self.on_queued = self.on_silent = lambda _: None
+        self.on_running = self.on_poll = self.still_there = lambda: None
+
     def wait(self, deadline: Deadline) -> HistoryEntry:
         """Block until the run has ended, and return what history says of it.
 
@@ -140,16 +161,18 @@ class Monitor:
             RunLost: The server knows nothing of the run any more.
             TransportError: The server stays out of reach.
         """
+        self._deadline = deadline
         self._begun = self._reached = self._last_poll = self._now()
         # A run without events at its first poll most likely waits in the queue: look at once.
         self._last_look = self._begun - self.cadence.queue_s
         entry = self._watch(deadline, lambda: self._cancelled.is_set())
         if entry is not None:
             return entry
-        timed_out = not self._cancelled.is_set()
+        timed_out, silent_s = not self._cancelled.is_set(), self._silent_s()
         self._see_it_cancelled()
-        kind = RunTimeout if timed_out else RunCancelled
-        raise kind(prompt_id=self.prompt_id)
+        if not timed_out:
+            raise RunCancelled(prompt_id=self.prompt_id)
+        raise RunTimeout(_told_of_silence(silent_s), prompt_id=self.prompt_id)
 
     def _watch(self, deadline: Deadline, leave: Callable[[], bool]) -> HistoryEntry | None:
         """Return the entry of the ended run; None when time is over or `leave` says so."""
@@ -180,7 +203,7 @@ class Monitor:
             self._due = self._now()
 
     def _take_event(self, event: ServerEvent) -> None:
-        if event.type == "status" and self._cancelled.is_set():
+        if event.type == "status" and (self._cancelled.is_set() or self._waits):
             self._due = self._now()  # a deleted prompt has no event but the shorter queue
         if event.prompt_id not in (self.prompt_id, None):
             return
@@ -193,7 +216,8 @@ class Monitor:
 
     def _note(self, event: ServerEvent) -> None:
         """Let an event of this run set the pace of the polling."""
-        self._last_event, self._misses = self._now(), 0
+        self._last_event = self._heard = self._now()
+        self._runs, self._waits, self._misses, self._told_silent_s = True, False, 0, 0.0
         if event.type == "executing" and event.node is None:
             self._ended = self._due = self._now()
         elif event.type in _ENDINGS:
@@ -212,48 +236,75 @@ class Monitor:
             return pace.settle_s
         if now - self._last_event < pace.flowing_s:
             return pace.flowing_s
+        if self._waits and self.server.channel.is_up:
+            return pace.slow_s
         return pace.quiet_s(now - self._begun)
 
     def _poll(self) -> HistoryEntry | None:
-        """Ask history, and the queue when it is time to; None while the run goes on."""
+        """Ask history, or the queue when it is time to; None while the run goes on."""
         self._due = LATER
         self.on_poll()
         entry = None
         try:
-            entry = self.server.history(self.prompt_id, backoff=NO_RETRY)
-            if entry is None and self._may_look():
-                entry = self._look_in_queue()
+            entry = self._look_in_queue() if self._may_look() else self._read_history()
             self._reached = self._now()
         except (TransportError, ApiError) as error:
             self._unreachable(error)
         self._last_poll = self._now()
         return entry
 
+    def _read_history(self) -> HistoryEntry | None:
+        timeout_s = min(POLL_S, max(SHORTEST_S, self._deadline.remaining_s))
+        return self.server.history(self.prompt_id, backoff=NO_RETRY, timeout_s=timeout_s)
+
     def _may_look(self) -> bool:
         """Whether to read the queue: not while events tell that the run is alive."""
         now = self._now()
         alive = now - self._last_event < self.cadence.flowing_s and not self._cancelled.is_set()
-        wait = self.cadence.quick_s if self._misses else self.cadence.queue_s
+        often = self._misses or self._waits
+        wait = self.cadence.quick_s if often else self.cadence.queue_s
         return not alive and now - self._last_look >= wait
 
     def _look_in_queue(self) -> HistoryEntry | None:
-        self._last_look = self._now()
-        running, pending = self.server.queue(backoff=NO_RETRY)
-        if self.prompt_id in pending:
-            self.on_queued(len(running) + pending.index(self.prompt_id))
-        if self.prompt_id in (*running, *pending):
+        now = self._now()
+        # What another run saw just now will do, unless this one has seen it already.
+        after = max(self._begun, self._last_look, now - self.cadence.quick_s)
+        self._last_look = now
+        running, pending = self.server.lookout.since(after)
+        self._waits = self.prompt_id in pending
+        if self._waits:
             self._misses = 0
+            self.on_queued(len(running) + pending.index(self.prompt_id))
+            return None
+        if self.prompt_id in running:
+            self._misses = 0
+            self._note_running()
             return None
         # History is read after the queue, else a run that ends between the two would look lost.
-        entry = self.server.history(self.prompt_id, backoff=NO_RETRY)
+        entry = self._read_history()
         if entry is None:
             self._miss()
         return entry
+
+    def _note_running(self) -> None:
+        """The server says that it runs; say so if no event did, and if it has become silent."""
+        if not self._runs:
+            self._runs, self._heard = True, self._now()
+            self.on_running()
+        silent_s = self._silent_s()
+        if silent_s >= max(self.cadence.silent_s, 2 * self._told_silent_s):
+            self._told_silent_s = silent_s
+            self.on_silent(silent_s)
+
+    def _silent_s(self) -> float:
+        """Return for how long a run that runs has told nothing, 0 when nothing could be heard."""
+        return max(0.0, self._now() - self._heard) if self.server.channel.is_up else 0.0
 
     def _miss(self) -> None:
         self._misses += 1
         if self._misses >= _MISSES:
             raise RunLost(prompt_id=self.prompt_id)
+        self._due = self._now() + self.cadence.quick_s
 
     def _unreachable(self, error: Exception) -> None:
         first = self._last_ask < self._reached
@@ -292,3 +343,10 @@ class Monitor:
 
     def _now(self) -> float:
         return self.server.clock.monotonic()
+
+
+def _told_of_silence(silent_s: float) -> str:
+    """Return the message of a run whose time is over and that was silent; "" if it was not."""
+    if silent_s < SILENT_S:
+        return ""
+    return f"the run took longer than it was given, and told nothing for its last {silent_s:.0f} s"

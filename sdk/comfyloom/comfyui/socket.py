@@ -46,6 +46,7 @@ class EventSocket:
     Args:
         url: The WebSocket URL, client id included.
         deliver: Called in the reader's thread with each event, and when the link is down.
+        is_wanted: Whether to connect again after a loss; when it says no, the stream has ended.
         backoff: How long to wait before connecting again; attempts are not limited.
         silence_s: Seconds without a frame after which the server is pinged.
     """
@@ -55,16 +56,23 @@ class EventSocket:
         url: str,
         deliver: Callable[[Delivery], object],
         *,
+        is_wanted: Callable[[], bool] = lambda: True,
         backoff: Backoff | None = None,
         silence_s: float = SILENCE_S,
     ) -> None:
         self._url = url
+        self._is_wanted = is_wanted
         self._deliver = deliver
         self._backoff = backoff or Backoff(attempts=_FOREVER)
         self._silence_s = silence_s
         self._socket: Any = None
         self._closing = threading.Event()
         self._thread = helper(self._live, "events")
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it is connected."""
+        return self._socket is not None
 
     def open(self) -> None:
         """Connect and start to deliver; what fails is tried again until `close`."""
@@ -87,6 +95,8 @@ class EventSocket:
                 self._read(self._socket)
                 self._socket = None
             self._deliver(Link.DOWN)
+            if not self._is_wanted():
+                return
             if self._closing.wait(next(delays, self._backoff.longest_s)):
                 return
             self._socket = self._connect()

@@ -32,6 +32,7 @@ def _clean_world(
         monkeypatch.delenv(name)
     # Nobody's configuration folder, and no dev server of this project.
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.getbasetemp() / "no-config"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
     monkeypatch.setenv("COMFYLOOM_STATE_FILE", str(tmp_path_factory.mktemp("dev") / "dev.json"))
     before = dict(_redact._secrets)

@@ -48,6 +48,7 @@ class Transport:
         observe: Called with every answer, for its headers.
         pace: How often it may be asked, None for any time. DELETE does not wait for its turn:
             what costs money is never kept waiting.
+        connections: How many connections are kept for the next request.
     """
 
     base_url: str = attrs.field(repr=False)
@@ -57,6 +58,7 @@ class Transport:
     clock: Clock = SYSTEM_CLOCK
     observe: Callable[[requests.Response], object] = lambda _: None
     pace: Pace | None = None
+    connections: int = 10
     _session: requests.Session | None = attrs.field(default=None, init=False, repr=False)
     _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False, repr=False)
 
@@ -154,10 +156,14 @@ class Transport:
 
     def _make_session(self) -> requests.Session:
         import requests
+        from requests.adapters import HTTPAdapter
 
         from comfyloom import __version__
 
         session = requests.Session()
+        adapter = HTTPAdapter(pool_maxsize=self.connections)
+        session.mount("http://", adapter)
+        session.mount("https://", adapter)
         session.headers["User-Agent"] = f"comfyloom/{__version__}"
         # Without an auth of its own, requests would put a password of ~/.netrc in the header.
         session.auth = self._authorise

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
@@ -18,7 +19,14 @@ from comfyloom.comfyui.client import ComfyUI
 from comfyloom.comfyui.history import HistoryEntry
 from comfyloom.comfyui.monitor import Cadence, Monitor
 from comfyloom.comfyui.submit import Submission
-from comfyloom.errors import ApiError, OutputMissing, RunCancelled, RunTimeout, TransportError
+from comfyloom.errors import (
+    ApiError,
+    PromptRejected,
+    RunCancelled,
+    RunFailed,
+    RunTimeout,
+    TransportError,
+)
 from comfyloom.files import InputFile
 from comfyloom.graph import Graph
 from comfyloom.narrator import Narrator
@@ -26,12 +34,14 @@ from comfyloom.outputs import OUTPUT_TYPES, Output
 from comfyloom.places import Place
 from comfyloom.progress import Kind, Progress, ProgressCallback
 from comfyloom.spool import Spool
+from comfyloom.timings import Stopwatch, Timings
 from comfyloom.workflow import Result, Workflow
 
 ResultT = TypeVar("ResultT", bound=Result)
 
 UPLOAD_S: Final = 60.0
 TURN_S: Final = 0.2
+_BAD_REQUEST: Final = 400
 
 
 @attrs.define(eq=False)
@@ -85,6 +95,8 @@ class Execution(Generic[ResultT]):
     _begun: float = attrs.field(default=0.0, init=False)
     _deadline: Deadline = attrs.field(factory=lambda: Deadline(None), init=False)
     _cancelled: threading.Event = attrs.field(factory=threading.Event, init=False)
+    _watch: Stopwatch | None = attrs.field(default=None, init=False)
+    _started: float = attrs.field(default=0.0, init=False)
     _latest: Progress = attrs.field(factory=lambda: Progress(kind="upload"), init=False)
     _monitor: Monitor = attrs.field(init=False)
 
@@ -115,8 +127,7 @@ class Execution(Generic[ResultT]):
         """
         self._deadline = deadline
         try:
-            entry = self._watched(self._graph(), deadline)
-            return self._collect(entry)
+            return self._collect(self._submitted(deadline))
         except (TransportError, ApiError):
             self._check()
             self.place.still_there()
@@ -137,12 +148,38 @@ class Execution(Generic[ResultT]):
         return self._deadline.remaining_s
 
     def _graph(self) -> Graph:
-        names: dict[str, str] = {}
-        for field, file in self.files.items():
-            self._say("upload", f"uploading {field}")
-            timeout_s = min(UPLOAD_S, self._check())
-            names[field] = self.server.upload(file.name, file.content, timeout_s=timeout_s)
+        names = {field: self._uploaded(field, file) for field, file in self.files.items()}
         return self.workflow.graph_for_(files=names, seeds=self.seeds)
+
+    def _uploaded(self, field: str, file: InputFile) -> str:
+        """Return the server's name of a file, sending it if it is not there."""
+        uploads = self.server.uploads
+        if (known := uploads.known(file)) is not None:
+            return known
+        self._say("upload", f"uploading {field}")
+        return uploads.put(file, min(UPLOAD_S, self._check()))
+
+    def _forget_uploads(self) -> None:
+        for file in self.files.values():
+            self.server.uploads.forget(file)
+
+    def _misses_a_file(self, refused: PromptRejected, before: Collection[str]) -> bool:
+        """Whether a graph was refused for a file that an earlier run has sent, and that is gone."""
+        told = json.dumps(dict(refused.node_errors), default=str)
+        return refused.status == _BAD_REQUEST and any(name in told for name in before)
+
+    def _submitted(self, deadline: Deadline) -> HistoryEntry:
+        """Run the graph; once more with its files sent anew if the server has lost them."""
+        uploads = self.server.uploads
+        before = {name for file in self.files.values() if (name := uploads.known(file))}
+        try:
+            return self._watched(self._graph(), deadline)
+        except PromptRejected as refused:
+            if not self._misses_a_file(refused, before):
+                raise
+            log.info("the server has lost files of earlier runs; they are sent again")
+        self._forget_uploads()
+        return self._watched(self._graph(), deadline)
 
     def _watched(self, graph: Graph, deadline: Deadline) -> HistoryEntry:
         """Submit a graph with the event socket open before it, and wait for the end."""
@@ -158,21 +195,33 @@ class Execution(Generic[ResultT]):
             submission = Submission(
                 self.server, graph, channel.client_id, self.prompt_id, check=self._check
             )
-            submission.send()
+            self._adopt(submission.send())
             self.turn.end()
             entry = self._monitor.wait(deadline)
         if (error := entry.error()) is not None:
+            if isinstance(error, RunFailed):
+                self._forget_uploads()  # one that is gone may be why
             raise error
         return entry
+
+    def _adopt(self, prompt_id: str) -> None:
+        """Follow the run under the id that the server gave it, where it does not take ours."""
+        if prompt_id != self.prompt_id:
+            self.server.channel.rename(self.prompt_id, prompt_id)
+            self.prompt_id = self._monitor.prompt_id = prompt_id
 
     def _collect(self, entry: HistoryEntry) -> ResultT:
         """Download every output, then publish them all at once."""
         specs = self.workflow.spec_.outputs
         told = downloads.reported(entry, specs)
         wanted = downloads.plan(entry, specs)
-        fetched = [(item, path) for item in wanted if (path := self._fetch(item)) is not None]
-        wanted = [item for item, _ in fetched]
-        published = self.spool.publish([path for _, path in fetched])
+        for item in wanted:
+            self._say("download", f"downloading {item.name}")
+        paths = downloads.fetch_all(
+            self.server, wanted, self.spool.folder, self.prompt_id, check=self._check
+        )
+        wanted = [item for item in wanted if item.name in paths]
+        published = self.spool.publish([paths[item.name] for item in wanted])
         result = self.workflow.spec_.result(
             prompt_id=self.prompt_id,
             seeds=dict(self.seeds),
@@ -192,27 +241,26 @@ class Execution(Generic[ResultT]):
         many = {item.spec.name for item in wanted if item.spec.many}
         return {name: tuple(each) if name in many else each[0] for name, each in found.items()}
 
-    def _fetch(self, item: downloads.Download) -> Path | None:
-        """Return the path of a file; None if it is not to be had, and a run may end without it."""
-        self._say("download", f"downloading {item.name}")
-        try:
-            return downloads.fetch(
-                self.server, item, self.spool.folder, self.prompt_id, check=self._check
-            )
-        except OutputMissing as error:
-            if item.spec.required:
-                raise
-            log.warning("%s", error)
-            return None
-
     def _narrate_end(self) -> None:
         stages = {stage.name: 1.0 for stage in self.workflow.spec_.stages}
         self._say("finished", "finished", fraction=1.0, stages=stages)
+        if self._watch is not None:
+            self._watch.stop(self.server.clock.monotonic() - self._started)
 
     def _say(self, kind: Kind, message: str, **facts: Any) -> None:
         """Report something; how far the run is stays as it was where that is not said."""
         self.place.touch()
         known: dict[str, Any] = {"fraction": self._latest.fraction, "stages": self._latest.stages}
-        elapsed_s = self.server.clock.monotonic() - self._begun
-        self._latest = Progress(kind=kind, message=message, elapsed_s=elapsed_s, **known | facts)
+        now = self.server.clock.monotonic()
+        facts = known | facts | {"eta_s": self._eta_s(kind, facts, now)}
+        self._latest = Progress(kind=kind, message=message, elapsed_s=now - self._begun, **facts)
         self.report(self._latest)
+
+    def _eta_s(self, kind: Kind, facts: Mapping[str, Any], now: float) -> float | None:
+        """Return the seconds that are left by the times of earlier runs, None before it runs."""
+        if self._watch is None:
+            if kind != "started":
+                return None
+            timings = Timings.of(self.workflow.spec_.name, self.place.kind)
+            self._watch, self._started = Stopwatch(timings), now
+        return self._watch.note(facts.get("fraction", self._latest.fraction), now - self._started)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -30,9 +29,9 @@ def complaint(path: Path) -> str | None:
         return check(file, size)
 
 
-def is_cut_off(content: bytes) -> bool:
+def is_cut_off(file: BinaryIO, size: int) -> bool:
     """Return whether a PNG ends before its end; what some tools append to one does no harm."""
-    return content.startswith(_PNG) and _png(io.BytesIO(content), len(content)) == _CUT_OFF
+    return _png(file, size) == _CUT_OFF
 
 
 def _png(file: BinaryIO, size: int) -> str | None:

@@ -8,18 +8,28 @@ holds all that the node reports there, as a tuple; without, the first.
 from __future__ import annotations
 
 import os
+from json import loads as json_of
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
 import attrs
 
-from comfyloom.errors import OutputNotWritable
+from comfyloom.errors import ConfigError, OutputMissing, OutputNotWritable
+from comfyloom.graph import Graph
+
+if TYPE_CHECKING:
+    import numpy
+    import numpy.typing
+    import PIL.Image
+    import trimesh
 
 OutputKind: TypeAlias = Literal[
     "image", "animation", "video", "audio", "mesh", "file", "text", "json"
 ]
 
 METADATA: Final = "comfyloom.output"
+SHOWN_BYTES: Final = 40_000_000
+"""A larger mesh is not put into a notebook."""
 
 
 @attrs.frozen
@@ -57,11 +67,64 @@ class Output:
         copy_atomically(self.path, path)
         return path
 
+    def embedded_graph(self) -> Graph | None:
+        """Return the graph that ComfyUI wrote into the file: the values with which it was made.
+
+        None where it carries none: of the files that ComfyUI saves, PNG and GLB do, unless the
+        server was told not to (`--disable-metadata`).
+        """
+        from comfyloom.embedded import workflow_of
+
+        try:
+            found = json_of(workflow_of(self.bytes()).api or "null")
+        except (ValueError, RecursionError):
+            return None
+        return cast("Graph", found) if isinstance(found, dict) else None
+
 
 class ImageOutput(Output):
     """A picture."""
 
     __slots__ = ()
+
+    def pil(self) -> PIL.Image.Image:
+        """Return it as a Pillow image, read in full.
+
+        Raises:
+            ConfigError: Pillow is not installed.
+            OutputMissing: Pillow cannot read it.
+        """
+        module = needed("PIL.Image", "images", "Pillow")
+        try:
+            with module.open(self.path) as picture:
+                picture.load()
+                return cast("PIL.Image.Image", picture)
+        except (OSError, SyntaxError, ValueError) as error:
+            raise OutputMissing(f"{self.path.name} is no picture to Pillow: {error}") from None
+
+    def numpy(self) -> numpy.typing.NDArray[numpy.uint8]:
+        """Return its pixels as `uint8` of shape `(height, width, channels)`: 1, 3 or 4 channels.
+
+        Palettes become colours.
+
+        Raises:
+            ConfigError: Pillow or numpy is not installed.
+            OutputMissing: Pillow cannot read it.
+        """
+        np = needed("numpy", "images", "numpy")
+        picture = self.pil()
+        if picture.mode not in ("L", "RGB", "RGBA"):
+            picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
+        pixels = np.asarray(picture)
+        return cast("numpy.typing.NDArray[numpy.uint8]", np.atleast_3d(pixels))
+
+    def _repr_png_(self) -> bytes | None:
+        """Show a PNG in a notebook."""
+        return self.bytes() if self.path.suffix.lower() == ".png" else None
+
+    def _repr_jpeg_(self) -> bytes | None:
+        """Show a JPEG in a notebook."""
+        return self.bytes() if self.path.suffix.lower() in (".jpg", ".jpeg") else None
 
 
 class AnimationOutput(Output):
@@ -87,11 +150,52 @@ class MeshOutput(Output):
 
     __slots__ = ()
 
+    def trimesh(self) -> trimesh.Scene:
+        """Return it as a scene of trimesh; `to_geometry()` of that makes one mesh of it.
+
+        Raises:
+            ConfigError: trimesh is not installed.
+            OutputMissing: trimesh cannot read it.
+        """
+        module = needed("trimesh", "meshes", "trimesh")
+        try:
+            return cast("trimesh.Scene", module.load_scene(self.path))
+        except Exception as error:  # noqa: BLE001 - what its readers raise is not documented
+            raise OutputMissing(f"{self.path.name} is no mesh to trimesh: {error}") from None
+
+    def _repr_html_(self) -> str:
+        """Show it in a notebook, to be turned with the mouse; without trimesh, by its name."""
+        import html
+        import importlib.util
+
+        name = html.escape(f"{self.path.name} ({self.size:,} bytes)")
+        if self.size > SHOWN_BYTES or importlib.util.find_spec("trimesh") is None:
+            return f"<code>{name}</code>"
+        viewer = needed("trimesh.viewer.notebook", "meshes", "trimesh")
+        page = html.escape(viewer.scene_to_html(self.trimesh()), quote=True)
+        style = "width:100%;height:420px;border:0"
+        return f'<iframe title="{name}" style="{style}" srcdoc="{page}"></iframe>'
+
 
 class FileOutput(Output):
     """A file of any kind."""
 
     __slots__ = ()
+
+
+def needed(module: str, extra: str, name: str) -> Any:
+    """Import a library that a result is wanted for.
+
+    Raises:
+        ConfigError: It is not installed; the message says how to.
+    """
+    import importlib
+
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        text = f"this needs {name}: pip install 'comfyloom[{extra}]'"
+        raise ConfigError(text) from None
 
 
 @attrs.frozen(kw_only=True)

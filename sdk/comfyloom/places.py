@@ -54,6 +54,11 @@ class Place(Protocol):
         ...
 
     @property
+    def kind(self) -> str:
+        """What runs there take as long as they do for: the type of the machine, for one."""
+        ...
+
+    @property
     def machine(self) -> Machine | None:
         """The paid machine, None if there is none."""
         ...
@@ -75,6 +80,11 @@ class PlainPlace:
     clock: Clock = SYSTEM_CLOCK
     machine: Machine | None = attrs.field(default=None, init=False)
     _comfyui: ComfyUI | None = attrs.field(default=None, init=False, repr=False)
+
+    @property
+    def kind(self) -> str:
+        """This server."""
+        return self.url
 
     def open(self, workflow: str | None, report: ProgressCallback) -> ComfyUI:  # noqa: ARG002
         """Return the server's client, once it has answered."""
@@ -140,6 +150,12 @@ class RunComfyPlace:
     _reaped: bool = attrs.field(default=False, init=False, repr=False)
     # All that were used: one that could not be stopped is tried again in the end.
     _machines: list[Machine] = attrs.field(factory=list[Machine], init=False, repr=False)
+
+    @property
+    def kind(self) -> str:
+        """The type of the machine that was used last."""
+        server_type = self.machine.server_type if self.machine is not None else ""
+        return f"{'' if self.is_real else 'emulated '}{server_type}"
 
     def open(self, workflow: str | None, report: ProgressCallback) -> ComfyUI | None:
         """Borrow or launch the machine, unless that was done, and return its ComfyUI."""

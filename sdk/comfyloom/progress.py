@@ -40,6 +40,8 @@ class Progress:
         position: Runs before this one in the queue, for `queued`.
         preview: A preview picture (JPEG or PNG), for `preview`.
         elapsed_s: Seconds since the machine was asked for, or the run was submitted.
+        eta_s: Seconds that the run will still take, by the times of earlier ones; None before it
+            runs, and while no earlier one is known.
     """
 
     kind: Kind
@@ -53,6 +55,7 @@ class Progress:
     position: int = 0
     preview: bytes | None = attrs.field(default=None, repr=False)
     elapsed_s: float = 0.0
+    eta_s: float | None = None
 
 
 ProgressCallback: TypeAlias = Callable[[Progress], object]

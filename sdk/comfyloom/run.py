@@ -61,7 +61,8 @@ class Run(Generic[ResultT]):
     @property
     def id(self) -> str:
         """The run's id on the server (`prompt_id`)."""
-        return self._id
+        execution = self._execution
+        return self._id if execution is None else execution.prompt_id
 
     @property
     def status(self) -> Status:
@@ -155,6 +156,7 @@ class Run(Generic[ResultT]):
         finally:
             # The execution refers to this run: without this the two, and the files of its result,
             # would live on until the garbage collector finds them.
+            self._id = execution.prompt_id
             self._execution = None
             self._ended.set()
             self._queue.put(None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import requests
@@ -13,6 +13,7 @@ from comfyloom._retry import NO_RETRY
 from comfyloom.comfyui.client import ComfyUI, rejection
 from comfyloom.comfyui.history import FileReference
 from comfyloom.errors import ApiError, NotFound, PromptRejected
+from comfyloom.files import read_input
 from support import RECORDINGS, FakeClock
 
 URL = "http://127.0.0.1:1/comfyui"
@@ -88,10 +89,14 @@ def test_an_upload_uses_the_name_that_comes_back(server: ComfyUI) -> None:
     responses.post(
         f"{URL}/upload/image", json={"name": "a (1).png", "subfolder": "s", "type": "input"}
     )
-    assert server.upload("a.png", b"bytes") == "s/a (1).png"
-    body = responses.calls[0].request.body
-    assert isinstance(body, bytes)
-    assert b'name="image"; filename="a.png"' in body
+    file = read_input(b"bytes", "file")
+    assert server.uploads.put(file, 60.0) == "s/a (1).png"
+    assert server.uploads.put(file, 60.0) == "s/a (1).png"
+    assert len(responses.calls) == 1  # known by now
+    request = responses.calls[0].request
+    body = b"".join(cast("Any", request.body))
+    assert request.headers["Content-Length"] == str(len(body))
+    assert f'name="image"; filename="{file.name}"'.encode() in body
     assert b'name="overwrite"' not in body
 
 
@@ -99,16 +104,38 @@ def test_an_upload_uses_the_name_that_comes_back(server: ComfyUI) -> None:
 def test_an_upload_without_a_name(server: ComfyUI) -> None:
     responses.post(f"{URL}/upload/image", json={})
     with pytest.raises(ApiError, match="names no file"):
-        server.upload("a.png", b"bytes")
+        server.uploads.put(read_input(b"bytes", "file"), 60.0)
 
 
 @responses.activate
-def test_cancelling_names_the_prompt(server: ComfyUI) -> None:
+@pytest.mark.parametrize("status", [404, 405])
+def test_cancelling_names_the_prompt(server: ComfyUI, status: int) -> None:
+    responses.post(f"{URL}/api/jobs/p/cancel", status=status)
     responses.post(f"{URL}/queue")
+    responses.get(f"{URL}/queue", json={"queue_running": [[0, "p", {}, {}, []]]})
     responses.post(f"{URL}/interrupt")
     server.cancel("p")
-    assert json.loads(responses.calls[0].request.body or "") == {"delete": ["p"]}
-    assert json.loads(responses.calls[1].request.body or "") == {"prompt_id": "p"}
+    server.cancel("p")
+    asked = [(call.request.method, call.request.path_url) for call in responses.calls]
+    each = [("POST", "/comfyui/queue"), ("GET", "/comfyui/queue"), ("POST", "/comfyui/interrupt")]
+    assert asked == [("POST", "/comfyui/api/jobs/p/cancel"), *each, *each]
+    assert json.loads(responses.calls[1].request.body or "") == {"delete": ["p"]}
+    assert json.loads(responses.calls[3].request.body or "") == {"prompt_id": "p"}
+
+
+@responses.activate
+def test_nothing_is_interrupted_while_somebody_else_runs(server: ComfyUI) -> None:
+    responses.post(f"{URL}/api/jobs/p/cancel", status=404)
+    responses.post(f"{URL}/queue")
+    responses.get(f"{URL}/queue", json={"queue_running": [[0, "other", {}, {}, []]]})
+    server.cancel("p")
+
+
+@responses.activate
+def test_newer_servers_cancel_in_one_step(server: ComfyUI) -> None:
+    responses.post(f"{URL}/api/jobs/p/cancel", json={"cancelled": True})
+    server.cancel("p")
+    assert len(responses.calls) == 1
 
 
 @responses.activate

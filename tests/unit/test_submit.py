@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import attrs
 import pytest
 import requests
 import responses
@@ -12,7 +13,7 @@ import responses
 from comfyloom._retry import Backoff
 from comfyloom.comfyui.client import ComfyUI
 from comfyloom.comfyui.submit import Submission
-from comfyloom.errors import ApiError, PromptRejected, RunLost, TransportError
+from comfyloom.errors import ApiError, PromptRejected, RunLost, RunTimeout, TransportError
 from support import FakeClock
 
 URL = "http://127.0.0.1:1"
@@ -111,13 +112,55 @@ def test_a_refused_connection_is_tried_again(submission: Submission) -> None:
 @responses.activate
 def test_a_prompt_that_is_accepted_in_part_is_withdrawn(submission: Submission) -> None:
     errors = {"32": {"class_type": "K", "errors": [{"message": "too big", "details": "x"}]}}
-    answers({"json": ACCEPTED | {"node_errors": errors}}, queue=NOWHERE)
+    responses.post(f"{URL}/prompt", json=ACCEPTED | {"node_errors": errors})
+    responses.post(f"{URL}/api/jobs/p/cancel", status=405)
     responses.post(f"{URL}/queue")
+    for rows in ([], []), ([[1, "p", {}, {}, []]], []), ([], []), ([], []):
+        responses.get(f"{URL}/queue", json={"queue_running": rows[0], "queue_pending": rows[1]})
     responses.post(f"{URL}/interrupt")
     with pytest.raises(PromptRejected, match="too big"):
         submission.send()
-    paths = [str(call.request.path_url) for call in responses.calls]
-    assert paths == ["/prompt", "/queue", "/interrupt"]
+    # It begins to run between two looks: the first attempt does not reach it.
+    paths = [f"{call.request.method} {call.request.path_url}" for call in responses.calls]
+    assert paths == [
+        "POST /prompt",
+        "POST /api/jobs/p/cancel",
+        *("POST /queue", "GET /queue", "GET /queue"),
+        *("POST /queue", "GET /queue", "GET /queue"),
+    ]
+
+
+@responses.activate
+def test_a_prompt_that_somebody_gives_up_is_withdrawn(submission: Submission) -> None:
+    """The answer is lost, and time is over before it is known whether the prompt is there."""
+    answers({"body": requests.ReadTimeout()}, queue=NOWHERE)
+    responses.post(f"{URL}/api/jobs/p/cancel", json={"cancelled": True})
+    left = iter([5.0])
+
+    def check() -> float:
+        try:
+            return next(left)
+        except StopIteration:
+            raise RunTimeout(prompt_id="p") from None
+
+    with pytest.raises(RunTimeout):
+        attrs.evolve(submission, check=check).send()
+    assert [call.request.path_url for call in responses.calls][-2] == "/api/jobs/p/cancel"
+
+
+@responses.activate
+def test_a_page_in_place_of_the_answer_is_no_acceptance(submission: Submission) -> None:
+    page = {"body": "<html>log in</html>", "content_type": "text/html"}
+    answers(page, queue=NOWHERE)
+    with pytest.raises(ApiError, match="a web page came instead of JSON"):
+        submission.send()
+    assert posts() == 1
+
+
+@responses.activate
+def test_a_server_that_draws_its_own_ids_is_followed(submission: Submission) -> None:
+    answers({"json": ACCEPTED | {"prompt_id": "theirs"}}, queue=NOWHERE)
+    assert submission.send() == "theirs"
 
 
 @responses.activate

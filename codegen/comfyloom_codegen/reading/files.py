@@ -128,7 +128,7 @@ def read_workflow_text(path: Path, findings: Findings) -> str | None:
     """Return the JSON of a workflow file, or of the workflow that a PNG or GLB carries."""
     if path.suffix.lower() == ".json":
         return read_text(path, findings)
-    from comfyloom_codegen.reading.embedded import workflow_of
+    from comfyloom.embedded import workflow_of
 
     if not _is_regular(path, findings):
         return None

@@ -64,7 +64,13 @@ class Channel:
             yield
         finally:
             with self._lock:
-                del self._listeners[prompt_id]
+                for name in [each for each, told in self._listeners.items() if told == listener]:
+                    del self._listeners[name]
+
+    def rename(self, prompt_id: str, new_id: str) -> None:
+        """Listen to another run instead: the server gave the prompt an id of its own."""
+        with self._lock:
+            self._listeners[new_id] = self._listeners.pop(prompt_id)
 
     def close(self) -> None:
         """Close the socket; a later listener opens another."""

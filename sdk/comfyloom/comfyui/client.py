@@ -17,6 +17,9 @@ from comfyloom._transport import Transport
 from comfyloom.comfyui.channel import Channel
 from comfyloom.comfyui.history import HistoryEntry
 from comfyloom.comfyui.lookout import Lookout, QueueIds
+from comfyloom.comfyui.multipart import Multipart
+from comfyloom.comfyui.remembered import Remembered
+from comfyloom.comfyui.uploads import Uploads
 from comfyloom.errors import ApiError, NotFound, PromptRejected, RateLimited
 from comfyloom.graph import Graph
 
@@ -24,10 +27,14 @@ if TYPE_CHECKING:
     import requests
 
     from comfyloom.comfyui.history import FileReference
+    from comfyloom.files import InputFile
 
 _LONGEST_BODY = 2000
+# What servers without a route answer: those before the jobs API know no POST on such a path.
+_NO_ROUTE = frozenset({404, 405})
 CANCEL_S = 2.0
 POLL_S = 10.0
+CONNECTIONS = 64
 
 
 class ComfyUI:
@@ -48,9 +55,13 @@ class ComfyUI:
     ) -> None:
         self.clock = clock
         self._url = url.rstrip("/")
-        self._http = Transport(self._url, "ComfyUI", backoff=backoff or Backoff(), clock=clock)
+        self._http = Transport(
+            self._url, "ComfyUI", backoff=backoff or Backoff(), clock=clock, connections=CONNECTIONS
+        )
         self.channel = Channel(self.socket_url)
         self.lookout = Lookout(lambda: self.queue(backoff=NO_RETRY), clock)
+        self.uploads = Uploads(self._upload, self.max_upload_bytes, Remembered.of(self._url))
+        self._has_jobs: bool | None = None
 
     def socket_url(self, client_id: str) -> str:
         """Return the WebSocket URL for a client id."""
@@ -111,9 +122,31 @@ class ComfyUI:
         running, pending = self.queue()
         return prompt_id in (*running, *pending) or self.history(prompt_id) is not None
 
+    def max_upload_bytes(self) -> int | None:
+        """Return the largest request that the server takes, None if it does not tell.
+
+        Raises:
+            TransportError: No answer.
+            ApiError: An answer that is not ComfyUI's.
+        """
+        if self.channel.max_upload_bytes is None:
+            try:
+                limit = number(mapping(self._get("/features")).get("max_upload_size"))
+            except NotFound:  # a server of before the route
+                limit = None
+            self.channel.max_upload_bytes = int(limit) if limit else None
+        return self.channel.max_upload_bytes
+
     @contextmanager
-    def view(self, file: FileReference, *, timeout_s: float = 60.0) -> Generator[requests.Response]:
-        """Stream one output file; tried once, for whoever reads it has to begin anew anyway.
+    def view(
+        self, file: FileReference, *, first: int = 0, timeout_s: float = 60.0
+    ) -> Generator[requests.Response]:
+        """Stream one output file; tried once, whoever reads it tries again from where it broke.
+
+        Args:
+            file: The file.
+            first: The first byte that is wanted.
+            timeout_s: Longest silence of the server, in seconds.
 
         Raises:
             NotFound: The server has no such file (any more).
@@ -122,7 +155,7 @@ class ComfyUI:
         """
         query = {"filename": file.filename, "subfolder": file.subfolder, "type": file.type}
         # A transparent compression would make the length useless as a check.
-        headers = {"Accept-Encoding": "identity"}
+        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={first}-"} if first else {})
         options: dict[str, Any] = {"backoff": NO_RETRY, "timeout_s": timeout_s}
         with self._http.stream("/view", params=query, headers=headers, **options) as answer:
             _raise_for_status(answer, "GET /view")
@@ -144,25 +177,41 @@ class ComfyUI:
     def cancel(self, prompt_id: str) -> None:
         """Take a prompt out of the queue, and interrupt it if it is the one that runs.
 
-        Tried once and quickly: whoever cancels repeats it until it is confirmed.
+        Tried once and quickly: whoever cancels repeats it until it is confirmed. Newer servers do
+        both in one step. Older ones get an interrupt only while this prompt runs: the oldest take
+        no notice of the id in it, and would interrupt whatever runs.
+
+        Raises:
+            TransportError: No answer.
+            ApiError: A refusal.
         """
         once: dict[str, Any] = {"backoff": NO_RETRY, "timeout_s": CANCEL_S}
+        if self._has_jobs is not False and self._cancel_job(prompt_id, **once):
+            return
         self._post("/queue", json={"delete": [prompt_id]}, **once)
-        self._post("/interrupt", json={"prompt_id": prompt_id}, **once)
+        running, _ = self.queue(backoff=NO_RETRY)
+        if prompt_id in running:
+            self._post("/interrupt", json={"prompt_id": prompt_id}, **once)
 
-    def upload(self, name: str, content: bytes, *, timeout_s: float = 60.0) -> str:
-        """Upload an input file and return the name that a graph refers to it by.
+    def _cancel_job(self, prompt_id: str, **once: Any) -> bool:
+        """Cancel by the jobs API, and return whether the server has one."""
+        path = f"/api/jobs/{quote(prompt_id, safe='')}/cancel"
+        answer = self._http.send("POST", path, repeatable=True, **once)
+        if self._has_jobs is None and answer.status_code in _NO_ROUTE:
+            self._has_jobs = False
+            return False
+        _raise_for_status(answer, f"POST {path}")
+        self._has_jobs = True
+        return True
 
-        Args:
-            name: A name that tells the content, so that a second upload changes nothing.
-            content: The whole file.
-            timeout_s: Longest silence of the server, and time for all attempts, in seconds.
-        """
+    def _upload(self, file: InputFile, timeout_s: float) -> str:
+        """Upload an input file under the name that tells its content, and return its name there."""
         total_s = min(self._http.backoff.total_s, timeout_s)
+        body = Multipart("image", file, {"type": "input"})
         answer = self._post(
             "/upload/image",
-            files={"image": (name, content)},
-            data={"type": "input"},
+            data=body,
+            headers={"Content-Type": body.content_type},
             timeout_s=timeout_s,
             backoff=attrs.evolve(self._http.backoff, total_s=total_s),
         )
@@ -197,10 +246,18 @@ def _json(answer: requests.Response, request: str) -> object:
     try:
         return json.loads(answer.content)
     except (ValueError, RecursionError):
-        body = answer.text[:_LONGEST_BODY]
-        kind = answer.headers.get("Content-Type", "no type")
-        message = f"ComfyUI: {request}: the answer is no JSON ({kind}); is the URL right?"
-        raise ApiError(message, status=answer.status_code, body=body, request=request) from None
+        raise no_json(answer, request) from None
+
+
+def no_json(answer: requests.Response, request: str) -> ApiError:
+    """Return the error of an answer that should be JSON and is something else."""
+    kind = answer.headers.get("Content-Type", "no type")
+    what = f"the answer is no JSON ({kind}); is the URL right?"
+    if kind.startswith("text/html"):
+        what = "a web page came instead of JSON: a gateway or a login stands before the server"
+    body = answer.text[:_LONGEST_BODY]
+    message = f"ComfyUI: {request}: {what}"
+    return ApiError(message, status=answer.status_code, body=body, request=request)
 
 
 def _raise_for_status(answer: requests.Response, request: str, errors: Sequence[str] = ()) -> None:
@@ -226,14 +283,23 @@ def api_error(answer: requests.Response, request: str, errors: Sequence[str] = (
 
 
 _MEANINGS: Mapping[int, tuple[type[ApiError], str]] = {
-    403: (ApiError, "the server refuses requests from here"),
+    401: (ApiError, "the server, or a gateway before it, wants a login"),
+    403: (ApiError, "the server, or a gateway before it, refuses requests from here"),
     404: (NotFound, "there is no such thing, or no ComfyUI at this URL"),
-    413: (ApiError, "the request is larger than the server takes"),
+    413: (ApiError, "the request is larger than the server takes (--max-upload-size)"),
     429: (RateLimited, "too many requests"),
     502: (ApiError, "its gateway cannot reach it"),
     503: (ApiError, "it is not ready"),
     504: (ApiError, "its gateway got no answer in time"),
 }
+
+
+def accepted(answer: requests.Response) -> str:
+    """Return the id under which a prompt was accepted, "" if the answer names none."""
+    try:
+        return text(mapping(json.loads(answer.content)).get("prompt_id")) or ""
+    except (ValueError, RecursionError):
+        return ""
 
 
 def rejection(answer: requests.Response) -> PromptRejected | None:

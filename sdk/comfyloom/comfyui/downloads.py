@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -14,6 +15,7 @@ from comfyloom._redact import log
 from comfyloom._retry import Backoff
 from comfyloom.comfyui.client import ComfyUI
 from comfyloom.comfyui.history import FileReference, HistoryEntry
+from comfyloom.comfyui.parts import SILENCE_S, Part
 from comfyloom.errors import (
     ApiError,
     ComfyloomError,
@@ -25,16 +27,19 @@ from comfyloom.errors import (
 from comfyloom.outputs import OutputSpec
 
 if TYPE_CHECKING:
-    import requests
+    from concurrent.futures import Future
 
 T = TypeVar("T")
 
-_CHUNK: Final = 1 << 18
 # What some file systems cannot hold, and what steers a terminal.
 _UNWANTED: Final = re.compile(r"[\x00-\x1f\x7f-\x9f<>:\"|?*]")
 _SUFFIX: Final = re.compile(r"\.[A-Za-z0-9]{1,12}$")
-SILENCE_S: Final = 60.0
-"""A server that sends nothing for so long has broken off."""
+_GONE: Final = (
+    "the server has no such file (any more). A run that finds all in the server's cache names the "
+    "file of an earlier run; if that one was deleted, change an input, for example the seed"
+)
+AT_ONCE: Final = 4
+WORTH_BYTES: Final = 1 << 20
 
 
 @attrs.frozen
@@ -104,6 +109,66 @@ def _of_different_names(wanted: list[Download]) -> list[Download]:
     return found
 
 
+def fetch_all(
+    server: ComfyUI,
+    downloads: Sequence[Download],
+    folder: Path,
+    prompt_id: str,
+    *,
+    check: Callable[[], float] = lambda: SILENCE_S,
+) -> dict[str, Path]:
+    """Stream results into `folder`, some at once, and return their paths by name.
+
+    One that is not to be had is left out if a run may end without it.
+
+    Raises:
+        OutputMissing: The server has no such file, or it is not whole.
+        OutputNotWritable: The folder cannot be written.
+        TransportError: A download breaks off every time.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    failed = threading.Event()
+
+    def check_all() -> float:
+        if failed.is_set():
+            raise TransportError("another download has failed")
+        return check()
+
+    def fetched(item: Download) -> Path | None:
+        try:
+            return fetch(server, item, folder, prompt_id, check=check_all)
+        except OutputMissing as error:
+            if item.spec.required:
+                failed.set()
+                raise
+            log.warning("%s", error)
+            return None
+        except BaseException:
+            failed.set()
+            raise
+
+    if len(downloads) <= 1:
+        paths = [fetched(item) for item in downloads]
+    else:
+        with ThreadPoolExecutor(AT_ONCE, "comfyloom-download") as pool:
+            under_way = [pool.submit(fetched, item) for item in downloads]
+        paths = _results(under_way)
+    pairs = zip(downloads, paths, strict=True)
+    return {item.name: path for item, path in pairs if path is not None}
+
+
+def _results(under_way: Sequence[Future[T]]) -> list[T]:
+    """Return what all have brought; of several failures, raise the first one that was no other's.
+
+    The others of a download that has failed end with a `TransportError` that says no more.
+    """
+    errors = [error for each in under_way if (error := each.exception()) is not None]
+    if errors:
+        raise next((each for each in errors if not isinstance(each, TransportError)), errors[0])
+    return [each.result() for each in under_way]
+
+
 def fetch(
     server: ComfyUI,
     download: Download,
@@ -114,24 +179,27 @@ def fetch(
 ) -> Path:
     """Stream a result into `folder`, check it, and return its path.
 
-    A download that breaks off is begun again, as often as the backoff has it. `check` is called
-    before each piece; it gives the seconds that are left, or ends it by raising.
+    A download that breaks off goes on from there, as often as the backoff has it without a megabyte
+    of gain; from the beginning, if the server cannot do that or has another file by now. `check` is
+    called before each piece; it gives the seconds that are left, or ends it by raising.
 
     Raises:
         OutputMissing: The server has no such file, or it is not whole.
         OutputNotWritable: The folder cannot be written.
         TransportError: The download breaks off every time.
     """
-    path = folder / download.name
-    delays = Backoff().delays()
+    part = Part(folder / download.name)
+    delays, gained = Backoff().delays(), 0
     while True:
         try:
             check()
-            _stream(server, download.file, path, check)
+            part.fetch(server, download.file, check)
             break
         except NotFound:
-            raise _missing(prompt_id, download.spec, "the server has no such file") from None
+            raise _missing(prompt_id, download.spec, _GONE) from None
         except (TransportError, ApiError) as error:
+            if part.size - gained >= WORTH_BYTES:
+                delays, gained = Backoff().delays(), part.size
             delay = next(delays, None)
             if delay is None or (isinstance(error, ApiError) and error.is_final):
                 raise
@@ -140,37 +208,10 @@ def fetch(
         except ComfyloomError:  # before OSError: our timeouts are TimeoutErrors as well
             raise
         except OSError as error:
-            raise _unwritable(path, error) from None
-    if (wrong := formats.complaint(path)) is not None:
+            raise _unwritable(part.path, error) from None
+    if (wrong := formats.complaint(part.path)) is not None:
         raise _missing(prompt_id, download.spec, wrong)
-    return path
-
-
-def _stream(server: ComfyUI, file: FileReference, path: Path, check: Callable[[], float]) -> None:
-    silence_s = min(SILENCE_S, check())
-    with server.view(file, timeout_s=silence_s) as answer, path.open("wb") as part:
-        for chunk in _chunks(answer):
-            check()
-            part.write(chunk)
-        expected = _length(answer)
-        if expected is not None and part.tell() != expected:
-            raise TransportError(f"{path.name}: {part.tell()} of {expected} bytes came")
-    if expected is None and (wrong := formats.complaint(path)) is not None:
-        # Without a length, only the file itself tells that the connection broke off.
-        raise TransportError(f"{path.name}: {wrong}")
-
-
-def _length(answer: requests.Response) -> int | None:
-    """Return how many bytes must come, None where the server does not tell."""
-    told = answer.headers.get("Content-Length", "")
-    encoded = answer.headers.get("Content-Encoding", "identity") != "identity"
-    return int(told) if told.isdecimal() and not encoded else None
-
-
-def _chunks(answer: requests.Response) -> Iterator[bytes]:
-    """Yield what has come as it comes: a server that trickles must not keep a piece from us."""
-    while piece := answer.raw.read1(_CHUNK):
-        yield piece
+    return part.path
 
 
 def _name(spec: OutputSpec, file: FileReference, number: int) -> str:

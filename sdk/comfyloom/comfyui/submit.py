@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from comfyloom._redact import log
-from comfyloom._retry import Backoff, Deadline
-from comfyloom.comfyui.client import ComfyUI, api_error, rejection
+from comfyloom._retry import NO_RETRY, Backoff, Deadline
+from comfyloom.comfyui.client import ComfyUI, accepted, api_error, no_json, rejection
 from comfyloom.errors import ApiError, RunLost, TransportError
 from comfyloom.graph import Graph
 
@@ -20,6 +20,8 @@ LOOKUPS: Final = 2
 LOOKUP_S: Final = 1.0
 LOOK_FOR_S: Final = 60.0
 ANSWER_S: Final = 60.0
+WITHDRAW_S: Final = 3.0
+WITHDRAW_EVERY_S: Final = 0.25
 
 _BUSY: Final = 503
 _REFUSED: Final = 429
@@ -44,8 +46,11 @@ class Submission:
     backoff: Backoff = attrs.field(factory=Backoff)
     check: Callable[[], float] = lambda: ANSWER_S
 
-    def send(self) -> None:
-        """Submit the graph; when this returns, the server has it.
+    def send(self) -> str:
+        """Submit the graph and return the id that the server runs it under.
+
+        That is the `prompt_id` which was asked for; servers of before it could be asked for draw
+        one of their own.
 
         Raises:
             PromptRejected: The server refuses it, in full or in part.
@@ -54,16 +59,17 @@ class Submission:
             ApiError: Another refusal.
         """
         delays = self.backoff.delays()
-        while (failure := self._once()) is not None:
+        while isinstance(failure := self._once(), Exception):
             self.check()
             delay = next(delays, None)
             if delay is None:
                 raise failure
             log.warning("submitting again: %s", failure)
             self.server.clock.sleep(delay)
+        return failure
 
-    def _once(self) -> Exception | None:
-        """Return None when the server has the prompt, or the reason to send it again."""
+    def _once(self) -> str | Exception:
+        """Return the id of the prompt when the server has it, or the reason to send it again."""
         try:
             answer = self.server.post_prompt(
                 self.graph,
@@ -74,37 +80,52 @@ class Submission:
         except TransportError as error:
             if not error.sent:
                 return error
-            self._demand_known(RunLost(_LOST, prompt_id=self.prompt_id))
-            return None
+            return self._demand_known(RunLost(_LOST, prompt_id=self.prompt_id))
         return self._judge(answer)
 
-    def _judge(self, answer: requests.Response) -> Exception | None:
+    def _judge(self, answer: requests.Response) -> str | Exception:
         if (refused := rejection(answer)) is not None:
             if answer.status_code < 300:  # the part that is valid was accepted all the same
-                self._withdraw()
+                self._withdraw(accepted(answer) or self.prompt_id)
             raise refused
-        if answer.status_code < 300:
-            return None
+        if 200 <= answer.status_code < 300:
+            return accepted(answer) or self._demand_known(no_json(answer, "POST /prompt"))
         error = api_error(answer, "POST /prompt")
         if answer.status_code == _REFUSED:
             return error
         if answer.status_code == _BUSY:
-            return None if self._known() else error
+            return self.prompt_id if self._known() else error
         if answer.status_code in _UNKNOWN:
-            self._demand_known(error)
-            return None
+            return self._demand_known(error)
         raise error
 
-    def _withdraw(self) -> None:
-        """Cancel what the server may run although nobody waits for it."""
-        try:
-            self.server.cancel(self.prompt_id)
-        except (TransportError, ApiError) as error:
-            log.warning("run %s may go on: %s", self.prompt_id, error)
+    def _withdraw(self, prompt_id: str) -> None:
+        """Cancel what the server may run although nobody waits for it, until it is gone."""
+        deadline = Deadline.after(WITHDRAW_S, self.server.clock)
+        told: Exception | str = "the server does not stop it"
+        while not deadline.over:
+            try:
+                self.server.cancel(prompt_id)
+                running, pending = self.server.queue(backoff=NO_RETRY)
+                if prompt_id not in (*running, *pending):
+                    return
+            except (TransportError, ApiError) as error:
+                told = error
+            self.server.clock.sleep(WITHDRAW_EVERY_S)  # a single interrupt can get lost
+        log.warning("run %s may go on: %s", prompt_id, told)
 
-    def _demand_known(self, otherwise: Exception) -> None:
+    def _demand_known(self, otherwise: Exception) -> str:
         if not self._known():
             raise otherwise
+        return self.prompt_id
+
+    def _check_or_withdraw(self) -> None:
+        """Leave, if it is time to; the prompt may be there, and must not run for nobody."""
+        try:
+            self.check()
+        except BaseException:
+            self._withdraw(self.prompt_id)
+            raise
 
     def _known(self) -> bool:
         """Look the prompt up, twice when the first look finds nothing.
@@ -124,9 +145,9 @@ class Submission:
                     return False
             except (TransportError, ApiError):
                 if deadline.over:
-                    self._withdraw()
+                    self._withdraw(self.prompt_id)
                     raise
-            self.check()
+            self._check_or_withdraw()
             self.server.clock.sleep(LOOKUP_S)
 
 

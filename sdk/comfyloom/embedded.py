@@ -11,7 +11,7 @@ from typing import Final
 
 import attrs
 
-from comfyloom_codegen.shapes import as_object
+from comfyloom._json import mapping
 
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
 _GLB: Final = b"glTF"
@@ -87,6 +87,6 @@ def _glb_texts(content: bytes) -> Iterator[tuple[str, str]]:
     length, kind = struct.unpack_from("<I4s", content, 12)
     if kind != b"JSON":
         return
-    asset = as_object(as_object(json.loads(content[20 : 20 + length])).get("asset"))
-    for key, value in as_object(asset.get("extras")).items():
+    asset = mapping(mapping(json.loads(content[20 : 20 + length])).get("asset"))
+    for key, value in mapping(asset.get("extras")).items():
         yield key, value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,40 @@
+"""A form with one file, as the body of a request that is never held in memory."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Mapping
+
+from comfyloom.files import InputFile
+
+
+class Multipart:
+    """The body of `multipart/form-data` (RFC 7578): its length is known, its file is streamed.
+
+    Args:
+        field: The field that the file is in.
+        file: The file; its name is plain ASCII.
+        values: Further fields.
+    """
+
+    def __init__(self, field: str, file: InputFile, values: Mapping[str, str]) -> None:
+        boundary = uuid.uuid4().hex
+        self.content_type = f"multipart/form-data; boundary={boundary}"
+        disposition = "Content-Disposition: form-data; name="
+        parts = [
+            f'--{boundary}\r\n{disposition}"{name}"\r\n\r\n{value}\r\n'
+            for name, value in values.items()
+        ]
+        head = f'{disposition}"{field}"; filename="{file.name}"\r\n'
+        kind = "Content-Type: application/octet-stream\r\n\r\n"
+        self._head = f"{''.join(parts)}--{boundary}\r\n{head}{kind}".encode()
+        self._file = file
+        self._tail = f"\r\n--{boundary}--\r\n".encode()
+
+    def __len__(self) -> int:
+        return len(self._head) + self._file.size + len(self._tail)
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self._head
+        yield from self._file.chunks()
+        yield self._tail

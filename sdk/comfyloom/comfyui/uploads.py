@@ -1,0 +1,88 @@
+"""Input files on a server: each is sent once, whoever needs it and how often."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
+import attrs
+
+from comfyloom.comfyui.remembered import Remembered
+from comfyloom.errors import InputFileError
+from comfyloom.files import InputFile
+
+Send: TypeAlias = Callable[[InputFile, float], str]
+
+WORTH_ASKING: Final = 1 << 20
+"""For a smaller file nobody asks how much the server takes."""
+
+
+@attrs.define(eq=False)
+class Uploads:
+    """Sends what the server does not have yet.
+
+    Args:
+        send: Uploads a file within so many seconds of silence and returns its name there.
+        limit: Asks for the largest request that the server takes, None if it does not tell.
+        remembered: What earlier sessions sent.
+    """
+
+    _send: Send
+    _limit: Callable[[], int | None]
+    _remembered: Remembered
+    _names: dict[str, str] = attrs.field(factory=dict[str, str], init=False)
+    _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)
+    _turns: defaultdict[str, threading.Lock] = attrs.field(
+        factory=lambda: defaultdict(threading.Lock), init=False
+    )
+
+    def known(self, file: InputFile) -> str | None:
+        """Return what the server calls a file that it was sent before, None if it was not."""
+        with self._lock:
+            if file.name not in self._names:
+                stored = self._remembered.get(file.name)
+                if stored is None:
+                    return None
+                self._names[file.name] = stored
+            return self._names[file.name]
+
+    def put(self, file: InputFile, timeout_s: float) -> str:
+        """Return what the server calls a file, sending it if it is not known to be there.
+
+        Args:
+            file: The file.
+            timeout_s: Longest silence of the server, in seconds.
+
+        Raises:
+            InputFileError: It is larger than the server takes.
+            ApiError: The server refuses it.
+            TransportError: It cannot be sent.
+        """
+        with self._lock:
+            turn = self._turns[file.name]
+        with turn:  # two runs with the same picture send it once
+            if (stored := self.known(file)) is not None:
+                return stored
+            self._demand_room(file)
+            stored = self._send(file, timeout_s)
+            with self._lock:
+                self._names[file.name] = stored
+            self._remembered.put(file.name, stored)
+            return stored
+
+    def forget(self, file: InputFile) -> None:
+        """Take a file for one that the server does not have (any more)."""
+        with self._lock:
+            self._names.pop(file.name, None)
+        self._remembered.drop(file.name)
+
+    def _demand_room(self, file: InputFile) -> None:
+        limit = self._limit() if file.size > WORTH_ASKING else None
+        if limit is not None and file.size > limit:
+            megabytes, most = file.size / 1e6, limit / 1e6
+            raise InputFileError(
+                f"the file has {megabytes:.1f} MB, and the server takes {most:.1f} MB: make it "
+                "smaller, or start ComfyUI with a larger --max-upload-size"
+            )

@@ -39,7 +39,6 @@ from comfyloom.workflow import Result, Workflow
 
 ResultT = TypeVar("ResultT", bound=Result)
 
-UPLOAD_S: Final = 60.0
 TURN_S: Final = 0.2
 _BAD_REQUEST: Final = 400
 
@@ -157,7 +156,7 @@ class Execution(Generic[ResultT]):
         if (known := uploads.known(file)) is not None:
             return known
         self._say("upload", f"uploading {field}")
-        return uploads.put(file, min(UPLOAD_S, self._check()))
+        return uploads.put(file, min(self.server.patience.upload_s, self._check()))
 
     def _forget_uploads(self) -> None:
         for file in self.files.values():

@@ -23,6 +23,7 @@ class FakeSocket:
     url: str
     deliver: object
     is_wanted: object
+    silence_s: float
     is_up: bool = False
 
     def open(self) -> None:

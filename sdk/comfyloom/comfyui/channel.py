@@ -15,6 +15,7 @@ from typing import Final, TypeAlias
 
 from comfyloom._json import mapping, number
 from comfyloom.comfyui.events import ServerEvent
+from comfyloom.comfyui.patience import PATIENCE
 from comfyloom.comfyui.socket import Delivery, EventSocket, Link
 
 Listener: TypeAlias = Callable[[Delivery], object]
@@ -28,13 +29,17 @@ class Channel:
 
     Args:
         url_for: Gives the WebSocket URL for a client id.
+        silence_s: As for `EventSocket`.
     """
 
-    def __init__(self, url_for: Callable[[str], str]) -> None:
+    def __init__(
+        self, url_for: Callable[[str], str], *, silence_s: float = PATIENCE.ping_s
+    ) -> None:
         self.client_id = uuid.uuid4().hex
         self.max_upload_bytes: int | None = None
         """The largest request that the server said it takes; None before it said so."""
         self._url_for = url_for
+        self._silence_s = silence_s
         self._listeners: dict[str, Listener] = {}
         self._current: str | None = None
         self._socket: EventSocket | None = None
@@ -85,7 +90,10 @@ class Channel:
                 if self._socket is not None:
                     return
                 self._socket = socket = EventSocket(
-                    self._url_for(self.client_id), self._deliver, is_wanted=self._is_wanted
+                    self._url_for(self.client_id),
+                    self._deliver,
+                    is_wanted=self._is_wanted,
+                    silence_s=self._silence_s,
                 )
             socket.open()
 

@@ -18,6 +18,7 @@ from comfyloom.comfyui.channel import Channel
 from comfyloom.comfyui.history import HistoryEntry
 from comfyloom.comfyui.lookout import Lookout, QueueIds
 from comfyloom.comfyui.multipart import Multipart
+from comfyloom.comfyui.patience import PATIENCE, Patience
 from comfyloom.comfyui.remembered import Remembered
 from comfyloom.comfyui.uploads import Uploads
 from comfyloom.errors import ApiError, NotFound, PromptRejected, RateLimited
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
 _LONGEST_BODY = 2000
 # What servers without a route answer: those before the jobs API know no POST on such a path.
 _NO_ROUTE = frozenset({404, 405})
-CANCEL_S = 2.0
-POLL_S = 10.0
 CONNECTIONS = 64
 
 
@@ -47,18 +46,25 @@ class ComfyUI:
     Args:
         url: Where the server answers, with or without a path.
         backoff: How often to try and how long to wait.
+        patience: How long it may be silent.
         clock: The time.
     """
 
     def __init__(
-        self, url: str, *, backoff: Backoff | None = None, clock: Clock = SYSTEM_CLOCK
+        self,
+        url: str,
+        *,
+        backoff: Backoff | None = None,
+        patience: Patience | None = None,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self.clock = clock
+        self.patience = patience or PATIENCE
         self._url = url.rstrip("/")
         self._http = Transport(
             self._url, "ComfyUI", backoff=backoff or Backoff(), clock=clock, connections=CONNECTIONS
         )
-        self.channel = Channel(self.socket_url)
+        self.channel = Channel(self.socket_url, silence_s=self.patience.ping_s)
         self.lookout = Lookout(lambda: self.queue(backoff=NO_RETRY), clock)
         self.uploads = Uploads(self._upload, self.max_upload_bytes, Remembered.of(self._url))
         self._has_jobs: bool | None = None
@@ -101,16 +107,16 @@ class ComfyUI:
         return mapping(found)
 
     def history(
-        self, prompt_id: str, *, backoff: Backoff | None = None, timeout_s: float = POLL_S
+        self, prompt_id: str, *, backoff: Backoff | None = None, timeout_s: float | None = None
     ) -> HistoryEntry | None:
         """Return what history says of a run; None while it is queued, running or unknown."""
         path = f"/history/{quote(prompt_id, safe='')}"
-        found = self._get(path, backoff=backoff, timeout_s=timeout_s)
+        found = self._get(path, backoff=backoff, timeout_s=timeout_s or self.patience.poll_s)
         return HistoryEntry.parse(prompt_id, mapping(found).get(prompt_id))
 
     def queue(self, *, backoff: Backoff | None = None) -> QueueIds:
         """Return the ids of the prompts that run and of those that wait, in the order of turn."""
-        found = self._get("/queue", backoff=backoff, timeout_s=POLL_S)
+        found = self._get("/queue", backoff=backoff, timeout_s=self.patience.poll_s)
         lists = mapping(found)
         return _ids(lists.get("queue_running")), _ids(lists.get("queue_pending"))
 
@@ -185,7 +191,7 @@ class ComfyUI:
             TransportError: No answer.
             ApiError: A refusal.
         """
-        once: dict[str, Any] = {"backoff": NO_RETRY, "timeout_s": CANCEL_S}
+        once: dict[str, Any] = {"backoff": NO_RETRY, "timeout_s": self.patience.cancel_s}
         if self._has_jobs is not False and self._cancel_job(prompt_id, **once):
             return
         self._post("/queue", json={"delete": [prompt_id]}, **once)

@@ -15,7 +15,7 @@ from comfyloom._redact import log
 from comfyloom._retry import Backoff
 from comfyloom.comfyui.client import ComfyUI
 from comfyloom.comfyui.history import FileReference, HistoryEntry
-from comfyloom.comfyui.parts import SILENCE_S, Part
+from comfyloom.comfyui.parts import Part
 from comfyloom.errors import (
     ApiError,
     ComfyloomError,
@@ -39,6 +39,7 @@ _GONE: Final = (
     "file of an earlier run; if that one was deleted, change an input, for example the seed"
 )
 AT_ONCE: Final = 4
+FOREVER: Final = float("inf")
 WORTH_BYTES: Final = 1 << 20
 
 
@@ -115,7 +116,7 @@ def fetch_all(
     folder: Path,
     prompt_id: str,
     *,
-    check: Callable[[], float] = lambda: SILENCE_S,
+    check: Callable[[], float] = lambda: FOREVER,
 ) -> dict[str, Path]:
     """Stream results into `folder`, some at once, and return their paths by name.
 
@@ -132,7 +133,7 @@ def fetch_all(
 
     def check_all() -> float:
         if failed.is_set():
-            raise TransportError("another download has failed")
+            raise _Abandoned
         return check()
 
     def fetched(item: Download) -> Path | None:
@@ -158,14 +159,17 @@ def fetch_all(
     return {item.name: path for item, path in pairs if path is not None}
 
 
-def _results(under_way: Sequence[Future[T]]) -> list[T]:
-    """Return what all have brought; of several failures, raise the first one that was no other's.
+class _Abandoned(ComfyloomError):
+    """Another download of the same run has failed."""
 
-    The others of a download that has failed end with a `TransportError` that says no more.
+
+def _results(under_way: Sequence[Future[T]]) -> list[T]:
+    """Return what all have brought; of several failures, raise the first one that is not only due
+    to another.
     """
     errors = [error for each in under_way if (error := each.exception()) is not None]
     if errors:
-        raise next((each for each in errors if not isinstance(each, TransportError)), errors[0])
+        raise next((each for each in errors if not isinstance(each, _Abandoned)), errors[0])
     return [each.result() for each in under_way]
 
 
@@ -175,7 +179,7 @@ def fetch(
     folder: Path,
     prompt_id: str,
     *,
-    check: Callable[[], float] = lambda: SILENCE_S,
+    check: Callable[[], float] = lambda: FOREVER,
 ) -> Path:
     """Stream a result into `folder`, check it, and return its path.
 

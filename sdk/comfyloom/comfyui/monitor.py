@@ -17,7 +17,7 @@ import attrs
 
 from comfyloom._redact import log
 from comfyloom._retry import NO_RETRY, Deadline
-from comfyloom.comfyui.client import POLL_S, ComfyUI
+from comfyloom.comfyui.client import ComfyUI
 from comfyloom.comfyui.events import ServerEvent
 from comfyloom.comfyui.history import HistoryEntry
 from comfyloom.comfyui.socket import Delivery, Link
@@ -43,7 +43,8 @@ class Cadence:
     """How often to ask, in seconds.
 
     Attributes:
-        flowing_s: While events come.
+        flowing_s: While events come …
+        stopped_s: … and so long after the last of them, they do not any more.
         quick_s: While none do, in the first `quick_for_s` of a run.
         quick_for_s: How long that lasts.
         slowest_share: After it, the interval grows to this share of the elapsed time …
@@ -61,6 +62,7 @@ class Cadence:
     """
 
     flowing_s: float = 5.0
+    stopped_s: float = 2.0
     quick_s: float = 0.25
     quick_for_s: float = 10.0
     slowest_share: float = 0.03
@@ -228,14 +230,18 @@ class Monitor:
     # --- polling ---------------------------------------------------------------------------------
 
     def _next_poll(self) -> float:
-        return min(self._due, self._last_poll + self._interval())
+        quiet = max(self._last_poll + self._interval(), self._last_event + self.cadence.stopped_s)
+        flowing = self._last_poll + self.cadence.flowing_s
+        settling = self._last_poll + self.cadence.settle_s if self._settles() else LATER
+        return min(self._due, quiet, flowing, settling)
+
+    def _settles(self) -> bool:
+        """Whether the run has ended by its events, and history is about to have it."""
+        return self._due == LATER and self._now() - self._ended < self.cadence.settle_for_s
 
     def _interval(self) -> float:
+        """Return the seconds between two polls while nothing is heard."""
         now, pace = self._now(), self.cadence
-        if now - self._ended < pace.settle_for_s and self._due == LATER:
-            return pace.settle_s
-        if now - self._last_event < pace.flowing_s:
-            return pace.flowing_s
         if self._waits and self.server.channel.is_up:
             return pace.slow_s
         return pace.quiet_s(now - self._begun)
@@ -254,13 +260,14 @@ class Monitor:
         return entry
 
     def _read_history(self) -> HistoryEntry | None:
-        timeout_s = min(POLL_S, max(SHORTEST_S, self._deadline.remaining_s))
+        poll_s = self.server.patience.poll_s
+        timeout_s = min(poll_s, max(SHORTEST_S, self._deadline.remaining_s))
         return self.server.history(self.prompt_id, backoff=NO_RETRY, timeout_s=timeout_s)
 
     def _may_look(self) -> bool:
         """Whether to read the queue: not while events tell that the run is alive."""
         now = self._now()
-        alive = now - self._last_event < self.cadence.flowing_s and not self._cancelled.is_set()
+        alive = now - self._last_event < self.cadence.stopped_s and not self._cancelled.is_set()
         often = self._misses or self._waits
         wait = self.cadence.quick_s if often else self.cadence.queue_s
         return not alive and now - self._last_look >= wait

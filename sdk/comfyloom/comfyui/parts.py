@@ -17,8 +17,6 @@ from comfyloom.errors import ApiError, TransportError
 if TYPE_CHECKING:
     import requests
 
-SILENCE_S: Final = 60.0
-"""A server that sends nothing for so long has broken off."""
 _CHUNK: Final = 1 << 18
 _PARTIAL: Final = 206
 _UNSATISFIABLE: Final = 416
@@ -60,7 +58,8 @@ class Part:
         """
         first = self.size if self.etag else 0
         try:
-            with server.view(file, first=first, timeout_s=min(SILENCE_S, check())) as answer:
+            silence_s = min(server.patience.download_s, check())
+            with server.view(file, first=first, timeout_s=silence_s) as answer:
                 self._begin(answer, first)
                 self._take(answer, check)
         except ApiError as error:

@@ -22,10 +22,9 @@ from comfyloom._redact import log
 from comfyloom._retry import Backoff
 from comfyloom._threads import helper
 from comfyloom.comfyui.events import ServerEvent, parse_frame
+from comfyloom.comfyui.patience import PATIENCE
 
 CONNECT_S: Final = 5.0
-SILENCE_S: Final = 10.0
-"""A server that says nothing for this long is pinged; after as long again it is given up."""
 
 _FLAGS: Final = json.dumps({"type": "feature_flags", "data": {"supports_preview_metadata": True}})
 _FOREVER: Final = 10**9
@@ -48,7 +47,8 @@ class EventSocket:
         deliver: Called in the reader's thread with each event, and when the link is down.
         is_wanted: Whether to connect again after a loss; when it says no, the stream has ended.
         backoff: How long to wait before connecting again; attempts are not limited.
-        silence_s: Seconds without a frame after which the server is pinged.
+        silence_s: Seconds without a frame after which the server is pinged, and after as many
+            more given up.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class EventSocket:
         *,
         is_wanted: Callable[[], bool] = lambda: True,
         backoff: Backoff | None = None,
-        silence_s: float = SILENCE_S,
+        silence_s: float = PATIENCE.ping_s,
     ) -> None:
         self._url = url
         self._is_wanted = is_wanted

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 LOOKUPS: Final = 2
 LOOKUP_S: Final = 1.0
 LOOK_FOR_S: Final = 60.0
-ANSWER_S: Final = 60.0
+FOREVER: Final = float("inf")
 WITHDRAW_S: Final = 3.0
 WITHDRAW_EVERY_S: Final = 0.25
 
@@ -44,7 +44,7 @@ class Submission:
     client_id: str
     prompt_id: str
     backoff: Backoff = attrs.field(factory=Backoff)
-    check: Callable[[], float] = lambda: ANSWER_S
+    check: Callable[[], float] = lambda: FOREVER
 
     def send(self) -> str:
         """Submit the graph and return the id that the server runs it under.
@@ -75,7 +75,7 @@ class Submission:
                 self.graph,
                 client_id=self.client_id,
                 prompt_id=self.prompt_id,
-                timeout_s=min(ANSWER_S, self.check()),
+                timeout_s=min(self.server.patience.submit_s, self.check()),
             )
         except TransportError as error:
             if not error.sent:

@@ -11,9 +11,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from comfyloom.emulator.catalogue import SCENARIOS, Scenario
     from comfyloom.emulator.clock import Clock, ImmediateClock, ManualClock, RealClock
     from comfyloom.emulator.emulator import Emulator
-    from comfyloom.emulator.faults import Fault, HttpFault, MachineFault, RunFault, SocketFault
+    from comfyloom.emulator.faults import (
+        Fault,
+        HttpFault,
+        MachineFault,
+        PromptFault,
+        RunFault,
+        SocketFault,
+    )
     from comfyloom.emulator.nodes.spec import Node, NodeCall, NodeResult
 
 __all__ = [
@@ -25,8 +33,11 @@ __all__ = [
     "Fault",
     "HttpFault",
     "MachineFault",
+    "PromptFault",
     "RunFault",
     "SocketFault",
+    "SCENARIOS",
+    "Scenario",
     "Node",
     "NodeCall",
     "NodeResult",
@@ -41,8 +52,11 @@ _HOMES = {
     "Fault": "faults",
     "HttpFault": "faults",
     "MachineFault": "faults",
+    "PromptFault": "faults",
     "RunFault": "faults",
     "SocketFault": "faults",
+    "SCENARIOS": "catalogue",
+    "Scenario": "catalogue",
     "Node": "nodes.spec",
     "NodeCall": "nodes.spec",
     "NodeResult": "nodes.spec",

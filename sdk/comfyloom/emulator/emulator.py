@@ -43,7 +43,9 @@ class Emulator:
             but not in `immediate` time, whose jumps use up leases faster than a client can renew
             them.
         date_skew_s: So far the `Date` header of all answers is ahead of the emulator's clock.
-        comfyui_version: What /system_stats says.
+        comfyui_version: What /system_stats says. From 0.4 on the ComfyUI behaves as the servers
+            of autumn 2026: jobs API, canonical prompt ids only, creation times, no secrets in the
+            queue, assets in upload replies.
         previews: Whether samplers send preview pictures, as with `--preview-method auto`.
         monitor_events: Whether foreign `crystools.monitor` events are sent in between, as the
             preinstalled node packs of real machines do.

@@ -6,9 +6,16 @@ from typing import TypeVar
 
 import attrs
 
-from comfyloom.emulator.faults import Fault, HttpFault, MachineFault, RunFault, SocketFault
+from comfyloom.emulator.faults import (
+    Fault,
+    HttpFault,
+    MachineFault,
+    PromptFault,
+    RunFault,
+    SocketFault,
+)
 
-FaultT = TypeVar("FaultT", HttpFault, SocketFault, RunFault, MachineFault)
+FaultT = TypeVar("FaultT", HttpFault, SocketFault, PromptFault, RunFault, MachineFault)
 
 
 @attrs.define
@@ -47,6 +54,10 @@ class FaultBook:
     def take_socket(self, path: str) -> SocketFault | None:
         """The fault that strikes this handshake, if any."""
         return self._take(SocketFault, lambda fault: fault.matches(path))
+
+    def take_prompt(self) -> PromptFault | None:
+        """The fault that strikes the prompt whose turn it is, if any."""
+        return self._take(PromptFault, lambda fault: fault.matches())
 
     def take_run(self, node: str, class_type: str) -> RunFault | None:
         """The fault that strikes this node run, if any."""

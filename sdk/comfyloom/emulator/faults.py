@@ -2,7 +2,7 @@
 
 A fault strikes `times` matching occasions after letting the first `after` of them pass. The same
 fields make the JSON of `POST /_emulator/faults`, with `"kind"` naming the class: `http`, `socket`,
-`run` or `machine`.
+`prompt`, `run` or `machine`.
 """
 
 import re
@@ -30,9 +30,41 @@ def _seconds(_fault: object, attribute: "attrs.Attribute[float]", value: object)
         raise ValueError(f"{attribute.name} must be a number of seconds, 0 or more")
 
 
-HttpAction = Literal["answer", "drop", "lose_answer", "cut", "delay", "answer_late", "hang"]
-SocketAction = Literal["refuse", "drop", "silence"]
-RunAction = Literal["raise", "no_output", "truncate", "die", "restart", "hang"]
+HttpAction = Literal[
+    "answer",
+    "drop",
+    "lose_answer",
+    "cut",
+    "shorten",
+    "drip",
+    "nan",
+    "delay",
+    "answer_late",
+    "hang",
+]
+SocketAction = Literal[
+    "refuse",
+    "drop",
+    "silence",
+    "half_open",
+    "garbage",
+    "unknown",
+    "flood",
+    "duplicate",
+    "disorder",
+]
+PromptAction = Literal["delete", "late_history", "lose_files"]
+RunAction = Literal[
+    "raise",
+    "no_output",
+    "truncate",
+    "lose_file",
+    "interrupt",
+    "die",
+    "restart",
+    "kill_worker",
+    "hang",
+]
 MachineAction = Literal["error", "never_ready", "not_found", "late", "young", "unlisted", "lingers"]
 
 
@@ -50,9 +82,12 @@ class HttpFault:
     Attributes:
         action: `answer` replies with `status`, `body` and `headers` and does nothing else; `drop`
             closes the connection before handling; `lose_answer` handles the request and then
-            closes without a word; `cut` sends all headers but only `size` bytes of the body;
-            `delay` waits `seconds` of the emulator's time, then handles; `answer_late` handles,
-            then waits, so that a prompt's events overtake the answer; `hang` never answers.
+            closes without a word; `cut` sends all headers but only `size` bytes of the body, and
+            `shorten` the same with a `Content-Length` that says so; `drip` sends `size` bytes of
+            the body, then the rest in up to a hundred pieces, one in `seconds` real seconds; `nan` puts a bare
+            NaN and an Infinity into a JSON answer; `delay` waits `seconds` of the emulator's time,
+            then handles; `answer_late` handles, then waits, so that a prompt's events overtake
+            the answer; `hang` never answers.
         path: Regular expression searched in the path, such as `/servers$` or `/history/`.
         method: The method it is limited to; any when None.
         times: How many matching requests it strikes.
@@ -84,8 +119,12 @@ class SocketFault:
     """Something goes wrong with a websocket connection to a ComfyUI.
 
     Attributes:
-        action: `refuse` answers the handshake with 503; `drop` breaks the connection off after
-            `frames` frames; `silence` keeps it open but sends nothing after `frames` frames.
+        action: `refuse` answers the handshake with 503. The others begin after `frames` frames:
+            `drop` breaks the connection off; `silence` keeps it open but sends nothing any more, as
+            after a takeover of the client id; `half_open` answers no ping, either; `garbage` sends
+            frames that are no events of any kind in between, and `unknown` some of types that do
+            not exist; `flood` sends a text and a preview of 20 MB each; `duplicate` sends each
+            frame twice; `disorder` exchanges each frame with the next.
         path: Regular expression searched in the path.
         times: How many connections it strikes.
         after: How many connections it lets pass first.
@@ -103,18 +142,44 @@ class SocketFault:
 
 
 @attrs.frozen(kw_only=True)
+class PromptFault:
+    """Something happens to a prompt when its turn comes.
+
+    Attributes:
+        action: `delete` takes it out of the queue before it runs, which no event tells;
+            `late_history` stores its history `seconds` real seconds after the last event of a
+            node; `lose_files` first deletes all that earlier runs have saved, so that a cached run
+            names files which are gone.
+        seconds: For `late_history`.
+        times: How many prompts it strikes.
+        after: How many prompts it lets pass first.
+    """
+
+    action: PromptAction = attrs.field(default="delete", validator=in_(get_args(PromptAction)))
+    seconds: float = attrs.field(default=0.0, validator=_seconds)
+    times: int = attrs.field(default=1, validator=_count)
+    after: int = attrs.field(default=0, validator=_count)
+
+    def matches(self) -> bool:
+        """Whether a prompt is one of those that this fault is about: all are."""
+        return True
+
+
+@attrs.frozen(kw_only=True)
 class RunFault:
     """Something goes wrong while a node runs.
 
     Attributes:
         action: `raise` fails the node with `exception_type` and `message`; `no_output` runs it but
             leaves its outputs out of the history; `truncate` cuts the files it saved to `size`
-            bytes; `die` ends the machine; `restart` restarts ComfyUI, which forgets queue and
-            history; `hang` leaves the run silent for ever.
+            bytes, and `lose_file` deletes them; `interrupt` is somebody's interrupt; `die` ends the
+            machine; `restart` restarts ComfyUI, which forgets queue and history; `kill_worker`
+            leaves the run, and all after it, silent for ever, deaf to interrupts; `hang` leaves
+            only this one silent.
         node: Node id it is limited to; any when None.
         class_type: Class it is limited to; any when None.
-        step: Progress step at which `raise`, `die`, `restart` and `hang` strike; when the node
-            starts if None.
+        step: Progress step at which all but `no_output`, `truncate` and `lose_file` strike; when
+            the node starts if None.
         times: How many matching node runs it strikes.
         after: How many matching node runs it lets pass first.
     """
@@ -162,11 +227,12 @@ class MachineFault:
         return True
 
 
-Fault: TypeAlias = HttpFault | SocketFault | RunFault | MachineFault
+Fault: TypeAlias = HttpFault | SocketFault | PromptFault | RunFault | MachineFault
 
 KINDS: Mapping[str, type[Fault]] = {
     "http": HttpFault,
     "socket": SocketFault,
+    "prompt": PromptFault,
     "run": RunFault,
     "machine": MachineFault,
 }
@@ -188,3 +254,9 @@ def fault_from_json(data: object) -> Fault:
         return kind(**fields)
     except TypeError as error:
         raise ValueError(str(error)) from error
+
+
+def fault_to_json(fault: Fault) -> dict[str, Any]:
+    """The JSON object that describes a fault."""
+    kind = next(name for name, each in KINDS.items() if isinstance(fault, each))
+    return {"kind": kind, **attrs.asdict(fault)}

@@ -69,6 +69,12 @@ class Options:
     workflow_version_id: str = attrs.field(factory=_new_uuid)
     workflow_names: tuple[str, ...] = attrs.field(default=("generate_flux_mesh",), validator=_some)
 
+    @property
+    def is_newer(self) -> bool:
+        """Whether the ComfyUI behaves as those of autumn 2026: versions from 0.4 on do here."""
+        parts = [int(part) for part in self.comfyui_version.split(".")[:2] if part.isdecimal()]
+        return (*parts, 0, 0)[:2] >= (0, 4)
+
     def workflows(self) -> list[Workflow]:
         """The account's workflows; the first one has `workflow_version_id`."""
         first, *others = self.workflow_names

@@ -6,7 +6,7 @@ import attrs
 from starlette.requests import Request
 from starlette.responses import Response
 
-from comfyloom.emulator.comfyui import control, info, prompts, uploads, view
+from comfyloom.emulator.comfyui import control, info, jobs, prompts, uploads, view
 from comfyloom.emulator.comfyui.origin import is_foreign
 from comfyloom.emulator.comfyui.state import ServerState
 from comfyloom.emulator.server.replies import empty_reply, text_reply
@@ -38,7 +38,14 @@ _HANDLERS: Sequence[tuple[str, str, Handler[ServerState]]] = (
     ("POST", "/upload/mask", uploads.upload_mask),
     ("GET", "/view", view.view),
 )
+_NEWER: Sequence[tuple[str, str, Handler[ServerState]]] = (
+    ("GET", "/api/jobs", jobs.many),
+    ("POST", "/api/jobs/cancel", jobs.cancel_many),
+    ("GET", "/api/jobs/{id}", jobs.one),
+    ("POST", "/api/jobs/{id}/cancel", jobs.cancel),
+)
 _ROUTER: Router[ServerState] = Router(Route(*entry) for entry in _HANDLERS)
+_JOBS: Router[ServerState] = Router(Route(*entry) for entry in _NEWER)
 
 
 @attrs.frozen
@@ -53,14 +60,19 @@ class ComfyUiApi:
             return empty_reply(403)
         if request.method == "OPTIONS":
             return empty_reply()
-        path = path.removeprefix("/api") if path.startswith("/api/") else path
-        found = _ROUTER.find(request, path)
+        found = self._find(request, path)
         if isinstance(found, Miss):
             return _miss(request.method, found)
         if not await _fits(request):
             text = f"Maximum request body size {MAX_BODY_BYTES} exceeded."
             return text_reply(text, 413)
         return await found(self.state, request)
+
+    def _find(self, request: Request, path: str) -> Handler[ServerState] | Miss:
+        if self.state.options.is_newer and path.startswith("/api/jobs"):
+            return _JOBS.find(request, path)
+        path = path.removeprefix("/api") if path.startswith("/api/") else path
+        return _ROUTER.find(request, path)
 
 
 def _miss(method: str, miss: Miss) -> Response:

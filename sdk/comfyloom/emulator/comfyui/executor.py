@@ -13,6 +13,7 @@ from comfyloom.emulator.comfyui.noderun import NodeRun
 from comfyloom.emulator.comfyui.pace import Pace
 from comfyloom.emulator.comfyui.queue import Item
 from comfyloom.emulator.comfyui.state import ServerState
+from comfyloom.emulator.faults import PromptFault
 from comfyloom.emulator.journal import PromptStatus
 
 
@@ -26,16 +27,27 @@ class Executor:
         """Run prompts for ever, or until one kills the worker."""
         while True:
             item = await self.state.queue.take()
+            fault = self.state.faults.take_prompt()
+            if fault is not None and fault.action == "delete":
+                self._vanish(item)
+                continue
             self.state.mark(item[1], "running")
             self.state.announce_queue()
             try:
-                await self._run(item)
+                await self._run(item, fault)
             except DeadWorker:
                 return
             self._free()
 
-    async def _run(self, item: Item) -> None:
+    def _vanish(self, item: Item) -> None:
+        self.state.queue.running = None
+        self.state.mark(item[1], "deleted")
+        self.state.announce_queue()
+
+    async def _run(self, item: Item, fault: PromptFault | None) -> None:
         state = self.state
+        if fault is not None and fault.action == "lose_files":
+            state.folders.empty("output")
         state.interrupted.clear()
         state.hub.owner = _owner(item[3])
         messages = Messages(state.hub, state.clock, item[1])
@@ -43,7 +55,8 @@ class Executor:
         run = Run(state, item, messages)
         status = await run.execute()
         # The real server stores the entry a moment after it has told of the success.
-        await asyncio.sleep(state.options.history_delay_s)
+        late_s = 0.0 if fault is None else fault.seconds
+        await asyncio.sleep(max(state.options.history_delay_s, late_s))
         run.store(status)
         state.mark(item[1], status)
         state.queue.running = None

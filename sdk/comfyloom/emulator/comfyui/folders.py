@@ -35,6 +35,12 @@ class Folders:
         for kind in ("input", "output", "temp"):
             (self.root / kind).mkdir(parents=True, exist_ok=True)
 
+    def empty(self, kind: str) -> None:
+        """Delete all files in a folder."""
+        for path in (self.root / kind).rglob("*"):
+            if path.is_file():
+                path.unlink()
+
     def folder(self, kind: str) -> Path | None:
         """The folder of a type, None if there is no such type."""
         return self.root / kind if kind in {"input", "output", "temp"} else None

@@ -22,8 +22,8 @@ class History:
     ) -> None:
         """Add the entry of a finished prompt; one with the same id is overwritten in place."""
         number, prompt_id, graph, extra_data, targets = item
-        for secret in _SECRETS:
-            (as_object(extra_data) or {}).pop(secret, None)
+        known = as_object(extra_data)
+        extra_data = extra_data if known is None else without_secrets(known)
         if len(self._entries) >= _LIMIT:
             del self._entries[next(iter(self._entries))]
         self._entries[prompt_id] = {
@@ -56,3 +56,8 @@ class History:
     def clear(self) -> None:
         """Remove all entries."""
         self._entries.clear()
+
+
+def without_secrets(extra_data: dict[str, Any]) -> dict[str, Any]:
+    """The extra data of a prompt without what is nobody else's business."""
+    return {key: value for key, value in extra_data.items() if key not in _SECRETS}

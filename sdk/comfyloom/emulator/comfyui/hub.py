@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 
+from comfyloom.emulator.comfyui.junk import GARBAGE, UNKNOWN, flood
 from comfyloom.emulator.faults import SocketFault
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 _PREVIEW, _PREVIEW_WITH_METADATA = 1, 4
 _JPEG = 1
+_HOLD_S = 0.05
 SERVER_FEATURES = {"supports_preview_metadata": True, "max_upload_size": 100 * 1024 * 1024}
 
 
@@ -36,25 +38,71 @@ class Connection:
     fault: SocketFault | None = None
     features: dict[str, Any] = attrs.field(factory=dict[str, Any])
     sent: int = 0
+    _held: list[str | bytes] = attrs.field(factory=list[str | bytes])
+    _late: "asyncio.Future[None] | None" = None
 
     async def send(self, frame: str | bytes) -> None:
         """Send a frame, waiting for a client that does not read."""
         if self.strike():
             return
         self.sent += 1
-        key = "text" if isinstance(frame, str) else "bytes"
-        # Whatever the server raises when a client has gone: it misses its frames, no more.
-        with contextlib.suppress(Exception):
-            await self._send({"type": "websocket.send", key: frame})
+        for each in self._spoilt(frame):
+            await self._send_safely(each)
         self.strike()
 
     def strike(self) -> bool:
         """Whether the connection's time has come to fail; it is broken off if it shall be."""
         if self.fault is None or self.sent < self.fault.frames:
             return False
-        if self.fault.action == "drop":
-            self.transport.close()
+        match self.fault.action:
+            case "drop":
+                self.transport.close()
+            case "half_open":
+                self.transport.pause_reading()  # pings are never answered
+            case "silence":
+                pass
+            case _:
+                return False
         return True
+
+    def _spoilt(self, frame: str | bytes) -> list[str | bytes]:
+        """The frames that are sent in place of one."""
+        if self.fault is None or self.sent <= self.fault.frames:
+            return [frame]
+        match self.fault.action:
+            case "garbage":
+                return [*GARBAGE, frame]
+            case "unknown":
+                return [*UNKNOWN, frame]
+            case "flood":
+                self.fault = None
+                return [*flood(), frame]
+            case "duplicate":
+                return [frame, frame]
+            case "disorder":
+                return self._exchanged(frame)
+            case _:
+                return [frame]
+
+    def _exchanged(self, frame: str | bytes) -> list[str | bytes]:
+        """Nothing, and then the next frame before this one; the last is sent after a moment."""
+        if self._held:
+            held, self._held = self._held, []
+            return [frame, *held]
+        self._held = [frame]
+        asyncio.get_running_loop().call_later(_HOLD_S, self._release)
+        return []
+
+    def _release(self) -> None:
+        held, self._held = self._held, []
+        for frame in held:
+            self._late = asyncio.ensure_future(self._send_safely(frame))
+
+    async def _send_safely(self, frame: str | bytes) -> None:
+        key = "text" if isinstance(frame, str) else "bytes"
+        # Whatever the server raises when a client has gone: it misses its frames, no more.
+        with contextlib.suppress(Exception):
+            await self._send({"type": "websocket.send", key: frame})
 
 
 @attrs.define

@@ -10,6 +10,7 @@ import attrs
 from comfyloom.emulator.comfyui.cache import Cached
 from comfyloom.emulator.comfyui.failures import (
     DeadServer,
+    DeadWorker,
     FailedNode,
     InterruptedRun,
     RestartedServer,
@@ -55,7 +56,8 @@ class NodeRun:
         """Run the node.
 
         Raises:
-            InterruptedRun, FailedNode, DeadServer, RestartedServer: It did not get to its end.
+            InterruptedRun, FailedNode: It did not get to its end.
+            DeadServer, RestartedServer, DeadWorker: Nor does anything else.
         """
         self.messages.started(self.node)
         self.messages.executing(self.node)
@@ -68,7 +70,7 @@ class NodeRun:
             spec = self.state.nodes[self.class_type]
             result = await asyncio.to_thread(spec.run, self._call(inputs))
             await self._spend_time(spec, inputs, result, pace)
-        except (InterruptedRun, DeadServer, RestartedServer):
+        except (InterruptedRun, DeadServer, RestartedServer, DeadWorker):
             raise
         except Exception as error:
             raise _failure(error, inputs) from error
@@ -131,19 +133,26 @@ class NodeRun:
                 raise DeadServer
             case "restart":
                 raise RestartedServer
+            case "interrupt":
+                raise InterruptedRun
+            case "kill_worker":
+                raise DeadWorker
             case "hang":
-                await asyncio.Event().wait()
-            case "no_output" | "truncate":
+                await self.state.interrupted.wait()
+                self._check_interrupt()
+            case "no_output" | "truncate" | "lose_file":
                 pass
 
     def _spoil(self, result: NodeResult) -> None:
         if self._fault is None:
             return
         self.output_hidden = self._fault.action == "no_output"
-        if self._fault.action == "truncate":
-            for path in result.saved:
+        for path in result.saved:
+            if self._fault.action == "truncate":
                 with path.open("r+b") as file:
                     file.truncate(self._fault.size)
+            elif self._fault.action == "lose_file":
+                path.unlink()
 
     def _inputs(self) -> dict[str, Any]:
         given = self.item[2][self.node]["inputs"]

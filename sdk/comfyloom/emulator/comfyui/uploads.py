@@ -1,7 +1,9 @@
 """POST /upload/image and /upload/mask."""
 
 import asyncio
+import hashlib
 import json
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +27,13 @@ class _Upload:
     data: bytes
     path: Path | None
 
-    def reply(self) -> Response:
-        return json_reply({"name": self.name, "subfolder": self.subfolder, "type": self.kind})
+    def reply(self, state: ServerState) -> Response:
+        told = {"name": self.name, "subfolder": self.subfolder, "type": self.kind}
+        if state.options.is_newer:
+            digest = hashlib.sha256(self.data).hexdigest()
+            asset = {"id": str(uuid.uuid4()), "name": self.name, "asset_hash": f"sha256:{digest}"}
+            return json_reply({**told, "asset": {**asset, "size": len(self.data), "tags": []}})
+        return json_reply(told)
 
 
 async def upload_image(state: ServerState, request: Request) -> Response:
@@ -36,7 +43,7 @@ async def upload_image(state: ServerState, request: Request) -> Response:
         return empty_reply(400)
     if upload.path is not None:
         upload.path.write_bytes(upload.data)
-    return upload.reply()
+    return upload.reply(state)
 
 
 async def upload_mask(state: ServerState, request: Request) -> Response:
@@ -52,7 +59,7 @@ async def upload_mask(state: ServerState, request: Request) -> Response:
             from comfyloom.emulator.nodes.masks import save_masked
 
             await asyncio.to_thread(save_masked, original, upload.data, upload.path)
-    return upload.reply()
+    return upload.reply(state)
 
 
 def _place(folders: Folders, form: Form) -> _Upload | None:

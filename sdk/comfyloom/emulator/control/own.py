@@ -1,16 +1,17 @@
 """The emulator's own routes: what happened, and what shall go wrong next."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, ItemsView
 
 import attrs
 from starlette.requests import Request
 from starlette.responses import Response
 
+from comfyloom.emulator.catalogue import SCENARIOS, Scenario, scenario
 from comfyloom.emulator.clock import Clock, ManualClock
 from comfyloom.emulator.control.fleet import Fleet
 from comfyloom.emulator.faultbook import FaultBook
-from comfyloom.emulator.faults import fault_from_json
+from comfyloom.emulator.faults import Fault, fault_from_json, fault_to_json
 from comfyloom.emulator.loose import as_object
 from comfyloom.emulator.server.replies import json_reply
 from comfyloom.emulator.server.routing import Miss, Route, Router
@@ -49,8 +50,14 @@ class OwnApi:
         """POST faults: one fault, or a list of them."""
         data: object = json.loads(await request.body())
         entries: list[object] = [*data] if isinstance(data, list) else [data]
-        self.faults.add(*[fault_from_json(entry) for entry in entries])
+        self.faults.add(*[fault for entry in entries for fault in _faults(entry)])
         return json_reply({})
+
+    async def list_faults(self, _request: Request) -> Response:
+        """GET faults: the names of all scenarios, and what has not struck yet."""
+        known = {name: {"group": each.group, "title": each.title} for name, each in _scenarios()}
+        pending = [fault_to_json(fault) for fault in self.faults.pending()]
+        return json_reply({"scenarios": known, "pending": pending})
 
     async def clear_faults(self, _request: Request) -> Response:
         """DELETE faults."""
@@ -85,11 +92,26 @@ class OwnApi:
         return json_reply({})
 
 
+def _faults(entry: object) -> tuple[Fault, ...]:
+    """The faults that an entry describes, or that the scenario which it names is made of."""
+    data = as_object(entry) or {}
+    if "scenario" not in data:
+        return (fault_from_json(entry),)
+    if len(data) > 1:
+        raise ValueError("a scenario is named alone")
+    return scenario(str(data["scenario"])).faults
+
+
+def _scenarios() -> ItemsView[str, Scenario]:
+    return SCENARIOS.items()
+
+
 _ROUTER: Router[OwnApi] = Router(
     [
         Route("GET", "/_emulator/state", OwnApi.state),
         Route("POST", "/_emulator/reset", OwnApi.reset),
         Route("POST", "/_emulator/faults", OwnApi.add_fault),
+        Route("GET", "/_emulator/faults", OwnApi.list_faults),
         Route("DELETE", "/_emulator/faults", OwnApi.clear_faults),
         Route("POST", "/_emulator/clock", OwnApi.advance),
         Route("POST", "/_emulator/machines", OwnApi.launch_foreign),

@@ -1,0 +1,138 @@
+"""One run under one scripted fault, and what became of it."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from unittest import mock
+
+import attrs
+
+from comfyloom import RunComfySession
+from comfyloom.comfyui import client
+from comfyloom.comfyui.patience import Patience
+from comfyloom.emulator import SCENARIOS, Emulator
+from comfyloom.errors import ComfyloomError, RunTimeout
+from comfyloom_workflows import FluxMeshResult, FluxMeshWorkflow
+from support import RENDER, HastyClock
+
+QUICK = Patience(
+    poll_s=0.5, submit_s=0.7, upload_s=0.7, download_s=0.7, cancel_s=0.5, ping_s=0.2
+)
+"""Silences are over in moments, so that a trial is."""
+TIMEOUT_S = 20.0
+DEAD_S = 3.0
+
+# Where no result can be had, and what is raised then; everything else gives the right result.
+ERRORS: dict[str, str] = {
+    "upload-timeout": "TransportError",
+    "upload-shortened": "ApiError",
+    "upload-page": "ApiError",
+    "submit-502": "ApiError",
+    "submit-timeout": "RunLost",
+    "submit-reset": "RunLost",
+    "submit-page": "ApiError",
+    "download-shortened": "OutputMissing",
+    "run-node-error": "RunFailed",
+    "run-out-of-memory": "RunFailed",
+    "run-interrupted": "RunCancelled",
+    "run-deleted": "RunLost",
+    "run-restarted": "RunLost",
+    "run-worker-dead": "RunTimeout",
+    "run-cached-without-file": "OutputMissing",
+    "run-file-gone": "OutputMissing",
+    "run-no-output": "OutputMissing",
+    "run-output-empty": "OutputMissing",
+    "run-output-truncated": "OutputMissing",
+}
+
+
+@attrs.frozen(kw_only=True)
+class Trial:
+    """What became of a run.
+
+    Attributes:
+        outcome: `result`, or the name of the error.
+        message: Its text.
+        seconds: How long it took; waits between attempts are skipped.
+        accepted: How often the server took the graph.
+        left: Files that a failed run left in its folder.
+        wrong: What is wrong with the result.
+        threads: Threads that outlived the session.
+    """
+
+    outcome: str
+    message: str
+    seconds: float
+    accepted: int
+    left: tuple[str, ...]
+    wrong: str
+    threads: tuple[str, ...]
+
+
+@contextlib.contextmanager
+def small_server() -> Iterator[Emulator]:
+    """A ComfyUI that the trials may spoil."""
+    with Emulator() as emulator:
+        yield emulator
+
+
+def expected(name: str) -> str:
+    """Return what a scenario has to end with."""
+    return ERRORS.get(name, "result")
+
+
+def try_out(name: str, folder: Path) -> Trial:
+    """Run the flux-mesh workflow once on a server with this fault."""
+    scenario = SCENARIOS[name]
+    work = FluxMeshWorkflow(
+        input_image=RENDER, prompt="a brass automaton", width=64, height=64, steps=4, seed=7
+    )
+    before = set(threading.enumerate())
+    with small_server() as emulator, mock.patch.object(client, "PATIENCE", QUICK):
+        good = _good(emulator, work) if scenario.reruns else None
+        emulator.faults.add(*scenario.faults)
+        began, outcome, message, wrong = time.perf_counter(), "result", "", ""
+        with RunComfySession(emulator.comfyui_url, clock=HastyClock()) as session:
+            timeout = DEAD_S if expected(name) == RunTimeout.__name__ else TIMEOUT_S
+            try:
+                found = session.run(work, out_dir=folder, timeout=timeout)
+                wrong = _wrong(found, work, good)
+            except ComfyloomError as error:
+                outcome, message = type(error).__name__, str(error)
+        seconds = time.perf_counter() - began
+        prompts = emulator.state()["prompts"]
+    late = [thread.name for thread in threading.enumerate() if thread not in before]
+    return Trial(
+        outcome=outcome,
+        message=message,
+        seconds=seconds,
+        accepted=len(prompts) - (good is not None),
+        left=() if outcome == "result" else tuple(sorted(_names(folder))),
+        wrong=wrong,
+        threads=tuple(late),
+    )
+
+
+def _good(emulator: Emulator, work: FluxMeshWorkflow) -> FluxMeshResult:
+    with RunComfySession(emulator.comfyui_url) as session:
+        return session.run(work)
+
+
+def _wrong(found: FluxMeshResult, work: FluxMeshWorkflow, good: FluxMeshResult | None) -> str:
+    """Say what is wrong with a result: the graph in it has to be the one that was run."""
+    graph = found.image.embedded_graph()
+    if graph is None or graph["34"]["inputs"]["clip_l"] != work.prompt:
+        return "the picture is of another run"
+    if good is not None and found.image.bytes() != good.image.bytes():
+        return "the picture is another one"
+    if found.image.numpy().shape[:2] != (64, 64):
+        return "the picture has another size"
+    return "" if len(found.mesh.trimesh().geometry) else "the mesh is empty"
+
+
+def _names(folder: Path) -> list[str]:
+    return [path.name for path in folder.rglob("*")] if folder.exists() else []

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, Final, cast
+
+_ENDLESS: Final = 1e300
 
 
 def is_mapping(value: object) -> bool:
@@ -38,7 +40,7 @@ def text(value: object) -> str | None:
 
 
 def number(value: object) -> float | None:
-    """Return a number, None for anything else."""
+    """Return a number that can be reckoned with, None for anything else: for NaN, say."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return value
+    return value if abs(value) < _ENDLESS else None

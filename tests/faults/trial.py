@@ -19,9 +19,7 @@ from comfyloom.errors import ComfyloomError, RunTimeout
 from comfyloom_workflows import FluxMeshResult, FluxMeshWorkflow
 from support import RENDER, HastyClock
 
-QUICK = Patience(
-    poll_s=0.5, submit_s=0.7, upload_s=0.7, download_s=0.7, cancel_s=0.5, ping_s=0.2
-)
+QUICK = Patience(poll_s=0.5, submit_s=0.7, upload_s=0.7, download_s=0.7, cancel_s=0.5, ping_s=0.2)
 """Silences are over in moments, so that a trial is."""
 TIMEOUT_S = 20.0
 DEAD_S = 3.0

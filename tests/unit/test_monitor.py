@@ -18,7 +18,7 @@ from comfyloom.comfyui.events import ServerEvent
 from comfyloom.comfyui.history import HistoryEntry
 from comfyloom.comfyui.lookout import Lookout
 from comfyloom.comfyui.monitor import Cadence, Monitor
-from comfyloom.comfyui.patience import Patience
+from comfyloom.comfyui.patience import PATIENCE, Patience
 from comfyloom.comfyui.socket import Link
 from comfyloom.errors import (
     MachineError,
@@ -41,7 +41,7 @@ class FakeServer:
     in_queue: Callable[[float], tuple[list[str], list[str]]] = lambda _: (["p"], [])
     broken_from: float = float("inf")
     is_up: bool = True
-    patience: Patience = Patience()
+    patience: Patience = PATIENCE
     polls: list[float] = attrs.field(factory=list)
     looks: list[float] = attrs.field(factory=list)
     cancels: list[str] = attrs.field(factory=list)

@@ -120,14 +120,26 @@ def _messages(raw: object) -> Iterator[tuple[str, Mapping[str, Any]]]:
                 continue
 
 
+def _is_path(text: str) -> bool:
+    return _MODEL_PATH.fullmatch(text) is not None and _is_a_name(text)
+
+
+def _is_a_name(name: str) -> bool:
+    """Whether a text can name a file: half of a surrogate pair can stand in no URL."""
+    try:
+        return bool(name.encode())
+    except UnicodeEncodeError:
+        return False
+
+
 def _files(values: object, has_paths: bool) -> Iterator[FileReference]:
     """Yield the file references of one key; flags, texts and numbers beside them are passed."""
     for value in items(values):
-        if has_paths and isinstance(value, str) and _MODEL_PATH.fullmatch(value):
+        if has_paths and isinstance(value, str) and _is_path(value):
             folder, _, name = value.replace("\\", "/").rpartition("/")
             yield FileReference(filename=name, subfolder=folder)
         file = mapping(value)
-        if isinstance(file.get("filename"), str) and file["filename"]:
+        if isinstance(file.get("filename"), str) and _is_a_name(file["filename"]):
             yield FileReference(
                 filename=file["filename"],
                 subfolder=str(file.get("subfolder") or ""),

@@ -84,10 +84,10 @@ class HttpFault:
             closes the connection before handling; `lose_answer` handles the request and then
             closes without a word; `cut` sends all headers but only `size` bytes of the body, and
             `shorten` the same with a `Content-Length` that says so; `drip` sends `size` bytes of
-            the body, then the rest in up to a hundred pieces, one in `seconds` real seconds; `nan` puts a bare
-            NaN and an Infinity into a JSON answer; `delay` waits `seconds` of the emulator's time,
-            then handles; `answer_late` handles, then waits, so that a prompt's events overtake
-            the answer; `hang` never answers.
+            the body, then the rest in up to a hundred pieces, one in `seconds` real seconds; `nan`
+            puts a bare NaN and an Infinity into a JSON answer; `delay` waits `seconds` of the
+            emulator's time, then handles; `answer_late` handles, then waits, so that a prompt's
+            events overtake the answer; `hang` never answers.
         path: Regular expression searched in the path, such as `/servers$` or `/history/`.
         method: The method it is limited to; any when None.
         times: How many matching requests it strikes.

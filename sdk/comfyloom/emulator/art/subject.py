@@ -13,6 +13,7 @@ _ROUNDS = 6
 _LEAST = 0.022
 _GAP = 1
 _ALIKE = 0.12
+_ENOUGH = 4
 
 
 def subject_of(pixels: Field) -> Field:
@@ -29,8 +30,9 @@ def subject_of(pixels: Field) -> Field:
     size = (max(8, round(height * scale)), max(8, round(width * scale)))
     ground, behind = _ground(resize(pixels[..., :3], *size))
     difference = np.abs(pixels[..., :3] - resize(ground, height, width)).max(axis=2)
-    noise_level = np.median(difference[resize(behind, height, width) > 0.5])
-    least = max(_LEAST, 3.5 * float(noise_level))
+    seen = difference[resize(behind, height, width) > 0.5]
+    noise_level = float(np.median(seen)) if seen.size else 1.0
+    least = max(_LEAST, 3.5 * noise_level)
     found = smoothstep(least * 0.7, least * 1.8, difference)
     if float(found.mean()) < _HOLLOW:
         return np.ones(found.shape, np.float32)
@@ -56,14 +58,16 @@ def _ground(pixels: Field) -> tuple[Field, Field]:
     flat = pixels.reshape(-1, 3).astype(np.float64)
     behind = _frame(height, width).ravel()
     # The subject may reach out of the picture, but not over half of its frame.
-    behind &= np.abs(flat - np.median(flat[behind], axis=0)).max(axis=1) < _ALIKE
+    alike = np.abs(flat - np.median(flat[behind], axis=0)).max(axis=1) < _ALIKE
+    if (behind & alike).sum() >= _ENOUGH * terms.shape[1]:  # else its frame is of many colours
+        behind &= alike
     fitted = flat
     for _ in range(_ROUNDS):
         weights = np.linalg.lstsq(terms[behind], flat[behind], rcond=None)[0]
         fitted = terms @ weights
         residual = np.abs(flat - fitted).max(axis=1)
         closer = residual < max(_LEAST * 0.6, 3.0 * float(np.median(residual[behind])))
-        if closer.sum() < len(weights) * 4:
+        if closer.sum() < len(weights) * _ENOUGH:
             break
         behind = closer
     ground = np.clip(fitted, 0.0, 1.0).reshape(height, width, 3).astype(np.float32)

@@ -1,0 +1,302 @@
+"""What the client stands on: the same assertions on every server."""
+
+from __future__ import annotations
+
+import json
+import queue
+import re
+import secrets
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from comfyloom import RunComfySession
+from comfyloom._retry import Deadline
+from comfyloom.comfyui.client import ComfyUI
+from comfyloom.comfyui.events import ServerEvent
+from comfyloom.comfyui.history import FileReference
+from comfyloom.comfyui.monitor import Monitor
+from comfyloom.comfyui.submit import Submission
+from comfyloom.errors import ApiError, NotFound, PromptRejected, RunCancelled, RunLost, RunTimeout
+from contract.conftest import COPY, FILL, SLOW
+
+
+def fresh() -> str:
+    """Return a file prefix that no earlier run had: nothing is found in the cache."""
+    return f"contract/{uuid.uuid4().hex}"
+
+
+def novel() -> int:
+    """Return a colour that no earlier run had, for the same reason."""
+    return secrets.randbelow(0xFFFF00)
+
+
+def graph_of(base: dict[str, Any], **inputs: Any) -> dict[str, Any]:
+    """Return a graph with other inputs of its first node."""
+    graph: dict[str, Any] = json.loads(json.dumps(base))
+    graph["1"]["inputs"] |= inputs
+    return graph
+
+
+# --- what a server tells -------------------------------------------------------------------------
+
+
+def test_it_tells_its_version_and_what_it_takes(server: ComfyUI) -> None:
+    assert server.system_stats()["system"]["comfyui_version"]
+    limit = server.max_upload_bytes()
+    assert limit is None or limit > 0
+
+
+def test_it_tells_its_classes(server: ComfyUI) -> None:
+    classes = server.object_info()
+    assert {"LoadImage", "SaveImage", "PreviewImage", "EmptyImage"} <= set(classes)
+    assert classes["SaveImage"]["output_node"] is True
+
+
+def test_of_an_unknown_run_history_says_nothing(server: ComfyUI) -> None:
+    assert server.history(str(uuid.uuid4())) is None
+    assert not server.knows(str(uuid.uuid4()))
+
+
+# --- runs ----------------------------------------------------------------------------------------
+
+
+def test_a_picture_goes_there_and_comes_back(
+    session: RunComfySession, copying: Any, picture: Path
+) -> None:
+    work = copying(image=picture, prefix=fresh())
+    result = session.run(work, timeout=60)
+    from PIL import Image
+
+    with Image.open(picture) as sent:
+        assert result.copy.pil().convert("RGB").tobytes() == sent.convert("RGB").tobytes()
+    graph = result.copy.embedded_graph()
+    assert graph["2"]["inputs"]["filename_prefix"] == work.prefix
+    assert result.ui["2"]["images"][0]["type"] == "output"
+
+
+def test_a_picture_is_sent_once(session: RunComfySession, copying: Any, picture: Path) -> None:
+    events = []
+    for _ in range(2):
+        session.run(copying(image=picture, prefix=fresh()), timeout=60, on_progress=events.append)
+    assert [each.kind for each in events].count("upload") == 1
+
+
+def test_two_pictures_of_one_name_are_two(
+    session: RunComfySession, copying: Any, tmp_path: Path
+) -> None:
+    import numpy as np
+
+    for value in (0, 255):
+        array = np.full((8, 8, 3), value, np.uint8)
+        result = session.run(copying(image=array, prefix=fresh()), timeout=60)
+        assert (result.copy.numpy()[..., :3] == array).all()
+
+
+def test_events_come_in_order_and_history_is_there_at_the_end(server: ComfyUI) -> None:
+    for _ in range(10):
+        seen: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        prompt_id = str(uuid.uuid4())
+        graph = graph_of(FILL, color=novel())
+        with server.channel.listening(prompt_id, seen.put):
+            accepted = Submission(server, graph, server.channel.client_id, prompt_id).send()
+            assert accepted == prompt_id
+            kinds: list[str] = []
+            while True:
+                event = seen.get(timeout=30)
+                if not isinstance(event, ServerEvent) or event.prompt_id != prompt_id:
+                    continue
+                kinds.append(event.type)
+                if event.type == "executing" and event.node is None:
+                    break
+            entry = server.history(prompt_id)
+        assert entry is not None, "history has to be complete when the last event comes"
+        assert entry.files("2")
+        assert kinds[:2] == ["execution_start", "execution_cached"]
+        assert "execution_success" in kinds
+
+
+def test_a_run_that_was_made_before_names_the_same_file(server: ComfyUI) -> None:
+    graph = graph_of(FILL, color=novel())
+    names = [_run(server, graph).files("2") for _ in range(2)]
+    assert names[0] == names[1]
+
+
+def _run(server: ComfyUI, graph: dict[str, Any]) -> Any:
+    prompt_id = str(uuid.uuid4())
+    monitor = Monitor(server, prompt_id)
+    with server.channel.listening(prompt_id, monitor.deliver):
+        Submission(server, graph, server.channel.client_id, prompt_id).send()
+        return monitor.wait(Deadline.after(60))
+
+
+def test_without_events_polling_alone_sees_the_end(server: ComfyUI) -> None:
+    prompt_id = str(uuid.uuid4())
+    graph = graph_of(FILL, color=novel())
+    Submission(server, graph, uuid.uuid4().hex, prompt_id).send()
+    assert Monitor(server, prompt_id).wait(Deadline.after(60)).status in ("success", "")
+
+
+def test_many_runs_at_once(session: RunComfySession, filling: Any) -> None:
+    colors = [0x010101 * number for number in range(1, 17)]
+    runs = [session.submit(filling(color=color), timeout=120) for color in colors]
+    found = [run.wait().picture.numpy()[0, 0, :3].tolist() for run in runs]
+    assert found == [[number] * 3 for number in range(1, 17)]
+
+
+# --- refusals ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("node", "change", "text"),
+    [
+        ("1", {"inputs": {}}, "node 1"),
+        ("2", {"class_type": "NoSuchNodeClass"}, "NoSuchNodeClass"),
+        ("2", {"inputs": {"filename_prefix": "x"}}, "node 2"),
+        ("1", {"inputs": {"image": "no-such-picture.png"}}, "no-such-picture.png"),
+    ],
+)
+def test_a_graph_that_cannot_run_is_refused(
+    server: ComfyUI, node: str, change: dict[str, Any], text: str
+) -> None:
+    graph = json.loads(json.dumps(COPY))
+    graph[node] |= change
+    prompt_id = str(uuid.uuid4())
+    with pytest.raises(PromptRejected, match=re.escape(text)):
+        Submission(server, graph, server.channel.client_id, prompt_id).send()
+    assert not server.knows(prompt_id)
+
+
+def test_a_graph_that_can_run_in_part_is_refused_as_well(server: ComfyUI) -> None:
+    """ComfyUI answers 200 and would run the rest."""
+    graph = graph_of(FILL, **SLOW, color=novel())
+    graph["3"] = {"class_type": "LoadImage", "inputs": {"image": "no-such-picture.png"}}
+    graph["4"] = {"class_type": "PreviewImage", "inputs": {"images": ["3", 0]}}
+    prompt_id = str(uuid.uuid4())
+    with pytest.raises(PromptRejected, match="no-such-picture"):
+        Submission(server, graph, server.channel.client_id, prompt_id).send()
+    running, pending = server.queue()
+    assert prompt_id not in (*running, *pending)
+
+
+# --- cancelling ----------------------------------------------------------------------------------
+
+
+def test_the_run_that_runs_is_cancelled(session: RunComfySession, filling: Any) -> None:
+    run = session.submit(filling(**SLOW, color=novel()), timeout=120)
+    time.sleep(0.5)
+    run.cancel()
+    with pytest.raises(RunCancelled):
+        run.wait()
+    assert _is_gone(session.server(), run.id)
+
+
+def test_a_run_that_waits_is_cancelled_and_the_one_before_it_is_not(
+    session: RunComfySession, filling: Any
+) -> None:
+    color = novel()
+    first = session.submit(filling(**SLOW, color=color), timeout=120)
+    second = session.submit(filling(**SLOW, color=color + 1), timeout=120)
+    time.sleep(0.3)
+    second.cancel()
+    with pytest.raises(RunCancelled):
+        second.wait()
+    assert first.wait().picture.size
+    assert session.server().history(second.id) is None
+
+
+def test_time_that_is_over_cancels_the_run(session: RunComfySession, filling: Any) -> None:
+    run = session.submit(filling(**SLOW, color=novel()), timeout=0.7)
+    with pytest.raises(RunTimeout):
+        run.wait()
+    assert _is_gone(session.server(), run.id)
+
+
+def _is_gone(server: ComfyUI, prompt_id: str) -> bool:
+    deadline = Deadline.after(20)
+    while not deadline.over:
+        running, pending = server.queue()
+        if prompt_id not in (*running, *pending):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def test_a_run_that_somebody_deletes_is_lost(
+    session: RunComfySession, server: ComfyUI, filling: Any
+) -> None:
+    color = novel()
+    first = session.submit(filling(**SLOW, color=color), timeout=120)
+    second = session.submit(filling(**SLOW, color=color + 2), timeout=120)
+    time.sleep(0.3)
+    begun = time.monotonic()
+    server._post("/queue", json={"delete": [second.id]})
+    with pytest.raises(RunLost):
+        second.wait()
+    assert time.monotonic() - begun < 5.0
+    first.cancel()
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+def test_a_file_comes_in_parts_with_its_mark(
+    session: RunComfySession, server: ComfyUI, copying: Any, picture: Path
+) -> None:
+    result = session.run(copying(image=picture, prefix=fresh()), timeout=60)
+    image = result.ui["2"]["images"][0]
+    file = FileReference(**image)
+    with server.view(file) as whole:
+        content, etag = whole.content, whole.headers["ETag"]
+    assert whole.headers["Content-Length"] == str(len(content))
+    with server.view(file, first=10) as part:
+        assert part.status_code == 206
+        assert part.content == content[10:]
+        assert part.headers["ETag"] == etag
+        assert part.headers["Content-Range"] == f"bytes 10-{len(content) - 1}/{len(content)}"
+    with pytest.raises(ApiError) as caught, server.view(file, first=len(content)):
+        pass
+    assert caught.value.status == 416
+
+
+def test_files_that_are_not_there(server: ComfyUI) -> None:
+    with pytest.raises(NotFound), server.view(FileReference(filename="no-such-file.png")):
+        pass
+    for name in ("../../etc/passwd", "/etc/passwd"):
+        with pytest.raises(ApiError), server.view(FileReference(filename=name)):
+            pass
+
+
+# --- newer servers -------------------------------------------------------------------------------
+
+
+def test_the_jobs_api_tells_the_same_as_queue_and_history(
+    server: ComfyUI, session: RunComfySession, filling: Any, has_jobs: bool
+) -> None:
+    get = server._http.send
+    run = session.submit(filling(color=novel()), timeout=60)
+    run.wait()
+    answer = get("GET", f"/api/jobs/{run.id}")
+    if not has_jobs:
+        assert answer.status_code in (404, 405)
+        return
+    job = answer.json()
+    assert (job["id"], job["status"]) == (run.id, "completed")
+    assert job["outputs"]["2"]["images"]
+    assert get("GET", f"/api/jobs/{uuid.uuid4()}").status_code == 404
+    cancelled = get("POST", f"/api/jobs/{run.id}/cancel")
+    assert cancelled.json() == {"cancelled": False}
+    listed = get("GET", "/api/jobs?status=completed&limit=1").json()
+    assert listed["pagination"]["limit"] == 1
+    assert get("GET", "/api/jobs?status=nonsense").status_code == 400
+
+
+def test_newer_servers_want_canonical_ids(server: ComfyUI, has_jobs: bool) -> None:
+    odd = str(uuid.uuid4()).upper()
+    answer = server.post_prompt(graph_of(FILL), client_id="c", prompt_id=odd)
+    assert answer.status_code == (400 if has_jobs else 200)
+    if has_jobs:
+        assert answer.json()["error"]["type"] == "invalid_prompt_id"

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import socket
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from comfyloom.testing import HastyClock
+
 if TYPE_CHECKING:
     from comfyloom.emulator import Emulator
+
+__all__ = [
+    "RECORDINGS",
+    "RENDER",
+    "ROOT",
+    "FakeClock",
+    "HastyClock",
+    "free_port",
+    "machines",
+    "running",
+]
 
 ROOT = Path(__file__).parents[1]
 RENDER = ROOT / "examples" / "render.png"
@@ -31,23 +43,6 @@ class FakeClock:
     def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
         self.now += max(0.0, seconds)
-
-
-class HastyClock:
-    """The real time, but a sleep is over in a moment and counts in full."""
-
-    def __init__(self) -> None:
-        self._skipped = 0.0
-
-    def monotonic(self) -> float:
-        return time.monotonic() + self._skipped
-
-    def time(self) -> float:
-        return time.time() + self._skipped
-
-    def sleep(self, seconds: float) -> None:
-        time.sleep(min(seconds, 0.002))
-        self._skipped += max(0.0, seconds - 0.002)
 
 
 def free_port() -> int:

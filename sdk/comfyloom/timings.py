@@ -17,6 +17,7 @@ from typing import Final, TypeAlias
 
 import attrs
 
+from comfyloom._cache import cache_folder
 from comfyloom._json import items, mapping, number
 from comfyloom._redact import log
 
@@ -50,10 +51,8 @@ class Timings:
             workflow: The name of the workflow file.
             where: What kind of place it runs at, such as the type of the machine.
         """
-        import platformdirs
-
         key = hashlib.sha256(f"{workflow}@{where}".encode()).hexdigest()[:24]
-        path = platformdirs.user_cache_path("comfyloom") / "timings" / f"{key}.json"
+        path = cache_folder("timings") / f"{key}.json"
         try:
             rows = items(mapping(json.loads(path.read_bytes())).get("runs"))
         except (OSError, ValueError, RecursionError):

@@ -164,9 +164,7 @@ class _Abandoned(ComfyloomError):
 
 
 def _results(under_way: Sequence[Future[T]]) -> list[T]:
-    """Return what all have brought; of several failures, raise the first one that is not only due
-    to another.
-    """
+    """Return what all have brought; of several failures, raise the first of its own."""
     errors = [error for each in under_way if (error := each.exception()) is not None]
     if errors:
         raise next((each for each in errors if not isinstance(each, _Abandoned)), errors[0])

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import attrs
 
-from comfyloom._json import is_mapping, items, mapping
+from comfyloom._json import is_mapping, items, mapping, text
 from comfyloom.errors import RunCancelled, RunError, RunFailed
 
 _LONGEST_TEXT: Final = 500
@@ -94,15 +94,15 @@ class HistoryEntry:
         """Return the texts that a node reported under a key; numbers and the like are passed."""
         value = self.outputs.get(node, {}).get(key)
         found = [value] if isinstance(value, str) else items(value)
-        return tuple(text for text in found if isinstance(text, str))
+        return tuple(each for each in found if isinstance(each, str))
 
     def _failure(self, data: Mapping[str, Any]) -> RunFailed:
         node, node_type = str(data.get("node_id") or ""), str(data.get("node_type") or "")
         kind = str(data.get("exception_type") or "")
-        text = str(data.get("exception_message") or "").strip()[:_LONGEST_TEXT]
+        said = str(data.get("exception_message") or "").strip()[:_LONGEST_TEXT]
         where = f"node {node} ({node_type})" if node else "a node"
         return RunFailed(
-            f"{where} failed: {kind or 'error'}: {text}" if text else f"{where} failed: {kind}",
+            f"{where} failed: {kind or 'error'}: {said}" if said else f"{where} failed: {kind}",
             prompt_id=self.prompt_id,
             node=node,
             node_type=node_type,
@@ -120,8 +120,8 @@ def _messages(raw: object) -> Iterator[tuple[str, Mapping[str, Any]]]:
                 continue
 
 
-def _is_path(text: str) -> bool:
-    return _MODEL_PATH.fullmatch(text) is not None and _is_a_name(text)
+def _is_path(value: str) -> bool:
+    return _MODEL_PATH.fullmatch(value) is not None and _is_a_name(value)
 
 
 def _is_a_name(name: str) -> bool:
@@ -139,9 +139,7 @@ def _files(values: object, has_paths: bool) -> Iterator[FileReference]:
             folder, _, name = value.replace("\\", "/").rpartition("/")
             yield FileReference(filename=name, subfolder=folder)
         file = mapping(value)
-        if isinstance(file.get("filename"), str) and _is_a_name(file["filename"]):
-            yield FileReference(
-                filename=file["filename"],
-                subfolder=str(file.get("subfolder") or ""),
-                type=str(file.get("type") or "output"),
-            )
+        filename, folder = text(file.get("filename")), str(file.get("subfolder") or "")
+        kind = str(file.get("type") or "output")
+        if filename and _is_a_name(filename + folder + kind):
+            yield FileReference(filename=filename, subfolder=folder, type=kind)

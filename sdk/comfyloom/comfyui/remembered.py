@@ -14,6 +14,7 @@ from typing import Final
 
 import attrs
 
+from comfyloom._cache import cache_folder
 from comfyloom._redact import log
 
 KEPT_S: Final = 7 * 86400.0
@@ -34,10 +35,8 @@ class Remembered:
     @classmethod
     def of(cls, url: str) -> Remembered:
         """Return those of the server at a URL, which is not told by the folder's name."""
-        import platformdirs
-
         key = hashlib.sha256(url.encode()).hexdigest()[:24]
-        return cls(platformdirs.user_cache_path("comfyloom") / "uploads" / key)
+        return cls(cache_folder("uploads") / key)
 
     def get(self, name: str) -> str | None:
         """Return what the server calls a file of this name, None if it is not known to have it."""

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import attrs
 
+from comfyloom._cache import VARIABLE as CACHE_VARIABLE
 from comfyloom._json import is_mapping, mapping
 from comfyloom.settings.fields import Names, nearest
 
@@ -18,7 +19,7 @@ CREDENTIALS: Final = ("credentials.txt", "runcomfy/credentials.txt")
 PREFIX: Final = "COMFYLOOM_"
 CREDENTIALS_VARIABLE: Final = "COMFYLOOM_CREDENTIALS"
 # Variables of ours that are no settings.
-_OTHERS: Final = (CREDENTIALS_VARIABLE,)
+_OTHERS: Final = (CREDENTIALS_VARIABLE, CACHE_VARIABLE)
 # Tables below [tool.comfyloom] that are somebody else's.
 _TABLES: Final = ("codegen",)
 _MARKS: Final = (".comfyloom", "pyproject.toml", ".git")

@@ -1,0 +1,43 @@
+"""A small launcher: a render and a spoken prompt become a picture and a mesh in a folder."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from comfyloom import Progress, RunComfySession
+from comfyloom.errors import ComfyloomError
+from comfyloom_workflows import FluxMeshResult, FluxMeshWorkflow
+
+
+def make_mesh(
+    session: RunComfySession,
+    render: Path,
+    prompt: str,
+    folder: Path,
+    show: Callable[[str], object] = print,
+) -> FluxMeshResult:
+    """Run the workflow, tell how it goes, and leave both files in a folder."""
+
+    def tell(progress: Progress) -> None:
+        left = "" if progress.eta_s is None else f", {progress.eta_s:.0f} s left"
+        show(f"{progress.fraction:4.0%} {progress.message}{left}")
+
+    work = FluxMeshWorkflow(input_image=render, prompt=prompt)
+    return session.run(work, timeout=600, on_progress=tell, out_dir=folder)
+
+
+def main(render: str, prompt: str) -> int:
+    """Launch a machine for one mesh; whatever happens, it is stopped."""
+    try:
+        with RunComfySession() as session:
+            make_mesh(session, Path(render), prompt, Path("out"))
+    except ComfyloomError as error:
+        print(f"no mesh: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

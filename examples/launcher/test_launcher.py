@@ -1,0 +1,77 @@
+"""Tests of the launcher, without an account: comfyloom's fixtures emulate one.
+
+python -m pytest examples/launcher
+"""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+from launcher import main, make_mesh
+
+from comfyloom import RunComfySession
+from comfyloom.emulator import Emulator, ManualClock, RunFault
+from comfyloom.errors import RunCancelled, RunFailed, RunLost
+from comfyloom.testing import Faults
+from comfyloom_workflows import FluxMeshWorkflow
+
+RENDER = Path(__file__).parents[1] / "render.png"
+
+
+def test_a_mesh_is_made(comfyloom_session: RunComfySession, tmp_path: Path) -> None:
+    told: list[str] = []
+    result = make_mesh(comfyloom_session, RENDER, "a brass robot", tmp_path / "out", told.append)
+    assert result.mesh.path == tmp_path / "out" / "partpacker_result_0.glb"
+    assert told[-1].startswith("100% finished")
+
+
+def test_a_failure_of_the_machine_is_told(
+    comfyloom_session: RunComfySession, comfyloom_faults: Faults, tmp_path: Path
+) -> None:
+    comfyloom_faults.on("run-out-of-memory")
+    with pytest.raises(RunFailed, match="memory"):
+        make_mesh(comfyloom_session, RENDER, "a robot", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_restart_in_the_middle_is_told(
+    comfyloom_session: RunComfySession, comfyloom_faults: Faults, tmp_path: Path
+) -> None:
+    comfyloom_faults.add(RunFault(action="restart", class_type="XlabsSampler", step=3))
+    with pytest.raises(RunLost):
+        make_mesh(comfyloom_session, RENDER, "a robot", tmp_path / "out")
+
+
+@pytest.mark.comfyloom(run_s=60)
+def test_somebody_loses_patience(
+    comfyloom_emulator: Emulator, comfyloom_clock: ManualClock, comfyloom_session: RunComfySession
+) -> None:
+    run = comfyloom_session.submit(FluxMeshWorkflow(input_image=RENDER, prompt="a robot"))
+    events = run.events()
+    assert next(each for each in events if each.kind == "started")
+    threading.Thread(target=comfyloom_clock.advance, args=(30.0,)).start()  # half of the run
+    assert next(each for each in events if each.fraction > 0.2)
+    run.cancel()
+    with pytest.raises(RunCancelled):
+        run.wait()
+    assert [each["status"] for each in comfyloom_emulator.state()["prompts"]] == ["interrupted"]
+
+
+def test_the_whole_program(
+    comfyloom_account: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(str(RENDER), "a brass robot") == 0
+    assert (tmp_path / "out" / "flux.png").is_file()
+    (machine,) = comfyloom_account.state()["machines"]
+    assert machine["stopped_at"]
+
+
+def test_the_program_without_a_picture(
+    comfyloom_account: Emulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main("no-such.png", "a robot") == 1
+    assert "no-such.png" in capsys.readouterr().err
+    assert [each for each in comfyloom_account.state()["machines"] if not each["stopped_at"]] == []

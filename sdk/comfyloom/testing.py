@@ -1,0 +1,173 @@
+"""Fixtures for tests of programs that use comfyloom: a pytest plugin, there when it is installed.
+
+    def test_my_launcher(comfyloom_session):
+        result = comfyloom_session.run(FluxMeshWorkflow(input_image="render.png", prompt="a robot"))
+        assert result.mesh.size
+
+Nothing leaves the computer, nothing costs money, and no wait is waited for. It needs the extra
+`emulator`.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from comfyloom import RunComfySession
+    from comfyloom.emulator import Emulator, Fault, ManualClock
+
+_MARK = "comfyloom"
+
+
+class HastyClock:
+    """The real time, but a wait is over in a moment and counts in full.
+
+    A session with this clock tries again at once what it would try again in seconds.
+    """
+
+    def __init__(self) -> None:
+        self._skipped_s = 0.0
+
+    def monotonic(self) -> float:
+        """Return seconds that only ever grow."""
+        return time.monotonic() + self._skipped_s
+
+    def time(self) -> float:
+        """Return the time of day in seconds since 1970."""
+        return time.time() + self._skipped_s
+
+    def sleep(self, seconds: float) -> None:
+        """Return in a moment, `seconds` later."""
+        time.sleep(min(max(seconds, 0.0), 0.002))
+        self._skipped_s += max(0.0, seconds - 0.002)
+
+
+class Faults:
+    """Switches on what goes wrong with an emulator.
+
+    Attributes:
+        names: All that can be switched on by name, and what it is; docs/faults.md has the same.
+    """
+
+    def __init__(self, emulator: Emulator) -> None:
+        from comfyloom.emulator import SCENARIOS
+
+        self._emulator = emulator
+        self.names: Mapping[str, str] = {name: each.title for name, each in SCENARIOS.items()}
+
+    def on(self, *names: str) -> None:
+        """Let something of these names go wrong, once or as often as it takes.
+
+        Raises:
+            ValueError: There is no such name.
+        """
+        from comfyloom.emulator.catalogue import scenario
+
+        for name in names:
+            self._emulator.faults.add(*scenario(name).faults)
+
+    def add(self, *faults: Fault) -> None:
+        """Let these faults strike, whose fields say where, when and how often."""
+        self._emulator.faults.add(*faults)
+
+    def off(self) -> None:
+        """Forget all that has not struck yet."""
+        self._emulator.faults.clear()
+
+    @property
+    def pending(self) -> list[Fault]:
+        """What has not struck as often as it is to."""
+        return self._emulator.faults.pending()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the marker known."""
+    config.addinivalue_line(
+        "markers", f"{_MARK}(**options): options of the Emulator behind the comfyloom fixtures"
+    )
+
+
+@pytest.fixture
+def comfyloom_emulator(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Emulator]:
+    """A RunComfy account and its machines, emulated for this test.
+
+    Options come from the marker: `@pytest.mark.comfyloom(run_s=30, comfyui_version="0.9.0")`. What
+    the test leaves running there is a failure of the test: a machine that nobody stopped.
+
+    Raises:
+        ValueError, TypeError: An option is out of range, or there is none of that name.
+    """
+    from comfyloom.emulator import Emulator
+
+    monkeypatch.setenv("COMFYLOOM_CACHE_DIR", str(tmp_path / "comfyloom-cache"))
+    with Emulator(**_options(request)) as emulator:
+        yield emulator
+        left = [each for each in emulator.state()["machines"] if not each["stopped_at"]]
+    if left:
+        pytest.fail(f"{len(left)} machine(s) still running: {[each['server_id'] for each in left]}")
+
+
+@pytest.fixture
+def comfyloom_account(
+    comfyloom_emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Emulator:
+    """The same account for code that makes its own session: the environment leads to it.
+
+    Ledger, dev server and configuration files are the test's own, too.
+    """
+    for name in [name for name in os.environ if name.startswith(("RUNCOMFY_", "COMFYLOOM_"))]:
+        if name != "COMFYLOOM_CACHE_DIR":
+            monkeypatch.delenv(name)
+    for name, value in comfyloom_emulator.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("COMFYLOOM_STATE_FILE", str(tmp_path / "dev-server.json"))
+    monkeypatch.setenv("COMFYLOOM_LEDGER", str(tmp_path / "ledger.db"))
+    for name in ("XDG_CONFIG_HOME", "XDG_STATE_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / name.lower()))
+    return comfyloom_emulator
+
+
+@pytest.fixture
+def comfyloom_session(comfyloom_emulator: Emulator) -> Iterator[RunComfySession]:
+    """A session on a machine of that account, which is stopped after the test."""
+    from comfyloom import RunComfySession
+
+    with RunComfySession(comfyloom_emulator, clock=HastyClock()) as session:
+        yield session
+
+
+@pytest.fixture
+def comfyloom_faults(comfyloom_emulator: Emulator) -> Faults:
+    """Switches for what goes wrong with that account and its machines."""
+    return Faults(comfyloom_emulator)
+
+
+@pytest.fixture
+def comfyloom_clock(comfyloom_emulator: Emulator) -> ManualClock:
+    """The emulator's time, which passes only by `comfyloom_clock.advance(seconds)`.
+
+    Machines then start at once; runs take the seconds that they take on the emulator.
+    """
+    from comfyloom.emulator import ManualClock
+
+    clock = comfyloom_emulator.clock
+    assert isinstance(clock, ManualClock), "the marker comfyloom asks for another time"
+    return clock
+
+
+def _options(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Return the options of the nearest marker, and what the clock needs if the test has it."""
+    given: dict[str, Any] = {}
+    for mark in reversed(list(request.node.iter_markers(_MARK))):
+        given |= mark.kwargs
+    if "comfyloom_clock" in request.fixturenames:
+        given = {"time": "manual", "startup_s": 0.0, **given}
+    return given

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import re
@@ -148,6 +147,8 @@ class InputFile:
         if self.content is not None or self.path is None:
             yield self.content or b""
             return
+        import hashlib
+
         digest = hashlib.sha256()
         try:
             with self.path.open("rb") as file:
@@ -203,6 +204,8 @@ def _looked_at(
     content: bytes | None,
     path: Path | None,
 ) -> InputFile:
+    import hashlib
+
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     if not size:

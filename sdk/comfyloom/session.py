@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
-import secrets
+import random
 import threading
 import warnings
 import weakref
@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from decimal import Decimal
 from functools import partial
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from comfyloom._clock import SYSTEM_CLOCK, Clock
 from comfyloom._redact import log
@@ -23,14 +23,16 @@ from comfyloom._shield import orderly_exit, shielded
 from comfyloom.comfyui.client import ComfyUI
 from comfyloom.errors import ComfyloomError, ConfigError, WorkflowError
 from comfyloom.execution import Execution, Turn
-from comfyloom.machines import Machine
 from comfyloom.progress import Progress, ProgressCallback
 from comfyloom.run import Run, call_safely, cancel_all
-from comfyloom.settings import Settings
 from comfyloom.spool import Spool, check_writable
 from comfyloom.targets import TargetLike, resolve
 from comfyloom.validation import validate
 from comfyloom.workflow import Result, Workflow
+
+if TYPE_CHECKING:
+    from comfyloom.machines import Machine
+    from comfyloom.settings import Settings
 
 ResultT = TypeVar("ResultT", bound=Result)
 
@@ -349,7 +351,8 @@ def _close(session: weakref.ref[RunComfySession]) -> None:
 
 
 def _draw_seed(bound: int) -> int:
-    return secrets.randbelow(min(bound + 1, _SEED_BOUND))
+    # The system's own chance: processes that were forked from one draw other seeds.
+    return random.SystemRandom().randrange(min(bound + 1, _SEED_BOUND))
 
 
 def _log_progress(progress: Progress) -> None:

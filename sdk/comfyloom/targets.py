@@ -10,7 +10,7 @@ import attrs
 from comfyloom._clock import SYSTEM_CLOCK, Clock
 from comfyloom._redact import keep_url_secret
 from comfyloom.errors import ConfigError
-from comfyloom.places import Place, PlainPlace, RunComfyPlace
+from comfyloom.places import Place, PlainPlace
 from comfyloom.settings import Settings, is_http_url
 
 if TYPE_CHECKING:
@@ -74,14 +74,17 @@ def resolve(
     Raises:
         ConfigError: The target is none of these, or settings are missing.
     """
+    if isinstance(target, str) and target not in (RUNCOMFY, EMULATOR):
+        return PlainPlace(_checked_url(target), clock)
+    # Nobody who has a ComfyUI of their own waits for what a rented machine takes.
+    from comfyloom.rented import RunComfyPlace
+
     if target is None or target == RUNCOMFY:
         account = _with_type(settings or Settings.load(server_type=server_type), server_type)
         return RunComfyPlace(lambda: account, clock, may_launch=may_launch)
-    if target == EMULATOR:
+    if isinstance(target, str):
         own = _OwnEmulator(emulator_options or {}, server_type)
         return RunComfyPlace(own.settings, clock, own.close, is_real=False)
-    if isinstance(target, str):
-        return PlainPlace(_checked_url(target), clock)
     given = _settings_of(target, server_type)
     return RunComfyPlace(lambda: given, clock, may_launch=may_launch)
 

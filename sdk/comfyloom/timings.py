@@ -7,7 +7,6 @@ work in the server's cache.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -51,6 +50,8 @@ class Timings:
             workflow: The name of the workflow file.
             where: What kind of place it runs at, such as the type of the machine.
         """
+        import hashlib
+
         key = hashlib.sha256(f"{workflow}@{where}".encode()).hexdigest()[:24]
         path = cache_folder("timings") / f"{key}.json"
         try:

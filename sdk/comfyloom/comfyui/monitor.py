@@ -249,6 +249,10 @@ class Monitor:
     def _poll(self) -> HistoryEntry | None:
         """Ask history, or the queue when it is time to; None while the run goes on."""
         self._due = LATER
+        if self._waits and not self._may_look():
+            # What waits is not in history; the queue was looked at a moment ago.
+            self._due = self._last_look + self.cadence.quick_s
+            return None
         self.on_poll()
         entry = None
         try:

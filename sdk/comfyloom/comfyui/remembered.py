@@ -6,7 +6,6 @@ harm, and whatever is wrong with one costs no more than an upload.
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import time
 from pathlib import Path
@@ -35,6 +34,8 @@ class Remembered:
     @classmethod
     def of(cls, url: str) -> Remembered:
         """Return those of the server at a URL, which is not told by the folder's name."""
+        import hashlib
+
         key = hashlib.sha256(url.encode()).hexdigest()[:24]
         return cls(cache_folder("uploads") / key)
 

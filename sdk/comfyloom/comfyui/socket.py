@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import ssl
 import threading
 from collections.abc import Callable
 from enum import Enum
@@ -89,12 +88,16 @@ class EventSocket:
 
     def _live(self) -> None:
         delays = self._backoff.delays()
+        told = False
         while not self._closing.is_set():
             if self._socket is not None:
                 delays = self._backoff.delays()
                 self._read(self._socket)
                 self._socket = None
-            self._deliver(Link.DOWN)
+                self._deliver(Link.DOWN)
+            elif not told:
+                self._deliver(Link.DOWN)
+            told = True
             if not self._is_wanted():
                 return
             if self._closing.wait(next(delays, self._backoff.longest_s)):
@@ -114,7 +117,7 @@ class EventSocket:
             socket.connect(self._url, timeout=CONNECT_S, suppress_origin=True)
             socket.send(_FLAGS)
         except (OSError, websocket.WebSocketException, ValueError) as error:
-            told = log.warning if isinstance(error, ssl.SSLError) else log.debug
+            told = log.warning if _is_about_tls(error) else log.debug
             told("the event socket does not connect: %s", type(error).__name__)
             socket.shutdown()
             return None
@@ -167,6 +170,12 @@ def _wake(socket: Any) -> None:
     except (OSError, AttributeError, library.WebSocketException) as error:
         # The reader may have closed it at the same moment.
         log.debug("closing the event socket: %s", type(error).__name__)
+
+
+def _is_about_tls(error: Exception) -> bool:
+    import ssl
+
+    return isinstance(error, ssl.SSLError)
 
 
 def _library() -> Any:

@@ -1,0 +1,44 @@
+"""One large result: `large.py URL FOLDER`; prints seconds, and kB of growth."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from pathlib import Path
+
+from comfyloom.comfyui.client import ComfyUI
+from comfyloom.comfyui.downloads import Download, fetch
+from comfyloom.comfyui.history import FileReference
+from comfyloom.outputs import OutputSpec
+
+
+def resident() -> int:
+    """Return the resident memory in kB."""
+    status = Path("/proc/self/status").read_text("ascii")
+    return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1])
+
+
+url, folder = sys.argv[1:]
+server = ComfyUI(url)
+server.system_stats()
+before, most, over = resident(), [0], threading.Event()
+
+
+def watch() -> None:
+    """Note the most memory that is ever in use."""
+    while not over.wait(0.02):
+        most[0] = max(most[0], resident())
+
+
+spec = OutputSpec(kind="file", node="1", name="large")
+item = Download(spec, FileReference(filename="large.bin"), "large.bin")
+watcher = threading.Thread(target=watch)
+watcher.start()
+begun = time.monotonic()
+path = fetch(server, item, Path(folder), "id")
+seconds = time.monotonic() - begun
+over.set()
+watcher.join()
+print(json.dumps({"seconds": seconds, "bytes": path.stat().st_size, "kB": most[0] - before}))

@@ -1,4 +1,7 @@
-"""The floor: the shortest client that is right when nothing goes wrong. `floor.py URL TIMES FOLDER`."""
+"""The floor: the shortest client that is right while all goes well.
+
+floor.py URL TIMES FOLDER
+"""
 
 import json
 import sys

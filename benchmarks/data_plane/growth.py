@@ -1,10 +1,9 @@
-"""Many runs in one session: `growth.py URL TIMES`; prints memory, threads and files as they grow."""
+"""Many runs in one session: `growth.py URL TIMES`; prints memory, threads and open files."""
 
 from __future__ import annotations
 
 import gc
 import json
-import os
 import sys
 import tempfile
 import threading
@@ -22,7 +21,7 @@ def now() -> dict[str, int]:
     return {
         "kB": int(resident.split()[1]),
         "threads": threading.active_count(),
-        "files": len(os.listdir("/proc/self/fd")),
+        "files": len(list(Path("/proc/self/fd").iterdir())),
     }
 
 

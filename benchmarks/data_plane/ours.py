@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -17,7 +18,7 @@ moments = []
 with RunComfySession(url) as session:
     for number in range(int(times)):
         if rest == ["upload"]:
-            content = render.read_bytes() + bytes(str(number), "ascii")
+            content = render.read_bytes() + os.urandom(8)  # one that was never sent
             work: FluxDepthWorkflow | FluxImageWorkflow = FluxDepthWorkflow(
                 input_image=content, prompt=f"a robot {number}"
             )

@@ -23,7 +23,7 @@ def queue_prompt(prompt, client_id=None):
 
 api.queue_prompt = queue_prompt  # it does not tell the id of its run otherwise
 moments = []
-for number in range(int(times)):
+for _ in range(int(times)):
     begun = time.monotonic()
     pictures = api.queue_and_wait_images(work, "EXPORT IMAGE")
     for name, content in pictures.items():

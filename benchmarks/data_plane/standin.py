@@ -2,8 +2,8 @@
 
     python standin.py PORT_FILE
 
-Jobs take the seconds that `POST /_bench` asked for. It runs in a process of its own, so that it does
-not share an interpreter with what is measured.
+Jobs take the seconds that `POST /_bench` asked for. It runs in a process of its own, so that it
+does not share an interpreter with what is measured.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 PICTURE_BYTES = 1_200_000
 STEP_S = 0.05
 
-settings: dict[str, Any] = {"job_s": 1.0, "socket": True, "big_file": ""}
+settings: dict[str, Any] = {"job_s": 1.0, "jitter_s": 0.0, "socket": True, "big_file": ""}
 history: dict[str, Any] = {}
 ended: dict[str, float] = {}
 pending: list[tuple[int, str, dict[str, Any], str]] = []
@@ -77,7 +77,7 @@ async def work() -> None:
         await tell(owner, "execution_cached", nodes=[], prompt_id=prompt_id, timestamp=0)
         node = next(iter(graph))
         await tell(owner, "executing", node=node, display_node=node, prompt_id=prompt_id)
-        end = time.monotonic() + settings["job_s"]
+        end = time.monotonic() + settings["job_s"] + random.uniform(0, settings["jitter_s"])
         step = 0
         while (left := end - time.monotonic()) > 0:
             await asyncio.sleep(min(STEP_S, left))

@@ -7,6 +7,7 @@ work in the server's cache.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Sequence
@@ -76,7 +77,8 @@ class Timings:
             part.write_text(json.dumps({"runs": rows}), encoding="utf-8")
             part.replace(self.path)
         except OSError as error:
-            part.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                part.unlink()
             log.debug("a run's time is not kept: %s", error.strerror)
 
 

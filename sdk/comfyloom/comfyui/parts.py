@@ -17,7 +17,7 @@ from comfyloom.errors import ApiError, TransportError
 if TYPE_CHECKING:
     import requests
 
-_CHUNK: Final = 1 << 18
+_CHUNK: Final = 1 << 20
 _PARTIAL: Final = 206
 _UNSATISFIABLE: Final = 416
 _RANGE: Final = re.compile(r"bytes (\d+)-\d+/(\d+)")

@@ -1,0 +1,357 @@
+"""Files there and back, many runs at once, and what a run tells of itself."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+import requests
+
+from comfyloom import RunComfySession
+from comfyloom.comfyui import client
+from comfyloom.emulator import Emulator, HttpFault, PromptFault, RunFault
+from comfyloom.errors import InputFileError, InputValueError, OutputMissing, RunTimeout
+from comfyloom.progress import Progress
+from comfyloom_workflows import FluxImageWorkflow, FluxMeshWorkflow
+from faults.trial import QUICK
+from support import RENDER, HastyClock, free_port
+
+
+@pytest.fixture
+def quick() -> Iterator[None]:
+    with mock.patch.object(client, "PATIENCE", QUICK):
+        yield
+
+
+def work(image: Any = RENDER, **values: Any) -> FluxMeshWorkflow:
+    given = {"prompt": "a robot", "width": 64, "height": 64, "steps": 4} | values
+    return FluxMeshWorkflow(input_image=image, **given)
+
+
+def plain(emulator: Emulator) -> RunComfySession:
+    return RunComfySession(emulator.comfyui_url, clock=HastyClock())
+
+
+def asked(emulator: Emulator, method: str, end: str) -> list[int]:
+    """Return the status of each request for a path that ends so."""
+    return [
+        each["status"]
+        for each in emulator.state()["requests"]
+        if each["method"] == method and each["path"].endswith(end)
+    ]
+
+
+# --- uploads -------------------------------------------------------------------------------------
+
+
+def test_a_file_is_sent_once_in_all_sessions(emulator: Emulator) -> None:
+    for _ in range(2):
+        with plain(emulator) as session:
+            for seed in (1, 2):
+                session.run(work(seed=seed))
+    assert asked(emulator, "POST", "/upload/image") == [200]
+
+
+def test_runs_at_once_send_their_common_file_once(emulator: Emulator) -> None:
+    with plain(emulator) as session:
+        runs = [session.submit(work(seed=seed)) for seed in range(6)]
+        for run in runs:
+            run.wait()
+    assert asked(emulator, "POST", "/upload/image") == [200]
+
+
+def test_a_server_that_lost_a_file_is_sent_it_again() -> None:
+    port = free_port()
+    for _ in range(2):  # the second one answers at the same URL, and has no files
+        with Emulator(port=port) as emulator:
+            with plain(emulator) as session:
+                assert session.run(work()).mesh.size
+            posts = asked(emulator, "POST", "/prompt")
+            assert asked(emulator, "POST", "/upload/image") == [200]
+    assert posts == [400, 200]
+    assert len(emulator.state()["prompts"]) == 1
+
+
+def test_a_file_that_is_too_large_is_not_sent(
+    emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from comfyloom.emulator.comfyui import hub, info
+
+    features = {"supports_preview_metadata": True, "max_upload_size": 2_000_000}
+    monkeypatch.setattr(hub, "SERVER_FEATURES", features)
+    monkeypatch.setattr(info, "SERVER_FEATURES", features)
+    content = RENDER.read_bytes() + bytes(3_000_000)
+    with plain(emulator) as session, pytest.raises(InputFileError, match=r"the server takes 2\.0"):
+        session.run(work(content))
+    assert asked(emulator, "POST", "/upload/image") == []
+
+
+@pytest.mark.usefixtures("large_files")
+def test_a_large_file_is_streamed(emulator: Emulator, tmp_path: Path) -> None:
+    path = tmp_path / "render.png"
+    path.write_bytes(RENDER.read_bytes())
+    with plain(emulator) as session:
+        result = session.run(work(path))
+    assert result.mesh.size
+    with pytest.raises(InputFileError, match="has changed since the run was begun"):
+        _changed_while_it_waits(emulator, path)
+    assert asked(emulator, "POST", "/upload/image") == [200, 0]
+
+
+def _changed_while_it_waits(emulator: Emulator, path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b"more")
+    with plain(emulator) as session:
+        going = work(path)
+        files = going.read_files_()
+        path.write_bytes(path.read_bytes()[:-4] + b"MORE")
+        session.server().uploads.put(files["input_image"], 5.0)
+
+
+@pytest.fixture
+def large_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every file on the disk is a large one."""
+    monkeypatch.setattr("comfyloom.files.HELD_BYTES", 1000)
+
+
+def test_pictures_in_every_form(emulator: Emulator) -> None:
+    import numpy as np
+    from PIL import Image
+
+    with Image.open(RENDER) as opened:
+        image = opened.convert("RGB").resize((64, 64))
+    array = np.asarray(image)
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
+    forms: list[Any] = [
+        *(image, array, array[None], array.astype(np.float32) / 255, array[..., 0] > 100),
+        *(buffer, buffer.getvalue()),
+    ]
+    with plain(emulator) as session:
+        for each in forms:
+            assert session.run(work(each)).image.size
+        again = session.run(work(buffer))  # an open file can be run twice
+    assert again.image.size
+    assert asked(emulator, "POST", "/upload/image") == [200, 200]  # the mask is another picture
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda np: np.zeros((4, 4, 5), np.uint8), "(4, 4, 5) is no picture"),
+        (lambda np: np.zeros((2, 4, 4, 3), np.uint8), "is no picture"),
+        (lambda np: np.zeros((0, 4), np.uint8), "is no picture"),
+        (lambda np: np.full((4, 4), 2.0), "from 0 to 1"),
+        (lambda np: np.full((4, 4), np.nan), "from 0 to 1"),
+        (lambda np: np.zeros((4, 4), np.int32), "int32 is no picture"),
+        (lambda _: io.StringIO("text"), "text mode"),
+        (lambda _: io.BytesIO(), "the file is empty"),
+    ],
+)
+def test_what_is_no_picture(make: Callable[[Any], Any], text: str) -> None:
+    import numpy as np
+
+    with pytest.raises(InputValueError) as caught:
+        work(make(np)).read_files_()
+    assert text in str(caught.value)
+    assert caught.value.field == "input_image"
+
+
+# --- downloads -----------------------------------------------------------------------------------
+
+
+def test_a_download_goes_on_where_it_broke_off(emulator: Emulator, tmp_path: Path) -> None:
+    emulator.faults.add(
+        HttpFault(action="cut", path="/view$", size=3000),
+        HttpFault(action="cut", path="/view$", size=1000),
+    )
+    with plain(emulator) as session:
+        result = session.run(FluxImageWorkflow(prompt="x", width=64, height=64, steps=4))
+    assert asked(emulator, "GET", "/view") == [200, 206, 206]
+    assert result.image.pil().size == (64, 64)
+
+
+def test_a_file_that_changed_meanwhile_is_begun_anew(emulator: Emulator) -> None:
+    """ComfyUI sends the rest of whatever has the name now: only the ETag tells."""
+    emulator.faults.add(HttpFault(action="cut", path="/view$", size=3000))
+    seen: list[Path] = []
+
+    def rewrite() -> None:
+        root = Path(emulator._files.name)  # type: ignore[union-attr]
+        (path,) = root.rglob("output/**/*.png")
+        content = path.read_bytes()
+        path.write_bytes(content)
+        import os
+
+        os.utime(path, (1, 1))
+        seen.append(path)
+
+    class Rewriting(HastyClock):
+        def sleep(self, seconds: float) -> None:
+            if not seen and asked(emulator, "GET", "/view"):
+                rewrite()
+            super().sleep(seconds)
+
+    with RunComfySession(emulator.comfyui_url, clock=Rewriting()) as session:
+        result = session.run(FluxImageWorkflow(prompt="x", width=64, height=64, steps=4))
+    assert asked(emulator, "GET", "/view") == [200, 206, 200]
+    assert result.image.pil().size == (64, 64)
+
+
+def test_a_cached_run_without_its_file_says_so(emulator: Emulator, tmp_path: Path) -> None:
+    emulator.faults.add(PromptFault(action="lose_files", after=1))
+    with plain(emulator) as session:
+        session.run(work(seed=1))
+        with pytest.raises(OutputMissing, match="names the file of an earlier run") as caught:
+            session.run(work(seed=1), out_dir=tmp_path / "out")
+        assert caught.value.field == "image"
+        assert not (tmp_path / "out").exists()
+        assert session.run(work(seed=2)).image.size  # as the message says
+
+
+@pytest.mark.parametrize(
+    "name", ["../../../evil.png", "/etc/evil.png", "..\\..\\evil.png", "a/../../evil.png", ".."]
+)
+def test_no_name_of_the_server_leaves_the_folder(tmp_path: Path, name: str) -> None:
+    from comfyloom.comfyui.downloads import plan
+    from comfyloom.comfyui.history import HistoryEntry
+    from comfyloom.outputs import OutputSpec
+
+    raw = {
+        "outputs": {"1": {"images": [{"filename": name, "subfolder": "../..", "type": "output"}]}}
+    }
+    entry = HistoryEntry.parse("p", raw)
+    assert entry is not None
+    (item,) = plan(entry, [OutputSpec(kind="image", node="1", name="picture")])
+    assert (tmp_path / item.name).resolve().parent == tmp_path.resolve()
+
+
+# --- many at once --------------------------------------------------------------------------------
+
+
+def test_sixty_four_runs_share_one_socket(emulator: Emulator) -> None:
+    with plain(emulator) as session:
+        threads = []
+        found: dict[int, Any] = {}
+
+        def go(seed: int) -> None:
+            quick_work = FluxImageWorkflow(prompt="x", seed=seed, width=32, height=32, steps=1)
+            found[seed] = session.run(quick_work)
+
+        for seed in range(64):
+            threads.append(threading.Thread(target=go, args=(seed,)))
+            threads[-1].start()
+        for thread in threads:
+            thread.join()
+        graphs = {seed: result.image.embedded_graph() for seed, result in found.items()}
+    assert len(found) == 64
+    # Each has its own picture, by the graph that stands in it.
+    assert all(graphs[seed]["3"]["inputs"]["noise_seed"] == seed for seed in graphs)
+    assert asked(emulator, "GET", "/ws") == [101]
+    assert len(emulator.state()["prompts"]) == 64
+
+
+def test_a_run_takes_three_requests_and_one_more_for_each_output(emulator: Emulator) -> None:
+    with plain(emulator) as session:
+        session.run(work())
+        before = len(emulator.state()["requests"])
+        session.run(FluxImageWorkflow(prompt="x", width=64, height=64, steps=4))
+        one = len(emulator.state()["requests"])
+        session.run(work(seed=5))
+        two = len(emulator.state()["requests"])
+    assert one - before == 3
+    assert two - one == 4
+
+
+# --- what a run tells ----------------------------------------------------------------------------
+
+
+def test_the_time_left_is_known_by_the_second_run(emulator: Emulator) -> None:
+    told: list[list[Progress]] = []
+    for seed in range(2):
+        with plain(emulator) as session:
+            events: list[Progress] = []
+            session.run(work(seed=seed), on_progress=events.append)
+            told.append(events)
+    first, second = told
+    assert all(each.eta_s is None for each in first)
+    running = [each.eta_s for each in second if each.kind == "step"]
+    assert running
+    assert all(eta is not None and eta >= 0 for eta in running)
+    assert second[-1].eta_s == 0.0
+    fractions = [each.fraction for each in second]
+    assert fractions == sorted(fractions)
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_silent_run_is_told_of(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    import attrs
+
+    from comfyloom.comfyui.monitor import Cadence, Monitor
+
+    pace = attrs.evolve(Cadence(), silent_s=0.5, stopped_s=0.2, queue_s=0.2)
+    made = Monitor.__init__
+
+    def init(self: Monitor, *args: Any, **options: Any) -> None:
+        made(self, *args, **(options | {"cadence": pace}))
+
+    monkeypatch.setattr(Monitor, "__init__", init)
+    emulator.faults.add(RunFault(action="hang", class_type="XlabsSampler", step=2))
+    told: list[Progress] = []
+    with plain(emulator) as session, pytest.raises(RunTimeout):
+        session.run(work(), timeout=3.0, on_progress=told.append)
+    silent = [each for each in told if each.kind == "silent"]
+    assert "running, but silent for" in silent[0].message
+    assert silent[0].node == "3"
+
+
+def test_a_callback_that_fails_harms_nothing(emulator: Emulator) -> None:
+    def fail(_: Progress) -> None:
+        raise RuntimeError("mine")
+
+    with plain(emulator) as session:
+        assert session.run(work(), on_progress=fail).image.size
+
+
+# --- newer and older servers ---------------------------------------------------------------------
+
+
+def test_a_newer_server_is_cancelled_in_one_step() -> None:
+    times = {"XlabsSampler": 20.0}
+    with (
+        Emulator(time="real", run_s=0.0, node_seconds=times, comfyui_version="0.9.0") as emulator,
+        RunComfySession(emulator.comfyui_url) as session,
+    ):
+        run = session.submit(work(steps=100))
+        assert next(each for each in run.events() if each.kind == "step")
+        run.cancel()
+        assert run.status == "cancelled"
+        assert asked(emulator, "POST", "/interrupt") == asked(emulator, "POST", "/queue") == []
+        assert 200 in asked(emulator, "POST", "/cancel")
+        assert emulator.state()["prompts"][0]["status"] == "interrupted"
+
+
+def test_a_server_that_draws_its_own_ids(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first of 0.3.x take no notice of `prompt_id`."""
+    import uuid
+
+    from comfyloom.emulator.comfyui import prompts
+
+    theirs = str(uuid.uuid4())
+    monkeypatch.setattr(prompts, "_prompt_id", lambda *_: theirs)
+    with plain(emulator) as session:
+        run = session.submit(work())
+        result = run.wait()
+    assert result.prompt_id == run.id == theirs
+    assert result.mesh.size
+
+
+def test_the_emulators_own_faults_leave_no_secret(emulator: Emulator) -> None:
+    answer = requests.get(f"{emulator.base_url}/_emulator/faults", timeout=5)
+    assert emulator.token not in answer.text

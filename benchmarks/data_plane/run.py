@@ -186,7 +186,8 @@ def measure(times: int) -> dict[str, Any]:
         }
         told["runs"] = rounds(server, clients, times)
         server.ask(socket=False, jitter_s=0.25)  # else all would end at the moment of a poll
-        told["polling"] = rounds(server, {"comfyloom": clients["comfyloom"]}, times)["comfyloom"]
+        alone = {"comfyloom": clients["comfyloom"]}
+        told["polling"] = rounds(server, alone, 4 * times)["comfyloom"]
         server.ask(job_s=5.0, jitter_s=0.0)
         server.ask()
         with tempfile.TemporaryDirectory() as out:

@@ -35,8 +35,8 @@ class Narrator:
 
     def silent(self, seconds: float) -> None:
         """Say for how long a run that runs has told nothing."""
-        what = f"{self._title()}: " if self._node else ""
-        self._tell("silent", f"{what}running, but silent for {seconds:.0f} s")
+        what = self._title() if self._node else "the run"
+        self._tell("silent", f"{what} runs, but has been silent for {seconds:.0f} s")
 
     def tell(self, event: ServerEvent) -> None:
         """Say what an event means; one that means nothing to people is passed over."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from comfyloom.errors import OutputNotWritable
-from comfyloom.outputs import ImageOutput
+from comfyloom.errors import ConfigError, OutputMissing, OutputNotWritable
+from comfyloom.outputs import ImageOutput, MeshOutput
 from comfyloom.spool import Spool, check_writable
 
 
@@ -131,3 +132,84 @@ def test_folders_that_were_made_for_nothing_are_gone_again(tmp_path: Path) -> No
 def test_a_folder_that_was_there_stays(tmp_path: Path) -> None:
     check_writable(tmp_path)
     assert tmp_path.is_dir()
+
+
+def picture(tmp_path: Path, mode: str, suffix: str = ".png") -> ImageOutput:
+    from PIL import Image
+
+    path = tmp_path / f"{mode}{suffix}"
+    Image.new("RGB", (6, 4), (255, 0, 9)).convert(mode).save(path)
+    return ImageOutput(path)
+
+
+@pytest.mark.parametrize(
+    ("mode", "channels"), [("L", 1), ("RGB", 3), ("RGBA", 4), ("P", 3), ("LA", 4), ("1", 3)]
+)
+def test_a_picture_as_pillow_and_numpy_have_it(tmp_path: Path, mode: str, channels: int) -> None:
+    output = picture(tmp_path, mode)
+    assert output.pil().size == (6, 4)
+    pixels = output.numpy()
+    assert (pixels.shape, pixels.dtype) == ((4, 6, channels), "uint8")
+    output.path.unlink()  # both are read in full
+    assert pixels.max() > 0
+
+
+def test_a_picture_shows_itself_in_a_notebook(tmp_path: Path) -> None:
+    png, jpeg = picture(tmp_path, "RGB"), picture(tmp_path, "RGB", ".jpg")
+    assert (png._repr_png_(), png._repr_jpeg_()) == (png.bytes(), None)
+    assert (jpeg._repr_png_(), jpeg._repr_jpeg_()) == (None, jpeg.bytes())
+
+
+def test_what_is_no_picture_or_mesh(tmp_path: Path) -> None:
+    path = tmp_path / "x.png"
+    path.write_bytes(b"no picture")
+    with pytest.raises(OutputMissing, match=r"x\.png is no picture to Pillow"):
+        ImageOutput(path).pil()
+    assert ImageOutput(path).embedded_graph() is None
+    path = tmp_path / "x.glb"
+    path.write_bytes(b"no mesh")
+    with pytest.raises(OutputMissing, match=r"x\.glb is no mesh to trimesh"):
+        MeshOutput(path).trimesh()
+
+
+def test_a_mesh_as_trimesh_has_it_and_as_a_notebook_shows_it(tmp_path: Path) -> None:
+    import trimesh
+
+    path = tmp_path / 'a "b" <c>.glb'
+    trimesh.creation.box().export(str(path), file_type="glb")
+    output = MeshOutput(path)
+    assert len(output.trimesh().to_geometry().faces) == 12
+    html = output._repr_html_()
+    assert html.startswith("<iframe ")
+    assert "&quot;b&quot; &lt;c&gt;.glb" in html
+    assert html.count("<") == 2  # the page inside is quoted
+
+
+@pytest.mark.parametrize(("module", "extra"), [("PIL.Image", "images"), ("trimesh", "meshes")])
+def test_a_library_that_is_not_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, extra: str
+) -> None:
+    image, mesh = picture(tmp_path, "RGB"), MeshOutput(tmp_path / "x.glb")
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ConfigError, match=rf"pip install 'comfyloom\[{extra}\]'"):
+        image.pil() if extra == "images" else mesh.trimesh()
+
+
+@pytest.mark.parametrize(
+    ("text", "graph"),
+    [
+        ('{"1": {"class_type": "X", "inputs": {}}}', {"1": {"class_type": "X", "inputs": {}}}),
+        ("[]", None),
+        ("{", None),
+        ("[" * 10**5, None),
+    ],
+)
+def test_the_graph_in_a_picture(tmp_path: Path, text: str, graph: object) -> None:
+    from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
+
+    info = PngInfo()
+    info.add_text("prompt", text)
+    path = tmp_path / "x.png"
+    Image.new("RGB", (2, 2)).save(path, pnginfo=info)
+    assert ImageOutput(path).embedded_graph() == graph

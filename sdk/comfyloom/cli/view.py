@@ -74,7 +74,7 @@ class _Bars:
         for name, share in shares.items():
             self._update(self._tasks.get(name), share)
         if (current := self._tasks.get(progress.stage or "run")) is not None:
-            self._bars.update(current, note=progress.message)
+            self._bars.update(current, note=f"{progress.message}{_time_left(progress)}")
 
     def finish(self) -> None:
         """Show that the machine is there, also where nothing ran on it."""
@@ -89,6 +89,14 @@ class _Bars:
     def _update(self, task: TaskID | None, share: float) -> None:
         if task is not None and share > 0:
             self._bars.update(task, completed=share)
+
+
+def _time_left(progress: Progress) -> str:
+    """Return when the run will be done, where earlier runs let one tell."""
+    if progress.eta_s is None or progress.eta_s < 1:
+        return ""
+    minutes, seconds = divmod(round(progress.eta_s), 60)
+    return f", {minutes}:{seconds:02} left"
 
 
 class _Lines:

@@ -69,6 +69,7 @@ class Uploads:
             stored = self._send(file, timeout_s)
             with self._lock:
                 self._names[file.name] = stored
+                self._turns.pop(file.name, None)  # whoever waits for it has it in hand
             self._remembered.put(file.name, stored)
             return stored
 

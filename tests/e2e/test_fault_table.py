@@ -34,6 +34,8 @@ def test_the_table_in_the_documentation_is_whole() -> None:
         name: expected(name) for name in SCENARIOS
     }
     assert "Second GPU runs: 0. Files left behind: 0." in page
+    for name in ("README.md", "docs/running.md", "docs/emulator.md", "docs/faults.md"):
+        assert str(len(SCENARIOS)) in (ROOT / name).read_text("utf-8"), name
     assert " 0 anything else" in page
     assert set(ERRORS) <= set(SCENARIOS)
 

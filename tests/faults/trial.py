@@ -11,7 +11,7 @@ from unittest import mock
 
 import attrs
 
-from comfyloom import RunComfySession
+from comfyloom import Run, RunComfySession
 from comfyloom.comfyui import client
 from comfyloom.comfyui.patience import Patience
 from comfyloom.emulator import SCENARIOS, Emulator
@@ -26,6 +26,8 @@ DEAD_S = 3.0
 
 # Where no result can be had, and what is raised then; everything else gives the right result.
 ERRORS: dict[str, str] = {
+    "connect-shortened": "ApiError",
+    "connect-page": "ApiError",
     "upload-timeout": "TransportError",
     "upload-shortened": "ApiError",
     "upload-page": "ApiError",
@@ -80,7 +82,7 @@ def small_server() -> Iterator[Emulator]:
 
 def expected(name: str) -> str:
     """Return what a scenario has to end with."""
-    return ERRORS.get(name, "result")
+    return ERRORS.get(name, "RunCancelled" if SCENARIOS[name].cancels else "result")
 
 
 def try_out(name: str, folder: Path) -> Trial:
@@ -94,15 +96,19 @@ def try_out(name: str, folder: Path) -> Trial:
         good = _good(emulator, work) if scenario.reruns else None
         emulator.faults.add(*scenario.faults)
         began, outcome, message, wrong = time.perf_counter(), "result", "", ""
-        with RunComfySession(emulator.comfyui_url, clock=HastyClock()) as session:
-            timeout = DEAD_S if expected(name) == RunTimeout.__name__ else TIMEOUT_S
-            try:
-                found = session.run(work, out_dir=folder, timeout=timeout)
-                wrong = _wrong(found, work, good)
-            except ComfyloomError as error:
-                outcome, message = type(error).__name__, str(error)
+        timeout = DEAD_S if expected(name) == RunTimeout.__name__ else TIMEOUT_S
+        try:
+            with RunComfySession(emulator.comfyui_url, clock=HastyClock()) as session:
+                run = session.submit(work, out_dir=folder, timeout=timeout)
+                if scenario.cancels:
+                    _cancel(run)
+                wrong = _wrong(run.wait(), work, good)
+        except ComfyloomError as error:
+            outcome, message = type(error).__name__, str(error)
         seconds = time.perf_counter() - began
         prompts = emulator.state()["prompts"]
+        if scenario.cancels and prompts[-1]["status"] != "interrupted":
+            wrong = f"the run was left {prompts[-1]['status']}"
     late = [thread.name for thread in threading.enumerate() if thread not in before]
     return Trial(
         outcome=outcome,
@@ -113,6 +119,12 @@ def try_out(name: str, folder: Path) -> Trial:
         wrong=wrong,
         threads=tuple(late),
     )
+
+
+def _cancel(run: Run[FluxMeshResult]) -> None:
+    """Cancel a run once it hangs."""
+    assert any(each.kind == "step" for each in run.events())
+    run.cancel()
 
 
 def _good(emulator: Emulator, work: FluxMeshWorkflow) -> FluxMeshResult:

@@ -120,3 +120,14 @@ def test_no_json_breaks_the_verdict(raw: dict[str, Any]) -> None:
     entry.error()
     for node in entry.outputs:
         entry.files(node, "images")
+
+
+@pytest.mark.parametrize("status", [None, {}, {"status_str": None, "messages": None}, "success", 7])
+def test_an_entry_without_a_status_is_judged_by_its_outputs(status: object) -> None:
+    """Integrators report servers whose entries have none."""
+    image = {"filename": "a.png", "subfolder": "", "type": "output", "asset": {"id": "x"}}
+    raw = {"status": status, "outputs": {"24": {"images": [image, None], "animated": [False]}}}
+    entry = HistoryEntry.parse("p", raw)
+    assert entry is not None
+    assert entry.error() is None
+    assert [file.filename for file in entry.files("24", "images")] == ["a.png"]

@@ -89,7 +89,7 @@ class ComfyUI:
             TransportError: No answer.
             ApiError: An answer that is not ComfyUI's.
         """
-        stats = self._get("/system_stats", backoff=backoff, timeout_s=10.0)
+        stats = self._get("/system_stats", backoff=backoff, timeout_s=self.patience.poll_s)
         if not is_mapping(stats):
             raise ApiError("ComfyUI: /system_stats is no object", request="GET /system_stats")
         return mapping(stats)

@@ -114,7 +114,8 @@ class EventSocket:
             enable_multithread=True, skip_utf8_validation=True, sslopt=_tls_options()
         )
         try:
-            socket.connect(self._url, timeout=CONNECT_S, suppress_origin=True)
+            # A redirect is refused, as over HTTP: the URL may be a secret.
+            socket.connect(self._url, timeout=CONNECT_S, suppress_origin=True, redirect_limit=0)
             socket.send(_FLAGS)
         except (OSError, websocket.WebSocketException, ValueError) as error:
             told = log.warning if _is_about_tls(error) else log.debug

@@ -27,6 +27,7 @@ class Scenario:
         title: The same for people.
         faults: What is scripted for it.
         reruns: Whether it needs a workflow that ran before, so that the server has it cached.
+        cancels: Whether the run hangs, for a client that has to cancel it.
     """
 
     name: str
@@ -34,14 +35,17 @@ class Scenario:
     title: str
     faults: tuple[Fault, ...]
     reruns: bool = False
+    cancels: bool = False
 
 
 _CALLS: Mapping[str, tuple[str, str]] = {
+    "connect": ("GET", "/system_stats$"),
     "upload": ("POST", "/upload/image$"),
     "submit": ("POST", "/prompt$"),
     "history": ("GET", "/history/"),
     "queue": ("GET", "/queue$"),
     "download": ("GET", "/view$"),
+    "cancel": ("POST", "/(queue|interrupt)$"),
 }
 
 
@@ -91,19 +95,24 @@ def _http() -> Iterator[Scenario]:
             ),
             ("drip", "in small pieces", HttpFault(action="drip", size=10, seconds=0.005)),
         ):
-            if (call, name) != ("download", "nan"):
+            if name != "nan" or call not in {"download", "cancel"}:  # these hold no JSON
                 placed = attrs.evolve(fault, method=method, path=path)
                 yield Scenario(
                     name=f"{call}-{name}",
                     group="http",
                     title=f"{call}: {title}",
-                    faults=(placed, *_blindness(call)),
+                    faults=(placed, *_setting(call)),
+                    cancels=call == "cancel",
                 )
 
 
-def _blindness(call: str) -> tuple[Fault, ...]:
-    """Without events a client has to ask; with them it might never make these calls."""
-    return (SocketFault(action="refuse", times=1000),) if call in {"history", "queue"} else ()
+def _setting(call: str) -> tuple[Fault, ...]:
+    """What has to be so for a client to make a call: it has to ask if no event tells it."""
+    if call in {"history", "queue"}:
+        return (SocketFault(action="refuse", times=1000),)
+    if call == "cancel":
+        return (RunFault(action="hang", class_type="XlabsSampler", step=2),)
+    return ()
 
 
 def _run() -> Iterator[Scenario]:

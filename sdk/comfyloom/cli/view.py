@@ -61,6 +61,7 @@ class _Bars:
     def __init__(self, bars: Bars, names: Sequence[str]) -> None:
         self._bars = bars
         self._machine = bars.add_task("machine", total=None, note="", visible=False)
+        self._noted: tuple[TaskID, str] | None = None
         self._tasks = {name: bars.add_task(name, total=1.0, note="") for name in names}
 
     def __call__(self, progress: Progress) -> None:
@@ -74,7 +75,7 @@ class _Bars:
         for name, share in shares.items():
             self._update(self._tasks.get(name), share)
         if (current := self._tasks.get(progress.stage or "run")) is not None:
-            self._bars.update(current, note=f"{progress.message}{_time_left(progress)}")
+            self._note(current, progress)
 
     def finish(self) -> None:
         """Show that the machine is there, also where nothing ran on it."""
@@ -85,6 +86,13 @@ class _Bars:
         for task in self._bars.tasks:
             if not task.finished:
                 self._bars.update(task.id, visible=False)
+
+    def _note(self, task: TaskID, progress: Progress) -> None:
+        """Say what a stage does and when all will be done; of the stage before it, only what."""
+        if self._noted is not None and self._noted[0] != task:
+            self._bars.update(self._noted[0], note=self._noted[1])
+        self._noted = task, progress.message
+        self._bars.update(task, note=f"{progress.message}{_time_left(progress)}")
 
     def _update(self, task: TaskID | None, share: float) -> None:
         if task is not None and share > 0:

@@ -174,6 +174,7 @@ def large(server: Server, times: int) -> dict[str, list[float]]:
 def measure(times: int) -> dict[str, Any]:
     """Measure everything."""
     with tempfile.TemporaryDirectory() as folder, standin() as server:
+        os.environ["COMFYLOOM_CACHE_DIR"] = str(Path(folder) / "cache")  # nobody's own
         pythons = environments(Path(folder))
         mine = sys.executable
         told: dict[str, Any] = {"imports": imports(pythons, times)}

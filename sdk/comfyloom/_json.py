@@ -35,8 +35,14 @@ def mappings(value: object) -> list[Mapping[str, Any]]:
 
 
 def text(value: object) -> str | None:
-    """Return a text, None for anything else."""
-    return value if isinstance(value, str) else None
+    """Return a text, None for anything else, half of a surrogate pair included."""
+    if not isinstance(value, str):
+        return None
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return None
+    return value
 
 
 def number(value: object) -> float | None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import attrs
 
 from comfyloom._clock import SYSTEM_CLOCK, Clock
 
 T = TypeVar("T")
+
+FOREVER: Final = float("inf")
+"""Seconds of a wait without an end."""
 
 
 @attrs.frozen
@@ -28,7 +31,7 @@ class Deadline:
     @property
     def remaining_s(self) -> float:
         """Seconds left, 0 when over, infinity without an end."""
-        return float("inf") if self.at is None else max(0.0, self.at - self.clock.monotonic())
+        return FOREVER if self.at is None else max(0.0, self.at - self.clock.monotonic())
 
     @property
     def over(self) -> bool:

@@ -70,6 +70,7 @@ class Transport:
         repeatable: bool | None = None,
         backoff: Backoff | None = None,
         timeout_s: float = READ_S,
+        connect_s: float = CONNECT_S,
         errors: list[str] | None = None,
         **options: Any,
     ) -> requests.Response:
@@ -81,6 +82,7 @@ class Transport:
             repeatable: Whether a second time does no harm; by default that of the method.
             backoff: Another one than the transport's.
             timeout_s: Longest silence of the server, in seconds.
+            connect_s: The same while a connection is made and the body is sent.
             errors: Where to put what each failed attempt ran into, newest first.
             **options: As for `requests.Session.request`.
 
@@ -93,7 +95,7 @@ class Transport:
         attempt = _Attempts(self, f"{method} {path}", backoff or self.backoff, notes)
         while True:
             try:
-                answer = self._once(method, path, timeout_s, options)
+                answer = self._once(method, path, (connect_s, timeout_s), options)
             except _requests().RequestException as error:
                 attempt.failed(error)
                 # A URL or proxy that cannot be is no passing trouble.
@@ -133,18 +135,24 @@ class Transport:
             session.close()
 
     def _once(
-        self, method: str, path: str, timeout_s: float, options: Mapping[str, Any]
+        self, method: str, path: str, times_s: tuple[float, float], options: Mapping[str, Any]
     ) -> requests.Response:
         if self.pace is not None:
             self.pace.take(urgent=method == "DELETE")
         log.debug("%s: %s %s", self.name, method, path)
-        answer = self._connected().request(
-            method,
-            self.base_url + path,
-            timeout=(min(CONNECT_S, timeout_s), timeout_s),
-            allow_redirects=False,
-            **options,
-        )
+        requests = _requests()
+        try:
+            answer = self._connected().request(
+                method,
+                self.base_url + path,
+                timeout=(min(times_s), times_s[1]),
+                allow_redirects=False,
+                **options,
+            )
+        except requests.RequestException:
+            raise
+        except ValueError:  # it reads where a redirect leads, also if it is not followed
+            raise requests.ConnectionError("the answer's headers cannot be read") from None
         self.observe(answer)
         return answer
 
@@ -212,7 +220,7 @@ class _Attempts:
         delay = next(self._delays, None)
         if delay is None or self._deadline.over:
             return False
-        asked_s = 0.0 if answer is None else self._asked_for(answer)
+        asked_s = 0.0 if answer is None else asked_to_wait_s(answer, self.backoff)
         if answer is not None:
             answer.close()
         # What the server asks for is waited in full: to come back too early would be refused.
@@ -226,17 +234,28 @@ class _Attempts:
         """Return the error of a request that got no answer."""
         return _broken(self.transport.name, self.what, self.errors, sent=self.sent)
 
-    def _asked_for(self, answer: requests.Response) -> float:
-        try:
-            seconds = float(answer.headers.get("Retry-After", "0"))
-        except ValueError:  # a date: our own delays are as good
-            return 0.0
-        return min(max(seconds, 0.0), self.backoff.retry_after_s)
+
+def asked_to_wait_s(answer: requests.Response, backoff: Backoff) -> float:
+    """Return the seconds that a server asks to wait (`Retry-After`), up to our own limit."""
+    try:
+        seconds = float(answer.headers.get("Retry-After", "0"))
+    except ValueError:  # a date: our own delays are as good
+        return 0.0
+    return min(max(seconds, 0.0), backoff.retry_after_s)
 
 
 def _broken(name: str, what: str, errors: list[str], *, sent: bool) -> TransportError:
     reason = errors[0] if errors else "no answer"
     return TransportError(f"{name}: {what}: {reason}", errors=errors, sent=sent)
+
+
+def text_of(answer: requests.Response, most: int) -> str:
+    """Return an answer's text, at most so much of it, whatever charset it claims."""
+    try:
+        text = answer.text
+    except (LookupError, UnicodeError):
+        text = answer.content.decode("utf-8", "replace")
+    return text[:most]
 
 
 def describe(error: Exception) -> str:

@@ -27,6 +27,11 @@ class Embedded:
     has_other: bool = False
 
 
+def can_hold(head: bytes) -> bool:
+    """Return whether a file that begins so is of a kind that can carry a workflow."""
+    return head.startswith((_PNG, _GLB))
+
+
 def workflow_of(content: bytes) -> Embedded:
     """Return what a PNG (a text chunk `prompt`) or binary glTF (`asset.extras.prompt`) carries.
 

@@ -149,6 +149,7 @@ class ApiError(ComfyloomError):
         body: The answer's text, at most 2,000 characters of it.
         request: Method and path.
         errors: What each attempt ran into, newest first; empty where there was but one.
+        retry_after_s: Seconds that the server asks to wait before another attempt, else 0.
     """
 
     def __init__(
@@ -160,8 +161,10 @@ class ApiError(ComfyloomError):
         body: str = "",
         request: str = "",
         errors: Sequence[str] = (),
+        retry_after_s: float = 0.0,
     ) -> None:
         self.errors = tuple(redact(error) for error in errors)
+        self.retry_after_s = retry_after_s
         self.status = status
         self.code = code
         self.body = redact(body)

@@ -6,7 +6,7 @@ import json
 import threading
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
@@ -45,19 +45,27 @@ _BAD_REQUEST: Final = 400
 
 @attrs.define(eq=False)
 class Turn:
-    """A place in the order of submitting: runs come into the server's queue as they were made."""
+    """A place in the order of submitting: runs come into the server's queue as they were made.
 
-    _before: threading.Event | None = None
+    It is over when all before it are, too: one that fails early lets nobody overtake.
+    """
+
+    _before: Turn | None = None
     _over: threading.Event = attrs.field(factory=threading.Event, init=False)
 
     def next(self) -> Turn:
         """Return the turn after this one."""
-        return Turn(self._over)
+        before: Turn | None = self
+        while before is not None and before._over.is_set():
+            before = before._before
+        return Turn(before)
 
     def wait(self, check: Callable[[], object]) -> None:
         """Wait for the turn; `check` is called meanwhile, and ends it by raising."""
         check()
-        while self._before is not None and not self._before.wait(TURN_S):
+        while (before := self._before) is not None:
+            if before._over.wait(TURN_S):
+                self._before = before._before
             check()
 
     def end(self) -> None:
@@ -114,6 +122,13 @@ class Execution(Generic[ResultT]):
         self._cancelled.set()
         self._monitor.cancel()
 
+    def cancel_here(self) -> None:
+        """Ask the server to cancel in the caller's own thread: that of the run may hang."""
+        try:
+            self.server.cancel(self.prompt_id)
+        except (TransportError, ApiError) as error:
+            log.debug("cancelling: %s", error)
+
     def run(self, deadline: Deadline) -> ResultT:
         """Do it all and return the result.
 
@@ -123,6 +138,7 @@ class Execution(Generic[ResultT]):
             ApiError: The server refuses something.
             TransportError: The server is out of reach.
             OutputNotWritable: A result cannot be written.
+            InputFileError: The server does not take a file, or it has changed meanwhile.
         """
         self._deadline = deadline
         try:
@@ -156,16 +172,17 @@ class Execution(Generic[ResultT]):
         if (known := uploads.known(file)) is not None:
             return known
         self._say("upload", f"uploading {field}")
-        return uploads.put(file, min(self.server.patience.upload_s, self._check()))
+        return uploads.put(file, self._check)
 
     def _forget_uploads(self) -> None:
         for file in self.files.values():
             self.server.uploads.forget(file)
 
-    def _misses_a_file(self, refused: PromptRejected, before: Collection[str]) -> bool:
-        """Whether a graph was refused for a file that an earlier run has sent, and that is gone."""
-        told = json.dumps(dict(refused.node_errors), default=str)
-        return refused.status == _BAD_REQUEST and any(name in told for name in before)
+    def _takes_a_file(self, node: str) -> bool:
+        inputs = self.workflow.spec_.inputs
+        return any(
+            target.node == node for spec in inputs if spec.is_file for target in spec.targets
+        )
 
     def _submitted(self, deadline: Deadline) -> HistoryEntry:
         """Run the graph; once more with its files sent anew if the server has lost them."""
@@ -174,10 +191,12 @@ class Execution(Generic[ResultT]):
         try:
             return self._watched(self._graph(), deadline)
         except PromptRejected as refused:
-            if not self._misses_a_file(refused, before):
+            if not any(name in json.dumps(refused.node_errors, default=str) for name in before):
+                raise
+            self._forget_uploads()
+            if refused.status != _BAD_REQUEST:  # it ran in part, so it is not submitted again
                 raise
             log.info("the server has lost files of earlier runs; they are sent again")
-        self._forget_uploads()
         return self._watched(self._graph(), deadline)
 
     def _watched(self, graph: Graph, deadline: Deadline) -> HistoryEntry:
@@ -198,8 +217,8 @@ class Execution(Generic[ResultT]):
             self.turn.end()
             entry = self._monitor.wait(deadline)
         if (error := entry.error()) is not None:
-            if isinstance(error, RunFailed):
-                self._forget_uploads()  # one that is gone may be why
+            if isinstance(error, RunFailed) and self._takes_a_file(error.node):
+                self._forget_uploads()  # that one of them is gone may be why
             raise error
         return entry
 
@@ -214,10 +233,13 @@ class Execution(Generic[ResultT]):
         specs = self.workflow.spec_.outputs
         told = downloads.reported(entry, specs)
         wanted = downloads.plan(entry, specs)
-        for item in wanted:
-            self._say("download", f"downloading {item.name}")
         paths = downloads.fetch_all(
-            self.server, wanted, self.spool.folder, self.prompt_id, check=self._check
+            self.server,
+            wanted,
+            self.spool.folder,
+            self.prompt_id,
+            check=self._check,
+            begin=lambda item: self._say("download", f"downloading {item.name}"),
         )
         wanted = [item for item in wanted if item.name in paths]
         published = self.spool.publish([paths[item.name] for item in wanted])
@@ -260,6 +282,9 @@ class Execution(Generic[ResultT]):
         if self._watch is None:
             if kind != "started":
                 return None
-            timings = Timings.of(self.workflow.spec_.name, self.place.kind)
+            timings = Timings.of(self.workflow.spec_.name, self.place.timings_key)
             self._watch, self._started = Stopwatch(timings), now
-        return self._watch.note(facts.get("fraction", self._latest.fraction), now - self._started)
+        fraction = facts.get("fraction", self._latest.fraction)
+        if kind == "started":
+            self._watch.note_cached(fraction)
+        return self._watch.note(fraction, now - self._started)

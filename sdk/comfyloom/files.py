@@ -24,7 +24,7 @@ class PillowImage(Protocol):
 
 
 class BinaryFile(Protocol):
-    """What the SDK needs of an open file: read from where it can be begun anew."""
+    """What the SDK needs of an open file; it is read from its beginning, where it can seek."""
 
     def read(self, n: int = -1, /) -> bytes:
         """Return up to `n` bytes, all that is left for -1."""
@@ -103,11 +103,12 @@ _EXPECTED: Final[dict[str, tuple[Signatures, str]]] = {
     "audio": (_SOUNDS, "the file is no audio (WAV, FLAC, Ogg, MP3, AAC, M4A or AIFF expected)"),
     "video": (_FILMS, "the file is no video (MP4, MOV, WebM, Matroska, AVI, GIF or WebP expected)"),
 }
-# A container serves several suffixes: the one that a file already has is right then.
-_CHUNK: Final = 1 << 20
+# A whole piece has to leave within the silence that is allowed: slow lines take small ones.
+_CHUNK: Final = 1 << 16
 _HEAD: Final = 64
 _FLAT, _CHANNELED, _BATCH = 2, 3, 4
 _SUFFIX: Final = re.compile(r"\.[A-Za-z0-9]{1,12}")
+# A container serves several suffixes: the one that a file already has is right then.
 _OF_ONE_CONTAINER: Final = (
     frozenset({".mp4", ".m4v", ".m4a", ".mov"}),
     frozenset({".webm", ".mkv", ".mka"}),
@@ -145,7 +146,8 @@ class InputFile:
             InputFileError: The file has changed since it was looked at, or cannot be read.
         """
         if self.content is not None or self.path is None:
-            yield self.content or b""
+            held = memoryview(self.content or b"")
+            yield from (bytes(held[at : at + _CHUNK]) for at in range(0, len(held), _CHUNK))
             return
         import hashlib
 
@@ -255,13 +257,16 @@ def _read(source: ImageSource) -> bytes:
         return source
     if isinstance(source, str | os.PathLike):
         return Path(source).read_bytes()
-    if _is_array(source):
-        return _png_of(source)
     given: Any = source
     if callable(getattr(given, "read", None)):
         return _read_open(given)
+    if not callable(getattr(given, "save", None)):  # a Pillow image is an array as well
+        return _png_of(given)
     buffer = io.BytesIO()
-    given.save(buffer, format="PNG")
+    try:
+        given.save(buffer, format="PNG")
+    except OSError as error:  # a mode that PNG does not have, such as CMYK
+        raise ValueError(f"the image cannot be written as PNG: {error}") from None
     return buffer.getvalue()
 
 

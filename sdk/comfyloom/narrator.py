@@ -47,8 +47,11 @@ class Narrator:
         self._tell("started", "started")
 
     def _on_cached(self, event: ServerEvent) -> None:
-        nodes = items(event.data.get("nodes"))
-        self._meter.finish(node for node in map(str, nodes) if node in self._graph)
+        nodes = [node for node in map(str, items(event.data.get("nodes"))) if node in self._graph]
+        self._meter.finish(nodes)
+        if nodes:
+            kept = f"{len(nodes)} of {len(self._graph)} nodes are in the server's cache"
+            self._tell("started", f"started, {kept}")
 
     def _on_executing(self, event: ServerEvent) -> None:
         if event.node is None or event.node not in self._graph:

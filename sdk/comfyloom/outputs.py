@@ -73,8 +73,11 @@ class Output:
         None where it carries none: of the files that ComfyUI saves, PNG and GLB do, unless the
         server was told not to (`--disable-metadata`).
         """
-        from comfyloom.embedded import workflow_of
+        from comfyloom.embedded import can_hold, workflow_of
 
+        with self.path.open("rb") as file:
+            if not can_hold(file.read(16)):
+                return None  # a film may be larger than the memory
         try:
             found = json_of(workflow_of(self.bytes()).api or "null")
         except (ValueError, RecursionError):
@@ -99,13 +102,14 @@ class ImageOutput(Output):
             with module.open(self.path) as picture:
                 picture.load()
                 return cast("PIL.Image.Image", picture)
-        except (OSError, SyntaxError, ValueError) as error:
+        except Exception as error:  # noqa: BLE001 - what its readers raise is not documented
             raise OutputMissing(f"{self.path.name} is no picture to Pillow: {error}") from None
 
-    def numpy(self) -> numpy.typing.NDArray[numpy.uint8]:
-        """Return its pixels as `uint8` of shape `(height, width, channels)`: 1, 3 or 4 channels.
+    def numpy(self) -> numpy.typing.NDArray[Any]:
+        """Return its pixels, of shape `(height, width, channels)` with 1, 3 or 4 channels.
 
-        Palettes become colours.
+        They are `uint8`, from 0 to 255; palettes become colours. A picture of one channel that
+        holds more, such as a depth map of 16 bits, keeps the type that Pillow gives it.
 
         Raises:
             ConfigError: Pillow or numpy is not installed.
@@ -113,10 +117,9 @@ class ImageOutput(Output):
         """
         np = needed("numpy", "images", "numpy")
         picture = self.pil()
-        if picture.mode not in ("L", "RGB", "RGBA"):
+        if picture.mode not in ("L", "RGB", "RGBA") and picture.mode[0] not in "IF":
             picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
-        pixels = np.asarray(picture)
-        return cast("numpy.typing.NDArray[numpy.uint8]", np.atleast_3d(pixels))
+        return cast("numpy.typing.NDArray[Any]", np.atleast_3d(np.asarray(picture)))
 
     def _repr_png_(self) -> bytes | None:
         """Show a PNG in a notebook."""

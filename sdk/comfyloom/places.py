@@ -41,8 +41,8 @@ class Place(Protocol):
         ...
 
     @property
-    def kind(self) -> str:
-        """What runs there take as long as they do for: the type of the machine, for one."""
+    def timings_key(self) -> str:
+        """What names the places where a run takes as long as here: the type of the machine."""
         ...
 
     @property
@@ -69,15 +69,16 @@ class PlainPlace:
     _comfyui: ComfyUI | None = attrs.field(default=None, init=False, repr=False)
 
     @property
-    def kind(self) -> str:
+    def timings_key(self) -> str:
         """This server."""
         return self.url
 
     def open(self, workflow: str | None, report: ProgressCallback) -> ComfyUI:  # noqa: ARG002
         """Return the server's client, once it has answered."""
         if self._comfyui is None:
-            self._comfyui = ComfyUI(self.url, clock=self.clock)
-            self._comfyui.system_stats()
+            comfyui = ComfyUI(self.url, clock=self.clock)
+            comfyui.system_stats()
+            self._comfyui = comfyui
         return self._comfyui
 
     def touch(self) -> None:

@@ -67,7 +67,7 @@ class RunComfyPlace:
     _machines: list[Machine] = attrs.field(factory=list[Machine], init=False, repr=False)
 
     @property
-    def kind(self) -> str:
+    def timings_key(self) -> str:
         """The type of the machine that was used last."""
         server_type = self.machine.server_type if self.machine is not None else ""
         return f"{'' if self.is_real else 'emulated '}{server_type}"

@@ -22,8 +22,11 @@ ResultT = TypeVar("ResultT", bound=Result)
 
 Status: TypeAlias = Literal["queued", "running", "downloading", "succeeded", "failed", "cancelled"]
 
+UNREAD_PREVIEWS: Final = 50
 UNREAD: Final = 1000
 """So many events are kept for a reader that does not come."""
+ITSELF_S: Final = 1.0
+"""So long the thread of a run is left to cancel it; then the caller does as well."""
 CANCEL_S: Final = 3.5
 """How long a caller who leaves waits for the server to confirm that the run is cancelled."""
 
@@ -124,6 +127,11 @@ class Run(Generic[ResultT]):
         self._patience = self._patience or Deadline.after(CANCEL_S)
         return self._patience
 
+    def cancel_here(self) -> None:
+        """Ask the server to cancel the run, in this thread: its own may hang in a request."""
+        if (execution := self._execution) is not None:
+            execution.cancel_here()
+
     def has_ended(self, within_s: float) -> bool:
         """Return whether the run ends within so many seconds."""
         return self._ended.wait(within_s)
@@ -136,6 +144,8 @@ class Run(Generic[ResultT]):
         return self._ended.wait(0.0 if deadline.over else None)
 
     def _next(self, deadline: Deadline) -> Progress | None:
+        if deadline.over:  # a callback that is slower than the events would never come to an end
+            return None
         try:
             found = self._queue.get(timeout=_bounded(deadline))
         except queue.Empty:
@@ -167,6 +177,8 @@ class Run(Generic[ResultT]):
             self._status = "downloading"
         elif progress.kind in ("started", "node", "step", "silent"):
             self._status = "running"
+        if progress.preview is not None and self._queue.qsize() > UNREAD_PREVIEWS:
+            return  # nobody reads, and pictures are large
         self._queue.put(progress)
         if self._queue.qsize() > UNREAD:  # nobody reads: keep the latest, drop the oldest
             with contextlib.suppress(queue.Empty):
@@ -177,7 +189,11 @@ def cancel_all(runs: Iterable[Run[Any]]) -> None:
     """Cancel runs, all at once, and wait a few seconds in all for the server to confirm it."""
     asked = [(run, run.ask_to_cancel()) for run in runs]
     for run, patience in asked:
-        run.has_ended(patience.remaining_s)
+        while not run.has_ended(min(ITSELF_S, patience.remaining_s)):
+            run.cancel_here()
+            if patience.over:
+                log.warning("run %s may go on: the server has not confirmed its end", run.id)
+                break
 
 
 def _bounded(deadline: Deadline) -> float | None:

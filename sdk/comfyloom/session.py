@@ -227,6 +227,7 @@ class RunComfySession:
             check_writable(out_dir)
         server = self.server(workflow)
         spool = Spool(out_dir)
+        turn = self._next_turn()
         start = partial(
             Execution[ResultT],
             workflow,
@@ -235,9 +236,14 @@ class RunComfySession:
             server,
             self._place,
             spool,
-            self._next_turn(),
+            turn,
         )
-        run = Run[ResultT](start, timeout, keeper=self)
+        try:
+            run = Run[ResultT](start, timeout, keeper=self)
+        except BaseException:
+            turn.end()
+            spool.close()
+            raise
         self._runs.add(run)
         return run
 

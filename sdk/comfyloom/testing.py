@@ -4,13 +4,14 @@
         result = comfyloom_session.run(FluxMeshWorkflow(input_image="render.png", prompt="a robot"))
         assert result.mesh.size
 
-Nothing leaves the computer, nothing costs money, and no wait is waited for. It needs the extra
-`emulator`.
+Nothing leaves the computer, nothing costs money, and waits between attempts are skipped. It needs
+the extra `emulator`.
 """
 
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -33,6 +34,7 @@ class HastyClock:
 
     def __init__(self) -> None:
         self._skipped_s = 0.0
+        self._lock = threading.Lock()
 
     def monotonic(self) -> float:
         """Return seconds that only ever grow."""
@@ -45,7 +47,8 @@ class HastyClock:
     def sleep(self, seconds: float) -> None:
         """Return in a moment, `seconds` later."""
         time.sleep(min(max(seconds, 0.0), 0.002))
-        self._skipped_s += max(0.0, seconds - 0.002)
+        with self._lock:
+            self._skipped_s += max(0.0, seconds - 0.002)
 
 
 class Faults:
@@ -69,8 +72,9 @@ class Faults:
         """
         from comfyloom.emulator.catalogue import scenario
 
-        for name in names:
-            self._emulator.faults.add(*scenario(name).faults)
+        found = [scenario(name) for name in names]  # all, or none
+        for each in found:
+            self._emulator.faults.add(*each.faults)
 
     def add(self, *faults: Fault) -> None:
         """Let these faults strike, whose fields say where, when and how often."""
@@ -80,9 +84,8 @@ class Faults:
         """Forget all that has not struck yet."""
         self._emulator.faults.clear()
 
-    @property
     def pending(self) -> list[Fault]:
-        """What has not struck as often as it is to."""
+        """Return what has not struck as often as it is to."""
         return self._emulator.faults.pending()
 
 
@@ -121,7 +124,7 @@ def comfyloom_account(
 ) -> Emulator:
     """The same account for code that makes its own session: the environment leads to it.
 
-    Ledger, dev server and configuration files are the test's own, too.
+    Ledger and dev server are the test's own, too, and on Linux so are the configuration files.
     """
     for name in [name for name in os.environ if name.startswith(("RUNCOMFY_", "COMFYLOOM_"))]:
         if name != "COMFYLOOM_CACHE_DIR":

@@ -23,9 +23,8 @@ from comfyloom._redact import log
 
 MARKS: Final = 20
 KEPT: Final = 20
-# A run that was half done in this share of its time found that half in the cache; from its start
-# nothing can be told about another.
-_AT_ONCE: Final = 0.05
+# A run that found more than this in the server's cache says nothing about one that does not.
+_MOST_CACHED: Final = 0.5
 
 Curve: TypeAlias = tuple[float, ...]
 """Seconds since the start at which 0, 1/20, … 20/20 of a run were done; it never falls."""
@@ -67,8 +66,6 @@ class Timings:
 
     def add(self, run: Curve) -> None:
         """Keep a run that has ended well; if that fails, nothing is lost but an estimate."""
-        if run[-1] <= 0 or run[MARKS // 2] < _AT_ONCE * run[-1]:
-            return
         runs = [*self.runs, run][-KEPT:]
         rows = [[round(moment, 3) for moment in each] for each in runs]
         part = self.path.with_suffix(f".{os.urandom(4).hex()}.part")
@@ -90,6 +87,11 @@ class Stopwatch:
     _marks: list[float] = attrs.field(factory=lambda: [0.0], init=False)
     _fraction: float = attrs.field(default=0.0, init=False)
     _moved: float = attrs.field(default=0.0, init=False)
+    _cached: float = attrs.field(default=0.0, init=False)
+
+    def note_cached(self, fraction: float) -> None:
+        """Note how much the server found in its cache."""
+        self._cached = fraction
 
     def note(self, fraction: float, elapsed_s: float) -> float | None:
         """Note how far a run is, and return the seconds that it will still take.
@@ -108,6 +110,8 @@ class Stopwatch:
     def stop(self, elapsed_s: float) -> None:
         """Keep the run: it has ended well."""
         self.note(1.0, elapsed_s)
+        if self._cached > _MOST_CACHED or elapsed_s <= 0:
+            return
         self.timings.add((*self._marks[:MARKS], elapsed_s))
 
 

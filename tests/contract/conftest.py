@@ -40,7 +40,7 @@ EMPTY_IMAGE: dict[str, Any] = {
     }
 }
 SLOW = {"width": 4096, "height": 4096, "batch_size": 4}
-"""Some seconds of work for the CPU of a real server."""
+"""Some seconds of work for the CPU of a real server; longer than a cancel is waited for."""
 
 
 def _empty(call: NodeCall) -> NodeResult:
@@ -54,7 +54,7 @@ def _empty(call: NodeCall) -> NodeResult:
 
 
 def _seconds(inputs: dict[str, Any]) -> float:
-    return 2.0 if inputs["width"] > 4000 else 0.0
+    return 6.0 if inputs["width"] > 4000 else 0.0
 
 
 @pytest.fixture(scope="module", params=SERVERS)

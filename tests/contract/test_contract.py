@@ -88,12 +88,14 @@ def test_a_picture_is_sent_once(session: RunComfySession, copying: Any, picture:
 def test_two_pictures_of_one_name_are_two(
     session: RunComfySession, copying: Any, tmp_path: Path
 ) -> None:
-    import numpy as np
+    from PIL import Image
 
     for value in (0, 255):
-        array = np.full((8, 8, 3), value, np.uint8)
-        result = session.run(copying(image=array, prefix=fresh()), timeout=60)
-        assert (result.copy.numpy()[..., :3] == array).all()
+        path = tmp_path / str(value) / "render.png"
+        path.parent.mkdir()
+        Image.new("RGB", (8, 8), (value,) * 3).save(path)
+        result = session.run(copying(image=path, prefix=fresh()), timeout=60)
+        assert (result.copy.numpy()[..., :3] == value).all()
 
 
 def test_events_come_in_order_and_history_is_there_at_the_end(server: ComfyUI) -> None:
@@ -185,53 +187,63 @@ def test_a_graph_that_can_run_in_part_is_refused_as_well(server: ComfyUI) -> Non
 # --- cancelling ----------------------------------------------------------------------------------
 
 
+def seen(server: ComfyUI, prompt_id: str, *, runs: bool) -> None:
+    """Wait until a server shows a prompt as running, or as waiting."""
+    deadline = Deadline.after(20)
+    while not deadline.over:
+        running, pending = server.queue()
+        if prompt_id in (running if runs else pending):
+            return
+        time.sleep(0.02)
+    pytest.fail(f"{prompt_id} never {'ran' if runs else 'waited'}")
+
+
+def how_it_ended(server: ComfyUI, prompt_id: str) -> Any:
+    """Return the error that history has once a prompt is done; None if it is not there."""
+    deadline = Deadline.after(30)
+    while server.knows(prompt_id) and not deadline.over:
+        if (entry := server.history(prompt_id)) is not None:
+            return entry.error()
+        time.sleep(0.1)
+    return None
+
+
 def test_the_run_that_runs_is_cancelled(session: RunComfySession, filling: Any) -> None:
     run = session.submit(filling(**SLOW, color=novel()), timeout=120)
-    time.sleep(0.5)
+    seen(session.server(), run.id, runs=True)
     run.cancel()
     with pytest.raises(RunCancelled):
         run.wait()
-    assert _is_gone(session.server(), run.id)
+    assert isinstance(how_it_ended(session.server(), run.id), RunCancelled)
 
 
 def test_a_run_that_waits_is_cancelled_and_the_one_before_it_is_not(
     session: RunComfySession, filling: Any
 ) -> None:
-    color = novel()
-    first = session.submit(filling(**SLOW, color=color), timeout=120)
-    second = session.submit(filling(**SLOW, color=color + 1), timeout=120)
-    time.sleep(0.3)
+    first = session.submit(filling(**SLOW, color=novel()), timeout=120)
+    second = session.submit(filling(**SLOW, color=novel()), timeout=120)
+    seen(session.server(), second.id, runs=False)
     second.cancel()
     with pytest.raises(RunCancelled):
         second.wait()
+    assert not session.server().knows(second.id)  # the first one still runs: it never did
     assert first.wait().picture.size
-    assert session.server().history(second.id) is None
 
 
 def test_time_that_is_over_cancels_the_run(session: RunComfySession, filling: Any) -> None:
-    run = session.submit(filling(**SLOW, color=novel()), timeout=0.7)
+    run = session.submit(filling(**SLOW, color=novel()), timeout=1.0)
+    seen(session.server(), run.id, runs=True)
     with pytest.raises(RunTimeout):
         run.wait()
-    assert _is_gone(session.server(), run.id)
-
-
-def _is_gone(server: ComfyUI, prompt_id: str) -> bool:
-    deadline = Deadline.after(20)
-    while not deadline.over:
-        running, pending = server.queue()
-        if prompt_id not in (*running, *pending):
-            return True
-        time.sleep(0.1)
-    return False
+    assert isinstance(how_it_ended(session.server(), run.id), RunCancelled)
 
 
 def test_a_run_that_somebody_deletes_is_lost(
     session: RunComfySession, server: ComfyUI, filling: Any
 ) -> None:
-    color = novel()
-    first = session.submit(filling(**SLOW, color=color), timeout=120)
-    second = session.submit(filling(**SLOW, color=color + 2), timeout=120)
-    time.sleep(0.3)
+    first = session.submit(filling(**SLOW, color=novel()), timeout=120)
+    second = session.submit(filling(**SLOW, color=novel()), timeout=120)
+    seen(server, second.id, runs=False)
     begun = time.monotonic()
     server._post("/queue", json={"delete": [second.id]})
     with pytest.raises(RunLost):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,14 @@ import requests
 from comfyloom import RunComfySession
 from comfyloom.comfyui import client
 from comfyloom.emulator import Emulator, HttpFault, PromptFault, RunFault
-from comfyloom.errors import InputFileError, InputValueError, OutputMissing, RunTimeout
+from comfyloom.errors import (
+    InputFileError,
+    InputValueError,
+    OutputMissing,
+    PromptRejected,
+    RunTimeout,
+)
+from comfyloom.execution import Turn
 from comfyloom.progress import Progress
 from comfyloom_workflows import FluxImageWorkflow, FluxMeshWorkflow
 from faults.trial import QUICK
@@ -110,7 +118,7 @@ def _changed_while_it_waits(emulator: Emulator, path: Path) -> None:
         going = work(path)
         files = going.read_files_()
         path.write_bytes(path.read_bytes()[:-4] + b"MORE")
-        session.server().uploads.put(files["input_image"], 5.0)
+        session.server().uploads.put(files["input_image"])
 
 
 @pytest.fixture
@@ -356,3 +364,169 @@ def test_a_server_that_draws_its_own_ids(
 def test_the_emulators_own_faults_leave_no_secret(emulator: Emulator) -> None:
     answer = requests.get(f"{emulator.base_url}/_emulator/faults", timeout=5)
     assert emulator.token not in answer.text
+
+
+# --- what a review found -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["P", "LA", "L", "1", "I;16", "RGBA"])
+def test_a_pillow_image_of_any_mode_stays_what_it_shows(mode: str) -> None:
+    from PIL import Image
+
+    with Image.open(RENDER) as opened:
+        image = opened.resize((16, 16)).convert("L" if mode == "I;16" else mode)
+    image = image.convert("I").convert("I;16") if mode == "I;16" else image
+    (file,) = work(image).read_files_().values()
+    with Image.open(io.BytesIO(file.content or b"")) as sent:
+        assert sent.convert("RGBA").tobytes() == image.convert("RGBA").tobytes()
+
+
+def test_a_pillow_image_that_png_cannot_hold() -> None:
+    from PIL import Image
+
+    with pytest.raises(InputValueError, match="cannot be written as PNG") as caught:
+        work(Image.new("CMYK", (4, 4))).read_files_()
+    assert caught.value.field == "input_image"
+
+
+def test_a_partly_accepted_graph_whose_file_is_lost_works_the_next_time() -> None:
+    """Two pictures, one of which the server has lost: it runs the output of the other."""
+    port = free_port()
+    with Emulator(port=port) as emulator, plain(emulator) as session:
+        session.run(work())
+    real = client.rejection
+
+    def partly(answer: Any) -> Any:
+        if (refused := real(answer)) is not None:
+            refused.status = 200  # as if another output had been valid
+        return refused
+
+    with Emulator(port=port) as emulator, plain(emulator) as session:
+        patched = mock.patch("comfyloom.comfyui.submit.rejection", partly)
+        with patched, pytest.raises(PromptRejected):
+            session.run(work())
+        assert session.run(work()).mesh.size
+        assert asked(emulator, "POST", "/upload/image") == [200]
+
+
+def test_a_cancelled_run_does_not_wait_for_an_upload(emulator: Emulator) -> None:
+    emulator.faults.add(HttpFault(action="hang", path="/upload/image$"))
+    with plain(emulator) as session:
+        first = session.submit(work(), timeout=2.0)
+        second = session.submit(work(seed=5), timeout=1.0)  # waits for the same file
+        begun = time.monotonic()
+        with pytest.raises(RunTimeout):
+            second.wait()
+        assert time.monotonic() - begun < 2.0
+        with pytest.raises(RunTimeout):
+            first.wait()
+        assert time.monotonic() - begun < 6.0
+
+
+def test_a_short_timeout_holds_when_the_server_falls_silent_after_the_graph(
+    emulator: Emulator,
+) -> None:
+    emulator.faults.add(
+        HttpFault(action="hang", path="/prompt$", method="POST"),
+        HttpFault(action="hang", path="/queue$", times=100),
+    )
+    with RunComfySession(emulator.comfyui_url) as session:
+        begun = time.monotonic()
+        with pytest.raises(RunTimeout):
+            session.run(work(), timeout=2.0)
+        assert time.monotonic() - begun < 15.0
+
+
+def test_runs_come_into_the_queue_in_order_when_one_of_them_fails() -> None:
+    first = Turn()
+    second = first.next()
+    third = second.next()
+    second.end()
+    reached: list[int] = []
+    waiting = threading.Thread(target=lambda: (third.wait(lambda: None), reached.append(3)))
+    waiting.start()
+    time.sleep(0.4)
+    assert reached == []
+    first.end()
+    waiting.join(5)
+    assert reached == [3]
+    third.end()
+    assert third.next()._before is None  # no chain of all that ever was
+
+
+def test_an_answer_that_a_gateway_compressed_is_unpacked(emulator: Emulator) -> None:
+    import gzip
+
+    from comfyloom.comfyui.parts import Part
+
+    with mock.patch.object(Part, "_begin", autospec=True, side_effect=Part._begin) as begin:
+        from comfyloom.emulator.comfyui import view as views
+
+        real = views.file_reply
+
+        def packed(path: Path, headers: Any) -> Any:
+            from starlette.responses import Response
+
+            answer = real(path, headers)
+            body = gzip.compress(bytes(answer.body))
+            told = {"Content-Encoding": "gzip", "Content-Type": "image/png"}
+            return Response(body, 200, told)
+
+        with mock.patch.object(views, "file_reply", packed), plain(emulator) as session:
+            result = session.run(FluxImageWorkflow(prompt="x", width=64, height=64, steps=4))
+    assert begin.called
+    assert result.image.pil().size == (64, 64)
+
+
+def test_a_page_in_place_of_the_features_keeps_nobody_from_uploading(emulator: Emulator) -> None:
+    page = HttpFault(status=200, body="<html>", headers={"Content-Type": "text/html"}, path="/feat")
+    emulator.faults.add(page)
+    with plain(emulator) as session:
+        assert session.run(work(RENDER.read_bytes() + bytes(2_000_000))).mesh.size
+
+
+def test_a_gateway_that_refuses_the_jobs_api_does_not_keep_a_run_alive(emulator: Emulator) -> None:
+    emulator.faults.add(
+        HttpFault(status=403, path="/api/jobs/", times=100),
+        RunFault(action="hang", class_type="XlabsSampler", step=2),
+    )
+    with plain(emulator) as session:
+        run = session.submit(work())
+        assert any(each.kind == "step" for each in run.events())
+        run.cancel()
+        assert run.status == "cancelled"
+    assert emulator.state()["prompts"][0]["status"] == "interrupted"
+
+
+def test_cached_runs_do_not_shorten_the_time_left(emulator: Emulator) -> None:
+    with plain(emulator) as session:
+        session.run(work(seed=1))
+        for _ in range(3):
+            session.run(work(seed=1))  # all of it is in the server's cache
+        told: list[Progress] = []
+        session.run(work(seed=1), on_progress=told.append)
+    assert [each.message for each in told if each.kind == "started"][1:] == [
+        "started, 18 of 18 nodes are in the server's cache"
+    ]
+    from comfyloom.timings import Timings
+
+    assert len(Timings.of("generate_flux_mesh", emulator.comfyui_url).runs) == 1
+
+
+def test_what_the_server_asks_to_wait_is_waited() -> None:
+    waited: list[float] = []
+
+    class Counting(HastyClock):
+        def sleep(self, seconds: float) -> None:
+            waited.append(seconds)
+            super().sleep(seconds)
+
+    with Emulator() as emulator:
+        headers = {"Retry-After": "7"}
+        emulator.faults.add(
+            HttpFault(status=429, path="/prompt$", headers=headers),
+            HttpFault(status=503, path="/view$", headers=headers),
+        )
+        with RunComfySession(emulator.comfyui_url, clock=Counting()) as session:
+            session.run(work())
+    assert [each for each in waited if each > 6] == [7.0, 7.0]

@@ -23,6 +23,7 @@ def test_a_run_under_a_fault(name: str, tmp_path: Path) -> None:
     assert trial.seconds < TIMEOUT_S
     assert trial.accepted <= 1
     assert (trial.left, trial.wrong, trial.threads) == ((), "", ())
+    assert trial.unstruck == (), "the fault did not strike"
     assert "127.0.0.1" not in trial.message
 
 

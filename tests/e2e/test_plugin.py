@@ -25,9 +25,9 @@ def test_leak(comfyloom_emulator):
 def test_no_such_fault(comfyloom_faults):
     assert "socket-dropped" in comfyloom_faults.names
     comfyloom_faults.on("socket-dropped")
-    assert len(comfyloom_faults.pending) == 1
+    assert len(comfyloom_faults.pending()) == 1
     comfyloom_faults.off()
-    assert comfyloom_faults.pending == []
+    assert comfyloom_faults.pending() == []
     with pytest.raises(ValueError, match="scenario must be one of"):
         comfyloom_faults.on("no-such")
 

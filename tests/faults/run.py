@@ -27,7 +27,7 @@ GROUPS = {"socket": "The event socket", "http": "Requests", "run": "The run"}
 def main() -> None:
     """Run, count, and print or write."""
     times = next((int(word) for word in sys.argv[1:] if word.isdecimal()), 3)
-    os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="comfyloom-faults-")
+    os.environ["COMFYLOOM_CACHE_DIR"] = tempfile.mkdtemp(prefix="comfyloom-faults-")
     logging.getLogger("comfyloom").setLevel(logging.CRITICAL)
     trials: dict[str, list[Trial]] = defaultdict(list)
     for round_number in range(times):
@@ -81,6 +81,7 @@ def _bad(name: str, trial: Trial) -> bool:
         or trial.left
         or trial.wrong
         or trial.threads
+        or trial.unstruck
         or trial.accepted > 1
     )
 

@@ -99,8 +99,9 @@ def test_the_only_run_gets_what_has_no_name(sockets: list[FakeSocket]) -> None:
 def test_a_lost_socket_is_renewed_for_those_who_listen(sockets: list[FakeSocket]) -> None:
     channel = Channel(str)
     with channel.listening("a", lambda _: None):
-        assert channel._is_wanted()
-    assert not channel._is_wanted()
+        assert channel._is_wanted(channel._socket)
+    socket = channel._socket
+    assert not channel._is_wanted(socket)
     with channel.listening("b", lambda _: None):
         assert len(sockets) == 2
     channel.close()
@@ -117,29 +118,29 @@ def test_the_server_tells_how_much_it_takes(sockets: list[FakeSocket]) -> None:
 def test_a_look_serves_all_who_want_no_newer_one(clock: FakeClock) -> None:
     looks: list[float] = []
 
-    def look() -> QueueIds:
+    def look(timeout_s: float) -> QueueIds:
         looks.append(clock.now)
         return ("a",), ("b",)
 
     lookout = Lookout(look, clock)
     begun = clock.now
     clock.now += 1
-    threads = [threading.Thread(target=lookout.since, args=(begun,)) for _ in range(16)]
+    threads = [threading.Thread(target=lookout.since, args=(begun, 5.0)) for _ in range(16)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert lookout.since(begun) == (("a",), ("b",))
+    assert lookout.since(begun, 5.0) == (("a",), ("b",))
     assert len(looks) == 1
     clock.now += 1
-    lookout.since(looks[0])
+    lookout.since(looks[0], 5.0)
     assert len(looks) == 2
 
 
 def test_a_look_that_fails_fails_for_all(clock: FakeClock) -> None:
     looks: list[float] = []
 
-    def look() -> QueueIds:
+    def look(timeout_s: float) -> QueueIds:
         looks.append(clock.now)
         raise TransportError("out of reach")
 
@@ -148,5 +149,5 @@ def test_a_look_that_fails_fails_for_all(clock: FakeClock) -> None:
     clock.now += 1
     for _ in range(3):
         with pytest.raises(TransportError):
-            lookout.since(begun)
+            lookout.since(begun, 5.0)
     assert len(looks) == 1

@@ -90,8 +90,8 @@ def test_an_upload_uses_the_name_that_comes_back(server: ComfyUI) -> None:
         f"{URL}/upload/image", json={"name": "a (1).png", "subfolder": "s", "type": "input"}
     )
     file = read_input(b"bytes", "file")
-    assert server.uploads.put(file, 60.0) == "s/a (1).png"
-    assert server.uploads.put(file, 60.0) == "s/a (1).png"
+    assert server.uploads.put(file) == "s/a (1).png"
+    assert server.uploads.put(file) == "s/a (1).png"
     assert len(responses.calls) == 1  # known by now
     request = responses.calls[0].request
     body = b"".join(cast("Any", request.body))
@@ -104,7 +104,7 @@ def test_an_upload_uses_the_name_that_comes_back(server: ComfyUI) -> None:
 def test_an_upload_without_a_name(server: ComfyUI) -> None:
     responses.post(f"{URL}/upload/image", json={})
     with pytest.raises(ApiError, match="names no file"):
-        server.uploads.put(read_input(b"bytes", "file"), 60.0)
+        server.uploads.put(read_input(b"bytes", "file"))
 
 
 @responses.activate

@@ -44,6 +44,7 @@ class FakeServer:
     patience: Patience = PATIENCE
     polls: list[float] = attrs.field(factory=list)
     looks: list[float] = attrs.field(factory=list)
+    doubts: list[float] = attrs.field(factory=list)
     cancels: list[str] = attrs.field(factory=list)
     cancel_works_after: int = 1
     begun: float = 0.0
@@ -69,7 +70,10 @@ class FakeServer:
             self._lookout = Lookout(self.queue, self.clock)  # type: ignore[arg-type]
         return self._lookout
 
-    def queue(self) -> tuple[list[str], list[str]]:
+    def doubt(self) -> None:
+        self.doubts.append(round(self.since(), 6))
+
+    def queue(self, timeout_s: float) -> tuple[list[str], list[str]]:
         self.looks.append(round(self.since(), 6))
         if self.since() >= self.broken_from:
             raise TransportError("out of reach")
@@ -241,6 +245,16 @@ def test_a_run_that_tells_nothing_is_reported_and_left_alone(clock: FakeClock) -
     assert all(b >= 2 * a for a, b in itertools.pairwise(told))
     assert len(told) == 4
     assert server.cancels == []
+    assert len(server.doubts) == 4  # it may be the socket that is silent
+
+
+def test_a_run_that_begins_without_an_event_casts_doubt_on_the_socket(clock: FakeClock) -> None:
+    made, server = monitor(clock, [], ends_at=60.0)
+    wait(made, clock)
+    assert server.doubts[0] <= 4.0
+    made, server = monitor(clock, [], ends_at=60.0, is_up=False)
+    wait(made, clock)
+    assert server.doubts == []
 
 
 def test_a_run_out_of_time_says_that_it_was_silent(clock: FakeClock) -> None:

@@ -30,7 +30,12 @@ def submission(clock: FakeClock) -> Submission:
 
 
 def posts() -> int:
-    return sum(1 for call in responses.calls if call.request.method == "POST")
+    sent = [(call.request.method, call.request.path_url) for call in responses.calls]
+    return sent.count(("POST", "/prompt"))
+
+
+def cancels() -> int:
+    return sum("/cancel" in str(call.request.path_url) for call in responses.calls)
 
 
 def answers(*prompts: Any, queue: dict[str, Any], history: dict[str, Any] | None = None) -> None:
@@ -171,4 +176,27 @@ def test_other_refusals(submission: Submission, status: int, text: str) -> None:
     answers({"status": status}, queue=NOWHERE)
     with pytest.raises(ApiError, match=text):
         submission.send()
+    assert posts() == 1
+
+
+@responses.activate
+@pytest.mark.parametrize("status", [408, 500, 502, 504, 520, 524, 599])
+def test_what_a_gateway_may_deliver_later_is_cancelled(submission: Submission, status: int) -> None:
+    answers({"status": status}, queue=NOWHERE)
+    responses.post(f"{URL}/api/jobs/p/cancel", json={"cancelled": False})
+    with pytest.raises(ApiError):
+        submission.send()
+    assert (posts(), cancels()) == (1, 3)
+
+
+@responses.activate
+def test_a_503_behind_which_the_prompt_turns_up_late_is_not_sent_again(
+    submission: Submission,
+) -> None:
+    responses.post(f"{URL}/prompt", status=503)
+    for _ in range(3):
+        responses.get(f"{URL}/queue", json=NOWHERE)
+    responses.get(f"{URL}/queue", json=QUEUED)
+    responses.get(f"{URL}/history/p", json={})
+    assert submission.send() == "p"
     assert posts() == 1

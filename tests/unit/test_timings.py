@@ -40,6 +40,7 @@ def test_a_run_that_found_half_in_the_cache_is_estimated_but_not_kept() -> None:
     run(100.0, 50.0)
     watch = Stopwatch(Timings.of("work", "here"))
     assert watch.note(0.6, 0.0) == pytest.approx(40.0)
+    watch.note_cached(0.6)
     watch.stop(40.0)
     assert len(Timings.of("work", "here").runs) == 1
 

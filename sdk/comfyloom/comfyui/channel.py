@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
-from comfyloom._json import mapping, number
+import attrs
+
+from comfyloom._json import number
+from comfyloom._redact import log
 from comfyloom.comfyui.events import ServerEvent
 from comfyloom.comfyui.patience import PATIENCE
 from comfyloom.comfyui.socket import Delivery, EventSocket, Link
@@ -22,6 +25,14 @@ Listener: TypeAlias = Callable[[Delivery], object]
 
 # What follows without a prompt id, such as an old preview, is about the run that these name.
 _NAMING: Final = frozenset({"execution_start", "executing", "progress"})
+
+
+@attrs.define(eq=False)
+class _Ear:
+    """Somebody who listens to a run."""
+
+    prompt_id: str
+    hear: Listener
 
 
 class Channel:
@@ -35,12 +46,12 @@ class Channel:
     def __init__(
         self, url_for: Callable[[str], str], *, silence_s: float = PATIENCE.ping_s
     ) -> None:
-        self.client_id = uuid.uuid4().hex
+        self.client_id = _new_id()
         self.max_upload_bytes: int | None = None
         """The largest request that the server said it takes; None before it said so."""
         self._url_for = url_for
         self._silence_s = silence_s
-        self._listeners: dict[str, Listener] = {}
+        self._ears: dict[str, _Ear] = {}
         self._current: str | None = None
         self._socket: EventSocket | None = None
         self._lock = threading.Lock()
@@ -62,20 +73,38 @@ class Channel:
             prompt_id: The run; it has to be posted with `client_id`.
             listener: Called in the reader's thread, which it must not hold up.
         """
+        ear = _Ear(prompt_id, listener)
         with self._lock:
-            self._listeners[prompt_id] = listener
+            self._ears[prompt_id] = ear
         try:
             self._open()
             yield
         finally:
             with self._lock:
-                for name in [each for each, told in self._listeners.items() if told == listener]:
-                    del self._listeners[name]
+                if self._ears.get(ear.prompt_id) is ear:
+                    del self._ears[ear.prompt_id]
 
     def rename(self, prompt_id: str, new_id: str) -> None:
         """Listen to another run instead: the server gave the prompt an id of its own."""
         with self._lock:
-            self._listeners[new_id] = self._listeners.pop(prompt_id)
+            ear = self._ears.pop(prompt_id)
+            ear.prompt_id = new_id
+            self._ears[new_id] = ear
+
+    def doubt(self) -> None:
+        """Connect anew: the socket is up, but tells nothing of a run that runs or has ended.
+
+        A server forgets a client whose earlier socket is closed late, and tells it no more; nothing
+        but this brings its events back.
+        """
+        log.info("the event socket tells nothing; it is connected anew")
+        if (socket := self._socket) is not None:
+            socket.renew()
+
+    def note_features(self, features: Mapping[str, Any]) -> None:
+        """Note what the server says that it can."""
+        limit = number(features.get("max_upload_size"))
+        self.max_upload_bytes = int(limit) if limit else None
 
     def close(self) -> None:
         """Close the socket; a later listener opens another."""
@@ -89,6 +118,9 @@ class Channel:
             with self._lock:
                 if self._socket is not None:
                     return
+                if len(self._ears) == 1:
+                    # Nobody waits for events of the old id, and whatever is wrong with it is past.
+                    self.client_id = _new_id()
                 self._socket = socket = EventSocket(
                     self._url_for(self.client_id),
                     self._deliver,
@@ -97,33 +129,42 @@ class Channel:
                 )
             socket.open()
 
-    def _is_wanted(self) -> bool:
+    def _is_wanted(self, socket: EventSocket) -> bool:
         """Whether a lost socket is to be connected again: not while nothing runs."""
         with self._lock:
-            if not self._listeners:
+            if self._socket is not socket:
+                return False
+            if not self._ears:
                 self._socket = None
-            return bool(self._listeners)
+            return bool(self._ears)
 
     def _deliver(self, delivery: Delivery) -> None:
         if isinstance(delivery, ServerEvent):
             self._note(delivery)
-        for listener in self._concerned(delivery):
-            listener(delivery)
+        else:
+            self._current = None
+        for ear in self._concerned(delivery):
+            ear.hear(delivery)
 
-    def _concerned(self, delivery: Delivery) -> list[Listener]:
+    def _concerned(self, delivery: Delivery) -> list[_Ear]:
         with self._lock:
             if isinstance(delivery, Link) or delivery.type == "status":
-                return list(self._listeners.values())
-            name = delivery.prompt_id or self._current
-            if name is None and len(self._listeners) == 1:
-                return list(self._listeners.values())
-            found = None if name is None else self._listeners.get(name)
-            return [] if found is None else [found]
+                return list(self._ears.values())
+            if delivery.prompt_id is not None:
+                ear = self._ears.get(delivery.prompt_id)
+            else:
+                ear = self._ears.get(self._current or "")
+                if ear is None and len(self._ears) == 1:
+                    return list(self._ears.values())
+            return [] if ear is None else [ear]
 
     def _note(self, event: ServerEvent) -> None:
         if event.type == "feature_flags":
-            limit = number(mapping(event.data).get("max_upload_size"))
-            self.max_upload_bytes = int(limit) if limit else None
+            self.note_features(event.data)
         elif event.prompt_id is not None and event.type in _NAMING:
             ended = event.type == "executing" and event.node is None
             self._current = None if ended else event.prompt_id
+
+
+def _new_id() -> str:
+    return uuid.uuid4().hex

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -12,8 +12,9 @@ import attrs
 
 from comfyloom._clock import SYSTEM_CLOCK, Clock
 from comfyloom._json import is_mapping, items, mapping, mappings, number, text
+from comfyloom._redact import log
 from comfyloom._retry import NO_RETRY, Backoff
-from comfyloom._transport import Transport
+from comfyloom._transport import Transport, asked_to_wait_s, text_of
 from comfyloom.comfyui.channel import Channel
 from comfyloom.comfyui.history import HistoryEntry
 from comfyloom.comfyui.lookout import Lookout, QueueIds
@@ -21,7 +22,7 @@ from comfyloom.comfyui.multipart import Multipart
 from comfyloom.comfyui.patience import PATIENCE, Patience
 from comfyloom.comfyui.remembered import Remembered
 from comfyloom.comfyui.uploads import Uploads
-from comfyloom.errors import ApiError, NotFound, PromptRejected, RateLimited
+from comfyloom.errors import ApiError, NotFound, PromptRejected, RateLimited, TransportError
 from comfyloom.graph import Graph
 
 if TYPE_CHECKING:
@@ -65,9 +66,10 @@ class ComfyUI:
             self._url, "ComfyUI", backoff=backoff or Backoff(), clock=clock, connections=CONNECTIONS
         )
         self.channel = Channel(self.socket_url, silence_s=self.patience.ping_s)
-        self.lookout = Lookout(lambda: self.queue(backoff=NO_RETRY), clock)
+        self.lookout = Lookout(self._look, clock)
         self.uploads = Uploads(self._upload, self.max_upload_bytes, Remembered.of(self._url))
         self._has_jobs: bool | None = None
+        self._asked_for_limit = False
 
     def socket_url(self, client_id: str) -> str:
         """Return the WebSocket URL for a client id."""
@@ -114,33 +116,48 @@ class ComfyUI:
         found = self._get(path, backoff=backoff, timeout_s=timeout_s or self.patience.poll_s)
         return HistoryEntry.parse(prompt_id, mapping(found).get(prompt_id))
 
-    def queue(self, *, backoff: Backoff | None = None) -> QueueIds:
+    def queue(self, *, backoff: Backoff | None = None, timeout_s: float | None = None) -> QueueIds:
         """Return the ids of the prompts that run and of those that wait, in the order of turn."""
-        found = self._get("/queue", backoff=backoff, timeout_s=self.patience.poll_s)
+        found = self._get("/queue", backoff=backoff, timeout_s=timeout_s or self.patience.poll_s)
         lists = mapping(found)
         return _ids(lists.get("queue_running")), _ids(lists.get("queue_pending"))
 
-    def knows(self, prompt_id: str) -> bool:
+    def _look(self, timeout_s: float) -> QueueIds:
+        return self.queue(backoff=NO_RETRY, timeout_s=timeout_s)
+
+    def knows(
+        self, prompt_id: str, *, backoff: Backoff | None = None, timeout_s: float | None = None
+    ) -> bool:
         """Return whether a prompt runs, waits or has ended here.
 
         History is read after the queue: between the two no prompt can slip through.
+
+        Raises:
+            TransportError, ApiError: The server does not tell.
         """
-        running, pending = self.queue()
-        return prompt_id in (*running, *pending) or self.history(prompt_id) is not None
+        how: dict[str, Any] = {"backoff": backoff, "timeout_s": timeout_s}
+        running, pending = self.queue(**how)
+        return prompt_id in (*running, *pending) or self.history(prompt_id, **how) is not None
+
+    @property
+    def backoff(self) -> Backoff:
+        """How often what fails is tried again, and how long it waits."""
+        return self._http.backoff
 
     def max_upload_bytes(self) -> int | None:
         """Return the largest request that the server takes, None if it does not tell.
 
-        Raises:
-            TransportError: No answer.
-            ApiError: An answer that is not ComfyUI's.
+        It tells in `/features`, and on the event socket; it is asked once. An old server, or a
+        gateway before it, may not answer that, and takes files all the same.
         """
-        if self.channel.max_upload_bytes is None:
+        if self.channel.max_upload_bytes is None and not self._asked_for_limit:
+            self._asked_for_limit = True
             try:
-                limit = number(mapping(self._get("/features")).get("max_upload_size"))
-            except NotFound:  # a server of before the route
-                limit = None
-            self.channel.max_upload_bytes = int(limit) if limit else None
+                told = self._get("/features", backoff=NO_RETRY, timeout_s=self.patience.poll_s)
+            except (ApiError, TransportError) as error:
+                log.debug("the limit of uploads is not known: %s", error)
+            else:
+                self.channel.note_features(mapping(told))
         return self.channel.max_upload_bytes
 
     @contextmanager
@@ -195,36 +212,45 @@ class ComfyUI:
         if self._has_jobs is not False and self._cancel_job(prompt_id, **once):
             return
         self._post("/queue", json={"delete": [prompt_id]}, **once)
-        running, _ = self.queue(backoff=NO_RETRY)
+        running, _ = self.queue(**once)
         if prompt_id in running:
             self._post("/interrupt", json={"prompt_id": prompt_id}, **once)
 
     def _cancel_job(self, prompt_id: str, **once: Any) -> bool:
         """Cancel by the jobs API, and return whether the server has one."""
         path = f"/api/jobs/{quote(prompt_id, safe='')}/cancel"
-        answer = self._http.send("POST", path, repeatable=True, **once)
-        if self._has_jobs is None and answer.status_code in _NO_ROUTE:
-            self._has_jobs = False
-            return False
-        _raise_for_status(answer, f"POST {path}")
-        self._has_jobs = True
-        return True
+        try:
+            answer = self._http.send("POST", path, repeatable=True, **once)
+            if self._has_jobs is None and answer.status_code in _NO_ROUTE:
+                self._has_jobs = False
+                return False
+            _raise_for_status(answer, f"POST {path}")
+            # A gateway may answer anything with a page; only the API itself tells what it did.
+            has_told = isinstance(mapping(_json(answer, f"POST {path}")).get("cancelled"), bool)
+        except (ApiError, TransportError):
+            if self._has_jobs:
+                raise
+            return False  # this time, the old way has a chance
+        self._has_jobs = has_told or self._has_jobs
+        return has_told
 
-    def _upload(self, file: InputFile, timeout_s: float) -> str:
+    def _upload(self, file: InputFile, check: Callable[[], float]) -> str:
         """Upload an input file under the name that tells its content, and return its name there."""
+        timeout_s = min(self.patience.upload_s, check())
         total_s = min(self._http.backoff.total_s, timeout_s)
-        body = Multipart("image", file, {"type": "input"})
+        body = Multipart("image", file, {"type": "input"}, check)
         answer = self._post(
             "/upload/image",
             data=body,
             headers={"Content-Type": body.content_type},
             timeout_s=timeout_s,
-            backoff=attrs.evolve(self._http.backoff, total_s=total_s),
+            connect_s=timeout_s,  # it counts for sending as well, and the server may be busy
+            backoff=attrs.evolve(self._http.backoff, total_s=total_s, retry_after_s=total_s),
         )
         reply = mapping(_json(answer, "POST /upload/image"))
         stored, folder = text(reply.get("name")), text(reply.get("subfolder"))
         if not stored:
-            raise ApiError("ComfyUI: the upload's answer names no file", body=answer.text[:200])
+            raise ApiError("ComfyUI: the upload's answer names no file", body=text_of(answer, 200))
         return f"{folder}/{stored}" if folder else stored
 
     def _get(self, path: str, *, backoff: Backoff | None = None, timeout_s: float = 60.0) -> object:
@@ -261,7 +287,7 @@ def no_json(answer: requests.Response, request: str) -> ApiError:
     what = f"the answer is no JSON ({kind}); is the URL right?"
     if kind.startswith("text/html"):
         what = "a web page came instead of JSON: a gateway or a login stands before the server"
-    body = answer.text[:_LONGEST_BODY]
+    body = text_of(answer, _LONGEST_BODY)
     message = f"ComfyUI: {request}: {what}"
     return ApiError(message, status=answer.status_code, body=body, request=request)
 
@@ -274,7 +300,7 @@ def _raise_for_status(answer: requests.Response, request: str, errors: Sequence[
 
 def api_error(answer: requests.Response, request: str, errors: Sequence[str] = ()) -> ApiError:
     """Return the error that an answer of ComfyUI stands for."""
-    status, body = answer.status_code, answer.text[:_LONGEST_BODY]
+    status, body = answer.status_code, text_of(answer, _LONGEST_BODY)
     kind, meaning = _MEANINGS.get(status, (ApiError, ""))
     if 300 <= status < 400:
         meaning = "the server redirects elsewhere; give the URL that it redirects to"
@@ -285,6 +311,7 @@ def api_error(answer: requests.Response, request: str, errors: Sequence[str] = (
         body=body,
         request=request,
         errors=errors,
+        retry_after_s=asked_to_wait_s(answer, Backoff()),
     )
 
 
@@ -327,7 +354,7 @@ def rejection(answer: requests.Response) -> PromptRejected | None:
         node_errors=node_errors,
         status=answer.status_code,
         code=str(error.get("type") or ""),
-        body=answer.text[:_LONGEST_BODY],
+        body=text_of(answer, _LONGEST_BODY),
         request="POST /prompt",
     )
 

@@ -6,13 +6,14 @@ import re
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import attrs
 
 from comfyloom import formats
 from comfyloom._redact import log
-from comfyloom._retry import Backoff
+from comfyloom._retry import FOREVER
+from comfyloom._threads import in_threads
 from comfyloom.comfyui.client import ComfyUI
 from comfyloom.comfyui.history import FileReference, HistoryEntry
 from comfyloom.comfyui.parts import Part
@@ -26,9 +27,6 @@ from comfyloom.errors import (
 )
 from comfyloom.outputs import OutputSpec
 
-if TYPE_CHECKING:
-    from concurrent.futures import Future
-
 T = TypeVar("T")
 
 # What some file systems cannot hold, and what steers a terminal.
@@ -39,7 +37,6 @@ _GONE: Final = (
     "file of an earlier run; if that one was deleted, change an input, for example the seed"
 )
 AT_ONCE: Final = 4
-FOREVER: Final = float("inf")
 WORTH_BYTES: Final = 1 << 20
 
 
@@ -117,18 +114,18 @@ def fetch_all(
     prompt_id: str,
     *,
     check: Callable[[], float] = lambda: FOREVER,
+    begin: Callable[[Download], object] = lambda _: None,
 ) -> dict[str, Path]:
     """Stream results into `folder`, some at once, and return their paths by name.
 
-    One that is not to be had is left out if a run may end without it.
+    One that is not to be had is left out if a run may end without it. `begin` is told of each when
+    its turn comes.
 
     Raises:
         OutputMissing: The server has no such file, or it is not whole.
         OutputNotWritable: The folder cannot be written.
         TransportError: A download breaks off every time.
     """
-    from concurrent.futures import ThreadPoolExecutor
-
     failed = threading.Event()
 
     def check_all() -> float:
@@ -138,6 +135,7 @@ def fetch_all(
 
     def fetched(item: Download) -> Path | None:
         try:
+            begin(item)
             return fetch(server, item, folder, prompt_id, check=check_all)
         except OutputMissing as error:
             if item.spec.required:
@@ -149,26 +147,13 @@ def fetch_all(
             failed.set()
             raise
 
-    if len(downloads) <= 1:
-        paths = [fetched(item) for item in downloads]
-    else:
-        with ThreadPoolExecutor(AT_ONCE, "comfyloom-download") as pool:
-            under_way = [pool.submit(fetched, item) for item in downloads]
-        paths = _results(under_way)
+    paths = in_threads(fetched, downloads, AT_ONCE)
     pairs = zip(downloads, paths, strict=True)
     return {item.name: path for item, path in pairs if path is not None}
 
 
 class _Abandoned(ComfyloomError):
     """Another download of the same run has failed."""
-
-
-def _results(under_way: Sequence[Future[T]]) -> list[T]:
-    """Return what all have brought; of several failures, raise the first of its own."""
-    errors = [error for each in under_way if (error := each.exception()) is not None]
-    if errors:
-        raise next((each for each in errors if not isinstance(each, _Abandoned)), errors[0])
-    return [each.result() for each in under_way]
 
 
 def fetch(
@@ -191,7 +176,7 @@ def fetch(
         TransportError: The download breaks off every time.
     """
     part = Part(folder / download.name)
-    delays, gained = Backoff().delays(), 0
+    delays, gained = server.backoff.delays(), 0
     while True:
         try:
             check()
@@ -201,12 +186,13 @@ def fetch(
             raise _missing(prompt_id, download.spec, _GONE) from None
         except (TransportError, ApiError) as error:
             if part.size - gained >= WORTH_BYTES:
-                delays, gained = Backoff().delays(), part.size
+                delays, gained = server.backoff.delays(), part.size
             delay = next(delays, None)
             if delay is None or (isinstance(error, ApiError) and error.is_final):
                 raise
             log.warning("downloading %s again: %s", download.name, error)
-            server.clock.sleep(delay)
+            asked_s = error.retry_after_s if isinstance(error, ApiError) else 0.0
+            server.clock.sleep(min(asked_s or delay, check()))
         except ComfyloomError:  # before OSError: our timeouts are TimeoutErrors as well
             raise
         except OSError as error:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import attrs
 
@@ -33,6 +33,7 @@ from comfyloom.errors import (
 _ENDINGS: Final = frozenset({"execution_success", "execution_error", "execution_interrupted"})
 _MISSES: Final = 2
 SHORTEST_S: Final = 1.0
+AT_ONCE: Final = 200
 SILENT_S: Final = 30.0
 NEVER: Final = float("-inf")
 LATER: Final = float("inf")
@@ -127,6 +128,8 @@ class Monitor:
     _waits: bool = attrs.field(default=False, init=False)
     _runs: bool = attrs.field(default=False, init=False)
     _told_silent_s: float = attrs.field(default=0.0, init=False)
+    _has_heard: bool = attrs.field(default=False, init=False)
+    _was_up: bool = attrs.field(default=False, init=False)
     # Moments of the clock; NEVER is before all of them, LATER after.
     _begun: float = attrs.field(default=NEVER, init=False)
     _reached: float = attrs.field(default=NEVER, init=False)
@@ -167,8 +170,11 @@ class Monitor:
         self._begun = self._reached = self._last_poll = self._now()
         # A run without events at its first poll most likely waits in the queue: look at once.
         self._last_look = self._begun - self.cadence.queue_s
+        self._was_up = self.server.channel.is_up
         entry = self._watch(deadline, lambda: self._cancelled.is_set())
         if entry is not None:
+            if self._was_up and not self._has_heard:
+                self.server.channel.doubt()
             return entry
         timed_out, silent_s = not self._cancelled.is_set(), self._silent_s()
         self._see_it_cancelled()
@@ -187,12 +193,17 @@ class Monitor:
     # --- events ----------------------------------------------------------------------------------
 
     def _receive(self, until: float) -> None:
-        """Take what has come, waiting for the first of it until a moment."""
+        """Take what has come, waiting for the first of it until a moment.
+
+        Only so much at once: events that come faster than they can be told must not keep from
+        polling, nor from a deadline.
+        """
         try:
             item = self._inbox.get(timeout=max(0.0, until - self._now()))
-            while True:
+            for _ in range(AT_ONCE):
                 self._take(item)
                 item = self._inbox.get_nowait()
+            self._take(item)
         except queue.Empty:
             return
 
@@ -201,7 +212,7 @@ class Monitor:
             self._take_event(item)
         elif item is Link.DOWN:
             # What happens while the link is down is not told again: from now on, ask.
-            self._last_event = NEVER
+            self._last_event, self._was_up = NEVER, False
             self._due = self._now()
 
     def _take_event(self, event: ServerEvent) -> None:
@@ -220,6 +231,7 @@ class Monitor:
         """Let an event of this run set the pace of the polling."""
         self._last_event = self._heard = self._now()
         self._runs, self._waits, self._misses, self._told_silent_s = True, False, 0, 0.0
+        self._has_heard = True
         if event.type == "executing" and event.node is None:
             self._ended = self._due = self._now()
         elif event.type in _ENDINGS:
@@ -264,9 +276,13 @@ class Monitor:
         return entry
 
     def _read_history(self) -> HistoryEntry | None:
+        how: dict[str, Any] = {"backoff": NO_RETRY, "timeout_s": self._patience_s()}
+        return self.server.history(self.prompt_id, **how)
+
+    def _patience_s(self) -> float:
+        """Return how long an answer is worth waiting for."""
         poll_s = self.server.patience.poll_s
-        timeout_s = min(poll_s, max(SHORTEST_S, self._deadline.remaining_s))
-        return self.server.history(self.prompt_id, backoff=NO_RETRY, timeout_s=timeout_s)
+        return min(poll_s, max(SHORTEST_S, self._deadline.remaining_s))
 
     def _may_look(self) -> bool:
         """Whether to read the queue: not while events tell that the run is alive."""
@@ -281,7 +297,7 @@ class Monitor:
         # What another run saw just now will do, unless this one has seen it already.
         after = max(self._begun, self._last_look, now - self.cadence.quick_s)
         self._last_look = now
-        running, pending = self.server.lookout.since(after)
+        running, pending = self.server.lookout.since(after, self._patience_s())
         self._waits = self.prompt_id in pending
         if self._waits:
             self._misses = 0
@@ -303,8 +319,12 @@ class Monitor:
             self._runs, self._heard = True, self._now()
             self.on_running()
         silent_s = self._silent_s()
+        if silent_s >= self.cadence.stopped_s and self._was_up and not self._has_heard:
+            self._was_up = False
+            self.server.channel.doubt()  # no run begins without an event
         if silent_s >= max(self.cadence.silent_s, 2 * self._told_silent_s):
             self._told_silent_s = silent_s
+            self.server.channel.doubt()
             self.on_silent(silent_s)
 
     def _silent_s(self) -> float:

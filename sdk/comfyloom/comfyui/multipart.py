@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from comfyloom.files import InputFile
+
+
+class Left(Exception):
+    """Nobody waits for the request any more.
+
+    Attributes:
+        cause: Why.
+    """
+
+    def __init__(self, cause: Exception) -> None:
+        self.cause = cause
+        super().__init__(str(cause))
 
 
 class Multipart:
@@ -15,9 +27,16 @@ class Multipart:
         field: The field that the file is in.
         file: The file; its name is plain ASCII.
         values: Further fields.
+        check: Called before each piece; ends the request by raising.
     """
 
-    def __init__(self, field: str, file: InputFile, values: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        field: str,
+        file: InputFile,
+        values: Mapping[str, str],
+        check: Callable[[], object] = lambda: None,
+    ) -> None:
         boundary = uuid.uuid4().hex
         self.content_type = f"multipart/form-data; boundary={boundary}"
         disposition = "Content-Disposition: form-data; name="
@@ -29,6 +48,7 @@ class Multipart:
         kind = "Content-Type: application/octet-stream\r\n\r\n"
         self._head = f"{''.join(parts)}--{boundary}\r\n{head}{kind}".encode()
         self._file = file
+        self._check = check
         self._tail = f"\r\n--{boundary}--\r\n".encode()
 
     def __len__(self) -> int:
@@ -36,5 +56,14 @@ class Multipart:
 
     def __iter__(self) -> Iterator[bytes]:
         yield self._head
-        yield from self._file.chunks()
+        for chunk in self._file.chunks():
+            self._go_on()
+            yield chunk
         yield self._tail
+
+    def _go_on(self) -> None:
+        try:
+            self._check()
+        except Exception as error:  # noqa: BLE001 - it is raised again by whoever sends
+            # Our timeouts are TimeoutErrors as well, which the HTTP library takes for its own.
+            raise Left(error) from None

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import requests
 
 _CHUNK: Final = 1 << 20
+_WEAK: Final = "W/"
 _PARTIAL: Final = 206
 _UNSATISFIABLE: Final = 416
 _RANGE: Final = re.compile(r"bytes (\d+)-\d+/(\d+)")
@@ -79,12 +80,14 @@ class Part:
 
     def _begin(self, answer: requests.Response, first: int) -> None:
         """Look at the answer's headers: does it go on, begin anew, or is it of another file?"""
-        if answer.headers.get("Content-Type", "").startswith("text/html"):
+        if answer.headers.get("Content-Type", "").lower().startswith("text/html"):
             # ComfyUI itself sends no file as a page, lest a browser run it.
             raise TransportError(f"{self.path.name}: a gateway's page came instead of the file")
         etag = answer.headers.get("ETag", "")
         if answer.status_code != _PARTIAL:
             self.size, self.etag, self.total = 0, etag, _length(answer)
+            if self.total is None or etag.startswith(_WEAK):
+                self.etag = ""  # how much is missing, or whether it is the same, would not be known
             return
         span = _RANGE.fullmatch(answer.headers.get("Content-Range", ""))
         if not first or span is None or (int(span[1]), int(span[2])) != (first, self.total):
@@ -114,6 +117,9 @@ def _length(answer: requests.Response) -> int | None:
 
 
 def _chunks(answer: requests.Response) -> Iterator[bytes]:
-    """Yield what has come as it comes: a server that trickles must not keep a piece from us."""
-    while piece := answer.raw.read1(_CHUNK):
+    """Yield what has come as it comes: a server that trickles must not keep a piece from us.
+
+    A gateway may compress although it was asked not to; then nothing but the end tells the length.
+    """
+    while piece := answer.raw.read1(_CHUNK, decode_content=True):
         yield piece

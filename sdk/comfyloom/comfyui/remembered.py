@@ -6,6 +6,8 @@ harm, and whatever is wrong with one costs no more than an upload.
 
 from __future__ import annotations
 
+import contextlib
+import re
 import shutil
 import time
 from pathlib import Path
@@ -17,8 +19,8 @@ from comfyloom._cache import cache_folder
 from comfyloom._redact import log
 
 KEPT_S: Final = 7 * 86400.0
-"""A server that was sent nothing for so long is forgotten."""
-_LONGEST_NAME: Final = 300
+"""A server that was sent nothing new for so long is forgotten when another one is met."""
+_PLAIN: Final = re.compile(r"[\w .()/-]{1,300}", re.ASCII)
 
 
 @attrs.frozen
@@ -42,12 +44,15 @@ class Remembered:
     def get(self, name: str) -> str | None:
         """Return what the server calls a file of this name, None if it is not known to have it."""
         try:
-            return (self.folder / name).read_text(encoding="utf-8")[:_LONGEST_NAME] or None
+            stored = (self.folder / name).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError):
             return None
+        return stored if _PLAIN.fullmatch(stored) else None
 
     def put(self, name: str, stored: str) -> None:
         """Note that the server has a file, and what it calls it."""
+        if not _PLAIN.fullmatch(stored):  # it would not be known from a file that is damaged
+            return
         try:
             if not self.folder.is_dir():
                 self.folder.mkdir(parents=True, exist_ok=True)
@@ -65,5 +70,6 @@ class Remembered:
 
     def _prune(self) -> None:
         for folder in self.folder.parent.iterdir():
-            if time.time() - folder.stat().st_mtime > KEPT_S:
-                shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(OSError):  # another process may remove it as well
+                if time.time() - folder.stat().st_mtime > KEPT_S:
+                    shutil.rmtree(folder, ignore_errors=True)

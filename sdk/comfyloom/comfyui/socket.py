@@ -9,12 +9,14 @@ events of its successor with it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import threading
 from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
+from socket import SHUT_RDWR
 from typing import Any, Final, TypeAlias
 
 from comfyloom._redact import log
@@ -44,7 +46,7 @@ class EventSocket:
     Args:
         url: The WebSocket URL, client id included.
         deliver: Called in the reader's thread with each event, and when the link is down.
-        is_wanted: Whether to connect again after a loss; when it says no, the stream has ended.
+        is_wanted: Whether this stream is to connect again after a loss; if not, it has ended.
         backoff: How long to wait before connecting again; attempts are not limited.
         silence_s: Seconds without a frame after which the server is pinged, and after as many
             more given up.
@@ -55,7 +57,7 @@ class EventSocket:
         url: str,
         deliver: Callable[[Delivery], object],
         *,
-        is_wanted: Callable[[], bool] = lambda: True,
+        is_wanted: Callable[[EventSocket], bool] = lambda _: True,
         backoff: Backoff | None = None,
         silence_s: float = PATIENCE.ping_s,
     ) -> None:
@@ -78,6 +80,11 @@ class EventSocket:
         self._socket = self._connect()
         self._thread.start()
 
+    def renew(self) -> None:
+        """Give the connection up and make another, as after a loss."""
+        if (socket := self._socket) is not None:
+            _wake(socket)
+
     def close(self) -> None:
         """Close the connection and wait for the reader to end; a second call does nothing."""
         self._closing.set()
@@ -98,7 +105,7 @@ class EventSocket:
             elif not told:
                 self._deliver(Link.DOWN)
             told = True
-            if not self._is_wanted():
+            if not self._is_wanted(self):
                 return
             if self._closing.wait(next(delays, self._backoff.longest_s)):
                 return
@@ -117,7 +124,7 @@ class EventSocket:
             # A redirect is refused, as over HTTP: the URL may be a secret.
             socket.connect(self._url, timeout=CONNECT_S, suppress_origin=True, redirect_limit=0)
             socket.send(_FLAGS)
-        except (OSError, websocket.WebSocketException, ValueError) as error:
+        except Exception as error:  # noqa: BLE001 - what a strange answer makes it raise varies
             told = log.warning if _is_about_tls(error) else log.debug
             told("the event socket does not connect: %s", type(error).__name__)
             socket.shutdown()
@@ -164,13 +171,15 @@ def _receive(socket: Any) -> str | bytes | None:
 
 def _wake(socket: Any) -> None:
     """Say goodbye and wake the reader, which then closes; no dead server can delay this."""
-    library = _library()
+    # Taken first: after a goodbye the library takes the connection for gone, and wakes nobody.
+    raw = socket.sock
     try:
         socket.send_close()
-        socket.abort()
-    except (OSError, AttributeError, library.WebSocketException) as error:
-        # The reader may have closed it at the same moment.
+    except Exception as error:  # noqa: BLE001 - the reader may have closed it at the same moment
         log.debug("closing the event socket: %s", type(error).__name__)
+    if raw is not None:
+        with contextlib.suppress(OSError):
+            raw.shutdown(SHUT_RDWR)
 
 
 def _is_about_tls(error: Exception) -> bool:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from comfyloom._redact import log
-from comfyloom._retry import NO_RETRY, Backoff, Deadline
+from comfyloom._retry import FOREVER, NO_RETRY, Backoff, Deadline
 from comfyloom.comfyui.client import ComfyUI, accepted, api_error, no_json, rejection
 from comfyloom.errors import ApiError, RunLost, TransportError
 from comfyloom.graph import Graph
@@ -18,15 +18,17 @@ if TYPE_CHECKING:
 
 LOOKUPS: Final = 2
 LOOKUP_S: Final = 1.0
+LATE_LOOKS: Final = 3
+BUSY_LOOK_S: Final = 5.0
 LOOK_FOR_S: Final = 60.0
-FOREVER: Final = float("inf")
+SHORTEST_S: Final = 0.5
 WITHDRAW_S: Final = 3.0
 WITHDRAW_EVERY_S: Final = 0.25
 
 _BUSY: Final = 503
 _REFUSED: Final = 429
-# A gateway gave up: whether the prompt came through behind it, only a look can tell.
-_UNKNOWN: Final = frozenset({500, 502, 504})
+_TIMED_OUT: Final = 408
+_SERVER_SIDE: Final = 500
 
 
 @attrs.frozen
@@ -65,7 +67,8 @@ class Submission:
             if delay is None:
                 raise failure
             log.warning("submitting again: %s", failure)
-            self.server.clock.sleep(delay)
+            asked_s = failure.retry_after_s if isinstance(failure, ApiError) else 0.0
+            self.server.clock.sleep(min(asked_s or delay, self.check()))
         return failure
 
     def _once(self) -> str | Exception:
@@ -94,8 +97,10 @@ class Submission:
         if answer.status_code == _REFUSED:
             return error
         if answer.status_code == _BUSY:
-            return self.prompt_id if self._known() else error
-        if answer.status_code in _UNKNOWN:
+            # Some gateways say so after they have delivered it, so this takes a longer look.
+            return self.prompt_id if self._known(BUSY_LOOK_S) else error
+        if answer.status_code >= _SERVER_SIDE or answer.status_code == _TIMED_OUT:
+            # A gateway gave up: whether the prompt came through behind it, only a look can tell.
             return self._demand_known(error)
         raise error
 
@@ -106,7 +111,8 @@ class Submission:
         while not deadline.over:
             try:
                 self.server.cancel(prompt_id)
-                running, pending = self.server.queue(backoff=NO_RETRY)
+                cancel_s = self.server.patience.cancel_s
+                running, pending = self.server.queue(backoff=NO_RETRY, timeout_s=cancel_s)
                 if prompt_id not in (*running, *pending):
                     return
             except (TransportError, ApiError) as error:
@@ -116,38 +122,49 @@ class Submission:
 
     def _demand_known(self, otherwise: Exception) -> str:
         if not self._known():
+            self._cancel_what_may_come()
             raise otherwise
         return self.prompt_id
 
-    def _check_or_withdraw(self) -> None:
-        """Leave, if it is time to; the prompt may be there, and must not run for nobody."""
+    def _cancel_what_may_come(self) -> None:
+        """Cancel for some seconds: a slow gateway may still deliver what nobody waits for."""
+        for _ in range(LATE_LOOKS):
+            self.server.clock.sleep(LOOKUP_S)
+            try:
+                self.server.cancel(self.prompt_id)
+            except (TransportError, ApiError) as error:
+                log.debug("cancelling what may come: %s", error)
+
+    def _left_or_withdrawn(self) -> float:
+        """Return the seconds that are left; when none are, the prompt must not run for nobody."""
         try:
-            self.check()
+            return self.check()
         except BaseException:
             self._withdraw(self.prompt_id)
             raise
 
-    def _known(self) -> bool:
-        """Look the prompt up, twice when the first look finds nothing.
+    def _known(self, for_s: float = 0.0) -> bool:
+        """Look the prompt up, twice when the first look finds nothing, and for at least `for_s`.
 
         Raises:
             TransportError, ApiError: The server does not tell for a minute. It may have the prompt,
                 so it is asked to cancel it.
         """
-        misses = 0
+        misses, least = 0, Deadline.after(for_s, self.server.clock)
         deadline = Deadline.after(LOOK_FOR_S, self.server.clock)
         while True:
+            timeout_s = min(self.server.patience.poll_s, max(SHORTEST_S, self._left_or_withdrawn()))
             try:
-                if self.server.knows(self.prompt_id):
+                how: dict[str, Any] = {"backoff": NO_RETRY, "timeout_s": timeout_s}
+                if self.server.knows(self.prompt_id, **how):
                     return True
                 misses += 1
-                if misses == LOOKUPS:
+                if misses >= LOOKUPS and least.over:
                     return False
             except (TransportError, ApiError):
                 if deadline.over:
                     self._withdraw(self.prompt_id)
                     raise
-            self._check_or_withdraw()
             self.server.clock.sleep(LOOKUP_S)
 
 

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import Final, TypeAlias
 
 import attrs
 
+from comfyloom._retry import FOREVER
+from comfyloom.comfyui.multipart import Left
 from comfyloom.comfyui.remembered import Remembered
 from comfyloom.errors import InputFileError
 from comfyloom.files import InputFile
 
-Send: TypeAlias = Callable[[InputFile, float], str]
+Check: TypeAlias = Callable[[], float]
+"""Gives the seconds that are left, or ends what goes on by raising."""
+Send: TypeAlias = Callable[[InputFile, Check], str]
 
+TURN_S: Final = 0.2
+FORM_BYTES: Final = 1000
+"""What a request has beside the file, at most."""
 WORTH_ASKING: Final = 1 << 20
 """For a smaller file nobody asks how much the server takes."""
 
@@ -24,7 +32,7 @@ class Uploads:
     """Sends what the server does not have yet.
 
     Args:
-        send: Uploads a file within so many seconds of silence and returns its name there.
+        send: Uploads a file and returns its name there.
         limit: Asks for the largest request that the server takes, None if it does not tell.
         remembered: What earlier sessions sent.
     """
@@ -48,28 +56,28 @@ class Uploads:
                 self._names[file.name] = stored
             return self._names[file.name]
 
-    def put(self, file: InputFile, timeout_s: float) -> str:
+    def put(self, file: InputFile, check: Check = lambda: FOREVER) -> str:
         """Return what the server calls a file, sending it if it is not known to be there.
 
         Args:
             file: The file.
-            timeout_s: Longest silence of the server, in seconds.
+            check: Called before each piece; gives the seconds that are left, or ends it by raising.
 
         Raises:
-            InputFileError: It is larger than the server takes.
+            InputFileError: It is larger than the server takes, or cannot be read any more.
             ApiError: The server refuses it.
             TransportError: It cannot be sent.
         """
-        with self._lock:
-            turn = self._turns[file.name]
-        with turn:  # two runs with the same picture send it once
+        with self._turn(file.name, check):  # two runs with the same picture send it once
             if (stored := self.known(file)) is not None:
                 return stored
             self._demand_room(file)
-            stored = self._send(file, timeout_s)
+            try:
+                stored = self._send(file, check)
+            except Left as left:
+                raise left.cause from None
             with self._lock:
                 self._names[file.name] = stored
-                self._turns.pop(file.name, None)  # whoever waits for it has it in hand
             self._remembered.put(file.name, stored)
             return stored
 
@@ -79,9 +87,22 @@ class Uploads:
             self._names.pop(file.name, None)
         self._remembered.drop(file.name)
 
+    @contextmanager
+    def _turn(self, name: str, check: Check) -> Generator[None]:
+        with self._lock:
+            turn = self._turns[name]
+        while not turn.acquire(timeout=TURN_S):
+            check()
+        try:
+            yield
+        finally:
+            turn.release()
+            with self._lock:
+                self._turns.pop(name, None)  # whoever waits for it has it in hand
+
     def _demand_room(self, file: InputFile) -> None:
         limit = self._limit() if file.size > WORTH_ASKING else None
-        if limit is not None and file.size > limit:
+        if limit is not None and file.size + FORM_BYTES > limit:
             megabytes, most = file.size / 1e6, limit / 1e6
             raise InputFileError(
                 f"the file has {megabytes:.1f} MB, and the server takes {most:.1f} MB: make it "

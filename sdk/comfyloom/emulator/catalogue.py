@@ -74,10 +74,13 @@ def _socket() -> Iterator[Scenario]:
 def _http() -> Iterator[Scenario]:
     kind = {"Content-Type": "text/html; charset=utf-8"}
     for call, (method, path) in _CALLS.items():
+        # A graph is not sent again after a 502, and of the queue one look may be all.
+        times = 1 if call in {"submit", "queue"} else 2
+        twice = " twice" if times > 1 else ""
         for name, title, fault in (
-            ("502", "502 twice", HttpFault(status=502, body=_PAGE, headers=kind, times=2)),
-            ("503", "503 twice", HttpFault(status=503, times=2)),
-            ("429", "429 twice", HttpFault(status=429, times=2)),
+            ("502", "502", HttpFault(status=502, body=_PAGE, headers=kind, times=times)),
+            ("503", "503", HttpFault(status=503, times=times)),
+            ("429", "429", HttpFault(status=429, times=times)),
             ("timeout", "no answer", HttpFault(action="hang")),
             ("reset", "connection reset before it is read", HttpFault(action="drop")),
             ("lost-answer", "answer lost", HttpFault(action="lose_answer")),
@@ -100,7 +103,7 @@ def _http() -> Iterator[Scenario]:
                 yield Scenario(
                     name=f"{call}-{name}",
                     group="http",
-                    title=f"{call}: {title}",
+                    title=f"{call}: {title}{twice if name.isdecimal() else ''}",
                     faults=(placed, *_setting(call)),
                     cancels=call == "cancel",
                 )

@@ -47,6 +47,11 @@ class FaultBook:
         with self._lock:
             return [entry.fault for entry in self._entries]
 
+    def unstruck(self) -> list[Fault]:
+        """The faults that have not struck once."""
+        with self._lock:
+            return [each.fault for each in self._entries if each.strikes == each.fault.times]
+
     def take_http(self, method: str, path: str) -> HttpFault | None:
         """The fault that strikes this request, if any."""
         return self._take(HttpFault, lambda fault: fault.matches(method, path))

@@ -39,6 +39,7 @@ class Connection:
     features: dict[str, Any] = attrs.field(factory=dict[str, Any])
     sent: int = 0
     _held: list[str | bytes] = attrs.field(factory=list[str | bytes])
+    _timer: asyncio.TimerHandle | None = None
     _late: "asyncio.Future[None] | None" = None
 
     async def send(self, frame: str | bytes) -> None:
@@ -86,11 +87,13 @@ class Connection:
 
     def _exchanged(self, frame: str | bytes) -> list[str | bytes]:
         """Nothing, and then the next frame before this one; the last is sent after a moment."""
+        if self._timer is not None:
+            self._timer.cancel()
         if self._held:
             held, self._held = self._held, []
             return [frame, *held]
         self._held = [frame]
-        asyncio.get_running_loop().call_later(_HOLD_S, self._release)
+        self._timer = asyncio.get_running_loop().call_later(_HOLD_S, self._release)
         return []
 
     def _release(self) -> None:

@@ -48,7 +48,10 @@ async def many(state: ServerState, request: Request) -> Response:
         return json_reply({"error": "Invalid sort_order"}, 400)
     jobs = [job for job in _all(state, full=False) if not statuses or job["status"] in statuses]
     jobs.sort(key=_order(query.get("sort_by", "")), reverse=query.get("sort_order") != "asc")
-    offset, limit = int(query.get("offset", "0")), int(query.get("limit", "0")) or len(jobs)
+    numbers = {name: query.get(name, "0") for name in ("offset", "limit")}
+    if wrong := [name for name, text in numbers.items() if not text.isdecimal()]:
+        return json_reply({"error": f"Invalid {wrong[0]}"}, 400)
+    offset, limit = int(numbers["offset"]), int(numbers["limit"]) or len(jobs)
     page = {
         "offset": offset,
         "limit": limit,
@@ -69,7 +72,8 @@ async def cancel(state: ServerState, request: Request) -> Response:
 async def cancel_many(state: ServerState, request: Request) -> Response:
     """POST /api/jobs/cancel."""
     data = as_object(json.loads(await request.body())) or {}
-    ids: list[object] = [*data.get("job_ids", [])]
+    given = data.get("job_ids")
+    ids: list[object] = [*given] if isinstance(given, list) else [given]  # pyright: ignore
     wrong = [each for each in ids if not is_canonical(each)]
     if wrong:
         return json_reply({"error": "Invalid job ids", "invalid_ids": wrong}, 400)
@@ -116,7 +120,8 @@ def _open(item: Item, status: str) -> dict[str, Any]:
 def _ended(entry: dict[str, Any], *, full: bool) -> dict[str, Any]:
     number, prompt_id, graph, extra_data, _targets = entry["prompt"]
     names = [name for name, _ in entry["status"]["messages"]]
-    files = [file for ui in entry["outputs"].values() for each in ui.values() for file in each]
+    values = [each for ui in entry["outputs"].values() for each in ui.values()]
+    files = [file for each in values for file in _files(each)]
     job: dict[str, Any] = {
         **_open((number, prompt_id, graph, extra_data, []), _status(entry, names)),
         "outputs_count": len(files),
@@ -132,6 +137,11 @@ def _ended(entry: dict[str, Any], *, full: bool) -> dict[str, Any]:
         job["execution_status"] = entry["status"]
         job["workflow"] = {"prompt": graph, "extra_data": extra_data}
     return job
+
+
+def _files(values: Any) -> list[Any]:
+    found = values if isinstance(values, list) else []  # pyright: ignore
+    return [each for each in found if "filename" in (as_object(each) or {})]  # pyright: ignore
 
 
 def _status(entry: dict[str, Any], names: list[str]) -> str:

@@ -83,7 +83,7 @@ async def _drip(response: Response, fault: HttpFault, send: "Send") -> None:
     head = {"status": response.status_code, "headers": response.raw_headers}
     await send({"type": "http.response.start", **head})
     body = bytes(response.body)
-    step = max(1, (len(body) - fault.size) // _DRIPS)
+    step = max(1, -(-(len(body) - fault.size) // _DRIPS))
     rest = [body[at : at + step] for at in range(fault.size, len(body), step)]
     pieces = [body[: fault.size], *rest]
     for piece in pieces:

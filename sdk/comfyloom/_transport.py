@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 CONNECT_S: Final = 5.0
 READ_S: Final = 60.0
+_PIECE: Final = 1 << 16
 
 _REPEATABLE: Final = frozenset({"GET", "HEAD", "DELETE"})
 _PASSING: Final = frozenset({429, 500, 502, 503, 504})
@@ -71,6 +72,7 @@ class Transport:
         backoff: Backoff | None = None,
         timeout_s: float = READ_S,
         connect_s: float = CONNECT_S,
+        whole_s: float | None = None,
         errors: list[str] | None = None,
         **options: Any,
     ) -> requests.Response:
@@ -83,6 +85,7 @@ class Transport:
             backoff: Another one than the transport's.
             timeout_s: Longest silence of the server, in seconds.
             connect_s: The same while a connection is made and the body is sent.
+            whole_s: How long the answer's body may take in all, for one that is small.
             errors: Where to put what each failed attempt ran into, newest first.
             **options: As for `requests.Session.request`.
 
@@ -95,7 +98,7 @@ class Transport:
         attempt = _Attempts(self, f"{method} {path}", backoff or self.backoff, notes)
         while True:
             try:
-                answer = self._once(method, path, (connect_s, timeout_s), options)
+                answer = self._once(method, path, (connect_s, timeout_s), whole_s, options)
             except _requests().RequestException as error:
                 attempt.failed(error)
                 # A URL or proxy that cannot be is no passing trouble.
@@ -135,7 +138,12 @@ class Transport:
             session.close()
 
     def _once(
-        self, method: str, path: str, times_s: tuple[float, float], options: Mapping[str, Any]
+        self,
+        method: str,
+        path: str,
+        times_s: tuple[float, float],
+        whole_s: float | None,
+        options: Mapping[str, Any],
     ) -> requests.Response:
         if self.pace is not None:
             self.pace.take(urgent=method == "DELETE")
@@ -147,8 +155,10 @@ class Transport:
                 self.base_url + path,
                 timeout=(min(times_s), times_s[1]),
                 allow_redirects=False,
-                **options,
+                **(options if whole_s is None else {**options, "stream": True}),
             )
+            if whole_s is not None:
+                _read_whole(answer, Deadline.after(whole_s, self.clock))
         except requests.RequestException:
             raise
         except ValueError:  # it reads where a redirect leads, also if it is not followed
@@ -247,6 +257,22 @@ def asked_to_wait_s(answer: requests.Response, backoff: Backoff) -> float:
 def _broken(name: str, what: str, errors: list[str], *, sent: bool) -> TransportError:
     reason = errors[0] if errors else "no answer"
     return TransportError(f"{name}: {what}: {reason}", errors=errors, sent=sent)
+
+
+def _read_whole(answer: requests.Response, deadline: Deadline) -> None:
+    """Read a body that may not take longer than this: a server that trickles resets any timeout."""
+    pieces: list[bytes] = []
+    try:
+        while piece := answer.raw.read1(_PIECE, decode_content=True):
+            pieces.append(piece)
+            if deadline.over:
+                answer.close()
+                raise _requests().ReadTimeout("the answer takes too long")
+    except _urllib3().HTTPError as error:
+        answer.close()
+        raise _requests().ConnectionError(error) from None
+    # What the library itself does when it has read a body.
+    vars(answer).update(_content=b"".join(pieces), _content_consumed=True)
 
 
 def text_of(answer: requests.Response, most: int) -> str:

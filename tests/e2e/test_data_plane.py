@@ -530,3 +530,16 @@ def test_what_the_server_asks_to_wait_is_waited() -> None:
         with RunComfySession(emulator.comfyui_url, clock=Counting()) as session:
             session.run(work())
     assert [each for each in waited if each > 6] == [7.0, 7.0]
+
+
+@pytest.mark.parametrize("path", ["/history/", "/prompt$"])
+def test_an_answer_that_trickles_holds_nobody_beyond_the_time_given(
+    emulator: Emulator, path: str
+) -> None:
+    trickle = HttpFault(action="drip", path=path, size=5, seconds=0.5, times=100)
+    emulator.faults.add(trickle)
+    with RunComfySession(emulator.comfyui_url) as session:
+        begun = time.monotonic()
+        with pytest.raises(RunTimeout):
+            session.run(work(), timeout=2.0)
+        assert time.monotonic() - begun < 9.0

@@ -195,7 +195,8 @@ class ComfyUI:
             TransportError: No answer; the prompt may have been accepted all the same.
         """
         body = {"prompt": graph, "client_id": client_id, "prompt_id": prompt_id}
-        return self._http.send("POST", "/prompt", backoff=NO_RETRY, timeout_s=timeout_s, json=body)
+        times: dict[str, Any] = {"timeout_s": timeout_s, "whole_s": timeout_s}
+        return self._http.send("POST", "/prompt", backoff=NO_RETRY, json=body, **times)
 
     def cancel(self, prompt_id: str) -> None:
         """Take a prompt out of the queue, and interrupt it if it is the one that runs.
@@ -255,7 +256,10 @@ class ComfyUI:
 
     def _get(self, path: str, *, backoff: Backoff | None = None, timeout_s: float = 60.0) -> object:
         errors: list[str] = []
-        answer = self._http.send("GET", path, backoff=backoff, timeout_s=timeout_s, errors=errors)
+        # The list of all classes is some megabytes; all else is small.
+        times: dict[str, Any] = {"timeout_s": timeout_s}
+        times |= {} if path == "/object_info" else {"whole_s": timeout_s}
+        answer = self._http.send("GET", path, backoff=backoff, errors=errors, **times)
         _raise_for_status(answer, f"GET {path}", errors)
         return _json(answer, f"GET {path}")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from launcher import main, make_mesh
+from PIL import Image, ImageDraw
 
 from comfyloom import RunComfySession
 from comfyloom.emulator import Emulator, ManualClock, RunFault
@@ -17,38 +18,48 @@ from comfyloom.errors import RunCancelled, RunFailed, RunLost
 from comfyloom.testing import Faults
 from comfyloom_workflows import FluxMeshWorkflow
 
-RENDER = Path(__file__).parents[1] / "render.png"
+
+@pytest.fixture
+def render(tmp_path: Path) -> Path:
+    """A picture to start from."""
+    picture = Image.new("RGB", (128, 128), "lightgrey")
+    ImageDraw.Draw(picture).ellipse((30, 20, 98, 108), "dimgrey")
+    picture.save(tmp_path / "render.png")
+    return tmp_path / "render.png"
 
 
-def test_a_mesh_is_made(comfyloom_session: RunComfySession, tmp_path: Path) -> None:
+def test_a_mesh_is_made(comfyloom_session: RunComfySession, render: Path, tmp_path: Path) -> None:
     told: list[str] = []
-    result = make_mesh(comfyloom_session, RENDER, "a brass robot", tmp_path / "out", told.append)
+    result = make_mesh(comfyloom_session, render, "a brass robot", tmp_path / "out", told.append)
     assert result.mesh.path == tmp_path / "out" / "partpacker_result_0.glb"
     assert told[-1].startswith("100% finished")
 
 
 def test_a_failure_of_the_machine_is_told(
-    comfyloom_session: RunComfySession, comfyloom_faults: Faults, tmp_path: Path
+    comfyloom_session: RunComfySession, comfyloom_faults: Faults, render: Path, tmp_path: Path
 ) -> None:
     comfyloom_faults.on("run-out-of-memory")
     with pytest.raises(RunFailed, match="memory"):
-        make_mesh(comfyloom_session, RENDER, "a robot", tmp_path / "out")
+        make_mesh(comfyloom_session, render, "a robot", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_a_restart_in_the_middle_is_told(
-    comfyloom_session: RunComfySession, comfyloom_faults: Faults, tmp_path: Path
+    comfyloom_session: RunComfySession, comfyloom_faults: Faults, render: Path, tmp_path: Path
 ) -> None:
     comfyloom_faults.add(RunFault(action="restart", class_type="XlabsSampler", step=3))
     with pytest.raises(RunLost):
-        make_mesh(comfyloom_session, RENDER, "a robot", tmp_path / "out")
+        make_mesh(comfyloom_session, render, "a robot", tmp_path / "out")
 
 
 @pytest.mark.comfyloom(run_s=60)
 def test_somebody_loses_patience(
-    comfyloom_emulator: Emulator, comfyloom_clock: ManualClock, comfyloom_session: RunComfySession
+    comfyloom_emulator: Emulator,
+    comfyloom_clock: ManualClock,
+    comfyloom_session: RunComfySession,
+    render: Path,
 ) -> None:
-    run = comfyloom_session.submit(FluxMeshWorkflow(input_image=RENDER, prompt="a robot"))
+    run = comfyloom_session.submit(FluxMeshWorkflow(input_image=render, prompt="a robot"))
     events = run.events()
     assert next(each for each in events if each.kind == "started")
     threading.Thread(target=comfyloom_clock.advance, args=(30.0,)).start()  # half of the run
@@ -60,10 +71,10 @@ def test_somebody_loses_patience(
 
 
 def test_the_whole_program(
-    comfyloom_account: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    comfyloom_account: Emulator, render: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(str(RENDER), "a brass robot") == 0
+    assert main(str(render), "a brass robot") == 0
     assert (tmp_path / "out" / "flux.png").is_file()
     (machine,) = comfyloom_account.state()["machines"]
     assert machine["stopped_at"]

@@ -21,6 +21,7 @@ from comfyloom.comfyui.monitor import Cadence, Monitor
 from comfyloom.comfyui.submit import Submission
 from comfyloom.errors import (
     ApiError,
+    InputFileError,
     PromptRejected,
     RunCancelled,
     RunFailed,
@@ -172,7 +173,10 @@ class Execution(Generic[ResultT]):
         if (known := uploads.known(file)) is not None:
             return known
         self._say("upload", f"uploading {field}")
-        return uploads.put(file, self._check)
+        try:
+            return uploads.put(file, self._check)
+        except InputFileError as error:
+            raise InputFileError(f"{field}: {error}") from None
 
     def _forget_uploads(self) -> None:
         for file in self.files.values():

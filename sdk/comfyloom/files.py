@@ -165,12 +165,21 @@ class InputFile:
 
 def is_image_source(value: object) -> bool:
     """Return whether a value is of a kind that can be a picture; nothing is opened."""
-    return is_file_source(value) or _is_array(value) or callable(getattr(value, "save", None))
+    # Pillow's images are arrays as well, but to ask one for that would read it.
+    return is_file_source(value) or callable(getattr(value, "save", None)) or _is_array(value)
 
 
 def is_file_source(value: object) -> bool:
     """Return whether a value is of a kind that can be a file; nothing is opened."""
     return isinstance(value, str | os.PathLike | bytes) or callable(getattr(value, "read", None))
+
+
+def source_key(value: object) -> object:
+    """Return what two sources are compared by: arrays by their content, all else as it is."""
+    if is_file_source(value) or callable(getattr(value, "save", None)) or not _is_array(value):
+        return value
+    array: Any = value
+    return ("array", array.shape, str(array.dtype), array.tobytes())
 
 
 def _is_array(value: object) -> bool:

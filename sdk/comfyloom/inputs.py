@@ -23,6 +23,7 @@ from comfyloom.files import (
     ImageSource,
     is_file_source,
     is_image_source,
+    source_key,
 )
 
 Kind: TypeAlias = Literal[FileKind, "text", "seed", "number", "integer", "flag", "choice", "value"]
@@ -253,7 +254,11 @@ def _field(
     # What can be changed is nobody else's: neither the caller's object nor that of the class.
     converter = _copied if kind == "value" else None
     return attrs.field(
-        default=default, converter=converter, metadata={METADATA: spec}, repr=_short_repr
+        default=default,
+        converter=converter,
+        eq=source_key if kind in FILE_KINDS else True,
+        metadata={METADATA: spec},
+        repr=_short_repr,
     )
 
 
@@ -273,13 +278,14 @@ def _short_repr(value: object) -> str:
 def _check_image(_: InputSpec, value: object) -> str | None:
     if is_image_source(value):
         return None
-    return f"a path, bytes or a Pillow image is expected, not {_kind_of(value)}"
+    known = "a path, bytes, an open file, a Pillow image or a numpy array"
+    return f"{known} is expected, not {_kind_of(value)}"
 
 
 def _check_file(_: InputSpec, value: object) -> str | None:
     if is_file_source(value):
         return None
-    return f"a path or bytes are expected, not {_kind_of(value)}"
+    return f"a path, bytes or an open file is expected, not {_kind_of(value)}"
 
 
 def _check_text(spec: InputSpec, value: object) -> str | None:

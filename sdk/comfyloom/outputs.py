@@ -44,6 +44,10 @@ class Output:
     path: Path
     _keeper: object = attrs.field(default=None, repr=False, eq=False)
 
+    def __fspath__(self) -> str:
+        """Return the path: a result is a file, also as the input of another workflow."""
+        return str(self.path)
+
     @property
     def size(self) -> int:
         """Length in bytes."""

@@ -61,6 +61,7 @@ class RunComfyPlace:
     is_real: bool = True
     may_launch: bool = True
     machine: Machine | None = attrs.field(default=None, init=False)
+    _account: str = attrs.field(default="", init=False, repr=False)
     _api: ServerApi | None = attrs.field(default=None, init=False, repr=False)
     _reaped: bool = attrs.field(default=False, init=False, repr=False)
     # All that were used: one that could not be stopped is tried again in the end.
@@ -70,7 +71,7 @@ class RunComfyPlace:
     def timings_key(self) -> str:
         """The type of the machine that was used last."""
         server_type = self.machine.server_type if self.machine is not None else ""
-        return f"{'' if self.is_real else 'emulated '}{server_type}"
+        return f"{self._account}: {server_type}"  # an emulator's runs tell nothing of real ones
 
     def open(self, workflow: str | None, report: ProgressCallback) -> ComfyUI | None:
         """Borrow or launch the machine, unless that was done, and return its ComfyUI."""
@@ -134,6 +135,7 @@ class RunComfyPlace:
         if self._api is None:
             base_url, user, token = settings.api_base_url, settings.user_id, settings.api_token
             self._api = ServerApi(base_url, user, token, clock=self.clock)
+            self._account = base_url if self.is_real else "emulator"
         return self._api
 
     def _borrow(self, need: _Need) -> ComfyUI | None:

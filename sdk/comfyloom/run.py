@@ -120,27 +120,28 @@ class Run(Generic[ResultT]):
         """
         cancel_all([self])
 
-    def ask_to_cancel(self) -> Deadline:
+    def ask_to_cancel_(self) -> Deadline:
         """Ask for the run to be cancelled, and return until when that is worth waiting for."""
         if (execution := self._execution) is not None:
             execution.cancel()
         self._patience = self._patience or Deadline.after(CANCEL_S)
         return self._patience
 
-    def cancel_here(self) -> None:
+    def cancel_here_(self) -> None:
         """Ask the server to cancel the run, in this thread: its own may hang in a request."""
         if (execution := self._execution) is not None:
             execution.cancel_here()
 
-    def has_ended(self, within_s: float) -> bool:
+    def has_ended_(self, within_s: float) -> bool:
         """Return whether the run ends within so many seconds."""
         return self._ended.wait(within_s)
 
     def _await_end(self, deadline: Deadline, on_progress: ProgressCallback | None) -> bool:
         if on_progress is None:
             return self._ended.wait(_bounded(deadline))
+        tell = SafeCallback(on_progress)
         while (progress := self._next(deadline)) is not None:
-            call_safely(on_progress, progress)
+            tell(progress)
         return self._ended.wait(0.0 if deadline.over else None)
 
     def _next(self, deadline: Deadline) -> Progress | None:
@@ -187,10 +188,10 @@ class Run(Generic[ResultT]):
 
 def cancel_all(runs: Iterable[Run[Any]]) -> None:
     """Cancel runs, all at once, and wait a few seconds in all for the server to confirm it."""
-    asked = [(run, run.ask_to_cancel()) for run in runs]
+    asked = [(run, run.ask_to_cancel_()) for run in runs]
     for run, patience in asked:
-        while not run.has_ended(min(ITSELF_S, patience.remaining_s)):
-            run.cancel_here()
+        while not run.has_ended_(min(ITSELF_S, patience.remaining_s)):
+            run.cancel_here_()
             if patience.over:
                 log.warning("run %s may go on: the server has not confirmed its end", run.id)
                 break
@@ -201,9 +202,20 @@ def _bounded(deadline: Deadline) -> float | None:
     return None if deadline.at is None else min(deadline.remaining_s, threading.TIMEOUT_MAX)
 
 
-def call_safely(on_progress: ProgressCallback, progress: Progress) -> None:
-    """Call a callback; an exception in it is logged and does no harm."""
-    try:
-        on_progress(progress)
-    except Exception:  # noqa: BLE001 - whatever it is, it is not worth a run
-        log.exception("a progress callback failed")
+class SafeCallback:
+    """Calls a callback; an exception in it does no harm, and the first one is logged in full."""
+
+    def __init__(self, on_progress: ProgressCallback) -> None:
+        self._on_progress = on_progress
+        self._failed = 0
+
+    def __call__(self, progress: Progress) -> None:
+        """Tell the callback of something that happened."""
+        try:
+            self._on_progress(progress)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is not worth a run
+            self._failed += 1
+            if self._failed == 1:
+                log.exception("a progress callback failed; it is called on, and this told once")
+            else:
+                log.debug("a progress callback failed again: %s", type(error).__name__)

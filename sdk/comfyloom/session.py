@@ -24,7 +24,7 @@ from comfyloom.comfyui.client import ComfyUI
 from comfyloom.errors import ComfyloomError, ConfigError, WorkflowError
 from comfyloom.execution import Execution, Turn
 from comfyloom.progress import Progress, ProgressCallback
-from comfyloom.run import Run, call_safely, cancel_all
+from comfyloom.run import Run, SafeCallback, cancel_all
 from comfyloom.spool import Spool, check_writable
 from comfyloom.targets import TargetLike, resolve
 from comfyloom.validation import validate
@@ -90,7 +90,7 @@ class RunComfySession:
             clock=clock,
         )
         self._on_progress: ProgressCallback = on_progress or _log_progress
-        self._tell: ProgressCallback = partial(call_safely, self._on_progress)
+        self._tell: ProgressCallback = SafeCallback(self._on_progress)
         self._releasing = False
         self._released = False
         self._costs_told = False
@@ -219,8 +219,10 @@ class RunComfySession:
             OutputNotWritable: `out_dir` cannot be written.
         """
         if not isinstance(workflow, Workflow):  # pyright: ignore[reportUnnecessaryIsInstance]
-            name = getattr(workflow, "__name__", type(workflow).__name__)
-            raise WorkflowError(f"a workflow object is run, not {name}: give {name}(…)")
+            name = getattr(workflow, "__name__", "")
+            given = f"{name}: give {name}(…)" if name else type(workflow).__name__
+            raise WorkflowError(f"a workflow object is run, not {given}")
+        _check_timeout(timeout)
         files = workflow.read_files_()
         validate(workflow)
         if out_dir is not None:
@@ -343,6 +345,14 @@ class RunComfySession:
                 self._place.close()
                 raise ComfyloomError("this session was closed")
             return server
+
+
+def _check_timeout(timeout: object) -> None:
+    """Refuse what is no time, before anything is uploaded or launched for it."""
+    is_number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
+    if timeout is None or (is_number and timeout >= 0):  # type: ignore[operator]  # pyright: ignore
+        return
+    raise ConfigError(f"timeout is a number of seconds, or None for no limit, not {timeout!r}")
 
 
 def _say_it_is_given_back() -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 RUNCOMFY: Final = "runcomfy"
 EMULATOR: Final = "emulator"
+_KNOWN: Final = f"{RUNCOMFY}, {EMULATOR}, the http(s):// URL of a ComfyUI server"
 
 
 class HasEnvironment(Protocol):
@@ -85,6 +86,8 @@ def resolve(
     if isinstance(target, str):
         own = _OwnEmulator(emulator_options or {}, server_type)
         return RunComfyPlace(own.settings, clock, own.close, is_real=False)
+    if not callable(getattr(target, "environment", None)):
+        raise ConfigError(f"target {target!r} is none of {_KNOWN}, or an Emulator")
     given = _settings_of(target, server_type)
     return RunComfyPlace(lambda: given, clock, may_launch=may_launch)
 
@@ -103,10 +106,9 @@ def _with_type(settings: Settings, server_type: str | None) -> Settings:
 
 def _checked_url(target: str) -> str:
     if not is_http_url(target):
-        known = f"{RUNCOMFY}, {EMULATOR} or the http(s):// URL of a ComfyUI server"
         guess = f"http://{target}"
         hint = f"; did you mean {guess}?" if ":" in target and is_http_url(guess) else ""
-        raise ConfigError(f"target {target!r} is none of {known}{hint}")
+        raise ConfigError(f"target {target!r} is none of {_KNOWN}{hint}")
     keep_url_secret(target)
     return target
 

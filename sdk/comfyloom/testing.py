@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from comfyloom.emulator import Emulator, Fault, ManualClock
 
 _MARK = "comfyloom"
+# How long a session of a test waits for a server that says nothing, in seconds.
+_PATIENCE = {"poll_s": 2, "submit_s": 3, "upload_s": 3, "download_s": 3, "cancel_s": 1, "ping_s": 2}
 
 
 class HastyClock:
@@ -49,6 +51,21 @@ class HastyClock:
         time.sleep(min(max(seconds, 0.0), 0.002))
         with self._lock:
             self._skipped_s += max(0.0, seconds - 0.002)
+
+
+class _Account:
+    """The account of an emulator, with files of one test alone."""
+
+    def __init__(self, emulator: Emulator, folder: Path) -> None:
+        self._emulator = emulator
+        self._folder = folder
+
+    def environment(self) -> Mapping[str, str]:
+        return {
+            **self._emulator.environment(),
+            "COMFYLOOM_STATE_FILE": str(self._folder / "dev-server.json"),
+            "COMFYLOOM_LEDGER": str(self._folder / "ledger.db"),
+        }
 
 
 class Faults:
@@ -108,14 +125,18 @@ def comfyloom_emulator(
     Raises:
         ValueError, TypeError: An option is out of range, or there is none of that name.
     """
+    from comfyloom.comfyui import client
+    from comfyloom.comfyui.patience import Patience
     from comfyloom.emulator import Emulator
 
     monkeypatch.setenv("COMFYLOOM_CACHE_DIR", str(tmp_path / "comfyloom-cache"))
+    monkeypatch.setattr(client, "PATIENCE", Patience(**_PATIENCE))
     with Emulator(**_options(request)) as emulator:
         yield emulator
         left = [each for each in emulator.state()["machines"] if not each["stopped_at"]]
     if left:
-        pytest.fail(f"{len(left)} machine(s) still running: {[each['server_id'] for each in left]}")
+        names = ", ".join(each["server_id"] for each in left)
+        pytest.fail(f"{len(left)} machine(s) still running ({names}): was a session not closed?")
 
 
 @pytest.fixture
@@ -129,21 +150,20 @@ def comfyloom_account(
     for name in [name for name in os.environ if name.startswith(("RUNCOMFY_", "COMFYLOOM_"))]:
         if name != "COMFYLOOM_CACHE_DIR":
             monkeypatch.delenv(name)
-    for name, value in comfyloom_emulator.environment().items():
+    for name, value in _Account(comfyloom_emulator, tmp_path).environment().items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("COMFYLOOM_STATE_FILE", str(tmp_path / "dev-server.json"))
-    monkeypatch.setenv("COMFYLOOM_LEDGER", str(tmp_path / "ledger.db"))
     for name in ("XDG_CONFIG_HOME", "XDG_STATE_HOME"):
         monkeypatch.setenv(name, str(tmp_path / name.lower()))
     return comfyloom_emulator
 
 
 @pytest.fixture
-def comfyloom_session(comfyloom_emulator: Emulator) -> Iterator[RunComfySession]:
+def comfyloom_session(comfyloom_emulator: Emulator, tmp_path: Path) -> Iterator[RunComfySession]:
     """A session on a machine of that account, which is stopped after the test."""
     from comfyloom import RunComfySession
 
-    with RunComfySession(comfyloom_emulator, clock=HastyClock()) as session:
+    account = _Account(comfyloom_emulator, tmp_path)
+    with RunComfySession(account, clock=HastyClock()) as session:
         yield session
 
 
@@ -162,13 +182,15 @@ def comfyloom_clock(comfyloom_emulator: Emulator) -> ManualClock:
     from comfyloom.emulator import ManualClock
 
     clock = comfyloom_emulator.clock
-    assert isinstance(clock, ManualClock), "the marker comfyloom asks for another time"
+    assert isinstance(clock, ManualClock), "the marker comfyloom has another time than 'manual'"
     return clock
 
 
 def _options(request: pytest.FixtureRequest) -> dict[str, Any]:
     """Return the options of the nearest marker, and what the clock needs if the test has it."""
     given: dict[str, Any] = {}
+    if any(mark.args for mark in request.node.iter_markers(_MARK)):
+        raise TypeError(f"the marker {_MARK} takes options of Emulator by name, such as run_s=60")
     for mark in reversed(list(request.node.iter_markers(_MARK))):
         given |= mark.kwargs
     if "comfyloom_clock" in request.fixturenames:

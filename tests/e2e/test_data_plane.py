@@ -17,6 +17,7 @@ from comfyloom import RunComfySession
 from comfyloom.comfyui import client
 from comfyloom.emulator import Emulator, HttpFault, PromptFault, RunFault
 from comfyloom.errors import (
+    ConfigError,
     InputFileError,
     InputValueError,
     OutputMissing,
@@ -217,7 +218,7 @@ def test_a_cached_run_without_its_file_says_so(emulator: Emulator, tmp_path: Pat
         session.run(work(seed=1))
         with pytest.raises(OutputMissing, match="names the file of an earlier run") as caught:
             session.run(work(seed=1), out_dir=tmp_path / "out")
-        assert caught.value.field == "image"
+        assert caught.value.field in ("image", "mesh")  # they are fetched at the same time
         assert not (tmp_path / "out").exists()
         assert session.run(work(seed=2)).image.size  # as the message says
 
@@ -543,3 +544,58 @@ def test_an_answer_that_trickles_holds_nobody_beyond_the_time_given(
         with pytest.raises(RunTimeout):
             session.run(work(), timeout=2.0)
         assert time.monotonic() - begun < 9.0
+
+
+# --- what a new user found -----------------------------------------------------------------------
+
+
+def test_a_result_is_the_input_of_another_workflow(emulator: Emulator) -> None:
+    with plain(emulator) as session:
+        picture = session.run(FluxImageWorkflow(prompt="x", width=64, height=64, steps=2)).image
+        assert session.run(work(picture)).mesh.size
+
+
+@pytest.mark.parametrize("timeout", ["5", -1, float("nan"), True, [5]])
+def test_a_timeout_that_is_none_is_refused_and_blocks_nobody(
+    emulator: Emulator, timeout: Any
+) -> None:
+    with plain(emulator) as session:
+        with pytest.raises(ConfigError, match="timeout is a number of seconds"):
+            session.run(work(), timeout=timeout)
+        assert session.run(work(), timeout=20).image.size
+
+
+def test_workflows_with_arrays_are_values(render: Path) -> None:
+    import numpy as np
+
+    one, other = np.zeros((4, 4), np.uint8), np.ones((4, 4), np.uint8)
+    assert work(one) == work(one.copy())
+    assert hash(work(one)) == hash(work(one.copy()))
+    assert work(one) != work(other)
+    assert work(one) != work(one.astype(np.float32))
+    assert work(render) == work(render)
+
+
+def test_a_pillow_image_is_not_read_before_the_run(tmp_path: Path) -> None:
+    from PIL import Image
+
+    path = tmp_path / "cut.png"
+    path.write_bytes(RENDER.read_bytes()[:5000])
+    with Image.open(path) as image:
+        made = work(image)
+        with pytest.raises(InputValueError) as caught:
+            made.read_files_()
+    assert caught.value.field == "input_image"
+
+
+def test_a_callback_that_fails_is_told_of_once(
+    emulator: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    with plain(emulator) as session:
+        session.run(work(), on_progress=lambda _: 1 / 0)
+    assert sum("a progress callback failed" in each.message for each in caplog.records) == 1
+
+
+def test_a_target_that_is_none() -> None:
+    with pytest.raises(ConfigError, match="target 5 is none of runcomfy, emulator"):
+        RunComfySession(5)  # type: ignore[arg-type]

@@ -58,7 +58,7 @@ def test_a_scenario_is_scripted_from_outside(emulator: Emulator) -> None:
 @pytest.mark.parametrize(
     ("given", "text"),
     [
-        ({"scenario": "no-such"}, "scenario must be one of socket-dropped"),
+        ({"scenario": "no-such"}, "there is no scenario 'no-such'; known are socket-dropped"),
         ({"scenario": "run-restarted", "times": 3}, "named alone"),
         ({"kind": "prompt", "action": "explode"}, "action"),
     ],

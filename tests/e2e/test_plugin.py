@@ -28,7 +28,7 @@ def test_no_such_fault(comfyloom_faults):
     assert len(comfyloom_faults.pending()) == 1
     comfyloom_faults.off()
     assert comfyloom_faults.pending() == []
-    with pytest.raises(ValueError, match="scenario must be one of"):
+    with pytest.raises(ValueError, match="no scenario 'no-such'"):
         comfyloom_faults.on("no-such")
 
 @pytest.mark.comfyloom(time="real")
@@ -57,7 +57,7 @@ def test_options_faults_and_what_is_left_running(tmp_path: Path) -> None:
     done = run_pytest(tmp_path, "--strict-markers")
     assert "3 passed, 2 errors" in done.stdout, done.stdout
     assert "1 machine(s) still running" in done.stdout
-    assert "the marker comfyloom asks for another time" in done.stdout
+    assert "the marker comfyloom has another time" in done.stdout
 
 
 @pytest.mark.parametrize("module", ["comfyloom.emulator", "attr", "requests", "numpy"])

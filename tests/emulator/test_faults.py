@@ -300,7 +300,7 @@ def test_a_date_that_is_wrong(start: Start) -> None:
 def test_faults_by_http(emulator: Emulator, comfyui: ComfyUi) -> None:
     url = emulator.base_url + "/_emulator/faults"
     faults = [{"kind": "http", "path": "/queue", "status": 500}, {"kind": "run", "node": "1"}]
-    assert requests.post(url, json=faults, timeout=PATIENCE_S).json() == {}
+    assert requests.post(url, json=faults, timeout=PATIENCE_S).json() == {"pending": 2}
     assert emulator.faults.pending() == [
         HttpFault(path="/queue", status=500),
         RunFault(node="1"),

@@ -5,6 +5,7 @@
 or, from outside, `POST /_emulator/faults` with `{"scenario": "socket-dropped"}`.
 """
 
+import difflib
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
@@ -135,7 +136,7 @@ def _run() -> Iterator[Scenario]:
         ("worker-dead", "the worker dies, the server answers on", _at_sampler("kill_worker")),
         (
             "cached-without-file",
-            "cached, but its file is gone",
+            "cached, but the file of the earlier run is gone",
             PromptFault(action="lose_files"),
         ),
         ("file-gone", "the file is gone", RunFault(action="lose_file", class_type="SaveImage")),
@@ -168,5 +169,7 @@ def scenario(name: str) -> Scenario:
         ValueError: There is none.
     """
     if name not in SCENARIOS:
-        raise ValueError(f"scenario must be one of {', '.join(SCENARIOS)}")
+        near = difflib.get_close_matches(name, SCENARIOS, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(SCENARIOS)}"
+        raise ValueError(f"there is no scenario {name!r}{hint}")
     return SCENARIOS[name]

@@ -17,7 +17,7 @@ import click
 if TYPE_CHECKING:
     from comfyloom.emulator.emulator import Emulator
 
-_UNAVAILABLE, _CANNOT_CREATE, _NOT_INSTALLED = 69, 73, 78
+_USAGE, _UNAVAILABLE, _CANNOT_CREATE, _NOT_INSTALLED = 64, 69, 73, 78
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -55,12 +55,19 @@ _UNAVAILABLE, _CANNOT_CREATE, _NOT_INSTALLED = 69, 73, 78
     show_default=True,
     help="Seconds that a run of the flux-mesh workflow takes.",
 )
+@click.option(
+    "--comfyui-version",
+    default="0.3.64",
+    show_default=True,
+    help="What the machines' ComfyUI says it is; from 0.4 on it has the jobs API.",
+)
 def emulate(
     port: int,
     ready_file: Path | None,
     time_mode: Literal["real", "immediate"],
     startup_s: float,
     run_s: float,
+    comfyui_version: str,
 ) -> None:
     """Emulate RunComfy and its ComfyUI machines on this computer, until Ctrl-C or SIGTERM.
 
@@ -68,14 +75,18 @@ def emulate(
     """
     ended = threading.Event()
     with _ended_by_signals(ended):
-        emulator = _start(port, time_mode, startup_s, run_s)
+        emulator = _start(port, time_mode, startup_s, run_s, comfyui_version)
         with emulator, _ready(emulator, ready_file):
             _tell(emulator, ready_file)
             ended.wait()
 
 
 def _start(
-    port: int, time_mode: Literal["real", "immediate"], startup_s: float, run_s: float
+    port: int,
+    time_mode: Literal["real", "immediate"],
+    startup_s: float,
+    run_s: float,
+    comfyui_version: str,
 ) -> "Emulator":
     try:
         from comfyloom.emulator.emulator import Emulator
@@ -83,7 +94,16 @@ def _start(
         hint = f"the emulator needs {error.name}: pip install 'comfyloom[emulator]'"
         _fail(hint, _NOT_INSTALLED)
     try:
-        return Emulator(port=port, time=time_mode, startup_s=startup_s, run_s=run_s).start()
+        emulator = Emulator(
+            port=port,
+            time=time_mode,
+            startup_s=startup_s,
+            run_s=run_s,
+            comfyui_version=comfyui_version,
+        )
+        return emulator.start()
+    except ValueError as error:
+        _fail(str(error), _USAGE)
     except OSError as error:
         _fail(f"cannot listen on 127.0.0.1:{port}: {error.strerror or error}", _UNAVAILABLE)
 

@@ -250,10 +250,14 @@ def fault_from_json(data: object) -> Fault:
     kind = KINDS.get(str(fields.pop("kind", "")))
     if kind is None:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}")
+    known = [each.name for each in attrs.fields(kind)]
+    if unknown := [name for name in fields if name not in known]:
+        raise ValueError(f"unknown field {unknown[0]!r}; known are {', '.join(known)}")
     try:
         return kind(**fields)
-    except TypeError as error:
-        raise ValueError(str(error)) from error
+    except (TypeError, ValueError) as error:
+        # attrs adds the field and more to its own text.
+        raise ValueError(str(error.args[0]) if error.args else "wrong") from error
 
 
 def fault_to_json(fault: Fault) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """How an emulator behaves: everything its constructor takes, checked."""
 
+import re
 import uuid
 from collections.abc import Mapping
 from typing import Any
@@ -26,6 +27,11 @@ def _limit(_options: object, _attribute: object, value: tuple[float, int] | None
 def _some(_options: object, attribute: "attrs.Attribute[tuple[str, ...]]", value: object) -> None:
     if not value:
         raise ValueError(f"{attribute.name} must not be empty")
+
+
+def _version(_options: object, _attribute: object, value: object) -> None:
+    if not isinstance(value, str) or re.fullmatch(r"\d+(\.\d+)+", value) is None:
+        raise ValueError(f"comfyui_version is numbers with dots, such as 0.3.64, not {value!r}")
 
 
 def _new_uuid() -> str:
@@ -57,7 +63,7 @@ class Options:
     comfyui_delay_s: float = attrs.field(default=0.0, validator=_seconds)
     expire_leases: bool = True
     date_skew_s: float = attrs.field(default=0.0, validator=instance_of((int, float)))
-    comfyui_version: str = "0.3.64"
+    comfyui_version: str = attrs.field(default="0.3.64", validator=_version)
     history_delay_s: float = attrs.field(default=0.001, validator=_seconds)
     previews: bool = True
     monitor_events: bool = False

@@ -48,10 +48,10 @@ class OwnApi:
 
     async def add_fault(self, request: Request) -> Response:
         """POST faults: one fault, or a list of them."""
-        data: object = json.loads(await request.body())
+        data = _json(await request.body())
         entries: list[object] = [*data] if isinstance(data, list) else [data]
         self.faults.add(*[fault for entry in entries for fault in _faults(entry)])
-        return json_reply({})
+        return json_reply({"pending": len(self.faults.pending())})
 
     async def list_faults(self, _request: Request) -> Response:
         """GET faults: the names of all scenarios, and what has not struck yet."""
@@ -90,6 +90,13 @@ class OwnApi:
             raise ValueError("advance must be a number of seconds")  # noqa: TRY004
         self.clock.advance(seconds)
         return json_reply({})
+
+
+def _json(body: bytes) -> object:
+    try:
+        return json.loads(body)
+    except ValueError:
+        raise ValueError("the body has to be JSON: a fault, or a list of them") from None
 
 
 def _faults(entry: object) -> tuple[Fault, ...]:

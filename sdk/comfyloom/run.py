@@ -49,6 +49,7 @@ class Run(Generic[ResultT]):
         self._ended = threading.Event()
         self._result: ResultT | None = None
         self._error: BaseException | None = None
+        self._given_up = False
         self._keeper = keeper  # a session that nobody else holds must not close under the run
         execution = start(self._report)
         self._execution: Execution[ResultT] | None = execution
@@ -132,6 +133,12 @@ class Run(Generic[ResultT]):
         if (execution := self._execution) is not None:
             execution.cancel_here()
 
+    def give_up_(self) -> None:
+        """Say, once, that nobody knows what has become of the run."""
+        if not self._given_up:
+            self._given_up = True
+            log.warning("run %s may go on: the server has not confirmed its end", self.id)
+
     def has_ended_(self, within_s: float) -> bool:
         """Return whether the run ends within so many seconds."""
         return self._ended.wait(within_s)
@@ -193,7 +200,7 @@ def cancel_all(runs: Iterable[Run[Any]]) -> None:
         while not run.has_ended_(min(ITSELF_S, patience.remaining_s)):
             run.cancel_here_()
             if patience.over:
-                log.warning("run %s may go on: the server has not confirmed its end", run.id)
+                run.give_up_()
                 break
 
 

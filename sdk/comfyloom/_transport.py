@@ -261,6 +261,8 @@ def _broken(name: str, what: str, errors: list[str], *, sent: bool) -> Transport
 
 def _read_whole(answer: requests.Response, deadline: Deadline) -> None:
     """Read a body that may not take longer than this: a server that trickles resets any timeout."""
+    if vars(answer).get("_content_consumed"):  # somebody who listens to the library has read it
+        return
     pieces: list[bytes] = []
     try:
         while piece := answer.raw.read1(_PIECE, decode_content=True):

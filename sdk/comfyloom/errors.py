@@ -173,7 +173,7 @@ class ApiError(ComfyloomError):
 
     @property
     def is_final(self) -> bool:
-        """Whether the same request would be refused again: a redirect, a 4xx but for 408 and 429."""
+        """Whether the same request would be refused again: 3xx, and 4xx but for 408 and 429."""
         return 300 <= self.status < 500 and self.status not in (408, 429)
 
 

@@ -41,6 +41,8 @@ def keep_url_secret(url: str) -> None:
         keep_secret(parts.hostname, MACHINE)
     if len(parts.path) >= _TELLING_PATH:
         keep_secret(parts.path, MACHINE)
+        # A gateway's own page may name it without its slash.
+        keep_secret(parts.path.strip("/"), MACHINE)
 
 
 def redact(text: str) -> str:

@@ -216,7 +216,9 @@ class RunComfySession:
 
         Raises:
             WorkflowError: The workflow or one of its values cannot be run; nothing was sent.
+            ConfigError: `timeout` is no time.
             OutputNotWritable: `out_dir` cannot be written.
+            ComfyloomError: The system has no thread left for it.
         """
         if not isinstance(workflow, Workflow):  # pyright: ignore[reportUnnecessaryIsInstance]
             name = getattr(workflow, "__name__", "")
@@ -242,9 +244,11 @@ class RunComfySession:
         )
         try:
             run = Run[ResultT](start, timeout, keeper=self)
-        except BaseException:
+        except BaseException as error:
             turn.end()
             spool.close()
+            if isinstance(error, RuntimeError):  # the system has no more threads
+                raise ComfyloomError(f"the run cannot be begun: {error}") from None
             raise
         self._runs.add(run)
         return run

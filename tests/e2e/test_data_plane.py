@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +19,7 @@ from comfyloom import RunComfySession
 from comfyloom.comfyui import client
 from comfyloom.emulator import Emulator, HttpFault, PromptFault, RunFault
 from comfyloom.errors import (
+    ComfyloomError,
     ConfigError,
     InputFileError,
     InputValueError,
@@ -25,6 +28,7 @@ from comfyloom.errors import (
     RunTimeout,
 )
 from comfyloom.execution import Turn
+from comfyloom.formats import complaint
 from comfyloom.progress import Progress
 from comfyloom_workflows import FluxImageWorkflow, FluxMeshWorkflow
 from faults.trial import QUICK
@@ -599,3 +603,46 @@ def test_a_callback_that_fails_is_told_of_once(
 def test_a_target_that_is_none() -> None:
     with pytest.raises(ConfigError, match="target 5 is none of runcomfy, emulator"):
         RunComfySession(5)  # type: ignore[arg-type]
+
+
+# --- what an attacker found ----------------------------------------------------------------------
+
+CLIENT = """
+import sys
+from pathlib import Path
+from comfyloom import RunComfySession
+from comfyloom_workflows import FluxMeshWorkflow
+
+url, render, folder = sys.argv[1:]
+work = FluxMeshWorkflow(input_image=render, prompt="x", width=64, height=64, steps=4)
+with RunComfySession(url) as session:
+    session.run(work, out_dir=folder)
+"""
+
+
+@pytest.mark.parametrize("after_s", [0.25, 0.35, 0.45, 0.6])
+def test_a_client_that_is_killed_leaves_no_half_file_and_harms_no_later_run(
+    tmp_path: Path, after_s: float
+) -> None:
+    folder = tmp_path / "out"
+    with Emulator(time="real", run_s=0.2) as emulator:
+        command = [sys.executable, "-c", CLIENT, emulator.comfyui_url, str(RENDER), str(folder)]
+        process = subprocess.Popen(command)
+        time.sleep(after_s)
+        process.kill()
+        process.wait()
+        found = sorted(path.name for path in folder.glob("*") if not path.name.startswith("."))
+        assert all(complaint(folder / name) is None for name in found)
+        with plain(emulator) as session:  # what the dead one noted is in the same cache
+            result = session.run(work(), out_dir=folder)
+    assert complaint(result.image.path) is complaint(result.mesh.path) is None
+
+
+def test_no_thread_left_for_a_run_is_told_and_blocks_nobody(emulator: Emulator) -> None:
+    with plain(emulator) as session:
+        server = session.server()
+        no_thread = mock.patch("threading.Thread.start", side_effect=RuntimeError("can't start"))
+        with no_thread, pytest.raises(ComfyloomError, match="the run cannot be begun: can't start"):
+            session.submit(work())
+        assert server is session.server()
+        assert session.run(work(), timeout=20).image.size

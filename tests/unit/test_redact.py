@@ -50,3 +50,12 @@ def test_log_records_arguments_and_tracebacks_tell_no_secret(name: str) -> None:
 
 def test_there_is_one_logger() -> None:
     assert log is logging.getLogger("comfyloom")
+
+
+def test_a_path_that_names_a_machine_is_hidden_without_its_slash_too() -> None:
+    keep_url_secret("http://127.0.0.1:8188/a-machine-nobody-knows-01")
+    page = "no a-machine-nobody-knows-01 at /a-machine-nobody-knows-01/x"
+    assert redact(page) == "no <machine> at <machine>/x"
+    keep_url_secret("http://127.0.0.1:8188/comfyui/5ab11f3b-5ca2-41b6-bd60-14cc7b9547ef")
+    # The id of a machine is no secret: it stops the machine only with the account's token.
+    assert redact("5ab11f3b-5ca2-41b6-bd60-14cc7b9547ef") != "<machine>"

@@ -137,7 +137,6 @@ class Monitor:
     _heard: float = attrs.field(default=LATER, init=False)
     _last_poll: float = attrs.field(default=NEVER, init=False)
     _last_look: float = attrs.field(default=NEVER, init=False)
-    _last_cancel: float = attrs.field(default=NEVER, init=False)
     _last_ask: float = attrs.field(default=NEVER, init=False)
     _ended: float = attrs.field(default=NEVER, init=False)
     _due: float = attrs.field(default=LATER, init=False)

@@ -20,7 +20,12 @@ nox.options.default_venv_backend = "venv"
 
 ROOT = Path(__file__).parent
 PROJECT = nox.project.load_toml("pyproject.toml")
-PACKAGES = ("sdk/comfyloom", "codegen/comfyloom_codegen", "generated/comfyloom_workflows")
+PACKAGES = (
+    "sdk/comfyloom",
+    "sdk/comfyloom_emulator",
+    "codegen/comfyloom_codegen",
+    "generated/comfyloom_workflows",
+)
 
 
 def install(session: nox.Session, *requirements: str, groups: tuple[str, ...] = ()) -> None:
@@ -71,7 +76,7 @@ def lint(session: nox.Session) -> None:
     install(session, groups=("lint",))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
-    paths = os.pathsep.join(str(Path(package).parent) for package in PACKAGES)
+    paths = os.pathsep.join(sorted({str(Path(package).parent) for package in PACKAGES}))
     session.run("lint-imports", "--no-cache", env={"PYTHONPATH": paths})
 
 

@@ -95,10 +95,10 @@ def importing(out: Path, code: str) -> float:
 
 def print_profile(flows: Path, out: Path) -> None:
     """Print where the time goes when all is done in one process."""
-    from comfyloom_codegen import printer
+    from comfyloom_codegen import generate_module
     from comfyloom_codegen.pipeline import generate
 
-    printer._may_fork = lambda: False
+    generate_module._may_fork = lambda: False
     profile = cProfile.Profile()
     profile.runcall(generate, flows, out, "flows", force=True)
     print("\nWhere the time of the 1,000 goes, on one processor and slowed down by measuring it:")

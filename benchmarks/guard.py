@@ -19,9 +19,9 @@ from pathlib import Path
 
 from report import print_report
 
+from comfyloom._guard import guard as guard_module
+from comfyloom._guard.guard import Guard, Held
 from comfyloom.emulator import Emulator
-from comfyloom.guard import Guard, Held
-from comfyloom.guard import guard as guard_module
 
 OWNER = """
 import time

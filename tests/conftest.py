@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from comfyloom import _redact
+from comfyloom._core import redact
 from support import RENDER, FakeClock
 
 
@@ -35,8 +35,8 @@ def _clean_world(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
     monkeypatch.setenv("COMFYLOOM_STATE_FILE", str(tmp_path_factory.mktemp("dev") / "dev.json"))
-    before = dict(_redact._secrets)
+    before = dict(redact._secrets)
     yield
-    _redact._secrets.clear()
-    _redact._secrets.update(before)
+    redact._secrets.clear()
+    redact._secrets.update(before)
     logging.getLogger("comfyloom").setLevel(logging.NOTSET)

@@ -8,10 +8,10 @@ import threading
 import time
 from pathlib import Path
 
-from comfyloom.comfyui.client import ComfyUI
-from comfyloom.comfyui.downloads import Download, fetch
-from comfyloom.comfyui.history import FileReference
-from comfyloom.outputs import OutputSpec
+from comfyloom._comfyui.client import ComfyUI
+from comfyloom._comfyui.downloads import Download, fetch
+from comfyloom._comfyui.history import FileReference
+from comfyloom._workflow.outputs import OutputSpec
 
 
 def resident() -> int:

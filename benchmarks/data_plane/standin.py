@@ -194,7 +194,7 @@ async def counted(scope: Any, receive: Any, send: Any) -> None:
 
 async def main() -> None:
     """Serve until the process is ended."""
-    from comfyloom.emulator.server.thread import listen
+    from comfyloom_emulator.server.thread import listen
 
     listener = listen(0)
     server = uvicorn.Server(uvicorn.Config(counted, log_level="error", ws_ping_interval=None))

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Final
 
 from comfyloom.errors import ConfigError
+from comfyloom_codegen.generate_module import Made, Printer
 from comfyloom_codegen.modelling.build import module_name
 from comfyloom_codegen.names import illegal
-from comfyloom_codegen.printer import Made, Printer
+from comfyloom_codegen.printing.generated_module import read_exactly, read_printed
 from comfyloom_codegen.printing.header import head, is_current, is_ours, sealed
-from comfyloom_codegen.printing.printed import read_exactly, read_printed
 from comfyloom_codegen.problems import Findings, Problem
 from comfyloom_codegen.reading.files import SCHEMA_FILE, check_folder, workflow_files
 from comfyloom_codegen.reading.schemas import classes_in, read_schemas

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
+from comfyloom._workflow.graph import Graph
 from comfyloom.errors import OutputNotWritable
-from comfyloom.graph import Graph
+from comfyloom_codegen.printing.generated_module import read_exactly
 from comfyloom_codegen.printing.header import is_ours
-from comfyloom_codegen.printing.printed import read_exactly
 from comfyloom_codegen.report import Drift
 from comfyloom_codegen.shapes import is_object
 

@@ -18,11 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from comfyloom import errors, inputs, outputs
-    from comfyloom.files import FileSource, ImageSource
-    from comfyloom.graph import Graph
-    from comfyloom.machines.dev.health import DevStatus
-    from comfyloom.machines.dev.server import DevServer
-    from comfyloom.outputs import (
+    from comfyloom._dev.health import DevStatus
+    from comfyloom._dev.server import DevServer
+    from comfyloom._session.run import Run
+    from comfyloom._session.session import RunComfySession
+    from comfyloom._workflow.files import FileSource, ImageSource
+    from comfyloom._workflow.graph import Graph
+    from comfyloom._workflow.outputs import (
         AnimationOutput,
         AudioOutput,
         FileOutput,
@@ -31,29 +33,39 @@ if TYPE_CHECKING:
         Output,
         VideoOutput,
     )
+    from comfyloom._workflow.workflow import (
+        Result,
+        Workflow,
+        chainable,
+        result_class,
+        workflow_class,
+    )
     from comfyloom.progress import Progress, Stage
-    from comfyloom.run import Run
-    from comfyloom.session import RunComfySession
     from comfyloom.settings import Settings
-    from comfyloom.workflow import Result, Workflow, chainable, result_class, workflow_class
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "comfyloom": ("errors", "inputs", "outputs"),
-    "comfyloom.files": ("FileSource", "ImageSource"),
-    "comfyloom.graph": ("Graph",),
-    "comfyloom.machines.dev.health": ("DevStatus",),
-    "comfyloom.machines.dev.server": ("DevServer",),
-    "comfyloom.outputs": (
+    "comfyloom._workflow.files": ("FileSource", "ImageSource"),
+    "comfyloom._workflow.graph": ("Graph",),
+    "comfyloom._dev.health": ("DevStatus",),
+    "comfyloom._dev.server": ("DevServer",),
+    "comfyloom._workflow.outputs": (
         *("AnimationOutput", "AudioOutput", "FileOutput", "ImageOutput", "MeshOutput", "Output"),
         "VideoOutput",
     ),
     "comfyloom.progress": ("Progress", "Stage"),
-    "comfyloom.run": ("Run",),
-    "comfyloom.session": ("RunComfySession",),
+    "comfyloom._session.run": ("Run",),
+    "comfyloom._session.session": ("RunComfySession",),
     "comfyloom.settings": ("Settings",),
-    "comfyloom.workflow": ("Result", "Workflow", "chainable", "result_class", "workflow_class"),
+    "comfyloom._workflow.workflow": (
+        "Result",
+        "Workflow",
+        "chainable",
+        "result_class",
+        "workflow_class",
+    ),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from comfyloom._redact import redact
+from comfyloom._core.redact import redact
 
 if TYPE_CHECKING:
     from decimal import Decimal

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal, TypeAlias
 
 import attrs
@@ -68,50 +68,3 @@ class Stage:
     name: str
     nodes: tuple[str, ...]
     share: float
-
-
-@attrs.define
-class Meter:
-    """Turns what the nodes of a graph do into one fraction that never goes back."""
-
-    stages: tuple[Stage, ...]
-    fraction: float = 0.0
-    _done: dict[str, float] = attrs.field(factory=dict[str, float], init=False)
-
-    @classmethod
-    def of(cls, graph: Mapping[str, object], stages: Iterable[Stage] = ()) -> Meter:
-        """Return the meter of a graph; nodes that no stage names share one of their own."""
-        named = tuple(stages)
-        known = {node for stage in named for node in stage.nodes}
-        rest = tuple(node for node in graph if node not in known)
-        share = (sum(stage.share for stage in named) or 1.0) * len(rest) / len(graph)
-        return cls((*named, Stage("", rest, share)) if rest else named)
-
-    def stage_of(self, node: str) -> str:
-        """Return the name of the stage that a node belongs to, "" if none."""
-        return next((stage.name for stage in self.stages if node in stage.nodes), "")
-
-    def parts(self) -> dict[str, float]:
-        """Return the share of each named stage that is done."""
-        return {stage.name: self._part(stage) for stage in self.stages if stage.name}
-
-    def finish(self, nodes: Iterable[str]) -> float:
-        """Take nodes for done and return the fraction."""
-        for node in nodes:
-            self._done[node] = 1.0
-        return self._update()
-
-    def step(self, node: str, value: float, maximum: float) -> float:
-        """Take `value` of `maximum` steps of a node for done and return the fraction."""
-        part = min(1.0, value / maximum) if maximum > 0 else 0.0
-        self._done[node] = max(self._done.get(node, 0.0), part)
-        return self._update()
-
-    def _update(self) -> float:
-        whole = sum(stage.share for stage in self.stages) or 1.0
-        done = sum(stage.share * self._part(stage) for stage in self.stages)
-        self.fraction = max(self.fraction, min(1.0, done / whole))
-        return self.fraction
-
-    def _part(self, stage: Stage) -> float:
-        return sum(self._done.get(node, 0.0) for node in stage.nodes) / max(1, len(stage.nodes))

@@ -87,7 +87,7 @@ class Faults:
         Raises:
             ValueError: There is no such name.
         """
-        from comfyloom.emulator.catalogue import scenario
+        from comfyloom.emulator import scenario
 
         found = [scenario(name) for name in names]  # all, or none
         for each in found:
@@ -125,8 +125,8 @@ def comfyloom_emulator(
     Raises:
         ValueError, TypeError: An option is out of range, or there is none of that name.
     """
-    from comfyloom.comfyui import client
-    from comfyloom.comfyui.patience import Patience
+    from comfyloom._comfyui import client
+    from comfyloom._comfyui.timeouts import Patience
     from comfyloom.emulator import Emulator
 
     monkeypatch.setenv("COMFYLOOM_CACHE_DIR", str(tmp_path / "comfyloom-cache"))

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from comfyloom.errors import OutputNotWritable
 from comfyloom_codegen.cli import codegen
-from comfyloom_codegen.pinning import pin
+from comfyloom_codegen.schema_pins import pin
 from ugly import node
 
 GOOD = {"1": node("SaveImage", text="x")}

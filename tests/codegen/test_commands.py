@@ -15,16 +15,16 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from comfyloom._workflow.inputs import Kind
+from comfyloom._workflow.outputs import OutputKind
 from comfyloom.errors import ConfigError, GraphError, WorkflowError, exit_code
-from comfyloom.inputs import Kind
-from comfyloom.outputs import OutputKind
 from comfyloom_codegen.bindings import entries as binding
 from comfyloom_codegen.cli import codegen
-from comfyloom_codegen.pinning import pin, pinned_class
 from comfyloom_codegen.project import Project
 from comfyloom_codegen.reading.files import only_source
 from comfyloom_codegen.reading.schemas import Pinned
-from comfyloom_codegen.starting.binding import starting_binding
+from comfyloom_codegen.scaffold.binding import starting_binding
+from comfyloom_codegen.schema_pins import pin, pinned_class
 from comfyloom_codegen.verifying import verify
 from support import ROOT
 from ugly import UGLY, node

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfyloom.embedded import Embedded, workflow_of
+from comfyloom._workflow.embedded import Embedded, workflow_of
 from ugly import node
 
 GRAPH = {"1": node("SaveImage", "保存", text="naïve ✨")}

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from comfyloom._workflow.inputs import Target
 from comfyloom.errors import OutputNotWritable
-from comfyloom.inputs import Target
 from comfyloom_codegen.bindings.entries import Binding
 from comfyloom_codegen.bindings.parsing import parse_binding
 from comfyloom_codegen.exports.changes import Change
-from comfyloom_codegen.exports.former import Former
 from comfyloom_codegen.exports.matching import match
+from comfyloom_codegen.exports.previous_module import Former
 from comfyloom_codegen.exports.rebinding import rebind
 from comfyloom_codegen.problems import Findings
 from ugly import node

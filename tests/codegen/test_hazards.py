@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
+from comfyloom._workflow.graph import check_graph
 from comfyloom.errors import GraphError
-from comfyloom.graph import check_graph
 from comfyloom_codegen import Report, generate
 from comfyloom_codegen.verifying import verify
 from ugly import UGLY, named, node
@@ -572,13 +572,13 @@ def test_a_batch_of_files_generates_the_same_on_several_processors(
         graph = {"1": node("A", f"Title {number}", x=number)}
         (folder / f"flow_{number}.json").write_text(json.dumps(graph), "utf-8")
     code = (
-        "import sys; from comfyloom_codegen import generate, printer;"
-        "printer._processors = lambda: 3; generate(*sys.argv[1:]);"
+        "import sys; from comfyloom_codegen import generate, generate_module; "
+        "generate_module._processors = lambda: 3; generate(*sys.argv[1:]);"
         "assert 'multiprocessing' in sys.modules"
     )
     command = [sys.executable, "-c", code, str(folder), str(tmp_path / "forked"), "flows"]
     subprocess.run(command, check=True, timeout=60)
-    monkeypatch.setattr("comfyloom_codegen.printer._processors", lambda: 1)
+    monkeypatch.setattr("comfyloom_codegen.generate_module._processors", lambda: 1)
     report = generate(folder, tmp_path / "here", "flows")
     assert len(report.outcomes) == 150
     for path in (tmp_path / "here" / "flows").glob("*.*"):

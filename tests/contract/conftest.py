@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from comfyloom import RunComfySession
-from comfyloom.comfyui.client import ComfyUI
+from comfyloom._comfyui.client import ComfyUI
 from comfyloom.emulator import Emulator, Node, NodeCall, NodeResult
 from comfyloom_codegen import generate
 
@@ -46,7 +46,7 @@ SLOW = {"width": 4096, "height": 4096, "batch_size": 4}
 def _empty(call: NodeCall) -> NodeResult:
     import numpy as np
 
-    from comfyloom.emulator.nodes.values import Picture
+    from comfyloom_emulator.nodes.values import Picture
 
     color = int(call.inputs["color"])
     channels = [(color >> shift & 255) / 255 for shift in (16, 8, 0)]

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from comfyloom import RunComfySession
-from comfyloom._retry import Deadline
-from comfyloom.comfyui.client import ComfyUI
-from comfyloom.comfyui.events import ServerEvent
-from comfyloom.comfyui.history import FileReference
-from comfyloom.comfyui.monitor import Monitor
-from comfyloom.comfyui.submit import Submission
+from comfyloom._comfyui.client import ComfyUI
+from comfyloom._comfyui.events import ServerEvent
+from comfyloom._comfyui.history import FileReference
+from comfyloom._comfyui.run_watcher import Monitor
+from comfyloom._comfyui.submit import Submission
+from comfyloom._core.waiting import Deadline
 from comfyloom.errors import ApiError, NotFound, PromptRejected, RunCancelled, RunLost, RunTimeout
 from contract.conftest import COPY, FILL, SLOW
 

@@ -97,8 +97,8 @@ def install(points: Points) -> None:
     from sqlalchemy import Engine, event
     from urllib3.connection import HTTPConnection
 
-    from comfyloom.guard import guard
-    from comfyloom.machines.dev.file import StateFile
+    from comfyloom._guard import guard
+    from comfyloom._records.dev_state_file import StateFile
 
     around(HTTPConnection, "request", points, "http: before", "http: sent")
     around(HTTPConnection, "getresponse", points, "", "http: answered")

@@ -15,13 +15,14 @@ from typing import Literal, TypeAlias
 
 import attrs
 
+from comfyloom._machines.reaper import Reaper
+from comfyloom._records.dev_state import DevState
+from comfyloom._records.dev_state_file import StateFile
+from comfyloom._records.ledger import Ledger
+from comfyloom._records.machine_records import Machines
+from comfyloom._runcomfy.client import ServerApi
 from comfyloom.emulator import Emulator
 from comfyloom.errors import ComfyloomError
-from comfyloom.ledger import Ledger, Machines
-from comfyloom.machines.dev.file import StateFile
-from comfyloom.machines.dev.state import DevState
-from comfyloom.machines.reaper import Reaper
-from comfyloom.runcomfy import ServerApi
 from comfyloom.settings import Settings
 from shells import COMMAND, bare_environment
 from support import HastyClock
@@ -234,7 +235,7 @@ def guards(mark: str) -> Mapping[int, int]:
     for folder in Path("/proc").iterdir():
         with contextlib.suppress(OSError, ValueError):
             words = (folder / "cmdline").read_bytes().split(b"\0")
-            if any(word.endswith(b"guard/child.py") for word in words):
+            if any(word.endswith(b"_guard/child.py") for word in words):
                 home = (folder / "environ").read_bytes()
                 if f"CRASH_OF={mark}".encode() in home:
                     found[int(folder.name)] = int(words[-2])

@@ -10,8 +10,8 @@ import attrs
 import pytest
 
 from comfyloom import DevServer, RunComfySession
+from comfyloom._runcomfy.client import ServerApi
 from comfyloom.emulator import Emulator
-from comfyloom.runcomfy import ServerApi
 from comfyloom.settings import Settings
 from comfyloom_workflows import FluxMeshWorkflow
 from support import HastyClock

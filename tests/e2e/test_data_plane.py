@@ -16,7 +16,9 @@ import pytest
 import requests
 
 from comfyloom import RunComfySession
-from comfyloom.comfyui import client
+from comfyloom._comfyui import client
+from comfyloom._session.execution import Turn
+from comfyloom._workflow.formats import complaint
 from comfyloom.emulator import Emulator, HttpFault, PromptFault, RunFault
 from comfyloom.errors import (
     ComfyloomError,
@@ -27,8 +29,6 @@ from comfyloom.errors import (
     PromptRejected,
     RunTimeout,
 )
-from comfyloom.execution import Turn
-from comfyloom.formats import complaint
 from comfyloom.progress import Progress
 from comfyloom_workflows import FluxImageWorkflow, FluxMeshWorkflow
 from faults.trial import QUICK
@@ -93,7 +93,7 @@ def test_a_server_that_lost_a_file_is_sent_it_again() -> None:
 def test_a_file_that_is_too_large_is_not_sent(
     emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from comfyloom.emulator.comfyui import hub, info
+    from comfyloom_emulator.comfyui import hub, info
 
     features = {"supports_preview_metadata": True, "max_upload_size": 2_000_000}
     monkeypatch.setattr(hub, "SERVER_FEATURES", features)
@@ -129,7 +129,7 @@ def _changed_while_it_waits(emulator: Emulator, path: Path) -> None:
 @pytest.fixture
 def large_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every file on the disk is a large one."""
-    monkeypatch.setattr("comfyloom.files.HELD_BYTES", 1000)
+    monkeypatch.setattr("comfyloom._workflow.files.HELD_BYTES", 1000)
 
 
 def test_pictures_in_every_form(emulator: Emulator) -> None:
@@ -231,9 +231,9 @@ def test_a_cached_run_without_its_file_says_so(emulator: Emulator, tmp_path: Pat
     "name", ["../../../evil.png", "/etc/evil.png", "..\\..\\evil.png", "a/../../evil.png", ".."]
 )
 def test_no_name_of_the_server_leaves_the_folder(tmp_path: Path, name: str) -> None:
-    from comfyloom.comfyui.downloads import plan
-    from comfyloom.comfyui.history import HistoryEntry
-    from comfyloom.outputs import OutputSpec
+    from comfyloom._comfyui.downloads import plan
+    from comfyloom._comfyui.history import HistoryEntry
+    from comfyloom._workflow.outputs import OutputSpec
 
     raw = {
         "outputs": {"1": {"images": [{"filename": name, "subfolder": "../..", "type": "output"}]}}
@@ -305,7 +305,7 @@ def test_the_time_left_is_known_by_the_second_run(emulator: Emulator) -> None:
 def test_a_silent_run_is_told_of(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     import attrs
 
-    from comfyloom.comfyui.monitor import Cadence, Monitor
+    from comfyloom._comfyui.run_watcher import Cadence, Monitor
 
     pace = attrs.evolve(Cadence(), silent_s=0.5, stopped_s=0.2, queue_s=0.2)
     made = Monitor.__init__
@@ -355,7 +355,7 @@ def test_a_server_that_draws_its_own_ids(
     """The first of 0.3.x take no notice of `prompt_id`."""
     import uuid
 
-    from comfyloom.emulator.comfyui import prompts
+    from comfyloom_emulator.comfyui import prompts
 
     theirs = str(uuid.uuid4())
     monkeypatch.setattr(prompts, "_prompt_id", lambda *_: theirs)
@@ -407,7 +407,7 @@ def test_a_partly_accepted_graph_whose_file_is_lost_works_the_next_time() -> Non
         return refused
 
     with Emulator(port=port) as emulator, plain(emulator) as session:
-        patched = mock.patch("comfyloom.comfyui.submit.rejection", partly)
+        patched = mock.patch("comfyloom._comfyui.submit.rejection", partly)
         with patched, pytest.raises(PromptRejected):
             session.run(work())
         assert session.run(work()).mesh.size
@@ -462,10 +462,10 @@ def test_runs_come_into_the_queue_in_order_when_one_of_them_fails() -> None:
 def test_an_answer_that_a_gateway_compressed_is_unpacked(emulator: Emulator) -> None:
     import gzip
 
-    from comfyloom.comfyui.parts import Part
+    from comfyloom._comfyui.resumable_download import Part
 
     with mock.patch.object(Part, "_begin", autospec=True, side_effect=Part._begin) as begin:
-        from comfyloom.emulator.comfyui import view as views
+        from comfyloom_emulator.comfyui import view as views
 
         real = views.file_reply
 
@@ -513,7 +513,7 @@ def test_cached_runs_do_not_shorten_the_time_left(emulator: Emulator) -> None:
     assert [each.message for each in told if each.kind == "started"][1:] == [
         "started, 18 of 18 nodes are in the server's cache"
     ]
-    from comfyloom.timings import Timings
+    from comfyloom._session.eta import Timings
 
     assert len(Timings.of("generate_flux_mesh", emulator.comfyui_url).runs) == 1
 

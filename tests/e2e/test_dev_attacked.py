@@ -14,6 +14,13 @@ import attrs
 import pytest
 
 from comfyloom import DevServer, RunComfySession
+from comfyloom._machines.account_machines import Fleet
+from comfyloom._records.dev_state import DevState
+from comfyloom._records.dev_state_file import StateFile
+from comfyloom._records.machine_records import MachineRow
+from comfyloom._records.owner import Owner
+from comfyloom._records.tracker import machines_of
+from comfyloom._runcomfy.client import ServerApi
 from comfyloom.emulator import Emulator, HttpFault, MachineFault
 from comfyloom.errors import (
     ComfyloomError,
@@ -24,13 +31,7 @@ from comfyloom.errors import (
     MachineLimit,
     MachineTimeout,
 )
-from comfyloom.ledger import MachineRow, Owner
-from comfyloom.machines import machines_of
-from comfyloom.machines.dev.file import StateFile
-from comfyloom.machines.dev.state import DevState
-from comfyloom.machines.fleet import Fleet
 from comfyloom.progress import Progress
-from comfyloom.runcomfy import ServerApi
 from comfyloom.settings import Settings
 from comfyloom_workflows import FluxMeshWorkflow
 from support import HastyClock, running

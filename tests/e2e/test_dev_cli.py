@@ -224,7 +224,7 @@ def test_watching_ends_with_a_question(
 
 def launch_foreign(emulator: Emulator) -> str:
     """Launch a machine as somebody else of the same account would."""
-    from comfyloom.runcomfy import ServerApi
+    from comfyloom._runcomfy.client import ServerApi
 
     api = ServerApi(emulator.base_url, emulator.user_id, emulator.token)
     server = api.launch(emulator.workflow_version_id, "large", 3600)
@@ -327,7 +327,7 @@ def test_doctor_finds_what_is_wrong(emulator: Emulator, shell: Shell, tmp_path: 
 
 
 def test_doctor_tells_a_workflow_id_from_a_version_id(emulator: Emulator, shell: Shell) -> None:
-    from comfyloom.runcomfy import ServerApi
+    from comfyloom._runcomfy.client import ServerApi
 
     api = ServerApi(emulator.base_url, emulator.user_id, emulator.token)
     mistaken = api.list_workflows()[0].workflow_id

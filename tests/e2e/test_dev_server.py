@@ -15,6 +15,9 @@ import attrs
 import pytest
 
 from comfyloom import DevServer, RunComfySession
+from comfyloom._records.dev_state import DevState
+from comfyloom._records.dev_state_file import StateFile
+from comfyloom._runcomfy.client import ServerApi
 from comfyloom.emulator import Emulator, HttpFault, MachineFault
 from comfyloom.errors import (
     LedgerError,
@@ -24,9 +27,6 @@ from comfyloom.errors import (
     MachineStartFailed,
     MachineTimeout,
 )
-from comfyloom.machines.dev.file import StateFile
-from comfyloom.machines.dev.state import DevState
-from comfyloom.runcomfy import ServerApi
 from comfyloom.settings import Settings
 from comfyloom_workflows import FluxMeshWorkflow
 from support import HastyClock, machines, running

@@ -15,10 +15,10 @@ from pathlib import Path
 import attrs
 import pytest
 
+from comfyloom._guard import child
+from comfyloom._guard.guard import _CHILD, Guard, Held
+from comfyloom._runcomfy.client import ServerApi, account_url
 from comfyloom.emulator import Emulator, HttpFault, MachineFault
-from comfyloom.guard import Guard, Held, child
-from comfyloom.guard.guard import _CHILD
-from comfyloom.runcomfy import ServerApi, account_url
 from support import free_port, running
 
 SOON_S = 10.0

@@ -12,15 +12,16 @@ import attrs
 import pytest
 
 from comfyloom import RunComfySession
+from comfyloom._machines.reaper import Reaper
+from comfyloom._records.dev_state import DevState
+from comfyloom._records.dev_state_file import StateFile
+from comfyloom._records.machine_records import MachineRow, Machines
+from comfyloom._records.owner import Owner
+from comfyloom._records.quick_check import may_have_others
+from comfyloom._records.tracker import machines_of
+from comfyloom._runcomfy.client import ServerApi
 from comfyloom.emulator import Emulator, HttpFault, MachineFault
 from comfyloom.errors import MachineError, MachineLeak, TransportError, Unauthorized
-from comfyloom.ledger import MachineRow, Machines, Owner
-from comfyloom.machines import machines_of
-from comfyloom.machines.dev.file import StateFile
-from comfyloom.machines.dev.state import DevState
-from comfyloom.machines.glance import may_have_others
-from comfyloom.machines.reaper import Reaper
-from comfyloom.runcomfy import ServerApi
 from comfyloom.settings import Settings
 from shells import failed, shell_at
 from support import HastyClock, running

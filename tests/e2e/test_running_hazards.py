@@ -16,9 +16,9 @@ import pytest
 
 from comfyloom import RunComfySession
 from comfyloom.emulator import Emulator
-from comfyloom.emulator.nodes.spec import Node, NodeCall, NodeResult
 from comfyloom.errors import OutputMissing, PromptRejected
 from comfyloom_codegen import generate
+from comfyloom_emulator.nodes.spec import Node, NodeCall, NodeResult
 from support import HastyClock
 
 SCHEMAS: dict[str, Any] = {
@@ -257,8 +257,8 @@ def test_53_output_nodes_of_one_title_are_told_apart(emulator: Emulator, made: A
 
 
 def test_54_nodes_that_are_not_in_the_graph(emulator: Emulator, made: Any) -> None:
-    from comfyloom.comfyui.downloads import plan
-    from comfyloom.comfyui.history import HistoryEntry
+    from comfyloom._comfyui.downloads import plan
+    from comfyloom._comfyui.history import HistoryEntry
 
     cls = made(reports(text=["x"]), '[results.text]\nkind = "text"\nnode = "Report"\n')
     outputs = {"1": {"text": ["x"]}, "1.0.0.2": {"images": [file("a.png")]}}

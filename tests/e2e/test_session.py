@@ -20,10 +20,12 @@ import pytest
 import requests
 
 from comfyloom import ImageOutput, MeshOutput, Progress, RunComfySession
-from comfyloom._retry import Deadline
-from comfyloom.comfyui.client import ComfyUI
-from comfyloom.comfyui.downloads import Download, fetch
-from comfyloom.comfyui.history import FileReference
+from comfyloom._comfyui.client import ComfyUI
+from comfyloom._comfyui.downloads import Download, fetch
+from comfyloom._comfyui.history import FileReference
+from comfyloom._core.waiting import Deadline
+from comfyloom._session.staging import Spool
+from comfyloom._workflow.outputs import OutputSpec
 from comfyloom.emulator import Emulator, HttpFault, MachineFault, RunFault, SocketFault
 from comfyloom.errors import (
     ApiError,
@@ -47,9 +49,7 @@ from comfyloom.errors import (
     TransportError,
     Unauthorized,
 )
-from comfyloom.outputs import OutputSpec
 from comfyloom.settings import Settings
-from comfyloom.spool import Spool
 from comfyloom_workflows import FluxMeshWorkflow
 
 Make = Callable[..., RunComfySession]
@@ -368,14 +368,14 @@ def test_a_dead_machine_is_told_of_and_the_next_run_launches_another(
 
 def test_a_lease_is_renewed_without_a_socket(render: Path) -> None:
     """A run of an hour, whose sampler says nothing, outlives a lease of half an hour."""
-    from comfyloom.machines import launch
+    from comfyloom._machines import launch
 
     with Emulator(time="real", startup_s=0.0, run_s=0.0, node_seconds={"XlabsSampler": 9}) as real:
         real.faults.add(SocketFault(action="refuse", times=1000))
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(launch, "SHORTEST_LEASE_S", 5)
             patch.setattr(launch, "LONGEST_LEASE_S", 5)
-            patch.setattr("comfyloom.machines.lease.RENEW_RETRY_S", 0.2)
+            patch.setattr("comfyloom._machines.lease.RENEW_RETRY_S", 0.2)
             with RunComfySession(real) as session:
                 job = FluxMeshWorkflow(input_image=render, prompt="x", width=64, height=64)
                 assert session.run(job).image.size
@@ -462,7 +462,7 @@ def test_a_rejected_prompt(
 
     monkeypatch.setattr(FluxMeshWorkflow, "graph_for_", broken)
     # As where the schemas that the class was made with are not those of the server.
-    monkeypatch.setattr("comfyloom.session.validate", lambda _: None)
+    monkeypatch.setattr("comfyloom._session.session.validate", lambda _: None)
     with session_on() as session, pytest.raises(PromptRejected) as caught:
         session.run(workflow)
     assert "node 3 (XlabsSampler)" in str(caught.value)
@@ -504,7 +504,7 @@ def test_a_prompt_that_is_accepted_in_part_is_rejected_and_withdrawn(
         return graph
 
     monkeypatch.setattr(FluxMeshWorkflow, "graph_for_", broken)
-    monkeypatch.setattr("comfyloom.session.validate", lambda _: None)
+    monkeypatch.setattr("comfyloom._session.session.validate", lambda _: None)
     with session_on() as session:
         with pytest.raises(PromptRejected, match="target_num_faces") as caught:
             session.run(workflow)

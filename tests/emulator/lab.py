@@ -39,7 +39,7 @@ OBJECT_INFO: dict[str, Any] = {
 def _image(_call: NodeCall) -> NodeResult:
     import numpy as np
 
-    from comfyloom.emulator.nodes.values import Picture
+    from comfyloom_emulator.nodes.values import Picture
 
     return NodeResult(outputs=(Picture(np.zeros((1, 8, 8, 3), np.float32)),))
 

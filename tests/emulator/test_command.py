@@ -20,7 +20,7 @@ _COMMAND = [
     "-W",
     "error",
     "-c",
-    "from comfyloom.emulator.command import emulate; emulate()",
+    "from comfyloom_emulator.command import emulate; emulate()",
 ]
 
 

@@ -19,7 +19,7 @@ from support import RECORDINGS
 
 
 def _batch(_call: NodeCall) -> NodeResult:
-    from comfyloom.emulator.nodes.values import Picture
+    from comfyloom_emulator.nodes.values import Picture
 
     return NodeResult(outputs=(Picture(np.zeros((4, 64, 64, 3), np.float32)),))
 

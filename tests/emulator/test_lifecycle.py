@@ -185,10 +185,10 @@ def test_import_is_light() -> None:
 def test_imports_nothing_else_of_the_project() -> None:
     code = (
         "import sys\n"
-        "from comfyloom.emulator import Emulator\n"
-        "import comfyloom.emulator.command, comfyloom.emulator.nodes.registry\n"
+        "from comfyloom_emulator import Emulator\n"
+        "import comfyloom_emulator.command, comfyloom_emulator.nodes.registry\n"
         "print([m for m in sys.modules if m.startswith('comfyloom')"
-        " and m != 'comfyloom' and not m.startswith('comfyloom.emulator')])"
+        " and m.partition('.')[0] != 'comfyloom_emulator'])"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"

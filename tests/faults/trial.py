@@ -10,8 +10,8 @@ from unittest import mock
 import attrs
 
 from comfyloom import Run, RunComfySession
-from comfyloom.comfyui import client
-from comfyloom.comfyui.patience import Patience
+from comfyloom._comfyui import client
+from comfyloom._comfyui.timeouts import Patience
 from comfyloom.emulator import SCENARIOS, Emulator
 from comfyloom.errors import ComfyloomError, RunTimeout
 from comfyloom_workflows import FluxMeshResult, FluxMeshWorkflow

@@ -19,12 +19,12 @@ import click
 from recorder import Recorder
 
 from comfyloom import RunComfySession, Settings
-from comfyloom.comparing import compare
+from comfyloom._machines.launch import LONGEST_LEASE_S
+from comfyloom._money.prices import PriceList
+from comfyloom._runcomfy.client import ServerApi
+from comfyloom._workflow.compatibility import compare
+from comfyloom._workflow.node_schemas import Schemas, pinned
 from comfyloom.errors import ComfyloomError, exit_code
-from comfyloom.machines.launch import LONGEST_LEASE_S
-from comfyloom.money import PriceList
-from comfyloom.runcomfy import ServerApi
-from comfyloom.schemas import Schemas, pinned
 from comfyloom.settings import Survey
 from comfyloom_workflows import FluxMeshWorkflow
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from comfyloom._redact import redact
+from comfyloom._core.redact import redact
 
 _UUID: Final = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 _HEADERS: Final = ("Date", "Content-Type", "Retry-After", "Server")

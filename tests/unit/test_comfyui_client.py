@@ -9,11 +9,11 @@ import pytest
 import requests
 import responses
 
-from comfyloom._retry import NO_RETRY
-from comfyloom.comfyui.client import ComfyUI, rejection
-from comfyloom.comfyui.history import FileReference
+from comfyloom._comfyui.client import ComfyUI, rejection
+from comfyloom._comfyui.history import FileReference
+from comfyloom._http.retry import NO_RETRY
+from comfyloom._workflow.files import read_input
 from comfyloom.errors import ApiError, NotFound, PromptRejected
-from comfyloom.files import read_input
 from support import RECORDINGS, FakeClock
 
 URL = "http://127.0.0.1:1/comfyui"

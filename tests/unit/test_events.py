@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfyloom.comfyui.events import parse_frame
+from comfyloom._comfyui.events import parse_frame
 from support import RECORDINGS
 
 STREAMS = sorted((RECORDINGS / "ws").glob("*.jsonl"))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfyloom.formats import complaint
+from comfyloom._workflow.formats import complaint
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfyloom.comfyui.history import FileReference, HistoryEntry
+from comfyloom._comfyui.history import FileReference, HistoryEntry
 from comfyloom.errors import RunCancelled, RunFailed
 from support import RECORDINGS
 

@@ -9,14 +9,14 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comfyloom.comfyui import client, downloads
-from comfyloom.comfyui.channel import Channel
-from comfyloom.comfyui.events import ServerEvent, parse_frame
-from comfyloom.comfyui.history import HistoryEntry
+from comfyloom._comfyui import client, downloads
+from comfyloom._comfyui.event_router import Channel
+from comfyloom._comfyui.events import ServerEvent, parse_frame
+from comfyloom._comfyui.history import HistoryEntry
+from comfyloom._session.eta import Stopwatch, Timings
+from comfyloom._session.progress_reporter import Narrator
+from comfyloom._workflow.outputs import OutputSpec
 from comfyloom.errors import OutputMissing, RunError
-from comfyloom.narrator import Narrator
-from comfyloom.outputs import OutputSpec
-from comfyloom.timings import Stopwatch, Timings
 from comfyloom_workflows import FluxMeshWorkflow
 
 NODES = ["3", "16", "24", "33", "1.0.0.2", "", "no such"]

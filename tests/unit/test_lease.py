@@ -10,9 +10,9 @@ from typing import Any
 import attrs
 import pytest
 
+from comfyloom._machines.lease import Lease
+from comfyloom._runcomfy.models import Server
 from comfyloom.errors import TransportError
-from comfyloom.machines.lease import Lease
-from comfyloom.runcomfy import Server
 from support import FakeClock
 
 

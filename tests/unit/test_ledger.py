@@ -16,8 +16,10 @@ import attrs
 import pytest
 from sqlalchemy import text
 
+from comfyloom._records.ledger import Ledger
+from comfyloom._records.machine_records import MachineRow, Machines
+from comfyloom._records.owner import Owner
 from comfyloom.errors import ConfigError, LedgerError, LedgerTooNew
-from comfyloom.ledger import Ledger, MachineRow, Machines, Owner
 from databases import WORD, postgres_server
 
 OWNER = Owner(host="here", machine="m", boot_id="b", namespace="n", pid=1, started=2)
@@ -242,7 +244,7 @@ def test_a_locked_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "ledger.db"
     machines = of(str(file))
     machines.intend(row())
-    monkeypatch.setattr("comfyloom.ledger.ledger.BUSY_S", 0.1)
+    monkeypatch.setattr("comfyloom._records.ledger.BUSY_S", 0.1)
     blocker = sqlite3.connect(file, isolation_level=None)
     blocker.execute("BEGIN IMMEDIATE")
     with pytest.raises(LedgerError, match="keeps it locked"):
@@ -283,7 +285,8 @@ def test_what_is_no_ledger_at_all(where: str) -> None:
 
 KILLED = """
 import os, sys
-from comfyloom.ledger import Ledger, Machines
+from comfyloom._records.ledger import Ledger
+from comfyloom._records.machine_records import Machines
 from test_ledger import of, row
 machines = of(sys.argv[1])
 for number in range(10**6):
@@ -312,7 +315,7 @@ def test_what_was_told_as_written_is_there_after_a_kill(tmp_path: Path) -> None:
 
 
 def test_a_table_that_somebody_keeps_locked(postgres: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("comfyloom.ledger.ledger.BUSY_S", 1.0)
+    monkeypatch.setattr("comfyloom._records.ledger.BUSY_S", 1.0)
     mine = of(postgres, "locked-out")
     mine.intend(row("locked-out"))
     with Ledger.of(postgres).connected() as blocker:

@@ -12,6 +12,13 @@ from typing import Any
 import attrs
 import pytest
 
+from comfyloom._machines import launched as machine_module
+from comfyloom._machines.heartbeat import HEARTBEAT, Heartbeat
+from comfyloom._machines.launch import draw_lease
+from comfyloom._machines.launched import OwnMachine
+from comfyloom._machines.lease import Lease
+from comfyloom._records.tracker import Custody
+from comfyloom._runcomfy.models import Server
 from comfyloom.errors import (
     ApiError,
     MachineError,
@@ -22,13 +29,7 @@ from comfyloom.errors import (
     TransportError,
     Unauthorized,
 )
-from comfyloom.machines import Custody, OwnMachine
-from comfyloom.machines import own as machine_module
-from comfyloom.machines.heartbeat import HEARTBEAT, Heartbeat
-from comfyloom.machines.launch import draw_lease
-from comfyloom.machines.lease import Lease
 from comfyloom.progress import Progress
-from comfyloom.runcomfy import Server
 from support import FakeClock
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from comfyloom._session.staging import Spool, check_writable
+from comfyloom._workflow.outputs import ImageOutput, MeshOutput
 from comfyloom.errors import ConfigError, OutputMissing, OutputNotWritable
-from comfyloom.outputs import ImageOutput, MeshOutput
-from comfyloom.spool import Spool, check_writable
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import json
 from decimal import Decimal
 from importlib.resources import files
 
-from comfyloom.money import PriceList
+from comfyloom._money.prices import PriceList
 
 
 def test_both_plans() -> None:
@@ -42,7 +42,7 @@ def test_offers_are_sorted_by_price_and_say_what_they_are() -> None:
 
 
 def test_the_data_is_dated_and_has_a_source() -> None:
-    table = json.loads(files("comfyloom.money").joinpath("prices.json").read_text("utf-8"))
+    table = json.loads(files("comfyloom._money").joinpath("prices.json").read_text("utf-8"))
     assert table["as_of"].startswith("20")
     assert table["source"] in PriceList().origin
     assert all({"payg", "pro"} <= set(row) for row in table["server_types"].values())

@@ -13,7 +13,7 @@ import pytest
 
 import comfyloom
 from comfyloom.errors import EXIT_CODES
-from comfyloom_codegen.pinning import classes_in_use, pinned_class
+from comfyloom_codegen.schema_pins import classes_in_use, pinned_class
 from comfyloom_workflows import FluxMeshWorkflow
 from support import ROOT
 
@@ -50,9 +50,7 @@ def test_every_link_of_the_docs_leads_somewhere() -> None:
 
 def test_the_pinned_schemas_and_the_emulators_agree() -> None:
     pinned = json.loads((ROOT / "workflows" / "object_info.json").read_text("utf-8"))
-    emulated = json.loads(
-        (ROOT / "sdk" / "comfyloom" / "emulator" / "schemas.json").read_text("utf-8")
-    )
+    emulated = json.loads((ROOT / "sdk" / "comfyloom_emulator" / "schemas.json").read_text("utf-8"))
     assert set(pinned) == classes_in_use(ROOT / "workflows")
     assert {name: pinned_class(emulated[name]) for name in pinned} == pinned
 
@@ -71,7 +69,13 @@ def test_the_version_is_told_once_and_the_same() -> None:
 
 
 @pytest.mark.parametrize(
-    "package", ["sdk/comfyloom", "codegen/comfyloom_codegen", "generated/comfyloom_workflows"]
+    "package",
+    [
+        "sdk/comfyloom",
+        "sdk/comfyloom_emulator",
+        "codegen/comfyloom_codegen",
+        "generated/comfyloom_workflows",
+    ],
 )
 def test_every_package_is_typed_and_every_function_annotated(package: str) -> None:
     folder = ROOT / package

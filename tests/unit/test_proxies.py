@@ -14,9 +14,9 @@ from typing import Any, ClassVar
 import pytest
 import trustme
 
-from comfyloom._retry import NO_RETRY
+from comfyloom._http.retry import NO_RETRY
+from comfyloom._runcomfy.client import ServerApi
 from comfyloom.errors import TransportError
-from comfyloom.runcomfy import ServerApi
 
 
 class Answering(BaseHTTPRequestHandler):

@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from comfyloom._redact import keep_secret, keep_url_secret, log, redact
+from comfyloom._core.redact import keep_secret, keep_url_secret, log, redact
 
 
 def test_a_machine_url_is_hidden_in_all_its_forms() -> None:

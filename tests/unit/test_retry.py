@@ -6,7 +6,8 @@ import random
 
 import pytest
 
-from comfyloom._retry import Backoff, Deadline, Waiter
+from comfyloom._core.waiting import Deadline, Waiter
+from comfyloom._http.retry import Backoff
 from support import FakeClock
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import responses
 
-from comfyloom._retry import NO_RETRY
+from comfyloom._http.retry import NO_RETRY
+from comfyloom._runcomfy.client import ServerApi
 from comfyloom.errors import ApiError, Forbidden, NotFound, RateLimited, Unauthorized
-from comfyloom.runcomfy import ServerApi
 from support import FakeClock
 
 URL = "http://127.0.0.1:1"

@@ -10,9 +10,9 @@ import pytest
 import requests
 import responses
 
-from comfyloom._retry import Backoff
-from comfyloom.comfyui.client import ComfyUI
-from comfyloom.comfyui.submit import Submission
+from comfyloom._comfyui.client import ComfyUI
+from comfyloom._comfyui.submit import Submission
+from comfyloom._http.retry import Backoff
 from comfyloom.errors import ApiError, PromptRejected, RunLost, RunTimeout, TransportError
 from support import FakeClock
 

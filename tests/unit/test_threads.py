@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from comfyloom._threads import helper
+from comfyloom._core.threads import helper
 
 
 def test_a_helper_takes_no_signals_but_its_own_faults() -> None:

@@ -9,8 +9,8 @@ import pytest
 import requests
 import responses
 
-from comfyloom._retry import NO_RETRY, Backoff
-from comfyloom._transport import Transport
+from comfyloom._http.retry import NO_RETRY, Backoff
+from comfyloom._http.transport import Transport
 from comfyloom.errors import TransportError
 from support import FakeClock
 
@@ -137,7 +137,7 @@ def test_only_our_own_token_is_sent(
 def test_only_a_certificate_fails_before_anything_was_sent() -> None:
     import ssl
 
-    from comfyloom._transport import reached_the_server
+    from comfyloom._http.transport import reached_the_server
 
     certificate = requests.exceptions.SSLError(ssl.SSLCertVerificationError("unknown ca"))
     assert not reached_the_server(certificate)

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfyloom.comparing import compare
-from comfyloom.graph import check_graph, cycle_in, unused_nodes
-from comfyloom.schemas import Schemas
-from comfyloom.validation import problems_of, validate
+from comfyloom._workflow.compatibility import compare
+from comfyloom._workflow.graph import check_graph, cycle_in, unused_nodes
+from comfyloom._workflow.node_schemas import Schemas
+from comfyloom._workflow.validation import problems_of, validate
 from comfyloom_workflows import FluxMeshWorkflow
 
 SCHEMAS: dict[str, Any] = {

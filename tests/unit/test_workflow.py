@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comfyloom import Result, Workflow
+from comfyloom._workflow.graph import check_graph, literal
+from comfyloom._workflow.inputs import Target
 from comfyloom.errors import GraphError, InputFileError, InputValueError
-from comfyloom.graph import check_graph, literal
-from comfyloom.inputs import Target
 from comfyloom_workflows import FluxMeshResult, FluxMeshWorkflow
 
 FILE = Path(__file__).parents[2] / "workflows" / "generate_flux_mesh.json"

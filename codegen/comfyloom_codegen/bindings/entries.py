@@ -24,8 +24,8 @@ from typing import Any
 
 import attrs
 
-from comfyloom.inputs import MISSING, Kind
-from comfyloom.outputs import OutputKind
+from comfyloom._workflow.inputs import MISSING, Kind
+from comfyloom._workflow.outputs import OutputKind
 
 
 @attrs.frozen(kw_only=True)

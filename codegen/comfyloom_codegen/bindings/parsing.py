@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast, get_args
 
 import attrs
 
-from comfyloom.inputs import Kind
-from comfyloom.outputs import OutputKind
+from comfyloom._workflow.inputs import Kind
+from comfyloom._workflow.outputs import OutputKind
 from comfyloom_codegen.bindings.entries import (
     Binding,
     InputEntry,

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
-from comfyloom.graph import Graph
+from comfyloom._workflow.graph import Graph
 from comfyloom_codegen.bindings.entries import PartEntry, Selector, TargetEntry
 from comfyloom_codegen.problems import did_you_mean
 from comfyloom_codegen.shapes import as_object

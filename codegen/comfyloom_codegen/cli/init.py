@@ -18,7 +18,7 @@ def init(file: Path, *, force: bool, only_print: bool) -> None:
     from comfyloom.errors import OutputNotWritable
     from comfyloom_codegen.reading.files import only_source
     from comfyloom_codegen.reading.schemas import schemas_beside
-    from comfyloom_codegen.starting.binding import starting_binding
+    from comfyloom_codegen.scaffold.binding import starting_binding
     from comfyloom_codegen.writing import write_text
 
     text = starting_binding(only_source(file), schemas_beside(file))

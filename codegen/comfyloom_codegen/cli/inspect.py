@@ -12,7 +12,7 @@ from comfyloom_codegen.cli.shared import CONTEXT, json_option, say, say_json
 from comfyloom_codegen.problems import printable
 
 if TYPE_CHECKING:
-    from comfyloom_codegen.starting.inspecting import InspectedInput, Inspection
+    from comfyloom_codegen.scaffold.inspecting import InspectedInput, Inspection
 
 _LONGEST: Final = 60
 
@@ -27,7 +27,7 @@ def inspect(file: Path, *, as_json: bool) -> None:
     from comfyloom_codegen.problems import Findings
     from comfyloom_codegen.reading.files import only_source
     from comfyloom_codegen.reading.schemas import schemas_beside
-    from comfyloom_codegen.starting import inspecting
+    from comfyloom_codegen.scaffold import inspecting
 
     source = only_source(file)
     findings = Findings(source.file, list(source.problems))

@@ -18,7 +18,7 @@ from comfyloom_codegen.cli.shared import (
 )
 
 if TYPE_CHECKING:
-    from comfyloom_codegen.pinning import Pins
+    from comfyloom_codegen.schema_pins import Pins
 
 
 @click.command(context_settings=CONTEXT)
@@ -34,9 +34,9 @@ def schemas(source: str, workflows: Path | None, credentials: str | None, *, as_
     """
     import attrs
 
-    from comfyloom_codegen.pinning import classes_in_use, pin
     from comfyloom_codegen.reading.files import SCHEMA_FILE, check_folder
     from comfyloom_codegen.reading.schemas import schemas_beside
+    from comfyloom_codegen.schema_pins import classes_in_use, pin
     from comfyloom_codegen.writing import write_text
 
     folder = project(workflows or click.get_current_context().obj).workflows

@@ -8,10 +8,10 @@ from typing import Final, Literal, TypeAlias
 
 import attrs
 
-from comfyloom.graph import Graph, is_link_shaped
+from comfyloom._workflow.graph import Graph, is_link_shaped
 from comfyloom_codegen.bindings.selectors import Address, Nodes, title_of
-from comfyloom_codegen.exports.former import Former
 from comfyloom_codegen.exports.matching import Match
+from comfyloom_codegen.exports.previous_module import Former
 from comfyloom_codegen.modelling.model import Module
 
 ChangeKind: TypeAlias = Literal["moved", "changed", "renamed", "gone", "new"]

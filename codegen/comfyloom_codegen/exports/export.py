@@ -7,14 +7,14 @@ from typing import Self, cast
 
 import attrs
 
-from comfyloom.graph import Graph
+from comfyloom._workflow.graph import Graph
 from comfyloom_codegen.bindings.parsing import parse_binding
 from comfyloom_codegen.exports.changes import Change, changes
-from comfyloom_codegen.exports.former import Former, read_former
 from comfyloom_codegen.exports.matching import Match, match
+from comfyloom_codegen.exports.previous_module import Former, read_former
 from comfyloom_codegen.exports.rebinding import Rebound, rebind
 from comfyloom_codegen.modelling.model import Module
-from comfyloom_codegen.printing.printed import Printed
+from comfyloom_codegen.printing.generated_module import Printed
 from comfyloom_codegen.problems import Findings
 from comfyloom_codegen.reading.files import Source
 

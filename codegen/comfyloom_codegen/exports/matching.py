@@ -8,7 +8,7 @@ from typing import Final, Literal, TypeAlias
 
 import attrs
 
-from comfyloom.graph import Graph, is_link_shaped
+from comfyloom._workflow.graph import Graph, is_link_shaped
 from comfyloom_codegen.bindings.selectors import title_of
 
 How: TypeAlias = Literal["title", "shape", "id", "class"]

@@ -7,13 +7,13 @@ from typing import Any, Final
 
 import attrs
 
-from comfyloom.graph import Graph
+from comfyloom._workflow.graph import Graph
 from comfyloom_codegen.bindings.entries import Binding, PartEntry, Selector, TargetEntry
 from comfyloom_codegen.bindings.naming import best_part, best_selector, best_target, is_writable
 from comfyloom_codegen.bindings.selectors import Nodes, SelectorError
 from comfyloom_codegen.bindings.toml_text import entry_value, selector_value
-from comfyloom_codegen.exports.former import Former
 from comfyloom_codegen.exports.matching import How, Match
+from comfyloom_codegen.exports.previous_module import Former
 from comfyloom_codegen.modelling import unbound
 
 _HOW: Final[dict[How, str]] = {

@@ -7,10 +7,10 @@ from typing import Any, Final
 
 import attrs
 
-from comfyloom.files import FILE_KINDS
-from comfyloom.graph import Graph
-from comfyloom.inputs import MISSING, InputSpec, Kind, Target
-from comfyloom.schemas import InputSchema, Schemas
+from comfyloom._workflow.files import FILE_KINDS
+from comfyloom._workflow.graph import Graph
+from comfyloom._workflow.inputs import MISSING, InputSpec, Kind, Target
+from comfyloom._workflow.node_schemas import InputSchema, Schemas
 from comfyloom_codegen.bindings.entries import (
     Binding,
     InputEntry,
@@ -21,7 +21,6 @@ from comfyloom_codegen.bindings.selectors import Address, Nodes, SelectorError
 from comfyloom_codegen.bindings.toml_text import entry_value, toml
 from comfyloom_codegen.modelling import unbound
 from comfyloom_codegen.modelling.docs import field_doc, field_summary, humanised
-from comfyloom_codegen.modelling.following import EntryError, check_name, follow_each
 from comfyloom_codegen.modelling.infer import (
     Facts,
     facts_of,
@@ -32,6 +31,7 @@ from comfyloom_codegen.modelling.infer import (
     seed_limit,
 )
 from comfyloom_codegen.modelling.model import Field
+from comfyloom_codegen.modelling.resolve_each import EntryError, check_name, follow_each
 from comfyloom_codegen.names import WORKFLOW_NAMES, PythonName
 from comfyloom_codegen.problems import Findings
 from comfyloom_codegen.reading.graphs import is_public_literal, unwrapped

@@ -6,17 +6,17 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from comfyloom.graph import Graph
-from comfyloom.outputs import OUTPUT_TYPES, OutputSpec
+from comfyloom._workflow.graph import Graph
+from comfyloom._workflow.node_schemas import Schemas
+from comfyloom._workflow.outputs import OUTPUT_TYPES, OutputSpec
 from comfyloom.progress import Stage
-from comfyloom.schemas import Schemas
 from comfyloom_codegen.bindings.entries import ResultEntry, StageEntry
 from comfyloom_codegen.bindings.selectors import Nodes
 from comfyloom_codegen.modelling import unbound
 from comfyloom_codegen.modelling.docs import node_doc
-from comfyloom_codegen.modelling.following import EntryError, check_name, follow_each
 from comfyloom_codegen.modelling.infer import Saver, saver
 from comfyloom_codegen.modelling.model import Result
+from comfyloom_codegen.modelling.resolve_each import EntryError, check_name, follow_each
 from comfyloom_codegen.names import RESULT_NAMES, PythonName
 from comfyloom_codegen.problems import Findings
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Final
 
-from comfyloom.graph import Graph, unused_nodes
-from comfyloom.schemas import Schemas
+from comfyloom._workflow.graph import Graph, unused_nodes
+from comfyloom._workflow.node_schemas import Schemas
 from comfyloom_codegen.bindings.parsing import parse_binding
 from comfyloom_codegen.modelling import unbound
 from comfyloom_codegen.modelling.bound_inputs import InputBinder

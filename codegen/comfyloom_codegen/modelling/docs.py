@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from comfyloom.graph import Graph, title
-from comfyloom.inputs import LARGE, InputSpec
+from comfyloom._workflow.graph import Graph, title
+from comfyloom._workflow.inputs import LARGE, InputSpec
 from comfyloom_codegen.modelling.infer import ANY_SEED
 from comfyloom_codegen.pycode import sentence
 

@@ -8,10 +8,10 @@ from typing import Final
 
 import attrs
 
-from comfyloom.files import FILE_KINDS
-from comfyloom.inputs import MISSING, Kind
-from comfyloom.outputs import OutputKind
-from comfyloom.schemas import InputSchema
+from comfyloom._workflow.files import FILE_KINDS
+from comfyloom._workflow.inputs import MISSING, Kind
+from comfyloom._workflow.node_schemas import InputSchema
+from comfyloom._workflow.outputs import OutputKind
 from comfyloom_codegen.reading.schemas import closed_choices
 
 ANY_SEED: Final = 2**64 - 1

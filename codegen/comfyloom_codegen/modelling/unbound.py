@@ -8,10 +8,10 @@ from typing import Any, Final
 
 import attrs
 
-from comfyloom.graph import Graph, is_link_shaped
-from comfyloom.inputs import InputSpec, Target
-from comfyloom.outputs import OutputKind, OutputSpec
-from comfyloom.schemas import InputSchema, Schemas
+from comfyloom._workflow.graph import Graph, is_link_shaped
+from comfyloom._workflow.inputs import InputSpec, Target
+from comfyloom._workflow.node_schemas import InputSchema, Schemas
+from comfyloom._workflow.outputs import OutputKind, OutputSpec
 from comfyloom_codegen.bindings.selectors import Address, title_of
 from comfyloom_codegen.modelling.docs import field_doc, field_summary, humanised, node_doc
 from comfyloom_codegen.modelling.infer import (

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from comfyloom.inputs import MISSING, InputSpec, Kind, Target
-from comfyloom.outputs import OUTPUT_TYPES, OutputKind, OutputSpec
+from comfyloom._workflow.inputs import MISSING, InputSpec, Kind, Target
+from comfyloom._workflow.outputs import OUTPUT_TYPES, OutputKind, OutputSpec
 from comfyloom_codegen.modelling.infer import ANY_SEED
 from comfyloom_codegen.modelling.model import Field, Module, Result
 from comfyloom_codegen.pycode import (

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import attrs
 
+from comfyloom._workflow.graph import Graph
 from comfyloom.errors import InputFileError
-from comfyloom.graph import Graph
 from comfyloom_codegen.problems import Findings, Problem
 from comfyloom_codegen.reading.graphs import UI_FORMAT, graph_of
 from comfyloom_codegen.shapes import is_object
@@ -128,7 +128,7 @@ def read_workflow_text(path: Path, findings: Findings) -> str | None:
     """Return the JSON of a workflow file, or of the workflow that a PNG or GLB carries."""
     if path.suffix.lower() == ".json":
         return read_text(path, findings)
-    from comfyloom.embedded import workflow_of
+    from comfyloom._workflow.embedded import workflow_of
 
     if not _is_regular(path, findings):
         return None

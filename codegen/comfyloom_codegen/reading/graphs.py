@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-from comfyloom.graph import Graph, is_link_shaped
+from comfyloom._workflow.graph import Graph, is_link_shaped
 from comfyloom_codegen.problems import Findings
 from comfyloom_codegen.shapes import as_object, is_array, is_object
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import attrs
 
-from comfyloom.schemas import InputSchema, Schemas, is_listing
+from comfyloom._workflow.node_schemas import InputSchema, Schemas, is_listing
 from comfyloom_codegen.problems import Findings
 from comfyloom_codegen.reading.files import SCHEMA_FILE, is_there, parse_json, read_text
 from comfyloom_codegen.shapes import as_object, is_object

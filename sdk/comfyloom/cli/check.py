@@ -8,16 +8,16 @@ from typing import Any
 import attrs
 import click
 
+from comfyloom._backends.resolve import EMULATOR, RUNCOMFY
+from comfyloom._session.session import RunComfySession
+from comfyloom._workflow.compatibility import Finding, compare
+from comfyloom._workflow.node_schemas import Schemas, pinned
+from comfyloom._workflow.workflow import Workflow
 from comfyloom.cli.main import CONTEXT
 from comfyloom.cli.shared import credentials_option, json_option, print_json
 from comfyloom.cli.workflows import only_workflow
-from comfyloom.comparing import Finding, compare
 from comfyloom.errors import WorkflowError
-from comfyloom.schemas import Schemas, pinned
-from comfyloom.session import RunComfySession
 from comfyloom.settings import Settings
-from comfyloom.targets import EMULATOR, RUNCOMFY
-from comfyloom.workflow import Workflow
 
 
 @click.command(context_settings=CONTEXT)

@@ -10,15 +10,16 @@ from typing import Final, Literal, TypeAlias
 import attrs
 
 from comfyloom import __version__
+from comfyloom._dev.health import DevStatus
+from comfyloom._dev.server import DevServer
+from comfyloom._machines.account_machines import Fleet, Rented
+from comfyloom._money.prices import PriceList
+from comfyloom._records.tracker import machines_of
+from comfyloom._runcomfy.client import ServerApi
+from comfyloom._runcomfy.models import CloudWorkflow
 from comfyloom.cli.shared import span, usd
 from comfyloom.cli.workflows import workflow_classes
 from comfyloom.errors import ComfyloomError, ConfigError, exit_code
-from comfyloom.machines import machines_of
-from comfyloom.machines.dev.health import DevStatus
-from comfyloom.machines.dev.server import DevServer
-from comfyloom.machines.fleet import Fleet, Rented
-from comfyloom.money import PriceList
-from comfyloom.runcomfy import CloudWorkflow, ServerApi
 from comfyloom.settings import Settings, Survey
 
 State: TypeAlias = Literal["ok", "note", "warning", "error"]
@@ -192,7 +193,7 @@ def _comfyui(status: DevStatus) -> Iterator[Finding]:
 
 
 def _ledger(settings: Settings, api: ServerApi) -> Iterator[Finding]:
-    from comfyloom.machines.reaper import Reaper  # with the ledger's database
+    from comfyloom._machines.reaper import Reaper  # with the ledger's database
 
     machines = machines_of(settings)
     orphans = Reaper(api=api, machines=machines).orphans()

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import click
 
+from comfyloom._session.staging import check_writable
 from comfyloom.cli.main import CONTEXT
 from comfyloom.cli.options import build
 from comfyloom.cli.run import Bill, print_result, run_workflow
 from comfyloom.cli.workflows import workflow_classes
 from comfyloom.errors import ConfigError
-from comfyloom.spool import check_writable
 
 PROMPT = "a brass automaton on a workbench, warm studio light"
 STARTUP_S = 2.0

@@ -11,7 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import click
 
-from comfyloom._shield import orderly_exit, shielded
+from comfyloom._core.signals import orderly_exit, shielded
+from comfyloom._machines.account_machines import Fleet, Rented
+from comfyloom._money.prices import PriceList
+from comfyloom._records.tracker import machines_of
+from comfyloom._runcomfy.client import ServerApi
 from comfyloom.cli.main import CONTEXT
 from comfyloom.cli.shared import (
     Duration,
@@ -28,14 +32,10 @@ from comfyloom.cli.shared import (
     yes_option,
 )
 from comfyloom.errors import ComfyloomError
-from comfyloom.machines import machines_of
-from comfyloom.machines.fleet import Fleet, Rented
-from comfyloom.money import PriceList
-from comfyloom.runcomfy import ServerApi
 
 if TYPE_CHECKING:
-    from comfyloom.ledger import Machines
-    from comfyloom.machines.reaper import Orphan, Reaped, Reaper
+    from comfyloom._machines.reaper import Orphan, Reaped, Reaper
+    from comfyloom._records.machine_records import Machines
 
 LONG_AGO_S: Final = 24 * 3600.0
 """What gave no sign of life for so long has ended by its lease."""
@@ -162,7 +162,7 @@ def reap(dry_run: bool, credentials: str | None, as_json: bool) -> None:
 
 
 def _reaper(api: ServerApi, machines: Machines, prices: PriceList) -> Reaper:
-    from comfyloom.machines.reaper import Reaper  # with the ledger's database
+    from comfyloom._machines.reaper import Reaper  # with the ledger's database
 
     return Reaper(
         api=api, machines=machines, prices=prices, say=lambda text: click.echo(text, err=True)

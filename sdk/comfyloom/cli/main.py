@@ -15,7 +15,7 @@ from typing import Any, Final, NoReturn, cast
 import click
 
 from comfyloom import __version__
-from comfyloom._redact import RedactingFilter, redact
+from comfyloom._core.redact import RedactingFilter, redact
 from comfyloom.errors import ComfyloomError, ConfigError, MachineLeak, exit_code
 
 USAGE: Final = 64

@@ -9,9 +9,9 @@ from typing import Any, Final, get_args
 
 import click
 
-from comfyloom.files import FileKind
-from comfyloom.inputs import InputSpec, Kind
-from comfyloom.workflow import Workflow
+from comfyloom._workflow.files import FileKind
+from comfyloom._workflow.inputs import InputSpec, Kind
+from comfyloom._workflow.workflow import Workflow
 
 # Fields of a workflow may be called as the command's own options are.
 _PREFIX: Final = "field_"

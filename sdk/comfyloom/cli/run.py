@@ -12,18 +12,18 @@ from typing import Any
 import attrs
 import click
 
+from comfyloom._backends.resolve import EMULATOR, RUNCOMFY, TargetLike
+from comfyloom._dev.account import is_emulator
+from comfyloom._session.session import RUN_TIMEOUT_S, RunComfySession
+from comfyloom._session.staging import check_writable
+from comfyloom._workflow.validation import validate
+from comfyloom._workflow.workflow import Result, Workflow
 from comfyloom.cli.main import CONTEXT
 from comfyloom.cli.options import build, option
 from comfyloom.cli.view import progress_view
 from comfyloom.cli.workflows import workflow_classes
 from comfyloom.errors import ComfyloomError, exit_code
-from comfyloom.machines.dev.account import is_emulator
-from comfyloom.session import RUN_TIMEOUT_S, RunComfySession
 from comfyloom.settings import Settings
-from comfyloom.spool import check_writable
-from comfyloom.targets import EMULATOR, RUNCOMFY, TargetLike
-from comfyloom.validation import validate
-from comfyloom.workflow import Result, Workflow
 
 EMULATED = "This was the emulator: the pictures are its own, no GPU was used, nothing was paid."
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from comfyloom.runcomfy import ServerApi
+from comfyloom._runcomfy.client import ServerApi
 from comfyloom.settings import Settings, to_seconds
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from importlib.metadata import entry_points
 from typing import Any
 
-from comfyloom._redact import log
+from comfyloom._core.redact import log
+from comfyloom._runcomfy.client import ServerApi
+from comfyloom._workflow.workflow import Workflow
 from comfyloom.errors import ConfigError
-from comfyloom.runcomfy import ServerApi
 from comfyloom.settings import Settings
-from comfyloom.workflow import Workflow
 
 GROUP = "comfyloom.workflows"
 

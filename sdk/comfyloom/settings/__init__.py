@@ -2,7 +2,7 @@
 
 from comfyloom.settings.fields import Plan, is_http_url, is_word, to_seconds
 from comfyloom.settings.model import DEFAULT_BASE_URL, DEFAULT_SERVER_TYPE, Settings, Survey
-from comfyloom.settings.places import project_folder
+from comfyloom.settings.sources import project_folder
 
 __all__ = [
     "DEFAULT_BASE_URL",

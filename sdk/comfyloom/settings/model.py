@@ -10,9 +10,9 @@ from typing import Any, Final, TypedDict, Unpack, cast
 
 import attrs
 
-from comfyloom._redact import keep_secret, log
+from comfyloom._core.redact import keep_secret, log
 from comfyloom.errors import ConfigError
-from comfyloom.settings import places
+from comfyloom.settings import sources
 from comfyloom.settings.fields import (
     Plan,
     Prices,
@@ -25,7 +25,7 @@ from comfyloom.settings.fields import (
     one_of,
     structured,
 )
-from comfyloom.settings.places import Place, Value, project_folder
+from comfyloom.settings.sources import Place, Value, project_folder
 
 DEFAULT_BASE_URL: Final = "https://api.runcomfy.net"
 DEFAULT_SERVER_TYPE: Final = "medium"
@@ -188,7 +188,7 @@ class Settings:
             ConfigError: Settings are missing or wrong; it lists them all.
         """
         survey = Survey()
-        survey.take(places.environment(environ, _NAMES))
+        survey.take(sources.environment(environ, _NAMES))
         survey.complete()
         return survey.settings()
 
@@ -227,10 +227,10 @@ class Survey:
         variables = os.environ if environ is None else environ
         here = Path(cwd or ".")
         survey = cls()
-        survey.take(places.arguments(given))
-        survey.take(places.environment(variables, _NAMES))
-        survey.take(places.project(here, _NAMES))
-        survey.take_credentials(credentials or variables.get(places.CREDENTIALS_VARIABLE), here)
+        survey.take(sources.arguments(given))
+        survey.take(sources.environment(variables, _NAMES))
+        survey.take(sources.project(here, _NAMES))
+        survey.take_credentials(credentials or variables.get(sources.CREDENTIALS_VARIABLE), here)
         survey.complete(project_folder(here) / STATE_FILE)
         return survey
 
@@ -242,7 +242,7 @@ class Survey:
 
     def take_credentials(self, named: str | os.PathLike[str] | None, cwd: Path) -> None:
         """Take what the credentials file has."""
-        place, is_ours = places.credentials(named, cwd, _NAMES)
+        place, is_ours = sources.credentials(named, cwd, _NAMES)
         used = any(name not in self.found for name in place.values)
         for name, value in place.values.items():
             self.found.setdefault(name, value)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
+from comfyloom._money.prices import Offer, PriceList
 from comfyloom.cli.shared import is_interactive, print_table
-from comfyloom.money import Offer, PriceList
 from comfyloom.settings import Settings
 
 

@@ -7,6 +7,9 @@ from typing import Any, Final
 
 import click
 
+from comfyloom._dev.health import DevStatus
+from comfyloom._dev.server import DevServer
+from comfyloom._workflow.workflow import Workflow
 from comfyloom.cli.dev.choice import choose_server_type
 from comfyloom.cli.dev.show import facts, print_status
 from comfyloom.cli.dev.warm import warm_up
@@ -23,10 +26,7 @@ from comfyloom.cli.shared import (
 from comfyloom.cli.view import progress_view
 from comfyloom.cli.workflows import workflow_at_hand
 from comfyloom.errors import MachineError
-from comfyloom.machines.dev.health import DevStatus
-from comfyloom.machines.dev.server import DevServer
 from comfyloom.settings import Settings
-from comfyloom.workflow import Workflow
 
 _START: Final = (
     click.argument("workflow", required=False),

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import attrs
 
+from comfyloom._dev.health import DevStatus
 from comfyloom.cli.shared import print_pairs, span, usd
-from comfyloom.machines.dev.health import DevStatus
 
 COLOURS: Final = {
     "healthy": "green",

@@ -5,11 +5,11 @@ from __future__ import annotations
 import importlib.resources
 from typing import Any
 
+from comfyloom._session.session import RunComfySession
+from comfyloom._workflow.inputs import InputSpec
+from comfyloom._workflow.workflow import Workflow
 from comfyloom.cli.view import progress_view
-from comfyloom.inputs import InputSpec
-from comfyloom.session import RunComfySession
 from comfyloom.settings import Settings
-from comfyloom.workflow import Workflow
 
 
 def warm_up(settings: Settings, workflow: type[Workflow[Any]]) -> None:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from comfyloom._dev.server import DevServer
+from comfyloom._dev.watch import Watched, WatchedPrompt
 from comfyloom.cli.dev.show import COLOURS, pairs
 from comfyloom.cli.shared import console, is_interactive, span, usd
-from comfyloom.machines.dev.server import DevServer
-from comfyloom.machines.dev.watch import Watched, WatchedPrompt
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

@@ -1,0 +1,56 @@
+"""What a session needs of the place where it runs its workflows."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Protocol
+
+from comfyloom._comfyui.client import ComfyUI
+from comfyloom.progress import ProgressCallback
+
+if TYPE_CHECKING:
+    from comfyloom._machines.machine import Machine
+
+
+class Place(Protocol):
+    """Where a session runs its workflows."""
+
+    def open(self, workflow: str | None, report: ProgressCallback) -> ComfyUI | None:
+        """Return the ComfyUI, starting what has to be started.
+
+        Args:
+            workflow: The name of the workflow file, None before the first run; when it is needed
+                to know what to launch, and is None, nothing happens and None is returned.
+            report: Told how it goes.
+        """
+        ...
+
+    def touch(self) -> None:
+        """Keep it alive: it is in use."""
+        ...
+
+    def still_there(self) -> None:
+        """Raise when it has ended for good."""
+        ...
+
+    def close(self) -> None:
+        """End what `open` started."""
+        ...
+
+    @property
+    def timings_key(self) -> str:
+        """What names the places where a run takes as long as here: the type of the machine."""
+        ...
+
+    @property
+    def machine(self) -> Machine | None:
+        """The paid machine, None if there is none."""
+        ...
+
+    def summary(self) -> list[str]:
+        """Return what was used of each machine and what that cost, for people."""
+        ...
+
+    def cost(self) -> Decimal | None:
+        """Return what it has cost in USD; None when a price is not known."""
+        ...

@@ -1,0 +1,233 @@
+"""Rented machines as a place to run workflows at."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from decimal import Decimal
+from functools import partial
+from typing import Final
+
+import attrs
+
+from comfyloom._comfyui.client import ComfyUI
+from comfyloom._core.clock import SYSTEM_CLOCK, Clock
+from comfyloom._core.redact import log
+from comfyloom._core.threads import helper
+from comfyloom._dev.borrow import Borrowing, Refusal
+from comfyloom._machines.launched import OwnMachine
+from comfyloom._machines.machine import Machine
+from comfyloom._money.prices import PriceList
+from comfyloom._records.quick_check import may_have_others
+from comfyloom._records.tracker import Custody, LedgerCustody, machines_of
+from comfyloom._runcomfy.client import ServerApi
+from comfyloom._runcomfy.versions import find_version
+from comfyloom.errors import LedgerError, MachineError
+from comfyloom.progress import Progress, ProgressCallback
+from comfyloom.settings import Settings
+
+REAP_S: Final = 15.0
+"""How long a launch waits until what others left is stopped."""
+
+
+@attrs.frozen(kw_only=True)
+class _Need:
+    """A machine is needed: whose, with which workflow version, and who is told how it goes."""
+
+    settings: Settings
+    api: ServerApi
+    version: str
+    report: ProgressCallback
+
+    @property
+    def prices(self) -> PriceList:
+        """What machines cost."""
+        return PriceList.of(self.settings)
+
+
+@attrs.define(eq=False)
+class RunComfyPlace:
+    """A machine on RunComfy: the dev server if it fits, else one of our own.
+
+    Args:
+        account: Gives the settings when they are needed.
+        clock: The time.
+        closing: What else to close in the end.
+        is_real: Whether machines outlive this process: those of an emulator in it do not.
+        may_launch: Whether to launch a machine when there is no dev server to use.
+    """
+
+    account: Callable[[], Settings] = attrs.field(repr=False)
+    clock: Clock = SYSTEM_CLOCK
+    closing: Callable[[], object] = attrs.field(default=lambda: None, repr=False)
+    is_real: bool = True
+    may_launch: bool = True
+    machine: Machine | None = attrs.field(default=None, init=False)
+    _account: str = attrs.field(default="", init=False, repr=False)
+    _api: ServerApi | None = attrs.field(default=None, init=False, repr=False)
+    _reaped: bool = attrs.field(default=False, init=False, repr=False)
+    # All that were used: one that could not be stopped is tried again in the end.
+    _machines: list[Machine] = attrs.field(factory=list[Machine], init=False, repr=False)
+
+    @property
+    def timings_key(self) -> str:
+        """The type of the machine that was used last."""
+        server_type = self.machine.server_type if self.machine is not None else ""
+        return f"{self._account}: {server_type}"  # an emulator's runs tell nothing of real ones
+
+    def open(self, workflow: str | None, report: ProgressCallback) -> ComfyUI | None:
+        """Borrow or launch the machine, unless that was done, and return its ComfyUI."""
+        if self.machine is not None and self.machine.comfyui is not None:
+            return self.machine.comfyui
+        settings = self.account()
+        api = self._connect(settings)
+        version = settings.workflow_version_id
+        if version is None:
+            if workflow is None:
+                return None
+            version = find_version(api, workflow)
+        need = _Need(settings=settings, api=api, version=version, report=report)
+        if (borrowed := self._borrow(need)) is not None:
+            self._reap(need)
+            return borrowed
+        # What others left counts for `max_machines`, too; yet nobody waits for it for long.
+        if (reaping := self._reap(need)) is not None:
+            reaping.join(REAP_S)
+        return self._launch(need)
+
+    def touch(self) -> None:
+        """Renew the machine's lease when it is time."""
+        if self.machine is not None:
+            self.machine.touch()
+
+    def still_there(self) -> None:
+        """Raise `MachineError` when the machine has ended; the next run uses another."""
+        if self.machine is None:
+            return
+        try:
+            self.machine.still_there()
+        except MachineError:
+            self.machine.disconnect()
+            self.machine.comfyui = None
+            raise
+
+    def summary(self) -> list[str]:
+        """Return what was used of each machine and what that cost."""
+        return [machine.summary for machine in self._machines if machine.server_id]
+
+    def cost(self) -> Decimal | None:
+        """Return what all its machines have cost."""
+        total = Decimal(0)
+        for machine in self._machines:
+            if (cost := machine.cost()) is None:
+                return None
+            total += cost
+        return total
+
+    def close(self) -> None:
+        """Stop every machine of our own that may still run, and leave what was borrowed."""
+        with ExitStack() as stack:
+            stack.callback(self.closing)
+            if self._api is not None:
+                stack.callback(self._api.close)
+            for machine in self._machines:
+                stack.callback(machine.release)
+
+    def _connect(self, settings: Settings) -> ServerApi:
+        if self._api is None:
+            base_url, user, token = settings.api_base_url, settings.user_id, settings.api_token
+            self._api = ServerApi(base_url, user, token, clock=self.clock)
+            self._account = base_url if self.is_real else "emulator"
+        return self._api
+
+    def _borrow(self, need: _Need) -> ComfyUI | None:
+        """Return the ComfyUI of the dev server, None when a machine is to be launched."""
+        if not self.is_real:
+            return None
+        borrowing = Borrowing(
+            settings=need.settings,
+            api=need.api,
+            version=need.version,
+            server_type=need.settings.asked_server_type,
+            report=need.report,
+            prices=need.prices,
+        )
+        try:
+            found = borrowing.take()
+        except LedgerError as error:
+            if not self.may_launch:
+                raise
+            found = Refusal(reason=str(error), is_odd=True)
+        if isinstance(found, Refusal):
+            self._refused(found)
+            return None
+        self._use(found)
+        need.report(Progress(kind="machine", message=f"using the dev server {found.server_id}"))
+        return found.comfyui
+
+    def _refused(self, refusal: Refusal) -> None:
+        if not self.may_launch:
+            advice = f": {refusal.advice}" if refusal.advice else ""
+            raise MachineError(f"no machine to run on: {refusal.reason}{advice}")
+        if refusal.is_odd:
+            log.warning("%s; launching another machine", refusal.reason)
+        else:
+            log.info("%s", refusal.reason)
+
+    def _launch(self, need: _Need) -> ComfyUI:
+        settings = need.settings
+        machine = OwnMachine(
+            need.api,
+            settings.server_type,
+            prices=need.prices,
+            longest_s=settings.max_duration_s,
+            max_machines=settings.max_machines,
+            idle_timeout_s=settings.idle_timeout_s,
+            custody=self._custody(need),
+        )
+        self._use(machine)
+        need.report(Progress(kind="machine", message=f"launching a {machine.server_type} machine"))
+        try:
+            return machine.start(need.version, need.report)
+        except BaseException:
+            machine.stop()
+            raise
+
+    def _reap(self, need: _Need) -> threading.Thread | None:
+        """Begin to stop what dead processes left on the account, once in a session's life."""
+        known = self.machine.server_id if self.machine is not None else ""
+        if self._reaped or not self.is_real or not may_have_others(need.settings, known):
+            return None
+        self._reaped = True
+        thread = helper(partial(_reap, need.settings, self.clock), "reaper")
+        thread.start()
+        return thread
+
+    def _custody(self, need: _Need) -> Custody:
+        if not self.is_real:
+            return Custody()
+        settings = need.settings
+        return LedgerCustody(
+            api=need.api,
+            settings=settings,
+            machines=machines_of(settings),
+            kind="session",
+            server_type=settings.server_type,
+            workflow_version=need.version,
+        )
+
+    def _use(self, machine: Machine) -> None:
+        self.machine = machine
+        self._machines.append(machine)
+
+
+def _reap(settings: Settings, clock: Clock) -> None:
+    from comfyloom._machines.reaper import Reaper, reap_quietly
+
+    api = ServerApi(settings.api_base_url, settings.user_id, settings.api_token, clock=clock)
+    try:
+        machines, prices = machines_of(settings), PriceList.of(settings)
+        reap_quietly(Reaper(api=api, machines=machines, prices=prices))
+    finally:
+        api.close()

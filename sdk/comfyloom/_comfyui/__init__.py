@@ -1,0 +1,1 @@
+"""One ComfyUI server: requests, events, submitting, watching, files."""

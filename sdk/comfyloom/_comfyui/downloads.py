@@ -1,0 +1,230 @@
+"""Bringing result files onto this computer, whole or not at all."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import attrs
+
+from comfyloom._comfyui.client import ComfyUI
+from comfyloom._comfyui.history import FileReference, HistoryEntry
+from comfyloom._comfyui.resumable_download import Part
+from comfyloom._core.redact import log
+from comfyloom._core.threads import in_threads
+from comfyloom._core.waiting import FOREVER
+from comfyloom._workflow import formats
+from comfyloom._workflow.outputs import OutputSpec
+from comfyloom.errors import (
+    ApiError,
+    ComfyloomError,
+    NotFound,
+    OutputMissing,
+    OutputNotWritable,
+    TransportError,
+)
+
+T = TypeVar("T")
+
+# What some file systems cannot hold, and what steers a terminal.
+_UNWANTED: Final = re.compile(r"[\x00-\x1f\x7f-\x9f<>:\"|?*]")
+_SUFFIX: Final = re.compile(r"\.[A-Za-z0-9]{1,12}$")
+_GONE: Final = (
+    "the server has no such file (any more). A run that finds all in the server's cache names the "
+    "file of an earlier run; if that one was deleted, change an input, for example the seed"
+)
+AT_ONCE: Final = 4
+WORTH_BYTES: Final = 1 << 20
+
+
+@attrs.frozen
+class Download:
+    """One result: where it comes from and what the file is called here."""
+
+    spec: OutputSpec
+    file: FileReference
+    name: str
+
+
+def plan(entry: HistoryEntry, specs: Sequence[OutputSpec]) -> list[Download]:
+    """Return what to download for the results of a run.
+
+    Raises:
+        OutputMissing: A result is not there.
+    """
+    wanted: list[Download] = []
+    for spec in specs:
+        files = _demanded(entry, spec, _files(entry, spec)) if spec.is_file else ()
+        for number, file in enumerate(files, 1):
+            wanted.append(Download(spec, file, _name(spec, file, number)))
+    return _of_different_names(wanted)
+
+
+def reported(entry: HistoryEntry, specs: Sequence[OutputSpec]) -> dict[str, Any]:
+    """Return the results of a run that are no files, by name.
+
+    Raises:
+        OutputMissing: A result is not there.
+    """
+    found: dict[str, Any] = {}
+    for spec in specs:
+        if spec.kind == "json":
+            ui = entry.outputs.get(spec.node)
+            found[spec.name] = ui.get(spec.key) if ui is not None and spec.key else ui
+        elif spec.kind == "text":
+            texts = _demanded(entry, spec, entry.texts(spec.node, spec.key))
+            found[spec.name] = texts if spec.many else next(iter(texts), None)
+    return found
+
+
+def _files(entry: HistoryEntry, spec: OutputSpec) -> Sequence[FileReference]:
+    files = entry.files(spec.node, spec.key, has_paths=spec.kind == "mesh")
+    if spec.many:
+        return list(dict.fromkeys(file for file in files if file.type == files[0].type))
+    if len(files) > 1:
+        log.warning("result %s: the first of %d files is taken", spec.name, len(files))
+    return files[:1]
+
+
+def _demanded(entry: HistoryEntry, spec: OutputSpec, found: Sequence[T]) -> Sequence[T]:
+    if not found and spec.required:
+        raise _missing(entry.prompt_id, spec, "the run ended well without it")
+    return found
+
+
+def _of_different_names(wanted: list[Download]) -> list[Download]:
+    """Number the files that would be called alike, on file systems that know no case as well."""
+    taken: set[str] = set()
+    found: list[Download] = []
+    for each in wanted:
+        names = (each.name, *(_numbered(each.name, n) for n in range(2, len(wanted) + 2)))
+        name = next(name for name in names if name.casefold() not in taken)
+        taken.add(name.casefold())
+        found.append(attrs.evolve(each, name=name))
+    return found
+
+
+def fetch_all(
+    server: ComfyUI,
+    downloads: Sequence[Download],
+    folder: Path,
+    prompt_id: str,
+    *,
+    check: Callable[[], float] = lambda: FOREVER,
+    begin: Callable[[Download], object] = lambda _: None,
+) -> dict[str, Path]:
+    """Stream results into `folder`, some at once, and return their paths by name.
+
+    One that is not to be had is left out if a run may end without it. `begin` is told of each when
+    its turn comes.
+
+    Raises:
+        OutputMissing: The server has no such file, or it is not whole.
+        OutputNotWritable: The folder cannot be written.
+        TransportError: A download breaks off every time.
+    """
+    failed = threading.Event()
+
+    def check_all() -> float:
+        if failed.is_set():
+            raise _Abandoned
+        return check()
+
+    def fetched(item: Download) -> Path | None:
+        try:
+            begin(item)
+            return fetch(server, item, folder, prompt_id, check=check_all)
+        except OutputMissing as error:
+            if item.spec.required:
+                failed.set()
+                raise
+            log.warning("%s", error)
+            return None
+        except BaseException:
+            failed.set()
+            raise
+
+    paths = in_threads(fetched, downloads, AT_ONCE)
+    pairs = zip(downloads, paths, strict=True)
+    return {item.name: path for item, path in pairs if path is not None}
+
+
+class _Abandoned(ComfyloomError):
+    """Another download of the same run has failed."""
+
+
+def fetch(
+    server: ComfyUI,
+    download: Download,
+    folder: Path,
+    prompt_id: str,
+    *,
+    check: Callable[[], float] = lambda: FOREVER,
+) -> Path:
+    """Stream a result into `folder`, check it, and return its path.
+
+    A download that breaks off goes on from there, as often as the backoff has it without a megabyte
+    of gain; from the beginning, if the server cannot do that or has another file by now. `check` is
+    called before each piece; it gives the seconds that are left, or ends it by raising.
+
+    Raises:
+        OutputMissing: The server has no such file, or it is not whole.
+        OutputNotWritable: The folder cannot be written.
+        TransportError: The download breaks off every time.
+    """
+    part = Part(folder / download.name)
+    delays, gained = server.backoff.delays(), 0
+    while True:
+        try:
+            check()
+            part.fetch(server, download.file, check)
+            break
+        except NotFound:
+            raise _missing(prompt_id, download.spec, _GONE) from None
+        except (TransportError, ApiError) as error:
+            if part.size - gained >= WORTH_BYTES:
+                delays, gained = server.backoff.delays(), part.size
+            delay = next(delays, None)
+            if delay is None or (isinstance(error, ApiError) and error.is_final):
+                raise
+            log.warning("downloading %s again: %s", download.name, error)
+            asked_s = error.retry_after_s if isinstance(error, ApiError) else 0.0
+            server.clock.sleep(min(asked_s or delay, check()))
+        except ComfyloomError:  # before OSError: our timeouts are TimeoutErrors as well
+            raise
+        except OSError as error:
+            raise _unwritable(part.path, error) from None
+    if (wrong := formats.complaint(part.path)) is not None:
+        raise _missing(prompt_id, download.spec, wrong)
+    return part.path
+
+
+def _name(spec: OutputSpec, file: FileReference, number: int) -> str:
+    """Return our own name for the file; of the server's, only its last part is taken."""
+    plain = _UNWANTED.sub("_", file.filename.replace("\\", "/").rpartition("/")[2].lstrip("."))
+    if not spec.file:
+        return f"{spec.name}_{plain}" if plain else spec.name
+    suffix = "" if Path(spec.file).suffix else _SUFFIX.search(plain)
+    name = f"{spec.file}{suffix[0].lower()}" if suffix else spec.file
+    return _numbered(name, number) if spec.many else name
+
+
+def _numbered(name: str, number: int) -> str:
+    path = Path(name)
+    return f"{path.stem}_{number}{path.suffix}"
+
+
+def _missing(prompt_id: str, spec: OutputSpec, reason: str) -> OutputMissing:
+    return OutputMissing(
+        f"result {spec.name} (node {spec.node}): {reason}",
+        prompt_id=prompt_id,
+        field=spec.name,
+        node=spec.node,
+    )
+
+
+def _unwritable(path: Path, error: OSError) -> OutputNotWritable:
+    return OutputNotWritable(f"cannot write {path}: {error.strerror or error}", path=str(path))

@@ -1,0 +1,69 @@
+"""A form with one file, as the body of a request that is never held in memory."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+
+from comfyloom._workflow.files import InputFile
+
+
+class Left(Exception):
+    """Nobody waits for the request any more.
+
+    Attributes:
+        cause: Why.
+    """
+
+    def __init__(self, cause: Exception) -> None:
+        self.cause = cause
+        super().__init__(str(cause))
+
+
+class Multipart:
+    """The body of `multipart/form-data` (RFC 7578): its length is known, its file is streamed.
+
+    Args:
+        field: The field that the file is in.
+        file: The file; its name is plain ASCII.
+        values: Further fields.
+        check: Called before each piece; ends the request by raising.
+    """
+
+    def __init__(
+        self,
+        field: str,
+        file: InputFile,
+        values: Mapping[str, str],
+        check: Callable[[], object] = lambda: None,
+    ) -> None:
+        boundary = uuid.uuid4().hex
+        self.content_type = f"multipart/form-data; boundary={boundary}"
+        disposition = "Content-Disposition: form-data; name="
+        parts = [
+            f'--{boundary}\r\n{disposition}"{name}"\r\n\r\n{value}\r\n'
+            for name, value in values.items()
+        ]
+        head = f'{disposition}"{field}"; filename="{file.name}"\r\n'
+        kind = "Content-Type: application/octet-stream\r\n\r\n"
+        self._head = f"{''.join(parts)}--{boundary}\r\n{head}{kind}".encode()
+        self._file = file
+        self._check = check
+        self._tail = f"\r\n--{boundary}--\r\n".encode()
+
+    def __len__(self) -> int:
+        return len(self._head) + self._file.size + len(self._tail)
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self._head
+        for chunk in self._file.chunks():
+            self._go_on()
+            yield chunk
+        yield self._tail
+
+    def _go_on(self) -> None:
+        try:
+            self._check()
+        except Exception as error:  # noqa: BLE001 - it is raised again by whoever sends
+            # Our timeouts are TimeoutErrors as well, which the HTTP library takes for its own.
+            raise Left(error) from None

@@ -1,0 +1,1 @@
+"""The dev server: one machine that many sessions share."""

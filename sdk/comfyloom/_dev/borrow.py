@@ -1,0 +1,149 @@
+"""Using the dev server instead of launching a machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+import attrs
+
+from comfyloom._comfyui.client import ComfyUI
+from comfyloom._core.redact import log
+from comfyloom._dev import account
+from comfyloom._dev.health import Look, look
+from comfyloom._machines.borrowed import BorrowedMachine
+from comfyloom._machines.starting import Starting
+from comfyloom._money.prices import PriceList
+from comfyloom._records.dev_state import DevState
+from comfyloom._records.dev_state_file import StateFile
+from comfyloom._runcomfy.client import ServerApi
+from comfyloom._runcomfy.machine_url import machine_url
+from comfyloom._runcomfy.models import Server
+from comfyloom.errors import LedgerError, MachineBusy, MachineStartFailed
+from comfyloom.progress import ProgressCallback
+from comfyloom.settings import Settings
+
+_UP: Final = "comfyloom dev up starts one"
+_RESTART: Final = "comfyloom dev restart starts another"
+
+
+@attrs.frozen(kw_only=True)
+class Refusal:
+    """Why the dev server is not used.
+
+    Attributes:
+        reason: For people.
+        advice: What would help, "" if nothing does.
+        is_odd: Whether that is worth a warning: there should have been one.
+    """
+
+    reason: str
+    advice: str = ""
+    is_odd: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Borrowing:
+    """A session's wish for the dev server.
+
+    Args:
+        settings: The account.
+        api: Its platform.
+        version: The workflow version that it must have been launched with.
+        server_type: The kind of machine that was asked for, None if any will do.
+        report: Told how a start goes that is waited for.
+        prices: What machines cost.
+    """
+
+    settings: Settings
+    api: ServerApi
+    version: str
+    server_type: str | None
+    report: ProgressCallback
+    prices: PriceList
+
+    def take(self) -> BorrowedMachine | Refusal:
+        """Return the dev server if it fits and is well, or why not. A start is waited for.
+
+        Raises:
+            LedgerError: The file that remembers it cannot be read.
+            ApiError: The platform refuses to tell for good.
+            MachineTimeout: It was starting, and did not get ready in time.
+        """
+        file = StateFile(self.settings.state_file)
+        state = file.read()
+        if (refusal := self._unfit(state)) is not None:
+            return refusal
+        seen = look(state, self.api)
+        if seen.health == "starting":
+            seen = self._await(state)
+        if seen.has_ended:
+            self._settle(file, state, seen)
+            reason = f"the dev server {state.server_id} has ended ({seen.reason})"
+            return Refusal(reason=reason, advice=_UP, is_odd=True)
+        if seen.server is None or seen.health != "healthy":
+            rate = self.prices.rate(state.server_type)
+            reason = f"the dev server {state.server_id} ({rate}) is {seen.health}: {seen.reason}"
+            advice = _RESTART if seen.health == "unreachable" else ""
+            return Refusal(reason=reason, advice=advice, is_odd=True)
+        machine = BorrowedMachine(self.api, state.server_type, prices=self.prices)
+        comfyui = ComfyUI(machine_url(seen.server), clock=self.api.clock)
+        lease = account.lease_of(state, self.api, self.settings)
+        lease.changed = partial(self._note, file, state)
+        machine.take(seen.server, comfyui, lease)
+        return machine
+
+    def _unfit(self, state: DevState) -> Refusal | None:
+        if not state.is_there:
+            return Refusal(reason="there is no dev server", advice=_UP)
+        if not state.is_of(self.settings):
+            return Refusal(reason="the dev server belongs to another account")
+        if state.is_open:
+            return Refusal(reason="the launch of the dev server has no answer yet", advice=_UP)
+        if state.workflow_version != self.version:
+            reason = "the dev server was launched with another workflow version"
+            return Refusal(reason=reason, advice=_RESTART)
+        if self.server_type not in (None, state.server_type):
+            reason = f"the dev server is a {state.server_type} machine, not {self.server_type}"
+            return Refusal(reason=reason, advice=_RESTART)
+        return None
+
+    def _await(self, state: DevState) -> Look:
+        """Wait for a dev server that starts: one of our own would take as long."""
+        starting = Starting(api=self.api, server_id=state.server_id, report=self.report)
+        try:
+            server, comfyui = starting.wait()
+        except MachineStartFailed as error:
+            return Look(has_ended=True, health="stopped", reason=error.status)
+        comfyui.close()
+        return Look(server=server, health="healthy")
+
+    def _settle(self, file: StateFile, state: DevState, seen: Look) -> None:
+        def ended(current: DevState) -> DevState:
+            now = self.api.now()
+            last = current.seen(seen.server, now, self.prices) if seen.server else current
+            return last.ended(now, self.prices, is_cost_known=seen.server is not None)
+
+        self._change(file, state, ended)
+
+    def _note(self, file: StateFile, state: DevState, server: Server) -> None:
+        """Remember that the lease was renewed: what it may cost at most follows from that."""
+
+        def renewed(current: DevState) -> DevState:
+            return current.seen(server, self.api.now(), self.prices)
+
+        self._change(file, state, renewed)
+
+    def _change(
+        self, file: StateFile, state: DevState, how: Callable[[DevState], DevState]
+    ) -> None:
+        """Change the file if it is about this machine still; the next one who looks may do it."""
+
+        def changed(current: DevState) -> DevState:
+            return how(current) if current.server_id == state.server_id else current
+
+        try:
+            file.change(changed)
+        except (MachineBusy, LedgerError) as error:
+            log.info("the dev server's state is not remembered: %s", error)

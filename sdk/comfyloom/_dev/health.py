@@ -1,0 +1,212 @@
+"""How the dev server is: what the platform and its ComfyUI say of it."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any, Final, Literal, TypeAlias
+
+import attrs
+
+from comfyloom._comfyui.client import ComfyUI
+from comfyloom._core.json import mapping, text
+from comfyloom._http.retry import NO_RETRY
+from comfyloom._machines.starting import YOUNG_S
+from comfyloom._money.prices import PriceList
+from comfyloom._records.dev_state import DevState
+from comfyloom._runcomfy.client import ServerApi
+from comfyloom._runcomfy.machine_url import machine_url
+from comfyloom._runcomfy.models import Server
+from comfyloom.errors import ApiError, NotFound, TransportError
+
+Health: TypeAlias = Literal["stopped", "launching", "starting", "healthy", "unreachable", "unknown"]
+
+LOOK_S: Final = 15.0
+"""Seconds in which a platform that does not answer is asked again: somebody waits for it."""
+PROBES: Final = 3
+PROBE_EVERY_S: Final = 2.0
+
+
+@attrs.frozen(kw_only=True)
+class DevStatus:
+    """How the dev server is.
+
+    Attributes:
+        health: `stopped` (there is none), `launching`, `starting`, `healthy`, `unreachable` (it
+            runs and costs money, but its ComfyUI does not answer) or `unknown` (the platform does
+            not tell).
+        server_id: The machine, "" if there is none.
+        server_type: The kind of machine.
+        workflow_version: The version id that it was launched with.
+        api_status: The platform's word for its state, "" if it did not tell.
+        reason: Why it is not healthy, "" if it is.
+        comfyui_version: The version of its ComfyUI, "" if not known.
+        uptime_s: Seconds since it became ready, 0 before.
+        lease_left_s: Seconds until it ends by itself, None if not known.
+        price: USD an hour, None if not known.
+        session_cost: What it has cost so far, in USD; None if its price is not known.
+        total_cost: That and what all dev servers before it have cost, as far as known, in USD;
+            None if nothing of it is known.
+        unpriced_s: Seconds of it and of dev servers before it whose price was not known.
+        running: Ids of the prompts at work.
+        pending: Ids of the prompts that wait.
+    """
+
+    health: Health = "stopped"
+    server_id: str = ""
+    server_type: str = ""
+    workflow_version: str = ""
+    api_status: str = ""
+    reason: str = ""
+    comfyui_version: str = ""
+    uptime_s: float = 0.0
+    lease_left_s: float | None = None
+    price: Decimal | None = None
+    session_cost: Decimal | None = Decimal(0)
+    total_cost: Decimal | None = Decimal(0)
+    unpriced_s: float = 0.0
+    running: tuple[str, ...] = ()
+    pending: tuple[str, ...] = ()
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is, or may be, a machine that costs money."""
+        return self.health != "stopped"
+
+
+@attrs.frozen(kw_only=True)
+class Look:
+    """What one look at the dev server showed.
+
+    Attributes:
+        server: The machine as the platform tells of it, None if it does not.
+        has_ended: Whether the platform says that it is gone.
+        health: In one word.
+        reason: Why it is not healthy.
+        version: Of its ComfyUI.
+        running: Ids of the prompts at work.
+        pending: Ids of the prompts that wait.
+    """
+
+    server: Server | None = None
+    has_ended: bool = False
+    health: Health = "unknown"
+    reason: str = ""
+    version: str = ""
+    running: tuple[str, ...] = ()
+    pending: tuple[str, ...] = ()
+
+
+def status_of(state: DevState, seen: Look, now: float, prices: PriceList) -> DevStatus:
+    """Return the status that a state and a look at it make.
+
+    Args:
+        state: What is remembered.
+        seen: What was just seen.
+        now: The platform's time, seconds since the epoch.
+        prices: What machines cost.
+    """
+    there = state.is_there
+    state = state.billed(now, prices) if there else state
+    is_unpriced = state.session_cost is None
+    unpriced_s = state.unpriced_s + (state.billed_s(now) if there and is_unpriced else 0.0)
+    # Nothing that is known, and something that is not, is no zero.
+    is_known = bool(state.total_cost) or not (unpriced_s or is_unpriced)
+    return DevStatus(
+        health=seen.health if there else "stopped",
+        server_id=state.server_id,
+        server_type=state.server_type,
+        workflow_version=state.workflow_version,
+        api_status=seen.server.current_status if seen.server else "",
+        reason=seen.reason,
+        comfyui_version=seen.version,
+        uptime_s=state.billed_s(now) if there else 0.0,
+        lease_left_s=max(0.0, state.stopping_time - now) if state.stopping_time else None,
+        price=prices.per_hour(state.server_type),
+        session_cost=state.session_cost,
+        total_cost=state.total_cost if is_known else None,
+        unpriced_s=unpriced_s,
+        running=seen.running,
+        pending=seen.pending,
+    )
+
+
+def look(state: DevState, api: ServerApi, *, probes: int = PROBES) -> Look:
+    """Look at the dev server: first ask the platform, then its ComfyUI, several times if need be.
+
+    Only the platform's word says that it has ended: a ComfyUI that does not answer may belong to
+    a machine that costs money.
+
+    Raises:
+        ApiError: The platform refuses to tell for good, as it does with a wrong token.
+    """
+    try:
+        server = _find(state, api)
+    except (TransportError, ApiError) as error:
+        if isinstance(error, ApiError) and error.is_final:
+            raise
+        return Look(reason=str(error))
+    if server is None:
+        if not state.was_seen and api.now() - state.launch_time < YOUNG_S:
+            return Look(health="starting", reason="the platform does not list it yet")
+        return Look(has_ended=True, health="stopped", reason="the platform knows it no more")
+    if server.has_ended:
+        return Look(server=server, has_ended=True, health="stopped", reason=server.current_status)
+    if not server.is_ready:
+        status = server.current_status.lower()
+        return Look(server=server, health="starting", reason="" if status == "starting" else status)
+    return _probe(server, api, probes)
+
+
+def prompts_of(state: DevState, api: ServerApi) -> Look:
+    """Look at the prompts of the dev server, without the platform where its URL is known."""
+    server = Server(server_id=state.server_id, main_service_url=state.base_url or None)
+    if not state.base_url:
+        try:
+            server = api.get_server(state.server_id, backoff=NO_RETRY)
+        except (TransportError, ApiError) as error:
+            return Look(reason=str(error))
+        if not server.is_ready:
+            return Look(server=server, health="starting")
+    return _probe(server, api, PROBES)
+
+
+def _find(state: DevState, api: ServerApi) -> Server | None:
+    """Return the machine, None if the platform says twice that there is none.
+
+    A 404 alone may be a gateway's: the list must lack the machine as well.
+    """
+    try:
+        return api.get_server(state.server_id, backoff=attrs.evolve(api.backoff, total_s=LOOK_S))
+    except NotFound:
+        listed = {server.server_id: server for server in api.list_servers()}
+        return listed.get(state.server_id)
+
+
+def _probe(server: Server, api: ServerApi, probes: int) -> Look:
+    comfyui = ComfyUI(machine_url(server), clock=api.clock)
+    reason = ""
+    try:
+        for attempt in range(probes):
+            if attempt:
+                api.clock.sleep(PROBE_EVERY_S)
+            try:
+                version = comfyui_version(comfyui.system_stats(backoff=NO_RETRY))
+                running, pending = comfyui.queue(backoff=NO_RETRY)
+            except (TransportError, ApiError) as error:
+                reason = str(error)
+            else:
+                return Look(
+                    server=server,
+                    health="healthy",
+                    version=version,
+                    running=running,
+                    pending=pending,
+                )
+    finally:
+        comfyui.close()
+    return Look(server=server, health="unreachable", reason=reason)
+
+
+def comfyui_version(stats: Any) -> str:
+    """Return the version that `/system_stats` tells, "" if it tells none."""
+    return text(mapping(mapping(stats).get("system")).get("comfyui_version")) or ""

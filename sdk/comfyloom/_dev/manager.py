@@ -1,0 +1,379 @@
+"""What is done to the dev server while its file is locked: nobody else changes it meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias
+
+import attrs
+
+from comfyloom._core.redact import log
+from comfyloom._dev import account, orphaned_launch
+from comfyloom._dev.health import Look, look, prompts_of
+from comfyloom._machines.launch import LONGEST_LEASE_S
+from comfyloom._machines.launched import OwnMachine
+from comfyloom._machines.starting import LONGEST_START_S
+from comfyloom._machines.stopping import Stopping
+from comfyloom._money.prices import PriceList
+from comfyloom._records.dev_state import LAUNCHING, DevState
+from comfyloom._records.dev_state_file import StateFile
+from comfyloom._records.tracker import LedgerCustody, machines_of
+from comfyloom._runcomfy.client import ServerApi
+from comfyloom._runcomfy.models import Server
+from comfyloom._runcomfy.versions import find_version
+from comfyloom._workflow.workflow import Workflow
+from comfyloom.errors import (
+    ConfigError,
+    Forbidden,
+    LedgerError,
+    MachineBusy,
+    MachineError,
+    MachineLeak,
+    Unauthorized,
+)
+from comfyloom.settings import Settings, is_word
+
+SHORTEST_S: Final = 60.0
+"""A shorter lease could end between two requests."""
+LONGEST_S: Final = 30 * 24 * 3600.0
+
+WorkflowLike: TypeAlias = "type[Workflow[Any]] | Workflow[Any] | str | None"
+"""A workflow class or object, or the name of its file without the suffix."""
+
+
+@attrs.frozen(kw_only=True)
+class Wish:
+    """What somebody asked for; None where anything will do."""
+
+    workflow: WorkflowLike
+    server_type: str | None
+    duration_s: float | None
+    idle_timeout_s: float | None
+
+    def __attrs_post_init__(self) -> None:
+        times = {"duration_s": self.duration_s, "idle_timeout_s": self.idle_timeout_s}
+        problems = [
+            f"{name} must be {SHORTEST_S:g} to {LONGEST_S:g} s"
+            for name, value in times.items()
+            if value is not None and not SHORTEST_S <= value <= LONGEST_S
+        ]
+        if self.server_type is not None and (problem := is_word(self.server_type)) is not None:
+            problems.append(f"server_type: {problem}")
+        if problems:
+            raise ConfigError(problems=problems)
+
+
+@attrs.frozen
+class Launched:
+    """A machine that was just launched, and what was written down of it."""
+
+    machine: OwnMachine
+    state: DevState
+
+
+@attrs.frozen(kw_only=True)
+class Keeper:
+    """Keeps the file true to what the platform says.
+
+    Args:
+        api: The account.
+        settings: Its settings.
+        file: What is remembered; locked by the caller.
+        prices: What machines cost.
+        say: Tells people how it goes.
+    """
+
+    api: ServerApi
+    settings: Settings
+    file: StateFile
+    prices: PriceList
+    say: Callable[[str], object]
+
+    def known(self) -> DevState:
+        """Return the state; the machine of a launch that was interrupted is ended first.
+
+        Raises:
+            MachineError: The machine belongs to another account.
+            MachineLeak: Which machine is ours cannot be told.
+        """
+        state = self.file.read()
+        if not state.is_there:
+            return state
+        if account.is_gone_with_its_emulator(state):
+            return self.settle(state)
+        account.check_owner(state, self.settings, self.file.path)
+        if not state.is_open:
+            return state
+        orphaned_launch.end(state, self)
+        return self.settle(state)
+
+    def current(self) -> DevState:
+        """Return the state as it is now: like `known`, and a machine that ended is settled.
+
+        Raises:
+            MachineError: The machine belongs to another account.
+            MachineLeak: Which machine is ours cannot be told.
+        """
+        state = self.known()
+        return self.keep(state, look(state, self.api, probes=1)) if state.server_id else state
+
+    def keep(self, state: DevState, seen: Look) -> DevState:
+        """Write down what a look showed, and return the state."""
+        now = self.api.now()
+        if seen.has_ended:
+            self.say(f"the dev server {state.server_id} has ended ({seen.reason})")
+            return self.settle(state, seen.server)
+        if seen.server is not None:
+            state = state.seen(seen.server, now, self.prices)
+            state = attrs.evolve(state, health_status=seen.health)
+        return self._remember(attrs.evolve(state, last_health_check=now))
+
+    def settle(
+        self,
+        state: DevState,
+        last: Server | None = None,
+        *,
+        is_watched: bool = False,
+        by: str = "ended by itself",
+    ) -> DevState:
+        """Write down that the machine has ended.
+
+        Args:
+            state: What was known of it.
+            last: What the platform told of it in the end, None if it did not.
+            is_watched: Whether it was looked at until its end: if it was not ready, it was free.
+            by: What confirmed the end.
+        """
+        now = self.api.now()
+        state = state if last is None else state.seen(last, now, self.prices)
+        # One that was last seen starting may have been ready, and billed, before it ended.
+        is_known = is_watched or not state.server_id or last is not None
+        ended = state.ended(now, self.prices, is_cost_known=is_known)
+        if state.server_id:
+            self._note_end(state.server_id, by)
+        return self._remember(ended)
+
+    def _note_end(self, server_id: str, by: str) -> None:
+        try:
+            machines = machines_of(self.settings)
+            if (row := machines.find(server_id)) is not None:
+                machines.ended(row.key, self.api.now(), by)
+        except LedgerError as error:
+            log.warning("%s", error)
+
+    def note(self, server: Server) -> None:
+        """Write down what the platform told of the machine, if the file is about it."""
+        with self.file.locked(is_vital=False):
+            state = self.file.read()
+            if state.server_id == server.server_id:
+                self._remember(state.seen(server, self.api.now(), self.prices))
+
+    def fitting(self, state: DevState, wish: Wish) -> DevState:
+        """Return the state of a machine that runs, with the times that were asked for.
+
+        Raises:
+            MachineError: It is another one than was asked for.
+        """
+        asked = wish.server_type or self.settings.asked_server_type
+        version = self._version(wish.workflow)
+        other = ""
+        if asked and asked != state.server_type:
+            other = f"is a {state.server_type} machine, not {asked}"
+        elif version and version != state.workflow_version:
+            other = f"was launched with workflow version {state.workflow_version}, not {version}"
+        if not other and self._shall_end(state):
+            text = f"the dev server {state.server_id} is to be stopped: comfyloom dev down, then up"
+            raise MachineError(text, server_id=state.server_id, status=state.status)
+        if other:
+            text = f"the dev server {state.server_id} {other}: comfyloom dev restart starts another"
+            raise MachineError(text, server_id=state.server_id, status=state.status)
+        return self._timed(state, wish)
+
+    def launch(self, state: DevState, wish: Wish) -> Launched:
+        """Launch a machine; the file knows of it before the platform does.
+
+        Raises:
+            ConfigError: Which workflow version to launch cannot be told.
+            MachineLeak: The launch got no answer, and which machine is ours cannot be told.
+            ComfyloomError: There is no machine.
+        """
+        intent = self._intent(state, wish)
+        custody = self._custody(intent)
+        machine = OwnMachine(
+            self.api,
+            intent.server_type,
+            prices=self.prices,
+            longest_s=intent.max_duration,
+            lease_s=intent.idle_timeout,
+            max_machines=self.settings.max_machines,
+            custody=custody,
+            record_s=LONGEST_START_S + max(intent.max_duration, LONGEST_LEASE_S),
+        )
+        self.say(f"launching a {machine.server_type} machine")
+        written = [intent]
+
+        def intended(seconds: int, before: frozenset[str] | None) -> None:
+            self._tell_of_others(before)
+            known = None if before is None else tuple(sorted(before))
+            dated = attrs.evolve(intent, launch_time=self.api.now(), launched_for=seconds)
+            written.append(attrs.evolve(dated, known_servers=known))
+            self.file.write(written[-1])
+
+        def launched(server: Server) -> None:
+            written.append(written[-1].seen(server, self.api.now(), self.prices))
+            self.file.write(written[-1])
+            custody.forget()  # from now on it is the file that answers for it
+
+        try:
+            machine.launch(intent.workflow_version, intended=intended, launched=launched)
+        except MachineLeak:
+            raise  # which one it is must be found out: it stays written down
+        except BaseException:
+            machine.stop()
+            self._remember(written[-1].ended(self.api.now(), self.prices))
+            raise
+        return Launched(machine, written[-1])
+
+    def claim(self, launched: Launched) -> None:
+        """See that the file is about our machine: somebody may have deleted it meanwhile.
+
+        Raises:
+            MachineError: It is about another machine by now; ours is stopped.
+        """
+        state = self.file.read()
+        ours = launched.machine.server_id
+        if state.server_id == ours:
+            return
+        if not state.is_there:
+            self.file.write(launched.state)
+            return
+        launched.machine.stop()
+        text = (
+            f"{self.file.path} is about machine {state.server_id} by now; {ours} is stopped again"
+        )
+        raise MachineError(text, server_id=ours)
+
+    def stop(self, state: DevState, *, force: bool) -> None:
+        """Stop the machine and see it confirmed.
+
+        Raises:
+            MachineBusy: A prompt runs or waits.
+            MachineLeak: The platform did not confirm it.
+            Unauthorized, Forbidden: The account may not.
+        """
+        if not force:
+            self._refuse_if_busy(state)
+        custody = self._custody(state)
+        custody.adopt(state.server_id, seen=state.was_seen)
+        custody.stopping()
+        # The platform is not asked first: what costs money is not kept waiting by a slow answer.
+        stopping = Stopping(
+            api=self.api,
+            server_id=state.server_id,
+            server_type=state.server_type,
+            prices=self.prices,
+            seen=state.was_seen,
+            launched_at=self.api.clock.monotonic() - (self.api.now() - state.launch_time),
+            is_patient=False,
+        )
+        try:
+            stopped = stopping.confirm()
+        except (Unauthorized, Forbidden):
+            custody.release()  # it runs on, and is the dev server still
+            raise
+        self.settle(state, stopped.server, by=stopped.by)
+        custody.forget()
+        self.say(f"machine {state.server_id} is stopped")
+
+    def _shall_end(self, state: DevState) -> bool:
+        """Return whether somebody wanted it to end, and did not see it: a guard may be at it."""
+        try:
+            row = machines_of(self.settings).find(state.server_id)
+        except LedgerError as error:
+            log.warning("%s", error)
+            return False
+        return row is not None and row.stopping_at is not None
+
+    def _custody(self, state: DevState) -> LedgerCustody:
+        return LedgerCustody(
+            api=self.api,
+            settings=self.settings,
+            machines=machines_of(self.settings),
+            kind="dev",
+            server_type=state.server_type,
+            workflow_version=state.workflow_version,
+            state_file=self.file.path.absolute(),
+        )
+
+    def _refuse_if_busy(self, state: DevState) -> None:
+        """Raise `MachineBusy` when a prompt runs or waits; a ComfyUI that is silent has none."""
+        seen = prompts_of(state, self.api)
+        if seen.running or seen.pending:
+            counts = f"{len(seen.running)} running, {len(seen.pending)} waiting"
+            text = f"the dev server {state.server_id} has prompts ({counts}): --force stops it"
+            raise MachineBusy(text, server_id=state.server_id, status=state.status)
+        if seen.health == "unreachable":
+            log.warning("its ComfyUI does not answer (%s); it is stopped all the same", seen.reason)
+
+    def _remember(self, state: DevState) -> DevState:
+        """Write the state down; that it cannot be written must not keep a machine running."""
+        try:
+            self.file.write(state)
+        except LedgerError as error:
+            name = f" of machine {state.server_id}" if state.server_id else ""
+            log.error("%s; the state%s is not remembered", error, name)
+        return state
+
+    def _tell_of_others(self, before: frozenset[str] | None) -> None:
+        """Say that machines of ours run that the file does not name."""
+        if before and (ours := sorted(machines_of(self.settings).ids() & before)):
+            self.say(f"launched from here and still there: {', '.join(ours)} (comfyloom machines)")
+
+    def _timed(self, state: DevState, wish: Wish) -> DevState:
+        """Return the state with the times that were asked for; they hold from now on."""
+        if wish.duration_s is None and wish.idle_timeout_s is None:
+            return state
+        timed = attrs.evolve(
+            state,
+            idle_timeout=wish.idle_timeout_s or state.idle_timeout,
+            max_duration=wish.duration_s or state.max_duration,
+        )
+        if state.ready_time:
+            lease = account.lease_of(timed, self.api, self.settings)
+            lease.note(self.api.get_server(state.server_id))
+            if lease.longest_s < lease.elapsed_s + SHORTEST_S:
+                text = (
+                    f"the dev server {state.server_id} runs for {lease.elapsed_s:.0f} s already: "
+                    "comfyloom dev down stops it"
+                )
+                raise MachineError(text, server_id=state.server_id, status=state.status)
+            lease.settle()
+        self.file.write(timed)
+        return timed
+
+    def _intent(self, state: DevState, wish: Wish) -> DevState:
+        settings = self.settings
+        version = self._version(wish.workflow)
+        if version is None:
+            text = "which workflow? Name one, or set RUNCOMFY_WORKFLOW_VERSION_ID"
+            raise ConfigError(text, problems=[text])
+        server_type = wish.server_type or settings.server_type
+        return attrs.evolve(
+            state,
+            status=LAUNCHING,
+            health_status="launching",
+            workflow_version=version,
+            user_id=settings.user_id,
+            api_base_url=settings.api_base_url,
+            is_emulated=account.is_emulator(settings.api_base_url),
+            server_type=server_type,
+            idle_timeout=wish.idle_timeout_s or settings.dev_idle_timeout_s,
+            max_duration=wish.duration_s or settings.dev_max_duration_s,
+            session_cost=self.prices.cost(server_type, 0.0),
+        )
+
+    def _version(self, workflow: WorkflowLike) -> str | None:
+        if self.settings.workflow_version_id is not None or workflow is None:
+            return self.settings.workflow_version_id
+        name = workflow if isinstance(workflow, str) else workflow.spec_.name
+        return find_version(self.api, name)

@@ -1,0 +1,1 @@
+"""The guard process, which stops the machines of a killed program."""

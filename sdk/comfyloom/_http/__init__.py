@@ -1,0 +1,1 @@
+"""One HTTP server: transport, retries, rate limit."""

@@ -1,0 +1,61 @@
+"""A machine that somebody else started and will stop: the dev server."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import attrs
+
+from comfyloom._comfyui.client import ComfyUI
+from comfyloom._machines.lease import Lease
+from comfyloom._machines.machine import Machine
+from comfyloom._runcomfy.models import Server
+
+RENEW_AT_END: Final = 0.9
+"""At the end of use the lease is renewed if more of it than a tenth has passed."""
+
+
+@attrs.define(eq=False)
+class BorrowedMachine(Machine):
+    """A machine that goes on when the session ends; use renews its lease.
+
+    Its cost is that of the time that it was borrowed for.
+    """
+
+    _since_s: float = attrs.field(default=0.0, init=False, repr=False)
+
+    @property
+    def is_borrowed(self) -> bool:
+        """Yes: it is never stopped by whoever borrowed it."""
+        return True
+
+    @property
+    def used_s(self) -> float:
+        """Seconds since it was borrowed, of those that are paid for."""
+        return max(0.0, super().used_s - self._since_s)
+
+    @property
+    def summary(self) -> str:
+        """How long it was used, and what that cost."""
+        seconds = self.billed_s or self.used_s
+        return (
+            f"machine {self.server_id} ({self.server_type}): used for {seconds:.0f} s, "
+            f"{self.priced()}; the dev server goes on"
+        )
+
+    def take(self, server: Server, comfyui: ComfyUI, lease: Lease) -> None:
+        """Begin to use it."""
+        self.server_id, self.comfyui, self.lease = server.server_id, comfyui, lease
+        lease.note(server)
+        self._since_s = lease.elapsed_s
+        self.touch()
+
+    def release(self) -> None:
+        """Leave it running, for its whole lease from now on."""
+        if self.comfyui is None or self.lease is None:
+            return
+        self.billed_s = self.billed_s or self.used_s
+        if self.lease.left_s <= RENEW_AT_END * self.lease.seconds:
+            self.lease.renew()
+        self.disconnect()
+        self.comfyui = None

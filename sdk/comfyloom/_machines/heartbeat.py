@@ -1,0 +1,75 @@
+"""The heartbeat of a process: one thread for all of its machines."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+import attrs
+
+from comfyloom._core.redact import log
+from comfyloom._core.threads import helper
+
+EVERY_S: Final = 15.0
+
+
+@attrs.define(eq=False)
+class Heartbeat:
+    """Calls each beat again and again, as long as there is one.
+
+    The thread waits by the real time, whatever clock the machines go by: a test's clock that
+    leaps at each sleep must not be driven by it.
+
+    Args:
+        every_s: Seconds between two rounds.
+    """
+
+    every_s: float = EVERY_S
+    _beats: list[Callable[[], object]] = attrs.field(
+        factory=list[Callable[[], object]], init=False, repr=False
+    )
+    _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False, repr=False)
+    _empty: threading.Event = attrs.field(factory=threading.Event, init=False, repr=False)
+
+    def add(self, beat: Callable[[], object]) -> None:
+        """Call `beat` from now on; an error of it is logged, and changes nothing."""
+        with self._lock:
+            is_first = not self._beats
+            self._beats.append(beat)
+            if is_first:
+                self._empty = threading.Event()
+                helper(partial(self._run, self._empty), "heartbeat").start()
+
+    def remove(self, beat: Callable[[], object]) -> None:
+        """Call `beat` no more; one that is not called is passed over."""
+        with self._lock:
+            if beat in self._beats:
+                self._beats.remove(beat)
+                if not self._beats:
+                    self._empty.set()
+
+    def disown(self) -> None:
+        """In a forked child: the machines, and the thread, are the parent's."""
+        self._lock, self._beats = threading.Lock(), []
+
+    def beat(self) -> None:
+        """Do one round."""
+        with self._lock:
+            beats = tuple(self._beats)
+        for each in beats:
+            try:
+                each()
+            except Exception:  # noqa: BLE001 - one machine must not end the heartbeat of others
+                log.exception("the heartbeat of a machine failed")
+
+    def _run(self, empty: threading.Event) -> None:
+        while not empty.wait(self.every_s):
+            self.beat()
+
+
+HEARTBEAT: Final = Heartbeat()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=HEARTBEAT.disown)

@@ -1,0 +1,144 @@
+"""How long a machine runs by itself, and how use makes that longer."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final
+
+import attrs
+
+from comfyloom._core.redact import log
+from comfyloom._core.threads import helper
+from comfyloom._http.retry import NO_RETRY
+from comfyloom._runcomfy.client import ServerApi
+from comfyloom._runcomfy.models import Server
+from comfyloom.errors import ApiError, TransportError
+
+RENEW_SHARE: Final = 0.5
+RENEW_RETRY_S: Final = 30.0
+ASLEEP_S: Final = 30.0
+"""So far may the two clocks of this computer part by themselves."""
+
+
+@attrs.define(eq=False)
+class Lease:
+    """The time after which the platform ends a machine by itself.
+
+    The platform counts it from Ready: what has passed is added to what is wanted.
+
+    Args:
+        api: The account.
+        server_id: The machine.
+        seconds: How long it shall run without use.
+        longest_s: How long it may run at all, from Ready.
+        launched_at: When it was launched, by the monotonic clock; None if not known.
+        changed: Told the machine when its lease was changed.
+    """
+
+    api: ServerApi
+    server_id: str
+    seconds: int
+    longest_s: float
+    launched_at: float | None = None
+    changed: Callable[[Server], object] = lambda _: None
+    ready_at: datetime | None = attrs.field(default=None, init=False)
+    ends_at: float = attrs.field(default=0.0, init=False)
+    _noted_at: tuple[float, float] = attrs.field(default=(0.0, 0.0), init=False, repr=False)
+    _duration_s: int = attrs.field(default=0, init=False)
+    _next_renewal: float = attrs.field(default=0.0, init=False)
+    _told: bool = attrs.field(default=False, init=False)
+    _renewing: threading.Lock = attrs.field(factory=threading.Lock, init=False, repr=False)
+
+    def note(self, server: Server) -> None:
+        """Remember what the platform tells of the machine; what it leaves out stays."""
+        self._noted_at = (self.api.clock.monotonic(), self.api.clock.time())
+        self.ready_at = server.service_ready_at or self.ready_at
+        self._duration_s = int(server.estimated_duration or self._duration_s)
+        told = server.estimated_stopping_at
+        self.ends_at = told.timestamp() if told else self._reckoned_end()
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since Ready by the platform's own clock, which bills them."""
+        if self.ready_at is None:
+            return 0.0
+        seconds = max(0.0, self.api.now() - self.ready_at.timestamp())
+        if self.launched_at is None or self.api.tells_time:
+            return seconds
+        # By our own clock, which may be wrong: yet it cannot have been ready before its launch.
+        return min(seconds, self.api.clock.monotonic() - self.launched_at)
+
+    @property
+    def left_s(self) -> float:
+        """Seconds until the machine ends by itself."""
+        return max(0.0, self.ends_at - self.api.now())
+
+    def settle(self) -> None:
+        """Set the lease to what is wanted, also when that is shorter than it was launched with."""
+        wanted = int(min(self.elapsed_s + self.seconds, self.longest_s))
+        if wanted != self._duration_s:
+            self._set(wanted)
+
+    def touch(self, share: float = RENEW_SHARE) -> None:
+        """Renew the lease when no more than a share of it is left; cheap, to be called often.
+
+        The request is made in a thread of its own: a platform that is slow must not hold up a run.
+        """
+        now = self.api.clock.monotonic()
+        if now < self._next_renewal or not self.ends_at:
+            return
+        self._next_renewal = now + RENEW_RETRY_S
+        if self.left_s <= share * self.seconds or self._was_asleep():
+            helper(self._renew_once, "lease").start()
+
+    def _was_asleep(self) -> bool:
+        """Return whether the computer slept: the monotonic clock stands still meanwhile."""
+        monotonic, time = self._noted_at
+        clock = self.api.clock
+        return clock.time() - time - (clock.monotonic() - monotonic) > ASLEEP_S
+
+    def _renew_once(self) -> None:
+        """Renew, unless that is under way: a slow platform must not be asked again and again."""
+        if self._renewing.acquire(blocking=False):
+            try:
+                self.renew()
+            finally:
+                self._renewing.release()
+
+    def renew(self) -> None:
+        """Let it run for its whole length from now on, within the longest time; never for less.
+
+        The platform is asked first: somebody may have given it more time meanwhile.
+        """
+        try:
+            self.note(self.api.get_server(self.server_id, backoff=NO_RETRY))
+        except (TransportError, ApiError) as error:
+            log.error("the lease of machine %s is not renewed: %s", self.server_id, error)
+            return
+        wanted = int(min(self.elapsed_s + self.seconds, self.longest_s))
+        if wanted > self._duration_s:
+            self._set(wanted)
+        elif not self._told and wanted >= int(self.longest_s):
+            self._told = True
+            log.warning(
+                "machine %s ends in %.0f s: it may not run for longer than %.0f s",
+                self.server_id,
+                self.left_s,
+                self.longest_s,
+            )
+
+    def _set(self, seconds: int) -> None:
+        try:
+            server = self.api.set_duration(self.server_id, seconds, backoff=NO_RETRY)
+        except (TransportError, ApiError) as error:
+            log.error("the lease of machine %s is not renewed: %s", self.server_id, error)
+            return
+        self._duration_s = seconds  # unless the answer tells another
+        self.note(server)
+        self.changed(server)
+
+    def _reckoned_end(self) -> float:
+        begun = self.ready_at.timestamp() if self.ready_at else self.api.now()
+        return begun + (self._duration_s or self.seconds)

@@ -1,0 +1,188 @@
+"""Waiting until a machine's ComfyUI answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import attrs
+
+from comfyloom._comfyui.client import ComfyUI
+from comfyloom._core.redact import log
+from comfyloom._core.waiting import Deadline, Waiter
+from comfyloom._http.retry import NO_RETRY
+from comfyloom._runcomfy.client import ServerApi
+from comfyloom._runcomfy.machine_url import machine_url
+from comfyloom._runcomfy.models import Server
+from comfyloom.errors import (
+    ApiError,
+    MachineStartFailed,
+    MachineTimeout,
+    NotFound,
+    TransportError,
+)
+from comfyloom.progress import Progress, ProgressCallback
+
+LONGEST_START_S: Final = 1800.0
+LONGEST_SILENCE_S: Final = 600.0
+"""How long a ready machine's ComfyUI may not answer: all that time is billed."""
+POLL_S: Final = 2.0
+"""Billing begins with Ready, so each second that it is noticed later costs a second."""
+STATUS_EVERY: Final = 4
+"""After so many probes of a ComfyUI that does not answer, the platform is asked once more."""
+YOUNG_S: Final = 60.0
+"""The platform may not know a machine for so long after its launch."""
+USUAL: Final = "usually 120 to 300 s"
+
+
+@attrs.frozen(kw_only=True)
+class Starting:
+    """Observes a machine that was just launched.
+
+    Args:
+        api: The account.
+        server_id: The machine.
+        report: Told how long it has been starting.
+        note: Told each description that the platform gives of the machine.
+        connect: Makes the client of a ComfyUI from its URL.
+    """
+
+    api: ServerApi
+    server_id: str
+    report: ProgressCallback
+    note: Callable[[Server], object] = lambda _: None
+    connect: Callable[..., ComfyUI] = ComfyUI
+    begun: float = attrs.field(
+        default=attrs.Factory(lambda self: self.api.clock.monotonic(), takes_self=True)
+    )
+
+    def wait(self, longest_s: float = LONGEST_START_S) -> tuple[Server, ComfyUI]:
+        """Block until ComfyUI answers, and return the machine and its client.
+
+        Raises:
+            MachineStartFailed: It ended instead.
+            MachineTimeout: It took longer than `longest_s`.
+        """
+        deadline = Deadline.after(longest_s, self.api.clock)
+        ready = Waiter[Server | None](
+            observe=self.look,
+            success=lambda server: server is not None and server.is_ready,
+            failure=self._ended,
+            seen=self._seen,
+            timed_out=self._timed_out,
+            interval_s=POLL_S,
+            deadline=deadline,
+        ).wait()
+        assert ready is not None  # the waiter's success
+        return ready, self._connected(ready, deadline)
+
+    def _connected(self, server: Server, deadline: Deadline) -> ComfyUI:
+        """Return the client of a ready machine once its ComfyUI answers."""
+        probe = _Probe(self, server)
+        Waiter[bool](
+            observe=probe.answers,
+            success=lambda answers: answers,
+            seen=lambda _: probe.look_again(),
+            timed_out=lambda _: self._timed_out(server, probe.reason),
+            interval_s=POLL_S / 2,
+            deadline=Deadline.after(min(LONGEST_SILENCE_S, deadline.remaining_s), self.api.clock),
+        ).wait()
+        return probe.comfyui
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the launch."""
+        return self.api.clock.monotonic() - self.begun
+
+    def look(self) -> Server | None:
+        """Return the machine, None while the platform does not know or does not say.
+
+        Raises:
+            MachineStartFailed: The platform does not know it, although it should by now.
+            ApiError: The platform refuses to tell.
+        """
+        try:
+            server = self.api.get_server(self.server_id)
+        except NotFound:
+            if self.elapsed_s > YOUNG_S:
+                raise self._gone("unknown to the platform") from None
+            return None
+        except (TransportError, ApiError) as error:
+            if isinstance(error, ApiError) and error.is_final:
+                raise
+            log.warning("the machine's state is not known for the moment: %s", error)
+            return None
+        self.note(server)
+        return server
+
+    def look_for_life(self) -> Server | None:
+        """Return the machine like `look`.
+
+        Raises:
+            MachineStartFailed: It has ended.
+        """
+        server = self.look()
+        if (ended := self._ended(server)) is not None:
+            raise ended
+        return server
+
+    def _ended(self, server: Server | None) -> MachineStartFailed | None:
+        return self._gone(server.current_status) if server and server.has_ended else None
+
+    def _seen(self, server: Server | None) -> None:
+        state = (server.current_status if server else "") or "Starting"
+        self.say(f"{state.lower()}, {self.elapsed_s:.0f} s, {USUAL}")
+
+    def say(self, message: str) -> None:
+        """Report how it goes."""
+        self.report(Progress(kind="machine", message=message, elapsed_s=self.elapsed_s))
+
+    def _gone(self, status: str) -> MachineStartFailed:
+        text = f"machine {self.server_id} ended while it started ({status})"
+        return MachineStartFailed(
+            text, server_id=self.server_id, status=status, elapsed_s=self.elapsed_s
+        )
+
+    def _timed_out(self, last: Server | None, silence: str = "") -> MachineTimeout:
+        state = last.current_status if last else "not known"
+        if silence:
+            state += f", but its ComfyUI does not answer: {silence}"
+        text = (
+            f"machine {self.server_id} was not ready after {self.elapsed_s:.0f} s (state: {state})"
+        )
+        return MachineTimeout(
+            text, server_id=self.server_id, status=state, elapsed_s=self.elapsed_s
+        )
+
+
+class _Probe:
+    """Asks the ComfyUI of a ready machine whether it answers; each second of it is billed."""
+
+    def __init__(self, starting: Starting, server: Server) -> None:
+        self._starting = starting
+        self._url = machine_url(server)
+        self._count = 0
+        self.reason = ""
+        self.comfyui = starting.connect(self._url, clock=starting.api.clock)
+
+    def answers(self) -> bool:
+        """Return whether ComfyUI answers."""
+        try:
+            self.comfyui.system_stats(backoff=NO_RETRY)
+        except (TransportError, ApiError) as error:
+            self.reason = str(error)
+            log.debug("ComfyUI does not answer yet: %s", error)
+            return False
+        return True
+
+    def look_again(self) -> None:
+        """Say that it does not answer; now and then, ask the platform where it is."""
+        self._starting.say(f"ready, but its ComfyUI does not answer yet ({self.reason})")
+        self._count += 1
+        if self._count % STATUS_EVERY:
+            return
+        server = self._starting.look_for_life()
+        if server is not None and server.main_service_url and machine_url(server) != self._url:
+            self.comfyui.close()
+            self._url = machine_url(server)
+            self.comfyui = self._starting.connect(self._url, clock=self._starting.api.clock)

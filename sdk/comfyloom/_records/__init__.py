@@ -1,0 +1,1 @@
+"""What is on disk about machines: ledger, dev-server state, guard log."""

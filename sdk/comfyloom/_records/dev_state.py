@@ -1,0 +1,153 @@
+"""What is remembered of the dev server.
+
+The field names down to `health_status` are those that launchers of the field already read.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Final
+
+import attrs
+
+from comfyloom._money.prices import PriceList
+from comfyloom._runcomfy.models import Server
+from comfyloom.settings import Settings
+
+LAUNCHING: Final = "Launching"
+STOPPED: Final = "Stopped"
+
+
+@attrs.frozen(kw_only=True)
+class DevState:
+    """The dev server, as it was last seen.
+
+    Attributes:
+        server_id: The machine, "" while there is none.
+        base_url: Where its ComfyUI answers, "" until that is known. A secret.
+        status: The platform's last word, `Launching` before it has given one, `Stopped` without a
+            machine.
+        launch_time: When it was launched, seconds since the epoch; 0 if never.
+        workflow_version: The version id that it was launched with.
+        total_cost: What all dev servers before this one have cost, in USD, and this one so far.
+        session_cost: What this one has cost so far, in USD; None if its price is not known.
+        user_id: The account.
+        server_type: The kind of machine.
+        last_health_check: When it was last looked at, seconds since the epoch; 0 if never.
+        health_status: As the platform last told: `launching`, `starting`, `healthy`,
+            `unreachable` (its ComfyUI) or `stopped`.
+        api_base_url: The account's platform.
+        ready_time: When it became ready and its billing began; 0 before.
+        stopping_time: When it ends by itself; 0 if not known.
+        launched_for: The distinctive duration of its launch, in seconds.
+        known_servers: The machines that were there before the launch, None if not known.
+        idle_timeout: Seconds without use after which it ends.
+        max_duration: Seconds that it may run at all.
+        earlier_cost: The part of `total_cost` of the dev servers before this one.
+        unpriced_s: Seconds of earlier dev servers whose price was not known.
+        is_emulated: Whether the platform is an emulator on this computer.
+    """
+
+    server_id: str = ""
+    base_url: str = attrs.field(default="", repr=False)
+    status: str = STOPPED
+    launch_time: float = 0.0
+    workflow_version: str = ""
+    total_cost: Decimal = Decimal(0)
+    session_cost: Decimal | None = Decimal(0)
+    user_id: str = ""
+    server_type: str = ""
+    last_health_check: float = 0.0
+    health_status: str = "stopped"
+    api_base_url: str = ""
+    ready_time: float = 0.0
+    stopping_time: float = 0.0
+    launched_for: int = 0
+    known_servers: tuple[str, ...] | None = None
+    idle_timeout: float = 0.0
+    max_duration: float = 0.0
+    earlier_cost: Decimal = Decimal(0)
+    unpriced_s: float = 0.0
+    is_emulated: bool = False
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is, or may be, a machine that costs money."""
+        return bool(self.server_id) or self.is_open
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a launch was begun whose machine is not known."""
+        return not self.server_id and self.status == LAUNCHING
+
+    @property
+    def ready_at(self) -> datetime | None:
+        """When it became ready, None before."""
+        return datetime.fromtimestamp(self.ready_time, UTC) if self.ready_time else None
+
+    def is_of(self, settings: Settings) -> bool:
+        """Whether it belongs to the account of these settings."""
+        base = self.api_base_url or settings.api_base_url
+        return (base.rstrip("/"), self.user_id) == (
+            settings.api_base_url.rstrip("/"),
+            settings.user_id,
+        )
+
+    def seen(self, server: Server, now: float, prices: PriceList) -> DevState:
+        """Return the state with what the platform tells of the machine."""
+        ready, ends = server.service_ready_at, server.estimated_stopping_at
+        state = attrs.evolve(
+            self,
+            server_id=server.server_id,
+            base_url=server.main_service_url or self.base_url,
+            status=server.current_status or self.status,
+            ready_time=ready.timestamp() if ready else self.ready_time,
+            stopping_time=ends.timestamp() if ends else self.stopping_time,
+        )
+        return state.billed(now, prices)
+
+    def billed(self, now: float, prices: PriceList) -> DevState:
+        """Return the state with what the machine has cost by now."""
+        cost = prices.cost(self.server_type, self.billed_s(now))
+        total = self.earlier_cost + (cost or 0)
+        return attrs.evolve(self, session_cost=cost, total_cost=total)
+
+    def billed_s(self, now: float) -> float:
+        """Return the seconds that the machine was paid for by now."""
+        if not self.ready_time:
+            return 0.0
+        return max(0.0, min(now, self.stopping_time or now) - self.ready_time)
+
+    @property
+    def was_seen(self) -> bool:
+        """Whether the platform has shown it to us since its launch."""
+        return bool(self.ready_time) or self.health_status not in ("launching", "stopped")
+
+    def ended(self, now: float, prices: PriceList, *, is_cost_known: bool = True) -> DevState:
+        """Return the state after the machine's end.
+
+        Args:
+            now: The platform's time, seconds since the epoch.
+            prices: What machines cost.
+            is_cost_known: Whether it is known that it was not billed when it was never seen ready.
+        """
+        last = self.billed(now, prices)
+        if not is_cost_known and not self.ready_time:
+            last = attrs.evolve(last, session_cost=None)
+        unpriced = self.billed_s(now) if last.session_cost is None else 0.0
+        return DevState(
+            total_cost=last.total_cost,
+            session_cost=last.session_cost,
+            earlier_cost=last.total_cost,
+            user_id=self.user_id,
+            server_type=self.server_type,
+            workflow_version=self.workflow_version,
+            launch_time=self.launch_time,
+            api_base_url=self.api_base_url,
+            idle_timeout=self.idle_timeout,
+            max_duration=self.max_duration,
+            last_health_check=now,
+            is_emulated=self.is_emulated,
+            unpriced_s=self.unpriced_s + unpriced,
+        )

@@ -1,0 +1,212 @@
+"""The file that remembers the dev server: private, written at once, changed under a lock."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import tempfile
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from comfyloom._core.json import is_mapping, mapping
+from comfyloom._core.redact import keep_url_secret, log
+from comfyloom._records.dev_state import DevState
+from comfyloom.errors import LedgerError, MachineBusy
+
+if TYPE_CHECKING:
+    from cattrs import Converter
+
+LOCK_S: Final = 180.0
+"""How long another process may hold the file: a launch whose answer is lost takes two minutes."""
+
+
+@attrs.frozen
+class StateFile:
+    """The file, read without and changed with a lock."""
+
+    path: Path
+
+    def read(self) -> DevState:
+        """Return what is remembered, an empty state without a file.
+
+        Raises:
+            LedgerError: The file cannot be read, or is none of ours.
+        """
+        try:
+            raw: object = json.loads(self.path.read_text("utf-8"))
+        except FileNotFoundError:
+            return DevState()
+        except OSError as error:
+            raise self._unreadable(error.strerror or str(error)) from None
+        except (ValueError, RecursionError):
+            raise self._unreadable("it is no JSON") from None
+        if not is_mapping(raw):
+            raise self._unreadable("it is no JSON object")
+        try:
+            state = _decode(mapping(raw))
+        except ValueError as error:
+            raise self._unreadable(str(error)) from None
+        if state.base_url:
+            keep_url_secret(state.base_url)
+        return state
+
+    def write(self, state: DevState) -> None:
+        """Write the file, readable for this user alone, all at once.
+
+        Raises:
+            LedgerError: It cannot be written.
+        """
+        try:
+            self._make_folder()
+            handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
+            try:
+                with os.fdopen(handle, "w", encoding="utf-8") as file:
+                    file.write(json.dumps(_encode(state), indent=2) + "\n")
+                    file.flush()
+                    os.fsync(file.fileno())
+                Path(name).replace(self.path)
+            except BaseException:
+                Path(name).unlink(missing_ok=True)
+                raise
+        except OSError as error:
+            text = f"cannot write {self.path}: {error.strerror or error}"
+            raise LedgerError(text, path=str(self.path)) from None
+
+    def change(self, how: Callable[[DevState], DevState]) -> DevState:
+        """Change what is remembered, under the lock, and return it."""
+        with self.locked():
+            before = self.read()
+            after = how(before)
+            if after != before:
+                self.write(after)
+            return after
+
+    @contextmanager
+    def locked(
+        self,
+        waiting: Callable[[], object] = lambda: None,
+        *,
+        longest_s: float = LOCK_S,
+        is_vital: bool = True,
+    ) -> Generator[None]:
+        """Keep all others from changing the file while the block lasts.
+
+        Args:
+            waiting: Called when somebody else has it.
+            longest_s: Seconds to wait for them.
+            is_vital: Whether nothing may be done without it; else a folder that cannot be written
+                is told and passed over.
+
+        Raises:
+            MachineBusy: Somebody else keeps it for longer.
+            LedgerError: The folder cannot be written.
+        """
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(f"{self.path}.lock", thread_local=False)
+        try:
+            self._make_folder()
+            try:
+                lock.acquire(timeout=0.2)
+            except Timeout:
+                waiting()
+                lock.acquire(timeout=longest_s)
+        except Timeout:
+            raise MachineBusy(f"another process keeps {self.path} locked") from None
+        except OSError as error:
+            text = f"cannot write {self.path.parent}: {error.strerror or error}"
+            if is_vital:
+                raise LedgerError(text, path=str(self.path)) from None
+            log.warning("%s", text)
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _make_folder(self) -> None:
+        folder = self.path.parent
+        folder.mkdir(parents=True, exist_ok=True)
+        if folder.name == ".comfyloom":  # it holds the machine's URL, which is a secret
+            with contextlib.suppress(FileExistsError), (folder / ".gitignore").open("x") as file:
+                file.write("*\n")
+
+    def _unreadable(self, reason: str) -> LedgerError:
+        return LedgerError(
+            f"{self.path} cannot be read: {reason}. A machine that it names may still run: see "
+            "comfyloom machines list, then delete the file",
+            path=str(self.path),
+        )
+
+
+_TIMES: Final = ("launch_time", "last_health_check", "ready_time", "stopping_time")
+# Seconds since the epoch are below it, also those of the far future; milliseconds are above.
+_MILLISECONDS: Final = 100_000_000_000
+_SECONDS: Final = ("launched_for", "idle_timeout", "max_duration", "unpriced_s")
+_MONEY: Final = ("total_cost", "session_cost", "earlier_cost")
+
+
+def _encode(state: DevState) -> dict[str, Any]:
+    """Return the state as other programs read it: ISO times, numbers, null for nothing."""
+    raw = attrs.asdict(state)
+    for name in _TIMES:
+        raw[name] = datetime.fromtimestamp(raw[name], UTC).isoformat() if raw[name] else None
+    for name in _MONEY:
+        raw[name] = None if raw[name] is None else float(raw[name])
+    return {name: None if value == "" else value for name, value in raw.items()}
+
+
+def _decode(raw: Mapping[str, Any]) -> DevState:
+    """Return the state that a file describes; what it leaves out is as in a new one.
+
+    Raises:
+        ValueError: A field is not what it should be.
+    """
+    from cattrs import BaseValidationError, transform_error
+
+    given = {name: raw[name] for name in attrs.fields_dict(DevState) if raw.get(name) is not None}
+    given |= {name: _time(given[name]) for name in _TIMES if name in given}
+    for name in _SECONDS:
+        if name in given and not 0 <= float(given[name]) < _MILLISECONDS:
+            raise ValueError(f"{name} is no time")
+    if "session_cost" in raw:
+        given["session_cost"] = raw["session_cost"]
+    try:
+        return _converter().structure(given, DevState)
+    except BaseValidationError as error:
+        lines = "; ".join(transform_error(error))
+    raise ValueError(lines)
+
+
+@functools.cache
+def _converter() -> Converter:
+    from cattrs import Converter
+
+    converter = Converter()
+    converter.register_structure_hook(Decimal, lambda raw, _: Decimal(str(raw)))
+    converter.register_structure_hook(str, _text)
+    return converter
+
+
+def _text(raw: object, _: type) -> str:
+    if not isinstance(raw, str):
+        raise TypeError("a text is expected")
+    return raw
+
+
+def _time(value: object) -> float:
+    """Return a time: ISO 8601, or seconds since the epoch as some launchers write them."""
+    if isinstance(value, int | float):
+        seconds = float(value) / (1000 if value > _MILLISECONDS else 1)
+        if not 0 <= seconds < _MILLISECONDS:
+            raise ValueError(f"{value} is no time")
+        return seconds
+    time = datetime.fromisoformat(str(value))
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()

@@ -1,0 +1,246 @@
+"""The ledger's database: SQLite in the user's state folder, or PostgreSQL."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import os
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+from sqlalchemy import create_engine, event, inspect, select, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+from comfyloom._core.redact import redact
+from comfyloom._records.schema import METADATA, MIGRATIONS, SCHEMA, VERSION
+from comfyloom.errors import ConfigError, LedgerError, LedgerTooNew
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+BUSY_S: Final = 15.0
+"""How long to wait for another process that writes."""
+LOCK_S: Final = 180.0
+"""How long another process may launch: one whose answer is lost takes two minutes."""
+_POSTGRES: Final = "postgresql+psycopg"
+
+
+@attrs.define(eq=False)
+class Ledger:
+    """What is known of machines, for all processes that use the same file or database.
+
+    Each statement is a transaction of its own, and none is open while the platform is asked. The
+    database is opened when it is first used.
+
+    Args:
+        url: The database.
+        version: The version of the tables that this code knows.
+        migrations: The statements that lead from a version to the next.
+    """
+
+    url: URL = attrs.field(repr=False)
+    version: int = VERSION
+    migrations: Mapping[int, Sequence[str]] = MIGRATIONS
+    _engine: Engine | None = attrs.field(default=None, init=False, repr=False)
+
+    @classmethod
+    def of(cls, where: str) -> Ledger:
+        """Return the ledger in a file, or at a `postgresql://` URL.
+
+        Raises:
+            ConfigError: It is neither.
+        """
+        try:
+            if "://" not in where:
+                return cls(URL.create("sqlite", database=str(Path(where).expanduser().absolute())))
+            url = make_url(where)
+        except (ArgumentError, ValueError, RuntimeError):
+            url = URL.create("none")
+        if url.drivername not in ("postgresql", _POSTGRES):
+            raise ConfigError("ledger must be the path of a file or a postgresql:// URL")
+        return cls(url.set(drivername=_POSTGRES))
+
+    @property
+    def secrets(self) -> list[str]:
+        """What of the URL nobody may read."""
+        named = [self.url.query.get(name) for name in ("password", "sslpassword")]
+        return [str(each) for each in (self.url.password, *named) if each]
+
+    @property
+    def path(self) -> Path | None:
+        """The file, None for a server."""
+        is_file = self.url.get_backend_name() == "sqlite"
+        return Path(self.url.database or "") if is_file else None
+
+    @contextmanager
+    def connected(self) -> Generator[Connection]:
+        """Give a connection on which each statement is committed at once.
+
+        Raises:
+            LedgerError: The database cannot be used; the message says why.
+        """
+        try:
+            with self._opened().connect() as connection:
+                yield connection
+        except (SQLAlchemyError, OSError) as error:
+            raise self._failure(error) from None
+
+    @contextmanager
+    def alone(self, name: str) -> Generator[None]:
+        """Keep all others out of the blocks of this name, whatever process they are in.
+
+        Raises:
+            LedgerError: Another one is in it for too long, or the database cannot be used.
+        """
+        path = self.path
+        with self._with_file_lock(path, name) if path is not None else self._with_advisory(name):
+            yield
+
+    @contextmanager
+    def _with_file_lock(self, path: Path, name: str) -> Generator[None]:
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(f"{path}.{_digest(name):016x}.lock", thread_local=False)
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock.acquire(timeout=LOCK_S)
+        except Timeout:
+            raise self._error("another process keeps it locked") from None
+        except OSError as error:
+            raise self._failure(error) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    @contextmanager
+    def _with_advisory(self, name: str) -> Generator[None]:
+        with self.connected() as connection:
+            connection.execute(text(f"SET lock_timeout = '{LOCK_S:.0f}s'"))
+            connection.execute(text("SET statement_timeout = 0"))
+            connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _digest(name)})
+            yield  # the lock goes with the connection
+
+    def _opened(self) -> Engine:
+        if self._engine is None:
+            engine = self._make_engine()
+            self._prepare(engine)
+            self._engine = engine
+        return self._engine
+
+    def _make_engine(self) -> Engine:
+        path = self.path
+        if path is None:
+            options: dict[str, Any] = {"connect_timeout": int(BUSY_S)}
+        else:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))  # for this user alone
+            options = {"timeout": BUSY_S}
+        try:
+            # No pool: a connection must neither outlive a fork nor be shared by threads.
+            engine = create_engine(
+                self.url, connect_args=options, poolclass=NullPool, isolation_level="AUTOCOMMIT"
+            )
+        except (NoSuchModuleError, ModuleNotFoundError):
+            text = "a ledger in PostgreSQL needs psycopg: pip install 'comfyloom[postgres]'"
+            raise ConfigError(text) from None
+        event.listen(engine, "connect", _make_hasty if path is None else _make_durable)
+        return engine
+
+    def _prepare(self, engine: Engine) -> None:
+        """Make or migrate the tables, one process after the other."""
+        with engine.connect() as connection:
+            if self._found(connection) == self.version:
+                return
+        with self._prepared_alone(engine) as connection:
+            found = self._found(connection)
+            if found is None:
+                METADATA.create_all(connection)
+                connection.execute(SCHEMA.insert().values(version=self.version))
+                return
+            for step in range(found, self.version):
+                for statement in self.migrations[step]:
+                    connection.execute(text(statement))
+                connection.execute(SCHEMA.update().values(version=step + 1))
+
+    @contextmanager
+    def _prepared_alone(self, engine: Engine) -> Generator[Connection]:
+        """Give a transaction that nobody else has: half a migration must not remain."""
+        with engine.connect() as connection:
+            # By hand: the driver's own transaction would begin after the first change of a table.
+            if self.path is None:
+                connection.exec_driver_sql("BEGIN")
+                key = {"key": _digest("schema")}
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), key)
+            else:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                connection.exec_driver_sql("ROLLBACK")
+                raise
+            connection.exec_driver_sql("COMMIT")
+
+    def _found(self, connection: Connection) -> int | None:
+        """Return the version of the tables, None if there are none.
+
+        Raises:
+            LedgerTooNew: A later version of this software made them.
+        """
+        if not inspect(connection).has_table(SCHEMA.name):
+            return None
+        found = connection.execute(select(SCHEMA.c.version)).scalar()
+        if found is not None and found > self.version:
+            raise LedgerTooNew(
+                f"{self._name} was made by a newer comfyloom (version {found} of its tables, this "
+                f"one knows {self.version}): upgrade, or set COMFYLOOM_LEDGER to another file",
+                path=str(self.path or ""),
+            )
+        return found
+
+    @property
+    def _name(self) -> str:
+        return f"the ledger {self.path or self.url.set(query={}).render_as_string()}"
+
+    def _failure(self, error: Exception) -> LedgerError:
+        if isinstance(error, OSError):
+            return self._error(error.strerror or str(error))
+        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        if "locked" in reason:
+            reason = f"another process keeps it locked for more than {BUSY_S:.0f} s"
+        elif "not a database" in reason or "malformed" in reason:
+            reason = f"it is damaged ({reason}); move it away, and see comfyloom machines list"
+        return self._error(redact(reason))
+
+    def _error(self, reason: str) -> LedgerError:
+        return LedgerError(f"{self._name} cannot be used: {reason}", path=str(self.path or ""))
+
+
+def _make_durable(connection: Any, _: object) -> None:
+    cursor = connection.cursor()
+    # What was written must be there after a loss of power: it may be all that names a machine.
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.close()
+
+
+def _make_hasty(connection: Any, _: object) -> None:
+    connection.autocommit = True  # else the settings would be rolled back
+    cursor = connection.cursor()
+    # A table that somebody keeps locked must not keep a machine running.
+    for name in ("lock_timeout", "statement_timeout"):
+        cursor.execute(f"SET {name} = '{BUSY_S:.0f}s'")
+    cursor.close()
+
+
+@functools.cache
+def _digest(name: str) -> int:
+    """Return a name as the kind of number that PostgreSQL locks by; never negative."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) >> 1

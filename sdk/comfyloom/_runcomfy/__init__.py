@@ -1,0 +1,1 @@
+"""RunComfy's Server API."""

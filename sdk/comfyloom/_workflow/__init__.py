@@ -1,0 +1,1 @@
+"""Workflows as data: classes, inputs, outputs, graphs, node schemas, file formats."""

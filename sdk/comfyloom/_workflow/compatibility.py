@@ -1,0 +1,258 @@
+"""Whether a workflow can run on a server: its graph against what the server has."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib.resources
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, Literal, TypeAlias, cast
+
+import attrs
+
+from comfyloom._core.json import mapping
+from comfyloom._workflow.graph import Graph, is_link_shaped
+from comfyloom._workflow.node_schemas import COMBO, InputSchema, NodeSchema, Schemas, is_dynamic
+
+Kind: TypeAlias = Literal["node", "model", "choice", "input", "type", "range", "changed"]
+
+_MODEL: Final = re.compile(
+    r"\.(safetensors|ckpt|pt|pth|bin|gguf|onnx|sft|pkl|engine|patch)$", re.IGNORECASE
+)
+_ANY: Final = "*"
+_UNTYPED: Final = {_ANY, COMBO}
+_NUMBERS: Final = frozenset({"INT", "FLOAT"})
+_LONGEST: Final = 60
+
+
+@attrs.frozen(kw_only=True)
+class Finding:
+    """One thing that differs.
+
+    Attributes:
+        kind: `node` (a class of nodes is missing), `model` (a model file is missing), `choice` (a
+            value is none that the server offers), `input` (one is missing, or not known there),
+            `type` (a link or value of the wrong type), `range` (a number that is too small or too
+            large), `changed` (differs from the server that the class was made against, and does
+            no harm to this graph).
+        node: The id of the node, "" for a class.
+        class_type: The class of nodes.
+        input: The name of the input, "" if it is about the whole node.
+        message: For people.
+        advice: What to do about it, "" if nothing has to be done.
+    """
+
+    kind: Kind
+    node: str
+    class_type: str
+    message: str
+    input: str = ""
+    advice: str = ""
+
+    @property
+    def is_fatal(self) -> bool:
+        """Whether the graph cannot run because of it."""
+        return self.kind != "changed"
+
+    def __str__(self) -> str:
+        place = f"node {self.node} ({self.class_type})" if self.node else self.class_type
+        where = f"{place}, {self.input}" if self.input else place
+        return f"{where}: {self.message}"
+
+
+def compare(
+    graph: Graph, live: Schemas, made_against: Schemas, free: frozenset[tuple[str, str]]
+) -> list[Finding]:
+    """Return everything in which a graph does not fit a server, in the order of its nodes.
+
+    Args:
+        graph: The workflow's graph, in API format.
+        live: What the server has.
+        made_against: The schemas that the workflow's class was made against.
+        free: Inputs, as (node id, input name), whose value is set for each run.
+    """
+    findings: list[Finding] = []
+    for node_id, raw in graph.items():
+        entry = mapping(raw)
+        class_type = str(entry.get("class_type"))
+        schema = live.node(class_type)
+        if schema is None:
+            findings.append(_missing(node_id, class_type, live, made_against))
+            continue
+        node = _Node(node_id, class_type, schema, graph, live, free)
+        given = mapping(entry.get("inputs"))
+        findings += node.findings(given)
+        findings += _changes(node, made_against.node(class_type), given)
+    return findings
+
+
+def _missing(node_id: str, class_type: str, live: Schemas, made_against: Schemas) -> Finding:
+    before = made_against.node(class_type)
+    pack = (before.pack if before else "") or _packs().get(class_type, "")
+    near = difflib.get_close_matches(class_type, live.names, 1, 0.8)
+    advice = f"install the pack {pack} on the machine" if pack else "install its pack of nodes"
+    if near:
+        advice += f"; it has {near[0]}"
+    return Finding(
+        kind="node",
+        node=node_id,
+        class_type=class_type,
+        message="the server has no such class of nodes",
+        advice=advice,
+    )
+
+
+@functools.cache
+def _packs() -> Mapping[str, str]:
+    source = (
+        importlib.resources.files("comfyloom._workflow").joinpath("packs.json").read_text("utf-8")
+    )
+    packs = cast("Mapping[str, list[str]]", json.loads(source)["packs"])
+    return {name: pack for pack, names in packs.items() for name in names}
+
+
+@attrs.frozen
+class _Node:
+    """One node of the graph beside the server's class of it."""
+
+    id: str
+    class_type: str
+    schema: NodeSchema
+    graph: Graph
+    live: Schemas
+    free: frozenset[tuple[str, str]]
+
+    def findings(self, given: Mapping[str, Any]) -> Iterator[Finding]:
+        for name, value in given.items():
+            wanted = self.schema.inputs.get(name)
+            if wanted is None:
+                yield self.find(
+                    "changed",
+                    name,
+                    "the server does not know this input, and passes it over: harmless",
+                )
+            elif is_link_shaped(value):
+                yield from self._link(name, wanted, value)
+            elif not wanted.upload and (self.id, name) not in self.free:
+                yield from self._value(name, wanted, value)
+        for name, wanted in self.schema.inputs.items():
+            if wanted.is_required and name not in given and not wanted.is_dynamic:
+                advice = "export the workflow again, and run comfyloom codegen"
+                yield self.find("input", name, "the server requires this input", advice)
+
+    def find(self, kind: Kind, name: str, message: str, advice: str = "") -> Finding:
+        return Finding(
+            kind=kind,
+            node=self.id,
+            class_type=self.class_type,
+            input=name,
+            message=message,
+            advice=advice,
+        )
+
+    def _link(self, name: str, wanted: InputSchema, value: list[Any]) -> Iterator[Finding]:
+        source = mapping(self.graph.get(str(value[0])))
+        schema = self.live.node(str(source.get("class_type")))
+        if schema is None:  # told already, or no node of the graph
+            return
+        slot = int(value[1])
+        if slot >= len(schema.outputs) and _ANY in schema.outputs:
+            return  # some packs give more outputs of any type than they declare
+        if not 0 <= slot < len(schema.outputs):
+            text = f"node {value[0]} has no output {slot} there, but {len(schema.outputs)}"
+            yield self.find("type", name, text)
+        elif not _accepts(wanted.type, schema.outputs[slot]):
+            text = f"it takes {wanted.type}, and node {value[0]} gives {schema.outputs[slot]}"
+            yield self.find("type", name, text)
+
+    def _value(self, name: str, wanted: InputSchema, value: object) -> Iterator[Finding]:
+        if "__value__" in mapping(value):  # a list that is none of a link, or anything else
+            value = mapping(value)["__value__"]
+        if wanted.options is not None:
+            if value not in wanted.options:
+                yield self._choice(name, wanted.options, value)
+        elif wanted.type in _NUMBERS:
+            number = _as_number(wanted.type, value)
+            if number is None:
+                text = f"{_shown(value)} is no {wanted.type}"
+                yield self.find("type", name, text)
+            elif wanted.ge is not None and number < wanted.ge:
+                yield self.find("range", name, f"{_shown(value)} is less than {wanted.ge}")
+            elif wanted.le is not None and number > wanted.le:
+                yield self.find("range", name, f"{_shown(value)} is more than {wanted.le}")
+
+    def _choice(self, name: str, choices: tuple[object, ...], value: object) -> Finding:
+        texts = [str(choice) for choice in choices]
+        near = difflib.get_close_matches(str(value), texts, 1, 0.6)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        if isinstance(value, str) and _MODEL.search(value):
+            advice = "put the model file there, or choose another in the workflow"
+            return self.find("model", name, f"there is no model {value!r}{hint}", advice)
+        offered = ", ".join(texts[:5]) + (", …" if len(texts) > 5 else "")
+        return self.find(
+            "choice", name, f"{_shown(value)} is none of {offered or '(nothing)'}{hint}"
+        )
+
+
+def _as_number(kind: str, value: object) -> float | None:
+    """Return a value as ComfyUI takes it for a number, None if it cannot: it calls `int(…)`."""
+    if not isinstance(value, int | float | str):
+        return None
+    try:
+        return int(value) if kind == "INT" else float(value)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _shown(value: object) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # more digits than Python likes to print
+        return "the number"
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+def _accepts(wanted: str, given: str) -> bool:
+    """Return whether an input takes what an output gives; `A, B` stands for either."""
+    takes, gives = _types(wanted), _types(given)
+    if takes & _UNTYPED or gives & _UNTYPED or is_dynamic(wanted) or is_dynamic(given):
+        return True
+    return not takes.isdisjoint(gives)
+
+
+def _types(text: str) -> set[str]:
+    return {part.strip() for part in text.split(",")}
+
+
+def _changes(node: _Node, before: NodeSchema | None, given: Mapping[str, Any]) -> Iterator[Finding]:
+    """Yield what has changed since the workflow's class was made, and does not stop this graph."""
+    if before is None:
+        return
+    for name, old in before.inputs.items():
+        new = node.schema.inputs.get(name)
+        if new is None:
+            if name not in given:  # else it was told already
+                yield node.find("changed", name, "this input is gone")
+        elif new.type != old.type:
+            yield node.find("changed", name, f"its type was {old.type} and is {new.type}")
+        elif (new.ge, new.le) != (old.ge, old.le):
+            text = f"its range was {_range(old)} and is {_range(new)}"
+            yield node.find("changed", name, text)
+    for name in node.schema.inputs:
+        if name not in before.inputs and not node.schema.inputs[name].is_required:
+            yield node.find("changed", name, "this input is new, and may be left out")
+    if node.schema.outputs != before.outputs:
+        text = f"its outputs were {_list(before.outputs)} and are {_list(node.schema.outputs)}"
+        yield node.find("changed", "", text)
+
+
+def _range(schema: InputSchema) -> str:
+    least = "" if schema.ge is None else f"{schema.ge:g}"
+    most = "" if schema.le is None else f"{schema.le:g}"
+    return f"{least}…{most}"
+
+
+def _list(names: tuple[str, ...]) -> str:
+    return ", ".join(names) or "none"

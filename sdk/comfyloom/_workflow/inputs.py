@@ -1,0 +1,361 @@
+r"""What a caller may set on a workflow: one function a kind of value, used by generated classes.
+
+Each function describes one public field: the node inputs that its value goes to, written
+`"<node id>.<input name>"` (a dot inside an id is written `\.`), and which values it may take.
+A field without `default` must be set before the workflow can run.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Literal, TypeAlias, cast, overload
+
+import attrs
+
+from comfyloom._workflow.files import (
+    FILE_KINDS,
+    FileKind,
+    FileSource,
+    ImageSource,
+    is_file_source,
+    is_image_source,
+    source_key,
+)
+from comfyloom.errors import InputProblem
+
+Kind: TypeAlias = Literal[FileKind, "text", "seed", "number", "integer", "flag", "choice", "value"]
+
+METADATA: Final = "comfyloom.input"
+# None stands for what the workflow file says: its file on the server, its seed.
+_MAY_BE_NONE: Final = FILE_KINDS | {"seed"}
+# Longer numbers are not shown: Python refuses to print some of them.
+LARGE: Final = 10**30
+_DOT: Final = re.compile(r"(?<!\\)\.")
+
+
+class Unset:
+    """The type of `UNSET` and `MISSING`; a value of its own after copying and pickling too."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __repr__(self) -> str:
+        return self._name
+
+    def __reduce__(self) -> str:
+        return self._name
+
+
+UNSET: Final = Unset("UNSET")
+"""A required value that a chain has not set yet."""
+MISSING: Final = Unset("MISSING")
+"""A required value that the constructor was not given."""
+
+
+@attrs.frozen
+class Target:
+    """One input of one node; `modulo` reduces a seed to what the node takes."""
+
+    node: str
+    input: str
+    modulo: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Target:
+        r"""Return the target that `"<id>.<input>"` names; only the first bare dot parts them."""
+        node, name = _DOT.split(text, maxsplit=1)
+        return cls(node.replace(r"\.", "."), name)
+
+    def value(self, value: Any) -> Any:
+        """Return `value` as this input takes it."""
+        return value if self.modulo is None else value % self.modulo
+
+
+def reduced(target: str, modulo: int) -> Target:
+    """Return a target that takes a seed modulo `modulo`."""
+    return attrs.evolve(Target.parse(target), modulo=modulo)
+
+
+@attrs.frozen(kw_only=True)
+class InputSpec:
+    """All that is known of one public field of a workflow."""
+
+    kind: Kind
+    targets: tuple[Target, ...]
+    required: bool = False
+    ge: float | None = None
+    le: float | None = None
+    choices: tuple[str, ...] = ()
+    name: str = ""
+
+    @property
+    def node(self) -> str:
+        """The id of the first node that the value goes to."""
+        return self.targets[0].node
+
+    def problem(self, value: object) -> InputProblem | None:
+        """Return what is wrong with a value, None if nothing is."""
+        if value is UNSET:
+            return None
+        if value is MISSING:
+            return self.complain("a value is required")
+        if value is None and not self.required and self.kind in _MAY_BE_NONE:
+            return None
+        reason = _CHECKS[self.kind](self, value)
+        return None if reason is None else self.complain(reason, self._nearest(value))
+
+    def plain(self, value: Any) -> Any:
+        """Return a value as JSON can hold it: numbers of array libraries as Python's own."""
+        if self.kind in ("integer", "seed"):
+            return int(value)
+        if self.kind == "number" and not isinstance(value, int):
+            return float(value)
+        return _copied(value) if self.kind == "value" else value
+
+    def complain(self, reason: str, nearest: str | None = None) -> InputProblem:
+        """Return a problem with this field."""
+        return InputProblem(field=self.name, node=self.node, reason=reason, nearest=nearest)
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the value is a file, which is uploaded."""
+        return self.kind in FILE_KINDS
+
+    @property
+    def range(self) -> str:
+        """The range for people: "0 to 100", "at least 1", or ""."""
+        if self.ge is not None and self.le is not None:
+            return f"{self.ge} to {self.le}"
+        if self.ge is not None:
+            return f"at least {self.ge}"
+        return f"at most {self.le}" if self.le is not None else ""
+
+    def _nearest(self, value: object) -> str | None:
+        if not self.choices:
+            return None
+        import difflib
+
+        near = difflib.get_close_matches(str(value), self.choices, n=1)
+        return near[0] if near else None
+
+
+# --- the functions that generated classes call ---------------------------------------------------
+
+
+@overload
+def image(*targets: str) -> ImageSource: ...
+@overload
+def image(*targets: str, default: None) -> ImageSource | None: ...
+def image(*targets: str, default: Unset | None = MISSING) -> ImageSource | None:
+    """A picture, uploaded when the workflow runs; None leaves the file that the graph names."""
+    return cast("ImageSource | None", _field("image", targets, default))
+
+
+@overload
+def mask(*targets: str) -> ImageSource: ...
+@overload
+def mask(*targets: str, default: None) -> ImageSource | None: ...
+def mask(*targets: str, default: Unset | None = MISSING) -> ImageSource | None:
+    """A mask, given as a picture; else as `image`."""
+    return cast("ImageSource | None", _field("mask", targets, default))
+
+
+@overload
+def audio(*targets: str) -> FileSource: ...
+@overload
+def audio(*targets: str, default: None) -> FileSource | None: ...
+def audio(*targets: str, default: Unset | None = MISSING) -> FileSource | None:
+    """A sound, uploaded when the workflow runs; None leaves the file that the graph names."""
+    return cast("FileSource | None", _field("audio", targets, default))
+
+
+@overload
+def video(*targets: str) -> FileSource: ...
+@overload
+def video(*targets: str, default: None) -> FileSource | None: ...
+def video(*targets: str, default: Unset | None = MISSING) -> FileSource | None:
+    """A video, uploaded when the workflow runs; None leaves the file that the graph names."""
+    return cast("FileSource | None", _field("video", targets, default))
+
+
+@overload
+def file(*targets: str) -> FileSource: ...
+@overload
+def file(*targets: str, default: None) -> FileSource | None: ...
+def file(*targets: str, default: Unset | None = MISSING) -> FileSource | None:
+    """Any file, uploaded when the workflow runs; None leaves the file that the graph names."""
+    return cast("FileSource | None", _field("file", targets, default))
+
+
+def text(*targets: str, default: str | Unset = MISSING) -> str:
+    """A text; a required one may not be blank."""
+    return cast("str", _field("text", targets, default))
+
+
+def seed(
+    *targets: str | Target, default: None = None, ge: int = 0, le: int = 2**64 - 1
+) -> int | None:
+    """A seed; None draws another one for every run."""
+    return cast("int | None", _field("seed", targets, default, ge=ge, le=le))
+
+
+def number(
+    *targets: str,
+    default: float | Unset = MISSING,
+    ge: float | None = None,
+    le: float | None = None,
+) -> float:
+    """A number within a range."""
+    return cast("float", _field("number", targets, default, ge=ge, le=le))
+
+
+def integer(
+    *targets: str, default: int | Unset = MISSING, ge: int | None = None, le: int | None = None
+) -> int:
+    """A whole number within a range."""
+    return cast("int", _field("integer", targets, default, ge=ge, le=le))
+
+
+def flag(*targets: str, default: bool | Unset = MISSING) -> bool:
+    """Yes or no."""
+    return cast("bool", _field("flag", targets, default))
+
+
+def choice(*targets: str, choices: tuple[str, ...], default: str | Unset = MISSING) -> Any:
+    """One of a closed list of texts."""
+    return _field("choice", targets, default, choices=choices)
+
+
+def value(*targets: str, default: Any = MISSING) -> Any:
+    """Anything that JSON can hold, passed through as it is."""
+    return _field("value", targets, default)
+
+
+def _field(
+    kind: Kind,
+    targets: tuple[str | Target, ...],
+    default: object = MISSING,
+    *,
+    ge: float | None = None,
+    le: float | None = None,
+    choices: tuple[str, ...] = (),
+) -> object:
+    spec = InputSpec(
+        kind=kind,
+        targets=tuple(Target.parse(to) if isinstance(to, str) else to for to in targets),
+        required=default is MISSING,
+        ge=ge,
+        le=le,
+        choices=choices,
+    )
+    # What can be changed is nobody else's: neither the caller's object nor that of the class.
+    converter = _copied if kind == "value" else None
+    return attrs.field(
+        default=default,
+        converter=converter,
+        eq=source_key if kind in FILE_KINDS else True,
+        metadata={METADATA: spec},
+        repr=_short_repr,
+    )
+
+
+def _copied(value: Any) -> Any:
+    from copy import deepcopy
+
+    return deepcopy(value)
+
+
+def _short_repr(value: object) -> str:
+    return f"<{len(value)} bytes>" if isinstance(value, bytes) else repr(value)
+
+
+# --- what each kind accepts ----------------------------------------------------------------------
+
+
+def _check_image(_: InputSpec, value: object) -> str | None:
+    if is_image_source(value):
+        return None
+    known = "a path, bytes, an open file, a Pillow image or a numpy array"
+    return f"{known} is expected, not {_kind_of(value)}"
+
+
+def _check_file(_: InputSpec, value: object) -> str | None:
+    if is_file_source(value):
+        return None
+    return f"a path, bytes or an open file is expected, not {_kind_of(value)}"
+
+
+def _check_text(spec: InputSpec, value: object) -> str | None:
+    if not isinstance(value, str):
+        return f"a text is expected, not {_kind_of(value)}"
+    if not spec.required:  # whatever the workflow file holds goes back as it is
+        return None
+    if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+        return "it holds half of a pair of code units, which is no letter"
+    return None if value.strip() else "a text that is not empty is required"
+
+
+def _check_number(spec: InputSpec, value: object) -> str | None:
+    if isinstance(value, bool) or not isinstance(value, int | numbers.Real):
+        return f"a number is expected, not {_kind_of(value)}"
+    if not isinstance(value, int) and not math.isfinite(value):
+        return f"a number is expected, not {value}"
+    return _check_range(spec, value)
+
+
+def _check_integer(spec: InputSpec, value: object) -> str | None:
+    if isinstance(value, bool) or not isinstance(value, int | numbers.Integral):
+        return f"a whole number is expected, not {_kind_of(value)}"
+    return _check_range(spec, value)
+
+
+def _check_range(spec: InputSpec, value: Any) -> str | None:
+    low = spec.ge is not None and value < spec.ge
+    high = spec.le is not None and value > spec.le
+    shown = str(value) if abs(value) < LARGE else "the number"
+    return f"{shown} is out of range ({spec.range})" if low or high else None
+
+
+def _check_flag(_: InputSpec, value: object) -> str | None:
+    return None if isinstance(value, bool) else f"True or False is expected, not {_kind_of(value)}"
+
+
+def _check_choice(spec: InputSpec, value: object) -> str | None:
+    if value in spec.choices:
+        return None
+    return f"{value!r} is none of {', '.join(map(repr, spec.choices))}"
+
+
+def _check_value(_: InputSpec, value: object) -> str | None:
+    import json
+
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        return f"a value that JSON can hold is expected ({error})"
+    return None
+
+
+def _kind_of(value: object) -> str:
+    if isinstance(value, float):
+        return repr(value)
+    return "None" if value is None else type(value).__name__
+
+
+_CHECKS: Final[Mapping[Kind, Callable[[InputSpec, object], str | None]]] = {
+    "image": _check_image,
+    "mask": _check_image,
+    "audio": _check_file,
+    "video": _check_file,
+    "file": _check_file,
+    "text": _check_text,
+    "seed": _check_integer,
+    "number": _check_number,
+    "integer": _check_integer,
+    "flag": _check_flag,
+    "choice": _check_choice,
+    "value": _check_value,
+}

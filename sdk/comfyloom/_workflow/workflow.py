@@ -1,0 +1,307 @@
+"""The base of all generated workflow classes, and of their results."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Callable, Mapping
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Generic,
+    TypeVar,
+    cast,
+    dataclass_transform,
+    get_args,
+)
+
+import attrs
+
+from comfyloom._workflow import inputs, outputs
+from comfyloom._workflow.files import FileKind, InputFile, read_input, source_name
+from comfyloom._workflow.graph import Graph, literal
+from comfyloom._workflow.inputs import MISSING, UNSET, InputSpec
+from comfyloom._workflow.outputs import OutputSpec
+from comfyloom.errors import GraphError, InputFileError, InputProblem, InputValueError
+from comfyloom.progress import Stage
+
+if TYPE_CHECKING:
+    from typing import Self
+
+# What stands in a graph for bytes that have no name yet.
+_ENDS = {"image": ".png", "mask": ".png", "audio": ".wav", "video": ".mp4", "file": ""}
+
+T = TypeVar("T")
+W = TypeVar("W", bound="Workflow[Any]")
+R = TypeVar("R", bound="Result")
+ResultT_co = TypeVar("ResultT_co", bound="Result", covariant=True)
+
+
+if TYPE_CHECKING:
+    chainable = classmethod
+else:
+
+    class chainable:  # noqa: N801 - it stands where `classmethod` stands
+        """A method that works on a class and on an instance alike.
+
+        Its first argument is whatever it was looked up on. Type checkers take it for a
+        `classmethod`, which gives both forms the right types.
+        """
+
+        def __init__(self, function: Callable[..., Any]) -> None:
+            self._function = function
+            functools.update_wrapper(self, function)
+
+        def __get__(self, instance: object, owner: type) -> Callable[..., Any]:
+            return self._function.__get__(owner if instance is None else instance)
+
+
+@attrs.frozen(kw_only=True)
+class WorkflowSpec:
+    """What a generated class knows of its workflow beside its fields."""
+
+    graph: str
+    command: str
+    stages: tuple[Stage, ...]
+    inputs: tuple[InputSpec, ...]
+    outputs: tuple[OutputSpec, ...]
+    result: type[Result]
+
+    @property
+    def name(self) -> str:
+        """The name of the workflow file, without its suffix."""
+        return self.graph.rpartition(".")[0]
+
+
+@dataclass_transform(
+    kw_only_default=True,
+    frozen_default=True,
+    field_specifiers=(
+        outputs.image,
+        outputs.animation,
+        outputs.video,
+        outputs.audio,
+        outputs.mesh,
+        outputs.file,
+        outputs.text,
+        outputs.json,
+    ),
+)
+def result_class(cls: type[R]) -> type[R]:
+    """Make a class of results: frozen, keyword-only, its fields described by `outputs`."""
+    return attrs.frozen(kw_only=True)(cls)
+
+
+@dataclass_transform(
+    kw_only_default=True,
+    frozen_default=True,
+    field_specifiers=(
+        inputs.image,
+        inputs.mask,
+        inputs.audio,
+        inputs.video,
+        inputs.file,
+        inputs.text,
+        inputs.seed,
+        inputs.number,
+        inputs.integer,
+        inputs.flag,
+        inputs.choice,
+        inputs.value,
+    ),
+)
+def workflow_class(
+    *, graph: str, command: str, stages: tuple[Stage, ...] = ()
+) -> Callable[[type[W]], type[W]]:
+    """Make a workflow class: frozen, keyword-only, its fields described by `inputs`.
+
+    Args:
+        graph: The name of the JSON file beside the class's module that holds the graph.
+        command: The name of the workflow on the command line.
+        stages: Its parts in the order of the work, for progress.
+    """
+
+    def decorate(cls: type[W]) -> type[W]:
+        made = attrs.frozen(kw_only=True)(cls)
+        (base,) = (b for b in vars(made)["__orig_bases__"] if get_args(b))
+        result = cast("type[Result]", get_args(base)[0])
+        made.spec_ = WorkflowSpec(
+            graph=graph,
+            command=command,
+            stages=stages,
+            inputs=_specs(made, inputs.METADATA),
+            outputs=_specs(result, outputs.METADATA),
+            result=result,
+        )
+        return made
+
+    return decorate
+
+
+def _specs(cls: type[Any], key: str) -> tuple[Any, ...]:
+    fields = cast("tuple[attrs.Attribute[Any], ...]", attrs.fields(cls))
+    return tuple(
+        attrs.evolve(field.metadata[key], name=field.name)
+        for field in fields
+        if key in field.metadata
+    )
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+def _base_result(cls: type[T]) -> type[T]:
+    return attrs.frozen(kw_only=True)(cls)
+
+
+@_base_result
+class Result:
+    """What one run of a workflow gave; a generated class adds a field for each output."""
+
+    prompt_id: str = ""
+    """The id of the run on its server."""
+    seeds: Mapping[str, int] = attrs.field(factory=dict[str, int])
+    """The seeds that the run used, by field: the caller's own, or those drawn for this run."""
+    seconds: float = 0.0
+    """How long the run took, from submitting it to its last file on this computer."""
+    ui: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict[str, dict[str, Any]], repr=False)
+    """All that the nodes reported, as it came: by node id, then by the node's own keys."""
+
+    @property
+    def seed(self) -> int | None:
+        """The seed that the run used, None if its workflow has none."""
+        return next(iter(self.seeds.values()), None)
+
+
+class Workflow(Generic[ResultT_co]):
+    """A ComfyUI workflow with its values; immutable.
+
+    The constructor demands the required values. A chain of `with_…()` calls, which may begin on
+    the class, leaves the rest unset until the workflow runs:
+
+        FluxMeshWorkflow(input_image="render.png", prompt="a brass automaton")
+        FluxMeshWorkflow.with_input_image("render.png").with_prompt("a brass automaton")
+
+    Raises:
+        InputValueError: A value is missing, of the wrong type or out of range; it lists them all.
+    """
+
+    __slots__ = ()
+
+    spec_: ClassVar[WorkflowSpec]
+
+    def __attrs_post_init__(self) -> None:
+        """Check every value."""
+        problems = [spec.problem(getattr(self, spec.name)) for spec in self.spec_.inputs]
+        _raise_if_any(problems)
+
+    @classmethod
+    def template_graph(cls) -> Graph:
+        """Return the graph of the workflow file, unchanged; a fresh copy at every call.
+
+        Raises:
+            GraphError: The package was built without the file.
+        """
+        package = sys.modules[cls.__module__].__package__ or ""
+        return cast("Graph", json.loads(_graph_text(package, cls.spec_.graph)))
+
+    def to_graph(self) -> Graph:
+        """Return the graph with the values set, in API format. Nothing is opened or drawn.
+
+        A file stands there by its own name, and a seed that is None by the one of the workflow
+        file: the run puts the uploaded name and the drawn seed in their places.
+
+        Raises:
+            InputValueError: Required values are unset; it lists them all.
+        """
+        return self.graph_for_(files={}, seeds={})
+
+    def graph_for_(self, *, files: Mapping[str, str], seeds: Mapping[str, int]) -> Graph:
+        """Return the graph of one run: names of uploaded files and drawn seeds by field."""
+        self._demand_all()
+        graph = self.template_graph()
+        for spec in self.spec_.inputs:
+            value = self._value(spec, files, seeds)
+            if value is not None or spec.kind == "value":
+                for target in spec.targets:
+                    plain = target.value(spec.plain(value))
+                    graph[target.node]["inputs"][target.input] = literal(plain)
+        return graph
+
+    def read_files_(self) -> dict[str, InputFile]:
+        """Read every file that the run needs, by field.
+
+        Raises:
+            InputFileError: A file is missing or cannot be read.
+            InputValueError: A file is none of its kind, or required values are unset.
+        """
+        self._demand_all()
+        files = [spec for spec in self.spec_.inputs if spec.is_file]
+        given = {spec: source for spec in files if (source := getattr(self, spec.name)) is not None}
+        return {spec.name: _read(spec, source) for spec, source in given.items()}
+
+    def seeds_(self, draw: Callable[[int], int]) -> dict[str, int]:
+        """Return the seed of each seed field: the caller's, else one by `draw(upper bound)`."""
+        found = {
+            spec: getattr(self, spec.name) for spec in self.spec_.inputs if spec.kind == "seed"
+        }
+        return {
+            spec.name: _drawn(spec, draw) if seed is None else seed for spec, seed in found.items()
+        }
+
+    def _value(self, spec: InputSpec, files: Mapping[str, str], seeds: Mapping[str, int]) -> Any:
+        value = getattr(self, spec.name)
+        if spec.is_file and value is not None:
+            return files.get(spec.name) or source_name(value, f"{spec.name}{_ENDS[spec.kind]}")
+        return seeds.get(spec.name, value) if spec.kind == "seed" else value
+
+    def _demand_all(self) -> None:
+        unset = [spec for spec in self.spec_.inputs if getattr(self, spec.name) is UNSET]
+        _raise_if_any([spec.complain("a value is required") for spec in unset])
+
+    @chainable
+    def _with(cls, name: str, value: object) -> Self:
+        return cast("Self", _changed(cls, name, value))
+
+
+def _drawn(spec: InputSpec, draw: Callable[[int], int]) -> int:
+    least = int(spec.ge or 0)
+    return least + draw(max(0, int(spec.le or 0) - least))
+
+
+def _changed(base: type[Workflow[Any]] | Workflow[Any], name: str, value: object) -> object:
+    if not isinstance(base, type):
+        return cast("object", attrs.evolve(cast("Any", base), **{name: value}))
+    unset = {spec.name: UNSET for spec in base.spec_.inputs if spec.required}
+    return base(**{**unset, name: value})
+
+
+@functools.cache
+def _graph_text(package: str, file: str) -> str:
+    from importlib.resources import files
+
+    try:
+        return files(package).joinpath(file).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        text = f"the package {package} was built without its {file}: *.json belongs to its data"
+        raise GraphError(text) from None
+
+
+def _raise_if_any(problems: list[InputProblem | None]) -> None:
+    found = [problem for problem in problems if problem is not None]
+    if found:
+        raise InputValueError(problems=found)
+
+
+def _read(spec: InputSpec, source: Any) -> InputFile:
+    try:
+        return read_input(source, cast("FileKind", spec.kind))
+    except OSError as error:
+        reason = f"cannot read {error.filename or 'the file'}: {error.strerror or error}"
+        raise InputFileError(problems=[spec.complain(reason)]) from None
+    except ValueError as error:
+        shown = f"{source}: " if isinstance(source, str) or hasattr(source, "__fspath__") else ""
+        raise InputValueError(problems=[spec.complain(f"{shown}{error}")]) from None
+
+
+__all__ = ["MISSING", "UNSET", "Result", "Workflow", "chainable", "result_class", "workflow_class"]

@@ -1,1 +1,0 @@
-"""The data plane: one ComfyUI server."""

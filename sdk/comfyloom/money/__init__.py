@@ -1,5 +1,0 @@
-"""What machines cost."""
-
-from comfyloom.money.prices import Offer, PriceList
-
-__all__ = ["Offer", "PriceList"]

@@ -1,0 +1,82 @@
+"""Nodes that change and save pictures."""
+
+import random
+import string
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from comfyloom_emulator.nodes.spec import Node, NodeCall, NodeResult
+
+if TYPE_CHECKING:
+    from comfyloom_emulator.nodes.values import Picture
+
+_COMPRESSION = 4
+_SUFFIX_LETTERS = 5
+
+
+def _remove_background(call: NodeCall) -> NodeResult:
+    import numpy as np
+
+    from comfyloom_emulator.art.fields import resize
+    from comfyloom_emulator.art.subject import subject_of
+    from comfyloom_emulator.nodes.values import Picture
+
+    source: Picture = call.inputs["image"]
+    height, width = source.shape[1:3]
+    masks = [
+        subject_of(pixels) if source.subject is None else resize(source.subject, height, width)
+        for pixels in source.pixels
+    ]
+    alpha = np.clip(np.stack(masks), 0.0, 1.0)
+    cut = np.concatenate([source.pixels[..., :3], alpha[..., None]], axis=3)
+    return NodeResult(outputs=(Picture(cut, alpha[0]), alpha))
+
+
+def _save(call: NodeCall) -> NodeResult:
+    return save_pictures(call, call.inputs["images"], call.inputs["filename_prefix"], "output")
+
+
+def _show(call: NodeCall) -> NodeResult:
+    letters = "".join(random.choices(string.ascii_lowercase, k=_SUFFIX_LETTERS))
+    return save_pictures(call, call.inputs["images"], f"ComfyUI_temp_{letters}", "temp")
+
+
+def save_pictures(call: NodeCall, picture: "Picture", prefix: str, kind: str) -> NodeResult:
+    """Save a batch as PNG files with the graph in them.
+
+    Args:
+        call: The run of the saving node.
+        picture: What to save.
+        prefix: Name prefix, with directories.
+        kind: The folder: `output` or `temp`.
+    """
+    height, width = picture.shape[1:3]
+    place = call.folders.save_place(prefix, kind, width, height)
+    references: list[dict[str, str]] = []
+    saved: list[Path] = []
+    for index in range(picture.shape[0]):
+        name = place.name("png", index)
+        _write_png(picture, index, place.directory / name, call.metadata)
+        saved.append(place.directory / name)
+        references.append({"filename": name, "subfolder": place.subfolder, "type": kind})
+    return NodeResult(ui={"images": references}, saved=tuple(saved))
+
+
+def _write_png(picture: "Picture", index: int, path: Path, metadata: Mapping[str, str]) -> None:
+    import numpy as np
+    from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
+
+    info = PngInfo()
+    for key, text in metadata.items():
+        info.add_text(key, text)
+    pixels = (np.clip(picture.pixels[index], 0.0, 1.0) * 255).astype(np.uint8)
+    Image.fromarray(pixels).save(path, pnginfo=info, compress_level=_COMPRESSION)
+
+
+IMAGES: Mapping[str, Node] = {
+    "ImageRemoveBackground+": Node(run=_remove_background),
+    "SaveImage": Node(run=_save),
+    "PreviewImage": Node(run=_show),
+}

@@ -1,0 +1,169 @@
+"""A workflow against what a server has: nodes, models, inputs."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import pytest
+
+from comfyloom._workflow.compatibility import Finding, compare
+from comfyloom._workflow.node_schemas import Schemas, pinned
+from comfyloom_workflows import FluxMeshWorkflow
+from support import ROOT
+
+LIVE: dict[str, Any] = json.loads((ROOT / "workflows" / "object_info.json").read_text("utf-8"))
+
+
+def check(
+    live: dict[str, Any],
+    graph: dict[str, Any] | None = None,
+    free: frozenset[tuple[str, str]] = frozenset(),
+) -> list[Finding]:
+    given = FluxMeshWorkflow.template_graph() if graph is None else graph
+    return compare(given, Schemas(live), Schemas(LIVE), free | {("16", "image")})
+
+
+@pytest.fixture
+def live() -> dict[str, Any]:
+    return copy.deepcopy(LIVE)
+
+
+def fatal(findings: list[Finding]) -> list[Finding]:
+    return [finding for finding in findings if finding.is_fatal]
+
+
+def test_the_server_it_was_made_against_fits(live: dict[str, Any]) -> None:
+    assert fatal(check(live)) == []
+
+
+def test_the_generated_package_carries_what_it_was_made_against() -> None:
+    carried = pinned("comfyloom_workflows")
+    used = {str(entry["class_type"]) for entry in FluxMeshWorkflow.template_graph().values()}
+    assert set(carried.names) == used
+    assert pinned("no.such.package").names == ()
+
+
+@pytest.mark.parametrize(
+    ("missing", "pack"),
+    [
+        ("XlabsSampler", "x-flux-comfyui"),
+        ("PartPacker_Sampler", "ComfyUI_PartPacker"),
+        ("ImageRemoveBackground+", "ComfyUI_essentials"),
+        ("DepthAnythingPreprocessor", "comfyui_controlnet_aux"),
+    ],
+)
+def test_a_missing_class_is_told_with_its_pack(
+    live: dict[str, Any], missing: str, pack: str
+) -> None:
+    del live[missing]
+    found = fatal(check(live))
+    assert {finding.class_type for finding in found} == {missing}
+    assert found[0].kind == "node"
+    assert pack in found[0].advice
+
+
+def test_the_pack_that_the_server_told_counts_first(live: dict[str, Any]) -> None:
+    before = copy.deepcopy(live)
+    before["XlabsSampler"]["python_module"] = "custom_nodes.my_fork.nodes"
+    del live["XlabsSampler"]
+    graph = FluxMeshWorkflow.template_graph()
+    found = compare(graph, Schemas(live), Schemas(before), frozenset())
+    assert "my_fork" in next(each for each in found if each.kind == "node").advice
+
+
+def combo(live: dict[str, Any], class_type: str, name: str, options: list[str]) -> None:
+    live[class_type]["input"]["required"][name][0] = options
+
+
+def test_a_missing_model_is_told_with_the_nearest(live: dict[str, Any]) -> None:
+    graph = FluxMeshWorkflow.template_graph()
+    (node,) = [key for key, entry in graph.items() if entry["class_type"] == "UNETLoader"]
+    wanted = str(graph[node]["inputs"]["unet_name"])
+    near = wanted.replace(".safetensors", "-fp8.safetensors")
+    combo(live, "UNETLoader", "unet_name", ["other.safetensors", near])
+    (found,) = fatal(check(live))
+    assert (found.kind, found.node, found.input) == ("model", node, "unet_name")
+    assert wanted in found.message
+    assert near in found.message
+    assert "model file" in found.advice
+
+
+def test_newer_servers_write_combos_in_another_way(live: dict[str, Any]) -> None:
+    entry = live["UNETLoader"]["input"]["required"]["unet_name"]
+    options = entry[0]
+    live["UNETLoader"]["input"]["required"]["unet_name"] = ["COMBO", {"options": options}]
+    assert fatal(check(live)) == []
+    live["UNETLoader"]["input"]["required"]["unet_name"] = ["COMBO", {"options": ["x.gguf"]}]
+    assert fatal(check(live))[0].kind == "model"
+
+
+def test_a_list_that_the_server_does_not_tell_is_no_finding(live: dict[str, Any]) -> None:
+    remote = {"remote": {"route": "/models"}}
+    live["UNETLoader"]["input"]["required"]["unet_name"] = ["COMBO", remote]
+    assert fatal(check(live)) == []
+
+
+def test_a_choice_that_is_gone(live: dict[str, Any]) -> None:
+    graph = FluxMeshWorkflow.template_graph()
+    (node,) = [key for key, entry in graph.items() if entry["class_type"] == "DualCLIPLoader"]
+    kind = graph[node]["inputs"]["type"]
+    combo(live, "DualCLIPLoader", "type", ["sdxl", f"{kind}2"])
+    (found,) = fatal(check(live))
+    assert (found.kind, found.input) == ("choice", "type")
+    assert f"'{kind}2'" in found.message
+
+
+def test_a_new_required_input(live: dict[str, Any]) -> None:
+    live["XlabsSampler"]["input"]["required"]["sigma"] = ["FLOAT", {"default": 1.0}]
+    (found,) = fatal(check(live))
+    assert (found.kind, found.input) == ("input", "sigma")
+    assert "codegen" in found.advice
+
+
+def test_a_new_optional_input_does_no_harm(live: dict[str, Any]) -> None:
+    live["XlabsSampler"]["input"].setdefault("optional", {})["sigma"] = ["FLOAT", {}]
+    assert fatal(check(live)) == []
+    assert any(finding.input == "sigma" for finding in check(live))
+
+
+def test_a_range_that_became_narrower(live: dict[str, Any]) -> None:
+    live["XlabsSampler"]["input"]["required"]["steps"][1]["max"] = 3
+    found = check(live)
+    (broken,) = fatal(found)
+    assert (broken.kind, broken.input) == ("range", "steps")
+    assert "more than 3" in broken.message
+    assert any(finding.kind == "changed" and "range" in finding.message for finding in found)
+
+
+def test_a_value_that_the_caller_sets_is_not_judged(live: dict[str, Any]) -> None:
+    live["XlabsSampler"]["input"]["required"]["steps"][1]["max"] = 3
+    assert fatal(check(live, free=frozenset({("3", "steps")}))) == []
+
+
+def test_an_output_of_another_type(live: dict[str, Any]) -> None:
+    live["VAEDecode"]["output"] = ["VIDEO"]
+    found = fatal(check(live))
+    assert found
+    assert all(finding.kind == "type" for finding in found)
+    assert "gives VIDEO" in found[0].message
+
+
+def test_an_output_that_is_gone(live: dict[str, Any]) -> None:
+    live["PartPacker_Sampler"]["output"] = live["PartPacker_Sampler"]["output"][:1]
+    (found,) = fatal(check(live))
+    assert "has no output 1 there, but 1" in found.message
+
+
+def test_types_that_stand_for_several(live: dict[str, Any]) -> None:
+    live["VAEDecode"]["output"] = ["*"]
+    live["SaveImage"]["input"]["required"]["images"][0] = "IMAGE,MASK"
+    assert fatal(check(live)) == []
+
+
+@pytest.mark.parametrize("odd", [None, [], "x", {"input": 3}, {"input": {"required": []}}])
+def test_whatever_a_server_says_is_survived(live: dict[str, Any], odd: Any) -> None:
+    live["XlabsSampler"] = odd
+    for finding in check(live):
+        assert str(finding)

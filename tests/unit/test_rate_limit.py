@@ -1,0 +1,119 @@
+"""Requests at a rate, with a burst after a rest."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import responses
+
+from comfyloom._http.rate_limit import Pace
+from comfyloom._http.retry import NO_RETRY
+from comfyloom._runcomfy.client import ServerApi
+from comfyloom._runcomfy.rate_limits import pace_of
+from comfyloom.errors import ApiError
+from support import FakeClock, HastyClock
+
+URL = "http://127.0.0.1:1"
+
+
+def test_a_burst_then_the_rate(clock: FakeClock) -> None:
+    pace = Pace(per_s=1.0, burst=3, clock=clock)
+    begun = clock.now
+    times: list[float] = []
+    for _ in range(6):
+        pace.take()
+        times.append(clock.now - begun)
+    assert times == [0, 0, 0, 1, 2, 3]
+
+
+def test_a_rest_gives_the_burst_back_and_no_more(clock: FakeClock) -> None:
+    pace = Pace(per_s=1.0, burst=3, clock=clock)
+    for _ in range(3):
+        pace.take()
+    clock.sleep(1000.0)
+    begun = clock.now
+    for _ in range(4):
+        pace.take()
+    assert clock.now - begun == 1.0
+
+
+def test_an_urgent_request_does_not_wait_but_counts(clock: FakeClock) -> None:
+    pace = Pace(per_s=1.0, burst=1, clock=clock)
+    pace.take()
+    pace.take(urgent=True)
+    assert clock.slept == []
+    pace.take()
+    assert clock.slept == [2.0]
+
+
+def test_a_pause_holds_for_everybody(clock: FakeClock) -> None:
+    pace = Pace(per_s=1.0, burst=5, clock=clock)
+    pace.pause(7.0)
+    pace.take()
+    assert clock.slept == [7.0]
+
+
+def test_threads_share_it() -> None:
+    clock = HastyClock()
+    pace = Pace(per_s=100.0, burst=1, clock=clock)
+    begun = clock.monotonic()
+    threads = [threading.Thread(target=pace.take) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert pace._due - begun >= 0.2 - 1e-6
+
+
+def test_clients_of_one_account_share_a_pace(clock: FakeClock) -> None:
+    one = pace_of(URL, "u", clock)
+    assert pace_of(f"{URL}/", "u", clock) is one
+    assert pace_of(URL, "v", clock) is not one
+    assert pace_of("http://127.0.0.1:2", "u", clock) is not one
+
+
+@responses.activate
+def test_the_server_api_keeps_to_the_rate(clock: FakeClock) -> None:
+    responses.get(f"{URL}/prod/api/users/u/servers", json=[])
+    responses.delete(f"{URL}/prod/api/users/u/servers/s", json={})
+    first, second = ServerApi(URL, "u", "tok-1", clock=clock), ServerApi(URL, "u", "t", clock=clock)
+    begun = clock.now
+    for _ in range(5):
+        first.list_servers()
+        second.list_servers()
+    assert clock.now - begun == 5.0
+    first.stop_server("s")
+    assert clock.now - begun == 5.0
+
+
+@responses.activate
+def test_after_a_429_all_of_the_account_wait(clock: FakeClock) -> None:
+    listed = f"{URL}/prod/api/users/u/servers"
+    responses.get(listed, status=429, headers={"Retry-After": "9"})
+    responses.get(listed, json=[])
+    one, other = (ServerApi(URL, "u", "tok-1", clock=clock) for _ in range(2))
+    begun = clock.now
+    assert one.list_servers() == []
+    assert clock.now - begun == 9.0
+    assert one._http.pace is other._http.pace
+
+
+@responses.activate
+def test_an_error_keeps_what_each_attempt_ran_into(clock: FakeClock) -> None:
+    responses.get(f"{URL}/prod/api/users/u/servers", status=502)
+    responses.get(f"{URL}/prod/api/users/u/servers", status=503)
+    api = ServerApi(URL, "u", "tok-1", clock=clock)
+    with pytest.raises(ApiError) as caught:
+        api.list_servers()
+    assert caught.value.errors[-1] == "502 Bad Gateway"
+    assert len(caught.value.errors) == 5
+    assert set(caught.value.errors[:-1]) == {"503 Service Unavailable"}
+
+
+@responses.activate
+def test_one_attempt_has_its_own_error(clock: FakeClock) -> None:
+    responses.get(f"{URL}/prod/api/users/u/servers", status=500)
+    with pytest.raises(ApiError) as caught:
+        ServerApi(URL, "u", "tok-1", clock=clock, backoff=NO_RETRY).list_servers()
+    assert len(caught.value.errors) == 1

@@ -1,0 +1,121 @@
+"""What must come to its end although somebody asks to leave."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from comfyloom._core.signals import orderly_exit, shielded
+
+
+def interrupt(times: int = 1) -> None:
+    """Send SIGINT to this process, as a terminal does, one after the other."""
+    for _ in range(times):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.02)
+
+
+def test_the_value_and_the_error_come_through() -> None:
+    assert shielded(lambda: 7, waiting=lambda: None) == 7
+
+    def fail() -> None:
+        raise ValueError("inside")
+
+    with pytest.raises(ValueError, match="inside"):
+        shielded(fail, waiting=lambda: None)
+
+
+def test_a_signal_waits_for_the_end() -> None:
+    done: list[str] = []
+    told: list[str] = []
+
+    def work() -> None:
+        interrupt(2)
+        done.append("stopped")
+
+    with pytest.raises(KeyboardInterrupt):
+        shielded(work, waiting=lambda: told.append("waiting"))
+    assert done == ["stopped"]
+    assert told == ["waiting", "waiting"]
+
+
+def test_the_third_signal_abandons_it() -> None:
+    release = threading.Event()
+
+    def work() -> None:
+        interrupt(3)
+        release.wait(30)
+
+    begun = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        shielded(work, waiting=lambda: None)
+    assert time.monotonic() - begun < 20
+    release.set()
+
+
+def test_handlers_are_put_back() -> None:
+    kinds = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(kind) for kind in kinds]
+    shielded(lambda: None, waiting=lambda: None)
+    assert [signal.getsignal(kind) for kind in kinds] == before
+
+
+def test_an_error_of_the_action_is_told_before_the_signal() -> None:
+    def work() -> None:
+        interrupt()
+        raise ValueError("not stopped")
+
+    with pytest.raises(ValueError, match="not stopped"):
+        shielded(work, waiting=lambda: None)
+
+
+def test_in_another_thread_it_simply_runs() -> None:
+    found: list[threading.Thread] = []
+    thread = threading.Thread(
+        target=lambda: found.append(shielded(threading.current_thread, waiting=lambda: None))
+    )
+    thread.start()
+    thread.join()
+    assert found == [thread]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_termination_becomes_an_orderly_exit(number: signal.Signals) -> None:
+    def leave() -> None:
+        with orderly_exit():
+            os.kill(os.getpid(), number)
+            time.sleep(5)
+
+    with pytest.raises(SystemExit) as caught:
+        leave()
+    assert caught.value.code == 128 + number
+    assert signal.getsignal(number) is signal.SIG_DFL
+
+
+def test_handlers_of_others_are_left_alone() -> None:
+    def mine(*_: object) -> None: ...
+
+    before = signal.signal(signal.SIGTERM, mine)
+    try:
+        with orderly_exit():
+            assert signal.getsignal(signal.SIGTERM) is mine
+        assert signal.getsignal(signal.SIGTERM) is mine
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_another_thread_installs_nothing() -> None:
+    found: list[object] = []
+
+    def work() -> None:
+        with orderly_exit():
+            found.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [signal.SIG_DFL]

@@ -44,7 +44,7 @@ def install(session: nox.Session, *requirements: str, groups: tuple[str, ...] = 
 
 @nox.session
 def demo(session: nox.Session) -> None:
-    """Turn a render and a prompt into a picture and a mesh, on an emulated machine."""
+    """SubmissionTicket a render and a prompt into a picture and a mesh, on an emulated machine."""
     install(session, "-e", ".[emulator]")
     session.run("comfyloom", "demo", *session.posargs)
 

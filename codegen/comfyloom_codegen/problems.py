@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
 from typing import Literal, TypeAlias
 
 import attrs
@@ -80,9 +78,3 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
-
-
-def did_you_mean(text: str, known: Iterable[str]) -> str:
-    """Return "; did you mean …?" with the name nearest to `text`, or "" if none is near."""
-    near = difflib.get_close_matches(text, list(known), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""

@@ -8,9 +8,9 @@ from typing import Any, Final, Self
 
 import attrs
 
+from comfyloom._core.json import is_mapping, mapping
+from comfyloom._core.suggestions import did_you_mean, nearest
 from comfyloom.errors import ConfigError
-from comfyloom_codegen.problems import did_you_mean
-from comfyloom_codegen.shapes import as_object, is_object
 
 FILE: Final = "pyproject.toml"
 TABLE: Final = "tool.comfyloom.codegen"
@@ -64,20 +64,18 @@ def _table(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{FILE} cannot be read: {error}") from None
     above: object = {}
     for key in TABLE.split("."):
-        above, found = found, as_object(found).get(key, {})
+        above, found = found, mapping(found).get(key, {})
     if not found and (near := _misspelt(above)):
         raise ConfigError(f"{FILE}: unknown table tool.comfyloom.{near}; did you mean {TABLE}?")
-    if not is_object(found):
+    if not is_mapping(found):
         raise ConfigError(f"{FILE}: {TABLE} is no table")
     return found
 
 
 def _misspelt(tables: object) -> str | None:
     """Return a table whose name is nearly `codegen`, None if there is none."""
-    import difflib
-
-    names = [key for key, value in as_object(tables).items() if is_object(value)]
-    return next(iter(difflib.get_close_matches("codegen", names, 1, 0.7)), None)
+    names = [key for key, value in mapping(tables).items() if is_mapping(value)]
+    return nearest("codegen", names, 0.7)
 
 
 def _checked(table: dict[str, Any], path: Path, here: Path) -> dict[str, Any]:

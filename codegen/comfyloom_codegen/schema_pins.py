@@ -12,10 +12,10 @@ from typing import Any, Final
 
 import attrs
 
+from comfyloom._core.json import is_array, is_mapping, mapping
 from comfyloom._workflow.node_schemas import is_listing
 from comfyloom_codegen.problems import Findings
 from comfyloom_codegen.reading.files import read_source, workflow_files
-from comfyloom_codegen.shapes import as_object, is_array, is_object
 from comfyloom_codegen.writing import json_text
 
 _KEPT: Final = (
@@ -75,7 +75,7 @@ def pin(classes: Iterable[str], live: Mapping[str, Any], before: Mapping[str, An
         before: What was pinned.
     """
     wanted = sorted(set(classes))
-    known = {each: pinned_class(live[each]) for each in wanted if is_object(live.get(each))}
+    known = {each: pinned_class(live[each]) for each in wanted if is_mapping(live.get(each))}
     schemas = {each: known.get(each, before.get(each)) for each in wanted}
     return Pins(
         schemas={each: schema for each, schema in schemas.items() if schema is not None},
@@ -89,12 +89,12 @@ def pin(classes: Iterable[str], live: Mapping[str, Any], before: Mapping[str, An
 def pinned_class(raw: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is kept of one class."""
     kept = {key: raw[key] for key in _KEPT if key in raw}
-    groups = as_object(kept.get("input"))
+    groups = mapping(kept.get("input"))
     return {**kept, "input": {name: _group(group) for name, group in groups.items()}}
 
 
 def _group(group: object) -> object:
-    if not is_object(group):
+    if not is_mapping(group):
         return group
     return {name: _input(entry) for name, entry in group.items()}
 
@@ -106,7 +106,7 @@ def _input(entry: object) -> object:
     kind, *rest = entry
     facts = {
         key: value
-        for key, value in as_object(rest[0] if rest else None).items()
+        for key, value in mapping(rest[0] if rest else None).items()
         if key not in _FOR_PEOPLE
     }
     if is_array(kind) and is_listing(kind):

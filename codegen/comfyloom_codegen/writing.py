@@ -11,12 +11,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
+from comfyloom._core.atomic_write import replacing
+from comfyloom._core.json import is_mapping
 from comfyloom._workflow.graph import Graph
 from comfyloom.errors import OutputNotWritable
 from comfyloom_codegen.printing.generated_module import read_exactly
 from comfyloom_codegen.printing.header import is_ours
 from comfyloom_codegen.report import Drift
-from comfyloom_codegen.shapes import is_object
 
 _NAMING: Final = frozenset({"__init__.py"})
 _PART: Final = re.compile(r"\.(\d+)\.part$")
@@ -132,7 +133,7 @@ def _looks_like_ours(text: str) -> bool:
         found = json.loads(text)
     except ValueError:
         return True
-    return is_object(found) and all(map(is_object, found.values()))
+    return is_mapping(found) and all(map(is_mapping, found.values()))
 
 
 def write_text(path: Path, text: str) -> None:
@@ -159,12 +160,7 @@ def _mode_of(path: Path) -> int:
 
 
 def _write(path: Path, text: str) -> None:
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(text.encode())
+    with replacing(path) as file:
         if path.exists():
-            part.chmod(_mode_of(path))
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+            Path(file.name).chmod(_mode_of(path))
+        file.write(text.encode())

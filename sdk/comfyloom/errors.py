@@ -318,10 +318,10 @@ class MachineLeak(MachineError):
 
     Attributes:
         reason: Why that is so.
-        is_told: Whether it was printed already, because nobody may miss it.
+        already_printed: Whether it was printed already, because nobody may miss it.
     """
 
-    is_told = False
+    already_printed = False
 
     def __init__(
         self,

@@ -177,7 +177,7 @@ def comfyloom_faults(comfyloom_emulator: Emulator) -> Faults:
 def comfyloom_clock(comfyloom_emulator: Emulator) -> ManualClock:
     """The emulator's time, which passes only by `comfyloom_clock.advance(seconds)`.
 
-    Machines then start at once; runs take the seconds that they take on the emulator.
+    MachineRecords then start at once; runs take the seconds that they take on the emulator.
     """
     from comfyloom.emulator import ManualClock
 

@@ -17,7 +17,7 @@ from comfyloom import RunComfySession
 from comfyloom._comfyui.client import ComfyUI
 from comfyloom._comfyui.events import ServerEvent
 from comfyloom._comfyui.history import FileReference
-from comfyloom._comfyui.run_watcher import Monitor
+from comfyloom._comfyui.run_watcher import RunWatcher
 from comfyloom._comfyui.submit import Submission
 from comfyloom._core.waiting import Deadline
 from comfyloom.errors import ApiError, NotFound, PromptRejected, RunCancelled, RunLost, RunTimeout
@@ -129,7 +129,7 @@ def test_a_run_that_was_made_before_names_the_same_file(server: ComfyUI) -> None
 
 def _run(server: ComfyUI, graph: dict[str, Any]) -> Any:
     prompt_id = str(uuid.uuid4())
-    monitor = Monitor(server, prompt_id)
+    monitor = RunWatcher(server, prompt_id)
     with server.channel.listening(prompt_id, monitor.deliver):
         Submission(server, graph, server.channel.client_id, prompt_id).send()
         return monitor.wait(Deadline.after(60))
@@ -139,7 +139,7 @@ def test_without_events_polling_alone_sees_the_end(server: ComfyUI) -> None:
     prompt_id = str(uuid.uuid4())
     graph = graph_of(FILL, color=novel())
     Submission(server, graph, uuid.uuid4().hex, prompt_id).send()
-    assert Monitor(server, prompt_id).wait(Deadline.after(60)).status in ("success", "")
+    assert RunWatcher(server, prompt_id).wait(Deadline.after(60)).status in ("success", "")
 
 
 def test_many_runs_at_once(session: RunComfySession, filling: Any) -> None:

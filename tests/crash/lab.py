@@ -19,7 +19,7 @@ from comfyloom._machines.reaper import Reaper
 from comfyloom._records.dev_state import DevState
 from comfyloom._records.dev_state_file import StateFile
 from comfyloom._records.ledger import Ledger
-from comfyloom._records.machine_records import Machines
+from comfyloom._records.machine_records import MachineRecords
 from comfyloom._runcomfy.client import ServerApi
 from comfyloom.emulator import Emulator
 from comfyloom.errors import ComfyloomError
@@ -154,10 +154,10 @@ class Lab:
         file = home.folder / ".comfyloom" / "dev-server.json"
         return attrs.evolve(given, state_file=file, ledger=str(home.ledger))
 
-    def machines(self, home: Home) -> Machines:
+    def machines(self, home: Home) -> MachineRecords:
         given = self.settings(home)
         ledger = Ledger.of(str(home.ledger))
-        return Machines(ledger=ledger, base_url=given.api_base_url, user_id=given.user_id)
+        return MachineRecords(ledger=ledger, base_url=given.api_base_url, user_id=given.user_id)
 
     def soon(self, holds: Callable[[], bool], longest_s: float = SOON_S) -> bool:
         """Return whether something holds soon, and then goes on to hold."""

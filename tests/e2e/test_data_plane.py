@@ -17,7 +17,7 @@ import requests
 
 from comfyloom import RunComfySession
 from comfyloom._comfyui import client
-from comfyloom._session.execution import Turn
+from comfyloom._session.execution import SubmissionTicket
 from comfyloom._workflow.formats import complaint
 from comfyloom.emulator import Emulator, HttpFault, PromptFault, RunFault
 from comfyloom.errors import (
@@ -305,15 +305,15 @@ def test_the_time_left_is_known_by_the_second_run(emulator: Emulator) -> None:
 def test_a_silent_run_is_told_of(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     import attrs
 
-    from comfyloom._comfyui.run_watcher import Cadence, Monitor
+    from comfyloom._comfyui.run_watcher import PollSchedule, RunWatcher
 
-    pace = attrs.evolve(Cadence(), silent_s=0.5, stopped_s=0.2, queue_s=0.2)
-    made = Monitor.__init__
+    pace = attrs.evolve(PollSchedule(), silent_s=0.5, stopped_s=0.2, queue_s=0.2)
+    made = RunWatcher.__init__
 
-    def init(self: Monitor, *args: Any, **options: Any) -> None:
-        made(self, *args, **(options | {"cadence": pace}))
+    def init(self: RunWatcher, *args: Any, **options: Any) -> None:
+        made(self, *args, **(options | {"schedule": pace}))
 
-    monkeypatch.setattr(Monitor, "__init__", init)
+    monkeypatch.setattr(RunWatcher, "__init__", init)
     emulator.faults.add(RunFault(action="hang", class_type="XlabsSampler", step=2))
     told: list[Progress] = []
     with plain(emulator) as session, pytest.raises(RunTimeout):
@@ -443,7 +443,7 @@ def test_a_short_timeout_holds_when_the_server_falls_silent_after_the_graph(
 
 
 def test_runs_come_into_the_queue_in_order_when_one_of_them_fails() -> None:
-    first = Turn()
+    first = SubmissionTicket()
     second = first.next()
     third = second.next()
     second.end()
@@ -462,9 +462,11 @@ def test_runs_come_into_the_queue_in_order_when_one_of_them_fails() -> None:
 def test_an_answer_that_a_gateway_compressed_is_unpacked(emulator: Emulator) -> None:
     import gzip
 
-    from comfyloom._comfyui.resumable_download import Part
+    from comfyloom._comfyui.resumable_download import ResumableDownload
 
-    with mock.patch.object(Part, "_begin", autospec=True, side_effect=Part._begin) as begin:
+    with mock.patch.object(
+        ResumableDownload, "_begin", autospec=True, side_effect=ResumableDownload._begin
+    ) as begin:
         from comfyloom_emulator.comfyui import view as views
 
         real = views.file_reply

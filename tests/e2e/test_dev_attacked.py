@@ -14,12 +14,12 @@ import attrs
 import pytest
 
 from comfyloom import DevServer, RunComfySession
-from comfyloom._machines.account_machines import Fleet
+from comfyloom._machines.account_machines import AccountMachines
 from comfyloom._records.dev_state import DevState
 from comfyloom._records.dev_state_file import StateFile
 from comfyloom._records.machine_records import MachineRow
 from comfyloom._records.owner import Owner
-from comfyloom._records.tracker import machines_of
+from comfyloom._records.tracker import records_of
 from comfyloom._runcomfy.client import ServerApi
 from comfyloom.emulator import Emulator, HttpFault, MachineFault
 from comfyloom.errors import (
@@ -46,8 +46,8 @@ def emulator() -> Iterator[Emulator]:
 
 
 @pytest.fixture
-def fleet(api: ServerApi, settings: Settings) -> Fleet:
-    return Fleet(api, settings)
+def fleet(api: ServerApi, settings: Settings) -> AccountMachines:
+    return AccountMachines(api, settings)
 
 
 def asked(emulator: Emulator, method: str) -> list[str]:
@@ -63,11 +63,11 @@ def remembered(settings: Settings) -> DevState:
 
 
 def test_a_machine_that_the_platform_does_not_know_yet_is_stopped(
-    emulator: Emulator, settings: Settings, fleet: Fleet, api: ServerApi
+    emulator: Emulator, settings: Settings, fleet: AccountMachines, api: ServerApi
 ) -> None:
     emulator.faults.add(MachineFault(action="late", seconds=20.0))
     server = api.launch(emulator.workflow_version_id, "medium", 1234)
-    machines_of(settings).intend(
+    records_of(settings).intend(
         MachineRow(
             key="young",
             kind="session",
@@ -98,7 +98,7 @@ def test_a_machine_that_the_platform_does_not_know_yet_is_stopped(
 
 @pytest.mark.parametrize("how", ["fleet", "down"])
 def test_a_stop_does_not_ask_before(
-    emulator: Emulator, dev: Make, fleet: Fleet, settings: Settings, how: str
+    emulator: Emulator, dev: Make, fleet: AccountMachines, settings: Settings, how: str
 ) -> None:
     up = dev().up()
     emulator.faults.add(HttpFault(path="/servers", method="GET", status=500, times=1000))
@@ -247,7 +247,11 @@ def duration(api: ServerApi, server_id: str) -> float:
 
 
 def test_a_session_never_cuts_what_somebody_extended(
-    dev: Make, settings: Settings, api: ServerApi, fleet: Fleet, workflow: FluxMeshWorkflow
+    dev: Make,
+    settings: Settings,
+    api: ServerApi,
+    fleet: AccountMachines,
+    workflow: FluxMeshWorkflow,
 ) -> None:
     up = dev().up()
     with RunComfySession(settings=settings, clock=HastyClock()) as session:
@@ -323,7 +327,7 @@ def test_launches_at_once_keep_to_the_limit(emulator: Emulator, settings: Settin
 
 
 def test_a_machine_that_is_about_to_end_does_not_count(
-    emulator: Emulator, settings: Settings, dev: Make, fleet: Fleet
+    emulator: Emulator, settings: Settings, dev: Make, fleet: AccountMachines
 ) -> None:
     emulator.faults.add(MachineFault(action="lingers", seconds=1e6))
     first = dev().up()
@@ -348,7 +352,7 @@ def test_a_machine_that_is_listed_and_cannot_be_stopped_is_not_forgotten(
 
 @pytest.mark.parametrize("name", ["", "a", "abc"])
 def test_a_name_that_is_too_short_names_nothing(
-    emulator: Emulator, api: ServerApi, fleet: Fleet, name: str
+    emulator: Emulator, api: ServerApi, fleet: AccountMachines, name: str
 ) -> None:
     api.launch(emulator.workflow_version_id, "medium", 3600)
     for act in (fleet.stop, fleet.show, lambda found: fleet.extend(found, 60)):
@@ -358,7 +362,7 @@ def test_a_name_that_is_too_short_names_nothing(
 
 
 @pytest.mark.parametrize(
-    "wish",
+    "wanted",
     [
         {"server_type": "a b"},
         {"server_type": "x\ny"},
@@ -368,9 +372,9 @@ def test_a_name_that_is_too_short_names_nothing(
         {"duration_s": 1e300},
     ],
 )
-def test_wishes_that_cannot_be(emulator: Emulator, dev: Make, wish: dict[str, Any]) -> None:
+def test_wishes_that_cannot_be(emulator: Emulator, dev: Make, wanted: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
-        dev().up(**wish)
+        dev().up(**wanted)
     assert emulator.state()["machines"] == []
 
 

@@ -15,10 +15,10 @@ from comfyloom import RunComfySession
 from comfyloom._machines.reaper import Reaper
 from comfyloom._records.dev_state import DevState
 from comfyloom._records.dev_state_file import StateFile
-from comfyloom._records.machine_records import MachineRow, Machines
+from comfyloom._records.machine_records import MachineRecords, MachineRow
 from comfyloom._records.owner import Owner
 from comfyloom._records.quick_check import may_have_others
-from comfyloom._records.tracker import machines_of
+from comfyloom._records.tracker import records_of
 from comfyloom._runcomfy.client import ServerApi
 from comfyloom.emulator import Emulator, HttpFault, MachineFault
 from comfyloom.errors import MachineError, MachineLeak, TransportError, Unauthorized
@@ -38,17 +38,19 @@ def emulator() -> Iterator[Emulator]:
 
 
 @pytest.fixture
-def machines(settings: Settings) -> Machines:
-    return machines_of(settings)
+def machines(settings: Settings) -> MachineRecords:
+    return records_of(settings)
 
 
 @pytest.fixture
-def reaper(api: ServerApi, machines: Machines, tmp_path: Path) -> Reaper:
+def reaper(api: ServerApi, machines: MachineRecords, tmp_path: Path) -> Reaper:
     return Reaper(api=api, machines=machines, folder=tmp_path / "guard")
 
 
 @pytest.fixture
-def launched(emulator: Emulator, api: ServerApi, machines: Machines) -> Callable[..., MachineRow]:
+def launched(
+    emulator: Emulator, api: ServerApi, machines: MachineRecords
+) -> Callable[..., MachineRow]:
     """Launch a machine and write it down; keywords change what is written."""
 
     def launch(**changes: Any) -> MachineRow:
@@ -113,7 +115,9 @@ def test_a_machine_of_a_pool_belongs_to_whoever_renews_it(
     assert len(whys(reaper)) == 1
 
 
-def test_a_stop_that_nobody_sees_to(reaper: Reaper, machines: Machines, launched: Launched) -> None:
+def test_a_stop_that_nobody_sees_to(
+    reaper: Reaper, machines: MachineRecords, launched: Launched
+) -> None:
     row = launched(owner=HERE)
     machines.stopping(row.key, time.time(), HERE)
     assert whys(reaper) == []
@@ -139,7 +143,7 @@ def test_the_dev_server_belongs_to_the_file_that_names_it(
 
 
 def test_the_launch_of_a_dev_server_belongs_to_its_process(
-    reaper: Reaper, machines: Machines, launched: Launched, tmp_path: Path
+    reaper: Reaper, machines: MachineRecords, launched: Launched, tmp_path: Path
 ) -> None:
     file = StateFile(tmp_path / "dev.json")
     file.write(DevState(status="Launching", launched_for=1234))
@@ -204,7 +208,7 @@ def test_a_launch_of_long_ago_is_over(
 
 
 def test_the_clock_of_this_computer_does_not_count(
-    settings: Settings, machines: Machines, launched: Launched, tmp_path: Path
+    settings: Settings, machines: MachineRecords, launched: Launched, tmp_path: Path
 ) -> None:
     """A machine that another computer renews must not seem dead because ours is an hour fast."""
 
@@ -223,7 +227,7 @@ def test_a_platform_out_of_reach_condemns_nobody(
     reaper: Reaper,
     launched: Launched,
     settings: Settings,
-    machines: Machines,
+    machines: MachineRecords,
     tmp_path: Path,
 ) -> None:
     launched()
@@ -265,7 +269,7 @@ def test_a_dev_server_that_shall_end_is_not_used_again(
 
 
 def test_it_is_stopped_and_written_down(
-    emulator: Emulator, reaper: Reaper, machines: Machines, launched: Launched
+    emulator: Emulator, reaper: Reaper, machines: MachineRecords, launched: Launched
 ) -> None:
     foreign = emulator.launch_foreign("medium", 1234)
     row = launched()
@@ -323,7 +327,7 @@ def test_two_that_fit_are_left_and_named(
 
 
 def test_what_the_guard_did_is_known(
-    emulator: Emulator, reaper: Reaper, machines: Machines, launched: Launched
+    emulator: Emulator, reaper: Reaper, machines: MachineRecords, launched: Launched
 ) -> None:
     rows = [launched(key=key, server_id=None) for key in ("done", "gone", "given-up")]
     reaper.folder.mkdir()
@@ -385,7 +389,7 @@ def test_the_command(
     assert (nothing.returncode, nothing.stdout) == (0, "")
     assert "living owner" in nothing.stderr
     row = launched()
-    machines_of(attrs.evolve(settings, ledger=given["COMFYLOOM_LEDGER"])).intend(row)
+    records_of(attrs.evolve(settings, ledger=given["COMFYLOOM_LEDGER"])).intend(row)
     dry = shell("machines", "reap", "--dry-run", "--json", environ=environ)
     (found,) = json.loads(dry.stdout)
     assert (found["server_id"], found["kind"]) == (row.server_id, "session")
@@ -401,7 +405,7 @@ def test_the_doctor_tells_of_it(
 ) -> None:
     row = launched()
     ledger = str(tmp_path / "ledger.db")
-    machines_of(attrs.evolve(settings, ledger=ledger)).intend(row)
+    records_of(attrs.evolve(settings, ledger=ledger)).intend(row)
     shell = shell_at(tmp_path, {**emulator.environment(), "COMFYLOOM_LEDGER": ledger})
     found = shell("doctor").stdout
     assert "machines in use: 1" in found
@@ -431,7 +435,7 @@ def test_the_command_says_what_it_could_not_stop(
     row = launched(server_id=None)
     emulator.launch_foreign("medium", 1234)
     ledger = str(tmp_path / "ledger.db")
-    machines_of(attrs.evolve(settings, ledger=ledger)).intend(row)
+    records_of(attrs.evolve(settings, ledger=ledger)).intend(row)
     shell = shell_at(tmp_path, {**emulator.environment(), "COMFYLOOM_LEDGER": ledger})
     done = shell("machines", "reap")
     assert done.returncode == 69

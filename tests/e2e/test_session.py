@@ -24,7 +24,7 @@ from comfyloom._comfyui.client import ComfyUI
 from comfyloom._comfyui.downloads import Download, fetch
 from comfyloom._comfyui.history import FileReference
 from comfyloom._core.waiting import Deadline
-from comfyloom._session.staging import Spool
+from comfyloom._session.staging import StagingDir
 from comfyloom._workflow.outputs import OutputSpec
 from comfyloom.emulator import Emulator, HttpFault, MachineFault, RunFault, SocketFault
 from comfyloom.errors import (
@@ -608,10 +608,10 @@ def test_a_trickling_download_does_not_outlive_its_time() -> None:
 
         comfyui = ComfyUI(f"http://127.0.0.1:{server.server_port}")
         begun = time.monotonic()
-        spool = Spool()
+        staging = StagingDir()
         with pytest.raises(RunTimeout):
-            fetch(comfyui, wanted, spool.folder, "p", check=check)
-        spool.close()
+            fetch(comfyui, wanted, staging.folder, "p", check=check)
+        staging.close()
         assert time.monotonic() - begun < 5
         comfyui.close()
         server.shutdown()
@@ -721,7 +721,7 @@ def test_no_secret_is_told(
     texts: list[str] = []
     try:
         with session_on() as session:
-            texts += [repr(session), repr(session.machine), repr(session._place)]
+            texts += [repr(session), repr(session.machine), repr(session._backend)]
             with pytest.raises(MachineError) as caught:
                 session.run(workflow)
             texts += [str(caught.value), repr(vars(caught.value))]

@@ -25,7 +25,7 @@ from comfyloom._runcomfy.client import ServerApi
 from comfyloom._workflow.compatibility import compare
 from comfyloom._workflow.node_schemas import Schemas, pinned
 from comfyloom.errors import ComfyloomError, exit_code
-from comfyloom.settings import Survey
+from comfyloom.settings import SettingsLoader
 from comfyloom_workflows import FluxMeshWorkflow
 
 MOST_USD: Final = Decimal("1.00")
@@ -38,12 +38,12 @@ ROOT: Final = Path(__file__).parents[2]
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def main(server_type: str | None, out: Path, yes: bool) -> None:
     """Launch a machine on your account, run a workflow, stop it."""
-    survey = Survey.of(server_type=server_type)
-    if survey.missing:
-        click.echo(f"skipped: without an account ({', '.join(survey.missing)} missing)")
+    loader = SettingsLoader.of(server_type=server_type)
+    if loader.missing:
+        click.echo(f"skipped: without an account ({', '.join(loader.missing)} missing)")
         return
     try:
-        settings = survey.settings()
+        settings = loader.settings()
         seconds = _affordable_s(settings)
         if not yes:
             click.confirm(f"{_question(settings)} Go on?", abort=True)

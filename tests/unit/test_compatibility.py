@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from comfyloom._workflow.compatibility import Finding, compare
+from comfyloom._workflow.compatibility import Incompatibility, compare
 from comfyloom._workflow.node_schemas import Schemas, pinned
 from comfyloom_workflows import FluxMeshWorkflow
 from support import ROOT
@@ -20,7 +20,7 @@ def check(
     live: dict[str, Any],
     graph: dict[str, Any] | None = None,
     free: frozenset[tuple[str, str]] = frozenset(),
-) -> list[Finding]:
+) -> list[Incompatibility]:
     given = FluxMeshWorkflow.template_graph() if graph is None else graph
     return compare(given, Schemas(live), Schemas(LIVE), free | {("16", "image")})
 
@@ -30,8 +30,8 @@ def live() -> dict[str, Any]:
     return copy.deepcopy(LIVE)
 
 
-def fatal(findings: list[Finding]) -> list[Finding]:
-    return [finding for finding in findings if finding.is_fatal]
+def fatal(incompatibilities: list[Incompatibility]) -> list[Incompatibility]:
+    return [incompatibility for incompatibility in incompatibilities if incompatibility.is_fatal]
 
 
 def test_the_server_it_was_made_against_fits(live: dict[str, Any]) -> None:
@@ -59,7 +59,7 @@ def test_a_missing_class_is_told_with_its_pack(
 ) -> None:
     del live[missing]
     found = fatal(check(live))
-    assert {finding.class_type for finding in found} == {missing}
+    assert {incompatibility.class_type for incompatibility in found} == {missing}
     assert found[0].kind == "node"
     assert pack in found[0].advice
 
@@ -125,7 +125,7 @@ def test_a_new_required_input(live: dict[str, Any]) -> None:
 def test_a_new_optional_input_does_no_harm(live: dict[str, Any]) -> None:
     live["XlabsSampler"]["input"].setdefault("optional", {})["sigma"] = ["FLOAT", {}]
     assert fatal(check(live)) == []
-    assert any(finding.input == "sigma" for finding in check(live))
+    assert any(incompatibility.input == "sigma" for incompatibility in check(live))
 
 
 def test_a_range_that_became_narrower(live: dict[str, Any]) -> None:
@@ -134,7 +134,10 @@ def test_a_range_that_became_narrower(live: dict[str, Any]) -> None:
     (broken,) = fatal(found)
     assert (broken.kind, broken.input) == ("range", "steps")
     assert "more than 3" in broken.message
-    assert any(finding.kind == "changed" and "range" in finding.message for finding in found)
+    assert any(
+        incompatibility.kind == "changed" and "range" in incompatibility.message
+        for incompatibility in found
+    )
 
 
 def test_a_value_that_the_caller_sets_is_not_judged(live: dict[str, Any]) -> None:
@@ -146,7 +149,7 @@ def test_an_output_of_another_type(live: dict[str, Any]) -> None:
     live["VAEDecode"]["output"] = ["VIDEO"]
     found = fatal(check(live))
     assert found
-    assert all(finding.kind == "type" for finding in found)
+    assert all(incompatibility.kind == "type" for incompatibility in found)
     assert "gives VIDEO" in found[0].message
 
 
@@ -165,5 +168,5 @@ def test_types_that_stand_for_several(live: dict[str, Any]) -> None:
 @pytest.mark.parametrize("odd", [None, [], "x", {"input": 3}, {"input": {"required": []}}])
 def test_whatever_a_server_says_is_survived(live: dict[str, Any], odd: Any) -> None:
     live["XlabsSampler"] = odd
-    for finding in check(live):
-        assert str(finding)
+    for incompatibility in check(live):
+        assert str(incompatibility)

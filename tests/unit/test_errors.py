@@ -104,7 +104,7 @@ def test_several_problems_with_inputs_are_told_together() -> None:
 
 
 def test_secrets_are_taken_out_when_an_error_is_made() -> None:
-    redact.keep_secret("tok-123456")
+    redact.register_secret("tok-123456")
     error = TransportError("with tok-123456", errors=["tok-123456"])
     assert "tok-123456" not in str(error) + repr(error) + str(error.errors) + repr(vars(error))
     assert "tok-123456" not in repr(vars(ApiError(body="tok-123456", request="tok-123456")))

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from comfyloom._session.eta import KEPT, MARKS, Stopwatch, Timings
+from comfyloom._session.eta import KEPT, MARKS, EtaEstimator, Timings
 
 
-def run(seconds: float, until_half: float) -> Stopwatch:
+def run(seconds: float, until_half: float) -> EtaEstimator:
     """Return the watch of a run whose first half took so many of its seconds."""
-    watch = Stopwatch(Timings.of("work", "here"))
+    watch = EtaEstimator(Timings.of("work", "here"))
     for mark in range(1, MARKS):
         part = mark / MARKS
         after = until_half * 2 * part
@@ -23,12 +23,12 @@ def run(seconds: float, until_half: float) -> Stopwatch:
 
 
 def test_what_is_not_known_is_not_guessed() -> None:
-    assert Stopwatch(Timings.of("work", "here")).note(0.5, 10.0) is None
+    assert EtaEstimator(Timings.of("work", "here")).note(0.5, 10.0) is None
 
 
 def test_half_of_the_work_is_not_half_of_the_time() -> None:
     run(100.0, 10.0)
-    watch = Stopwatch(Timings.of("work", "here"))
+    watch = EtaEstimator(Timings.of("work", "here"))
     assert watch.note(0.0, 0.0) == pytest.approx(100.0)
     assert watch.note(0.5, 12.0) == pytest.approx(90.0)
     assert watch.note(0.5, 32.0) == pytest.approx(70.0)  # nothing moved, but time passed
@@ -38,7 +38,7 @@ def test_half_of_the_work_is_not_half_of_the_time() -> None:
 
 def test_a_run_that_found_half_in_the_cache_is_estimated_but_not_kept() -> None:
     run(100.0, 50.0)
-    watch = Stopwatch(Timings.of("work", "here"))
+    watch = EtaEstimator(Timings.of("work", "here"))
     assert watch.note(0.6, 0.0) == pytest.approx(40.0)
     watch.note_cached(0.6)
     watch.stop(40.0)

@@ -8,10 +8,10 @@ import attrs
 import pytest
 
 from comfyloom._comfyui import event_router as channels
-from comfyloom._comfyui.event_router import Channel
+from comfyloom._comfyui.event_router import EventRouter
 from comfyloom._comfyui.events import ServerEvent
-from comfyloom._comfyui.queue_poll import Lookout, QueueIds
-from comfyloom._comfyui.websocket import Delivery, Link
+from comfyloom._comfyui.queue_poll import QueueIds, SharedQueuePoll
+from comfyloom._comfyui.websocket import Link, SocketMessage
 from comfyloom.errors import TransportError
 from support import FakeClock
 
@@ -50,9 +50,9 @@ def event(kind: str, prompt_id: str | None, node: str | None = "3") -> ServerEve
 
 
 def test_runs_share_a_socket_and_get_their_own_events(sockets: list[FakeSocket]) -> None:
-    channel = Channel(lambda client: f"ws://here/{client}")
-    a: list[Delivery] = []
-    b: list[Delivery] = []
+    channel = EventRouter(lambda client: f"ws://here/{client}")
+    a: list[SocketMessage] = []
+    b: list[SocketMessage] = []
     with channel.listening("a", a.append), channel.listening("b", b.append):
         assert [socket.url for socket in sockets] == [f"ws://here/{channel.client_id}"]
         for_a, for_b = event("executing", "a"), event("executing", "b")
@@ -62,9 +62,9 @@ def test_runs_share_a_socket_and_get_their_own_events(sockets: list[FakeSocket])
 
 
 def test_all_hear_of_the_queue_and_of_a_loss(sockets: list[FakeSocket]) -> None:
-    channel = Channel(str)
-    a: list[Delivery] = []
-    b: list[Delivery] = []
+    channel = EventRouter(str)
+    a: list[SocketMessage] = []
+    b: list[SocketMessage] = []
     with channel.listening("a", a.append), channel.listening("b", b.append):
         channel._deliver(event("status", None))
         channel._deliver(Link.DOWN)
@@ -72,9 +72,9 @@ def test_all_hear_of_the_queue_and_of_a_loss(sockets: list[FakeSocket]) -> None:
 
 
 def test_a_preview_without_a_name_is_of_the_run_that_works(sockets: list[FakeSocket]) -> None:
-    channel = Channel(str)
-    a: list[Delivery] = []
-    b: list[Delivery] = []
+    channel = EventRouter(str)
+    a: list[SocketMessage] = []
+    b: list[SocketMessage] = []
     with channel.listening("a", a.append), channel.listening("b", b.append):
         channel._deliver(event("preview", None))
         assert (a, b) == ([], [])  # whose it is cannot be known
@@ -89,15 +89,15 @@ def test_a_preview_without_a_name_is_of_the_run_that_works(sockets: list[FakeSoc
 
 
 def test_the_only_run_gets_what_has_no_name(sockets: list[FakeSocket]) -> None:
-    channel = Channel(str)
-    a: list[Delivery] = []
+    channel = EventRouter(str)
+    a: list[SocketMessage] = []
     with channel.listening("a", a.append):
         channel._deliver(event("executing", None))
     assert len(a) == 1
 
 
 def test_a_lost_socket_is_renewed_for_those_who_listen(sockets: list[FakeSocket]) -> None:
-    channel = Channel(str)
+    channel = EventRouter(str)
     with channel.listening("a", lambda _: None):
         assert channel._is_wanted(channel._socket)
     socket = channel._socket
@@ -109,7 +109,7 @@ def test_a_lost_socket_is_renewed_for_those_who_listen(sockets: list[FakeSocket]
 
 
 def test_the_server_tells_how_much_it_takes(sockets: list[FakeSocket]) -> None:
-    channel = Channel(str)
+    channel = EventRouter(str)
     flags = ServerEvent(type="feature_flags", data={"max_upload_size": 1000})
     channel._deliver(flags)
     assert channel.max_upload_bytes == 1000
@@ -122,18 +122,18 @@ def test_a_look_serves_all_who_want_no_newer_one(clock: FakeClock) -> None:
         looks.append(clock.now)
         return ("a",), ("b",)
 
-    lookout = Lookout(look, clock)
+    queue_poll = SharedQueuePoll(look, clock)
     begun = clock.now
     clock.now += 1
-    threads = [threading.Thread(target=lookout.since, args=(begun, 5.0)) for _ in range(16)]
+    threads = [threading.Thread(target=queue_poll.since, args=(begun, 5.0)) for _ in range(16)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert lookout.since(begun, 5.0) == (("a",), ("b",))
+    assert queue_poll.since(begun, 5.0) == (("a",), ("b",))
     assert len(looks) == 1
     clock.now += 1
-    lookout.since(looks[0], 5.0)
+    queue_poll.since(looks[0], 5.0)
     assert len(looks) == 2
 
 
@@ -144,10 +144,10 @@ def test_a_look_that_fails_fails_for_all(clock: FakeClock) -> None:
         looks.append(clock.now)
         raise TransportError("out of reach")
 
-    lookout = Lookout(look, clock)
+    queue_poll = SharedQueuePoll(look, clock)
     begun = clock.now
     clock.now += 1
     for _ in range(3):
         with pytest.raises(TransportError):
-            lookout.since(begun, 5.0)
+            queue_poll.since(begun, 5.0)
     assert len(looks) == 1

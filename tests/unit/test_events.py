@@ -15,7 +15,7 @@ from comfyloom._comfyui.events import parse_frame
 from support import RECORDINGS
 
 STREAMS = sorted((RECORDINGS / "ws").glob("*.jsonl"))
-# Names that this client acts upon; a server may send others.
+# SettingMeta that this client acts upon; a server may send others.
 KNOWN = {
     "status",
     "feature_flags",

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comfyloom._comfyui import client, downloads
-from comfyloom._comfyui.event_router import Channel
+from comfyloom._comfyui.event_router import EventRouter
 from comfyloom._comfyui.events import ServerEvent, parse_frame
 from comfyloom._comfyui.history import HistoryEntry
-from comfyloom._session.eta import Stopwatch, Timings
-from comfyloom._session.progress_reporter import Narrator
+from comfyloom._session.eta import EtaEstimator, Timings
+from comfyloom._session.progress_reporter import ProgressReporter
 from comfyloom._workflow.outputs import OutputSpec
 from comfyloom.errors import OutputMissing, RunError
 from comfyloom_workflows import FluxMeshWorkflow
@@ -78,15 +78,15 @@ GRAPH = FluxMeshWorkflow.template_graph()
 @given(st.lists(frames, max_size=12))
 def test_frames_are_events_or_nothing(given_frames: list[str | bytes]) -> None:
     told: list[Any] = []
-    watch = Stopwatch(Timings.of("it", "nowhere"))
+    watch = EtaEstimator(Timings.of("it", "nowhere"))
 
     def say(kind: str, message: str, **facts: Any) -> None:
         told.append((kind, message))
         assert 0.0 <= facts["fraction"] <= 1.0
         assert watch.note(facts["fraction"], len(told)) is None
 
-    narrator = Narrator(GRAPH, FluxMeshWorkflow.with_prompt("x"), say)
-    channel = Channel(str)
+    narrator = ProgressReporter(GRAPH, FluxMeshWorkflow.with_prompt("x"), say)
+    channel = EventRouter(str)
     channel._listeners = {"p": lambda event: narrator.tell(event) if event else None}  # type: ignore[dict-item, arg-type, return-value]
     for frame in given_frames:
         event = parse_frame(frame)
@@ -139,7 +139,7 @@ def test_rejections_are_explained(raw: Any) -> None:
 
 
 def test_numbers_that_are_none_and_names_that_are_none() -> None:
-    channel = Channel(str)
+    channel = EventRouter(str)
     channel.max_upload_bytes = 7
     for limit in ("NaN", "Infinity", "1" + "0" * 400, '"x"'):
         frame = f'{{"type": "feature_flags", "data": {{"max_upload_size": {limit}}}}}'

@@ -17,7 +17,7 @@ import pytest
 from sqlalchemy import text
 
 from comfyloom._records.ledger import Ledger
-from comfyloom._records.machine_records import MachineRow, Machines
+from comfyloom._records.machine_records import MachineRecords, MachineRow
 from comfyloom._records.owner import Owner
 from comfyloom.errors import ConfigError, LedgerError, LedgerTooNew
 from databases import WORD, postgres_server
@@ -61,32 +61,34 @@ def where(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def machines(where: str) -> Machines:
+def machines(where: str) -> MachineRecords:
     return of(where)
 
 
-def of(where: str, user: str = "me") -> Machines:
-    return Machines(ledger=Ledger.of(where), base_url="https://api.example/", user_id=user)
+def of(where: str, user: str = "me") -> MachineRecords:
+    return MachineRecords(ledger=Ledger.of(where), base_url="https://api.example/", user_id=user)
 
 
 # --- a machine's life ----------------------------------------------------------------------------
 
 
-def test_what_was_written_is_read(machines: Machines) -> None:
+def test_what_was_written_is_read(machines: MachineRecords) -> None:
     written = row()
     machines.intend(written)
     assert machines.open() == [written]
     assert written.is_open
 
 
-def test_a_launch_whose_list_failed_is_told_from_one_without_machines(machines: Machines) -> None:
+def test_a_launch_whose_list_failed_is_told_from_one_without_machines(
+    machines: MachineRecords,
+) -> None:
     machines.intend(row("unknown", known_servers=None))
     machines.intend(row("none", known_servers=frozenset()))
     known = {each.key: each.known_servers for each in machines.open()}
     assert known == {"unknown": None, "none": frozenset()}
 
 
-def test_a_whole_life(machines: Machines) -> None:
+def test_a_whole_life(machines: MachineRecords) -> None:
     machines.intend(row())
     machines.launched("k", "m-1")
     machines.ready("k", 200.0)
@@ -104,7 +106,7 @@ def test_a_whole_life(machines: Machines) -> None:
     assert (ended.ended_at, ended.ended_by) == (500.0, "deleted")
 
 
-def test_the_first_word_on_an_end_counts(machines: Machines) -> None:
+def test_the_first_word_on_an_end_counts(machines: MachineRecords) -> None:
     machines.intend(row())
     machines.launched("k", "m-1")
     machines.ended("k", 500.0, "deleted")
@@ -123,7 +125,7 @@ def test_accounts_do_not_see_each_other(where: str) -> None:
     assert (mine.of_others(0.0), other.of_others(0.0), other.of_others(100.0)) == (0, 1, 0)
 
 
-def test_a_launch_is_found_by_its_duration(machines: Machines) -> None:
+def test_a_launch_is_found_by_its_duration(machines: MachineRecords) -> None:
     machines.intend(row("old", state_file="/p/dev.json", intended_at=1.0))
     machines.intend(row("new", state_file="/p/dev.json", intended_at=2.0))
     found = machines.find_launch("/p/dev.json", 1234)
@@ -286,7 +288,7 @@ def test_what_is_no_ledger_at_all(where: str) -> None:
 KILLED = """
 import os, sys
 from comfyloom._records.ledger import Ledger
-from comfyloom._records.machine_records import Machines
+from comfyloom._records.machine_records import MachineRecords
 from test_ledger import of, row
 machines = of(sys.argv[1])
 for number in range(10**6):

@@ -15,9 +15,9 @@ import pytest
 from comfyloom._machines import launched as machine_module
 from comfyloom._machines.heartbeat import HEARTBEAT, Heartbeat
 from comfyloom._machines.launch import draw_lease
-from comfyloom._machines.launched import OwnMachine
+from comfyloom._machines.launched import LaunchedMachine
 from comfyloom._machines.lease import Lease
-from comfyloom._records.tracker import Custody
+from comfyloom._records.tracker import NullTracker
 from comfyloom._runcomfy.models import Server
 from comfyloom.errors import (
     ApiError,
@@ -106,9 +106,9 @@ def ready(api: FakeApi) -> Server:
 @pytest.fixture
 def make(
     clock: FakeClock, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[..., tuple[OwnMachine, FakeApi]]]:
+) -> Iterator[Callable[..., tuple[LaunchedMachine, FakeApi]]]:
     FakeComfyUI.refusals = 0
-    made: list[OwnMachine] = []
+    made: list[LaunchedMachine] = []
     starting = machine_module.Starting
 
     def with_fake(**given: Any) -> Any:
@@ -116,10 +116,10 @@ def make(
 
     monkeypatch.setattr(machine_module, "Starting", with_fake)
 
-    def make(**script: Any) -> tuple[OwnMachine, FakeApi]:
+    def make(**script: Any) -> tuple[LaunchedMachine, FakeApi]:
         normal = {"list": [[]], "launch": [STARTING], "get": [STARTING, ready], "stop": [None]}
         api = FakeApi(clock, normal | script)
-        made.append(OwnMachine(api, "medium", rng=random.Random(7)))  # type: ignore[arg-type]
+        made.append(LaunchedMachine(api, "medium", rng=random.Random(7)))  # type: ignore[arg-type]
         return made[-1], api
 
     yield make
@@ -127,7 +127,7 @@ def make(
         HEARTBEAT.remove(machine.beat)
 
 
-def start(machine: OwnMachine, seen: list[Progress] | None = None) -> None:
+def start(machine: LaunchedMachine, seen: list[Progress] | None = None) -> None:
     machine.start("version", (seen if seen is not None else []).append)
 
 
@@ -363,7 +363,7 @@ def test_a_platform_that_is_out_of_reach_says_nothing_of_the_machine(make: Any) 
 
 
 @attrs.define
-class Witness(Custody):
+class Witness(NullTracker):
     """Remembers what it is told."""
 
     told: list[str] = attrs.field(factory=list[str])
@@ -390,39 +390,39 @@ class Witness(Custody):
         return self.surrenders
 
 
-def guarded(make: Any, **script: Any) -> tuple[OwnMachine, FakeApi, Witness]:
+def guarded(make: Any, **script: Any) -> tuple[LaunchedMachine, FakeApi, Witness]:
     machine, api = make(**script)
-    machine.custody = Witness(surrenders=True)
-    return machine, api, machine.custody
+    machine.tracker = Witness(surrenders=True)
+    return machine, api, machine.tracker
 
 
 def test_all_is_written_down_before_and_after(make: Any) -> None:
-    machine, api, custody = guarded(make, list=[[attrs.evolve(STARTING, server_id="other")]])
+    machine, api, tracker = guarded(make, list=[[attrs.evolve(STARTING, server_id="other")]])
     start(machine)
     machine.stop()
-    assert custody.told == ["intend ['other']", "launched s-1", "ended: deleted"]
+    assert tracker.told == ["intend ['other']", "launched s-1", "ended: deleted"]
     assert [name for name, _ in api.calls][:2] == ["list", "launch"]
 
 
 def test_a_launch_that_is_refused_is_over(make: Any) -> None:
-    machine, _, custody = guarded(make, launch=[ApiError("no", status=422)])
+    machine, _, tracker = guarded(make, launch=[ApiError("no", status=422)])
     with pytest.raises(ApiError):
         start(machine)
-    assert custody.told == ["intend []", "ended: refused"]
+    assert tracker.told == ["intend []", "ended: refused"]
 
 
 def test_a_launch_that_cannot_be_looked_for_is_left_to_the_guard(make: Any) -> None:
     lost = [[], ApiError("no", status=500)]
-    machine, _, custody = guarded(make, launch=[TransportError("lost", sent=True)], list=lost)
+    machine, _, tracker = guarded(make, launch=[TransportError("lost", sent=True)], list=lost)
     with pytest.raises(MachineLeak):
         start(machine)
-    assert custody.told == ["intend []", "surrender"]
+    assert tracker.told == ["intend []", "surrender"]
 
 
 def test_a_stop_is_left_to_the_guard_after_five_seconds(
     make: Any, clock: FakeClock, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    machine, _, custody = guarded(make, stop=[ApiError("refused", status=500)])
+    machine, _, tracker = guarded(make, stop=[ApiError("refused", status=500)])
     start(machine)
     begun = clock.now
     logging.disable(logging.CRITICAL)
@@ -432,21 +432,21 @@ def test_a_stop_is_left_to_the_guard_after_five_seconds(
     finally:
         logging.disable(logging.NOTSET)
     assert clock.now - begun == pytest.approx(5.0)
-    assert custody.told[-2:] == ["stopping", "surrender"]
+    assert tracker.told[-2:] == ["stopping", "surrender"]
     said = capsys.readouterr().err
     for word in ("s-1", "0.99 USD an hour", "comfyloom machines stop s-1", "guard process"):
         assert word in said
         assert word in str(caught.value)
-    assert caught.value.is_told
+    assert caught.value.already_printed
 
 
 def test_signs_of_life_are_written_once_a_minute(make: Any, clock: FakeClock) -> None:
-    machine, _, custody = guarded(make)
+    machine, _, tracker = guarded(make)
     start(machine)
     for _ in range(40):
         clock.sleep(15)
         machine.beat()
-    assert custody.told.count("beat") == 10
+    assert tracker.told.count("beat") == 10
 
 
 def test_an_idle_machine_is_renewed_for_a_while_and_then_left_to_its_lease(

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from comfyloom._session.staging import Spool, check_writable
+from comfyloom._session.staging import StagingDir, check_writable
 from comfyloom._workflow.outputs import ImageOutput, MeshOutput
 from comfyloom.errors import ConfigError, OutputMissing, OutputNotWritable
 
 
 @pytest.fixture
 def output(tmp_path: Path) -> ImageOutput:
-    path = tmp_path / "spool" / "flux.png"
+    path = tmp_path / "staging" / "flux.png"
     path.parent.mkdir()
     path.write_bytes(b"picture")
     return ImageOutput(path)
@@ -31,7 +31,7 @@ def test_save_to_a_name_and_into_a_folder(tmp_path: Path, output: ImageOutput) -
     assert output.save(str(tmp_path)) == tmp_path / "flux.png"
     assert output.bytes() == b"picture"
     assert output.size == 7
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["flux.png", "mine.png", "spool"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["flux.png", "mine.png", "staging"]
 
 
 def test_a_saved_file_has_the_permissions_of_a_new_one(tmp_path: Path, output: ImageOutput) -> None:
@@ -47,13 +47,13 @@ def test_a_place_that_cannot_be_written(tmp_path: Path, output: ImageOutput) -> 
 
 
 def test_a_spool_without_a_folder_lives_as_long_as_its_outputs(tmp_path: Path) -> None:
-    spool = Spool()
-    folder = spool.folder
+    staging = StagingDir()
+    folder = staging.folder
     (folder / "flux.png").write_bytes(b"x")
-    (path,) = spool.publish([folder / "flux.png"])
-    spool.close()
-    output = ImageOutput(path, spool)
-    del spool
+    (path,) = staging.publish([folder / "flux.png"])
+    staging.close()
+    output = ImageOutput(path, staging)
+    del staging
     gc.collect()
     assert output.bytes() == b"x"
     del output
@@ -63,12 +63,12 @@ def test_a_spool_without_a_folder_lives_as_long_as_its_outputs(tmp_path: Path) -
 
 def test_a_spool_with_a_folder_publishes_all_at_once(tmp_path: Path) -> None:
     out = tmp_path / "deep" / "out"
-    spool = Spool(out)
+    staging = StagingDir(out)
     for name in ("a", "b"):
-        (spool.folder / name).write_bytes(name.encode())
-    assert [path.name for path in out.iterdir()] == [spool.folder.name]
-    assert spool.publish([spool.folder / "a", spool.folder / "b"]) == [out / "a", out / "b"]
-    spool.close()
+        (staging.folder / name).write_bytes(name.encode())
+    assert [path.name for path in out.iterdir()] == [staging.folder.name]
+    assert staging.publish([staging.folder / "a", staging.folder / "b"]) == [out / "a", out / "b"]
+    staging.close()
     assert sorted(path.name for path in out.iterdir()) == ["a", "b"]
 
 
@@ -80,12 +80,12 @@ def test_a_spool_that_cannot_publish_all_publishes_nothing(
     (out / "b").mkdir(parents=True)
     if there_before:
         (out / "a").write_bytes(b"older")
-    spool = Spool(out)
+    staging = StagingDir(out)
     for name in ("a", "b"):
-        (spool.folder / name).write_bytes(b"newer")
+        (staging.folder / name).write_bytes(b"newer")
     with pytest.raises(OutputNotWritable, match="b is a folder"):
-        spool.publish([spool.folder / "a", spool.folder / "b"])
-    spool.close()
+        staging.publish([staging.folder / "a", staging.folder / "b"])
+    staging.close()
     assert (out / "a").exists() == there_before
     assert not there_before or (out / "a").read_bytes() == b"older"
     assert sorted(path.name for path in out.iterdir()) == ["a", "b"] if there_before else ["b"]
@@ -101,9 +101,9 @@ def test_saving_in_many_threads_leaves_the_umask_alone(tmp_path: Path, output: I
 
 
 def test_a_discarded_spool_leaves_nothing(tmp_path: Path) -> None:
-    spool = Spool(tmp_path / "out")
-    (spool.folder / "half").write_bytes(b"x")
-    spool.close()
+    staging = StagingDir(tmp_path / "out")
+    (staging.folder / "half").write_bytes(b"x")
+    staging.close()
     assert not (tmp_path / "out").exists()
 
 
@@ -123,9 +123,9 @@ def test_a_folder_without_permission(tmp_path: Path) -> None:
 def test_folders_that_were_made_for_nothing_are_gone_again(tmp_path: Path) -> None:
     check_writable(tmp_path / "a" / "b", ["flux.png"])
     assert list(tmp_path.iterdir()) == []
-    spool = Spool(tmp_path / "a" / "b")
+    staging = StagingDir(tmp_path / "a" / "b")
     (tmp_path / "a" / "mine.txt").write_text("x")
-    spool.close()
+    staging.close()
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["mine.txt"]
 
 

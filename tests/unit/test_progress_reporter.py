@@ -9,7 +9,7 @@ import pytest
 
 from comfyloom._comfyui.events import parse_frame
 from comfyloom._session.progress_meter import Meter
-from comfyloom._session.progress_reporter import Narrator
+from comfyloom._session.progress_reporter import ProgressReporter
 from comfyloom.progress import Stage
 from comfyloom_workflows import FluxMeshWorkflow
 from support import RECORDINGS
@@ -19,7 +19,7 @@ WORKFLOW = FluxMeshWorkflow(input_image="render.png", prompt="x")
 
 def told(recording: str, drop: tuple[str, ...] = ()) -> list[dict[str, Any]]:
     said: list[dict[str, Any]] = []
-    narrator = Narrator(
+    narrator = ProgressReporter(
         WORKFLOW.to_graph(), WORKFLOW, lambda kind, message, **f: said.append({"kind": kind, **f})
     )
     for line in (RECORDINGS / "ws" / f"{recording}.jsonl").read_text("utf-8").splitlines():

@@ -7,7 +7,7 @@ import threading
 import pytest
 import responses
 
-from comfyloom._http.rate_limit import Pace
+from comfyloom._http.rate_limit import RateLimiter
 from comfyloom._http.retry import NO_RETRY
 from comfyloom._runcomfy.client import ServerApi
 from comfyloom._runcomfy.rate_limits import pace_of
@@ -18,7 +18,7 @@ URL = "http://127.0.0.1:1"
 
 
 def test_a_burst_then_the_rate(clock: FakeClock) -> None:
-    pace = Pace(per_s=1.0, burst=3, clock=clock)
+    pace = RateLimiter(per_s=1.0, burst=3, clock=clock)
     begun = clock.now
     times: list[float] = []
     for _ in range(6):
@@ -28,7 +28,7 @@ def test_a_burst_then_the_rate(clock: FakeClock) -> None:
 
 
 def test_a_rest_gives_the_burst_back_and_no_more(clock: FakeClock) -> None:
-    pace = Pace(per_s=1.0, burst=3, clock=clock)
+    pace = RateLimiter(per_s=1.0, burst=3, clock=clock)
     for _ in range(3):
         pace.take()
     clock.sleep(1000.0)
@@ -39,7 +39,7 @@ def test_a_rest_gives_the_burst_back_and_no_more(clock: FakeClock) -> None:
 
 
 def test_an_urgent_request_does_not_wait_but_counts(clock: FakeClock) -> None:
-    pace = Pace(per_s=1.0, burst=1, clock=clock)
+    pace = RateLimiter(per_s=1.0, burst=1, clock=clock)
     pace.take()
     pace.take(urgent=True)
     assert clock.slept == []
@@ -48,7 +48,7 @@ def test_an_urgent_request_does_not_wait_but_counts(clock: FakeClock) -> None:
 
 
 def test_a_pause_holds_for_everybody(clock: FakeClock) -> None:
-    pace = Pace(per_s=1.0, burst=5, clock=clock)
+    pace = RateLimiter(per_s=1.0, burst=5, clock=clock)
     pace.pause(7.0)
     pace.take()
     assert clock.slept == [7.0]
@@ -56,7 +56,7 @@ def test_a_pause_holds_for_everybody(clock: FakeClock) -> None:
 
 def test_threads_share_it() -> None:
     clock = HastyClock()
-    pace = Pace(per_s=100.0, burst=1, clock=clock)
+    pace = RateLimiter(per_s=100.0, burst=1, clock=clock)
     begun = clock.monotonic()
     threads = [threading.Thread(target=pace.take) for _ in range(20)]
     for thread in threads:

@@ -15,8 +15,8 @@ import pytest
 
 from comfyloom._comfyui.events import ServerEvent
 from comfyloom._comfyui.history import HistoryEntry
-from comfyloom._comfyui.queue_poll import Lookout
-from comfyloom._comfyui.run_watcher import Cadence, Monitor
+from comfyloom._comfyui.queue_poll import SharedQueuePoll
+from comfyloom._comfyui.run_watcher import PollSchedule, RunWatcher
 from comfyloom._comfyui.timeouts import PATIENCE, Patience
 from comfyloom._comfyui.websocket import Link
 from comfyloom._core.waiting import Deadline
@@ -48,7 +48,7 @@ class FakeServer:
     cancels: list[str] = attrs.field(factory=list)
     cancel_works_after: int = 1
     begun: float = 0.0
-    _lookout: Lookout | None = None
+    _lookout: SharedQueuePoll | None = None
 
     def since(self) -> float:
         return self.clock.now - self.begun
@@ -65,9 +65,9 @@ class FakeServer:
         return self
 
     @property
-    def lookout(self) -> Lookout:
+    def queue_poll(self) -> SharedQueuePoll:
         if self._lookout is None:
-            self._lookout = Lookout(self.queue, self.clock)  # type: ignore[arg-type]
+            self._lookout = SharedQueuePoll(self.queue, self.clock)  # type: ignore[arg-type]
         return self._lookout
 
     def doubt(self) -> None:
@@ -123,15 +123,15 @@ def event(kind: str, node: str | None = "3", prompt_id: str | None = "p") -> Ser
 
 def monitor(
     clock: FakeClock, events: list[tuple[float, Any]], **facts: Any
-) -> tuple[Monitor, FakeServer]:
+) -> tuple[RunWatcher, FakeServer]:
     server = FakeServer(clock, begun=clock.now, **facts)
-    made = Monitor(server, "p")  # type: ignore[arg-type]
+    made = RunWatcher(server, "p")  # type: ignore[arg-type]
     begun = clock.now
     made._inbox = ScriptedInbox(clock, [(begun + at, item) for at, item in events])  # type: ignore[assignment]
     return made, server
 
 
-def wait(made: Monitor, clock: FakeClock, seconds: float | None = 3600.0) -> HistoryEntry:
+def wait(made: RunWatcher, clock: FakeClock, seconds: float | None = 3600.0) -> HistoryEntry:
     return made.wait(Deadline.after(seconds, clock))
 
 
@@ -293,7 +293,7 @@ def test_a_run_deleted_from_the_queue_has_no_history(clock: FakeClock) -> None:
     made.cancel()
     with pytest.raises(RunCancelled):
         wait(made, clock)
-    assert clock.now - made._begun < Cadence().cancel_for_s
+    assert clock.now - made._begun < PollSchedule().cancel_for_s
 
 
 def test_a_server_that_ignores_the_cancel_is_left_after_a_while(clock: FakeClock) -> None:
@@ -301,7 +301,7 @@ def test_a_server_that_ignores_the_cancel_is_left_after_a_while(clock: FakeClock
     made.cancel()
     with pytest.raises(RunCancelled):
         wait(made, clock)
-    assert clock.now - made._begun <= Cadence().cancel_for_s + 1.0
+    assert clock.now - made._begun <= PollSchedule().cancel_for_s + 1.0
 
 
 def test_a_server_out_of_reach_is_given_up_after_a_minute(clock: FakeClock) -> None:

@@ -12,7 +12,7 @@ import attrs
 import pytest
 
 from comfyloom.errors import ConfigError
-from comfyloom.settings import DEFAULT_BASE_URL, Settings, Survey, model, project_folder
+from comfyloom.settings import DEFAULT_BASE_URL, Settings, SettingsLoader, model, project_folder
 from support import ROOT
 
 ENVIRONMENT = {"RUNCOMFY_API_TOKEN": "token-env", "RUNCOMFY_USER_ID": "user-env"}
@@ -148,12 +148,12 @@ def test_a_table_of_the_generator_is_not_ours(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("table", "problem"),
     [
-        ("max_machins = 2", "max_machins is no setting; did you mean max_machines?"),
+        ("max_machins = 2", "max_machins is no setting; did you mean 'max_machines'?"),
         ('api_token = "tok-98765"', "api_token does not belong into a file that is shared"),
         ("max_machines = 0", "max_machines .*: 0 is too small; 1 is the least"),
         ('max_machines = "many"', "max_machines .*: a whole number is expected, not 'many'"),
         ("max_machines = true", "a whole number is expected"),
-        ('plan = "por"', "'por' is none of payg, pro; did you mean pro?"),
+        ('plan = "por"', "'por' is not one of payg, pro; did you mean 'pro'?"),
         ("plan = 3", "plan .*: a text is expected, not 3"),
         ("max_duration_s = 5", "5.0 is too small; 60 s is the least"),
         ("max_duration_s = nan", "a number of seconds is expected"),
@@ -183,7 +183,7 @@ def test_prices_by_variable_or_table(tmp_path: Path, raw: str | None) -> None:
 
 
 def test_a_misspelt_variable_of_ours_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="did you mean COMFYLOOM_MAX_MACHINES"):
+    with pytest.raises(ConfigError, match="did you mean 'COMFYLOOM_MAX_MACHINES'"):
         load(tmp_path, COMFYLOOM_MAX_MACHINS="1")
 
 
@@ -225,10 +225,12 @@ def test_a_file_that_others_can_read_is_told(
 
 
 def test_a_survey_tells_what_there_is_although_something_is_wrong(tmp_path: Path) -> None:
-    survey = Survey.of(environ={"RUNCOMFY_USER_ID": "u", "COMFYLOOM_PLAN": "x"}, cwd=tmp_path)
-    assert survey.values["user_id"] == "u"
-    assert survey.sources["server_type"] == "default"
-    assert len(survey.problems) == 2
+    loader = SettingsLoader.of(
+        environ={"RUNCOMFY_USER_ID": "u", "COMFYLOOM_PLAN": "x"}, cwd=tmp_path
+    )
+    assert loader.values["user_id"] == "u"
+    assert loader.sources["server_type"] == "default"
+    assert len(loader.problems) == 2
 
 
 def test_settings_made_directly_are_checked() -> None:
@@ -274,7 +276,7 @@ def test_a_misspelt_name_of_ours_in_a_named_file_is_told(tmp_path: Path) -> None
     path = tmp_path / "mine.txt"
     path.write_text("COMFYLOOM_MAX_MACHINE: 1\n")
     path.chmod(0o600)
-    with pytest.raises(ConfigError, match="did you mean COMFYLOOM_MAX_MACHINES"):
+    with pytest.raises(ConfigError, match="did you mean 'COMFYLOOM_MAX_MACHINES'"):
         Settings.load(environ=ENVIRONMENT, cwd=tmp_path, credentials=path)
 
 

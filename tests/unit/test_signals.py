@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from comfyloom._core.signals import orderly_exit, shielded
+from comfyloom._core.signals import defer_signals, exit_on_sigterm
 
 
 def interrupt(times: int = 1) -> None:
@@ -20,13 +20,13 @@ def interrupt(times: int = 1) -> None:
 
 
 def test_the_value_and_the_error_come_through() -> None:
-    assert shielded(lambda: 7, waiting=lambda: None) == 7
+    assert defer_signals(lambda: 7, waiting=lambda: None) == 7
 
     def fail() -> None:
         raise ValueError("inside")
 
     with pytest.raises(ValueError, match="inside"):
-        shielded(fail, waiting=lambda: None)
+        defer_signals(fail, waiting=lambda: None)
 
 
 def test_a_signal_waits_for_the_end() -> None:
@@ -38,7 +38,7 @@ def test_a_signal_waits_for_the_end() -> None:
         done.append("stopped")
 
     with pytest.raises(KeyboardInterrupt):
-        shielded(work, waiting=lambda: told.append("waiting"))
+        defer_signals(work, waiting=lambda: told.append("waiting"))
     assert done == ["stopped"]
     assert told == ["waiting", "waiting"]
 
@@ -52,7 +52,7 @@ def test_the_third_signal_abandons_it() -> None:
 
     begun = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        shielded(work, waiting=lambda: None)
+        defer_signals(work, waiting=lambda: None)
     assert time.monotonic() - begun < 20
     release.set()
 
@@ -60,7 +60,7 @@ def test_the_third_signal_abandons_it() -> None:
 def test_handlers_are_put_back() -> None:
     kinds = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = [signal.getsignal(kind) for kind in kinds]
-    shielded(lambda: None, waiting=lambda: None)
+    defer_signals(lambda: None, waiting=lambda: None)
     assert [signal.getsignal(kind) for kind in kinds] == before
 
 
@@ -70,13 +70,13 @@ def test_an_error_of_the_action_is_told_before_the_signal() -> None:
         raise ValueError("not stopped")
 
     with pytest.raises(ValueError, match="not stopped"):
-        shielded(work, waiting=lambda: None)
+        defer_signals(work, waiting=lambda: None)
 
 
 def test_in_another_thread_it_simply_runs() -> None:
     found: list[threading.Thread] = []
     thread = threading.Thread(
-        target=lambda: found.append(shielded(threading.current_thread, waiting=lambda: None))
+        target=lambda: found.append(defer_signals(threading.current_thread, waiting=lambda: None))
     )
     thread.start()
     thread.join()
@@ -86,7 +86,7 @@ def test_in_another_thread_it_simply_runs() -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_termination_becomes_an_orderly_exit(number: signal.Signals) -> None:
     def leave() -> None:
-        with orderly_exit():
+        with exit_on_sigterm():
             os.kill(os.getpid(), number)
             time.sleep(5)
 
@@ -101,7 +101,7 @@ def test_handlers_of_others_are_left_alone() -> None:
 
     before = signal.signal(signal.SIGTERM, mine)
     try:
-        with orderly_exit():
+        with exit_on_sigterm():
             assert signal.getsignal(signal.SIGTERM) is mine
         assert signal.getsignal(signal.SIGTERM) is mine
     finally:
@@ -112,7 +112,7 @@ def test_another_thread_installs_nothing() -> None:
     found: list[object] = []
 
     def work() -> None:
-        with orderly_exit():
+        with exit_on_sigterm():
             found.append(signal.getsignal(signal.SIGTERM))
 
     thread = threading.Thread(target=work)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import signal
 
-from comfyloom._core.threads import helper
+from comfyloom._core.threads import daemon_thread
 
 
 def test_a_helper_takes_no_signals_but_its_own_faults() -> None:
     blocked: set[int] = set()
-    thread = helper(lambda: blocked.update(signal.pthread_sigmask(signal.SIG_BLOCK, [])), "test")
+    thread = daemon_thread(
+        lambda: blocked.update(signal.pthread_sigmask(signal.SIG_BLOCK, [])), "test"
+    )
     thread.start()
     thread.join()
     assert {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1} <= blocked

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast, get_args
 
 import attrs
 
+from comfyloom._core.json import is_mapping
+from comfyloom._core.suggestions import did_you_mean
 from comfyloom._workflow.inputs import Kind
 from comfyloom._workflow.outputs import OutputKind
 from comfyloom_codegen.bindings.entries import (
@@ -20,8 +22,7 @@ from comfyloom_codegen.bindings.entries import (
     StageEntry,
     TargetEntry,
 )
-from comfyloom_codegen.problems import Findings, did_you_mean
-from comfyloom_codegen.shapes import is_object
+from comfyloom_codegen.problems import Findings
 
 if TYPE_CHECKING:
     import cattrs
@@ -150,7 +151,7 @@ def _table_hook(cls: type[Any], converter: cattrs.Converter) -> Hook:
     def structure(value: Any, target: Any) -> Any:
         if isinstance(value, str) and value and "text" in names:
             return cls(text=value)
-        if not is_object(value):
+        if not is_mapping(value):
             raise TypeError("a text or a table is expected" if "text" in names else _TABLE)
         return _demanding(inner(value, target))
 

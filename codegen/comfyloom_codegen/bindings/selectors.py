@@ -8,10 +8,10 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
+from comfyloom._core.json import mapping
+from comfyloom._core.suggestions import did_you_mean, nearest_words
 from comfyloom._workflow.graph import Graph
 from comfyloom_codegen.bindings.entries import PartEntry, Selector, TargetEntry
-from comfyloom_codegen.problems import did_you_mean
-from comfyloom_codegen.shapes import as_object
 
 _MOST: Final = 8
 
@@ -129,13 +129,11 @@ class Nodes:
         return fits
 
     def _hint(self, selector: Selector) -> str:
-        import difflib
-
         near = [
             f"{name!r} = node {self.named(nodes)}"
             for table in (self._titles, self._classes, {node: [node] for node in self.graph})
             for sought in selector.names
-            for name in difflib.get_close_matches(sought, list(table), n=2)
+            for name in nearest_words(sought, table, 2)
             for nodes in [table[name][:4]]
         ]
         if near:
@@ -153,7 +151,7 @@ class Nodes:
 
 def title_of(entry: Mapping[str, Any]) -> str:
     """Return the title that a node was given, "" if none."""
-    title = as_object(entry.get("_meta")).get("title")
+    title = mapping(entry.get("_meta")).get("title")
     return title if isinstance(title, str) else ""
 
 

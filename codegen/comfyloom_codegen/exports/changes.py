@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, Literal, TypeAlias
 
 import attrs
 
+from comfyloom._core.suggestions import nearest, nearest_words
 from comfyloom._workflow.graph import Graph, is_link_shaped
 from comfyloom_codegen.bindings.selectors import Address, Nodes, title_of
 from comfyloom_codegen.exports.matching import Match
@@ -148,8 +148,8 @@ class _Teller:
         inputs = self._new.graph[there.node]["inputs"]
         shown = self._new.named([there.node])
         if name and name not in inputs:
-            near = difflib.get_close_matches(name, list(inputs), n=1)
-            hint = f"; nearest is {near[0]!r}" if near else ""
+            near = nearest(name, inputs)
+            hint = "" if near is None else f"; nearest is {near!r}"
             return f"node {shown} has no input {name!r} any more{hint}"
         value = inputs.get(name)
         if is_link_shaped(value) and value[0] in self._new.graph:
@@ -163,7 +163,7 @@ class _Teller:
         self._hints -= 1
         entry = self._old.graph[node]
         titles = {title_of(each): other for other, each in self._new.graph.items()}
-        alike = difflib.get_close_matches(title_of(entry), [t for t in titles if t], n=_NEAREST)
+        alike = nearest_words(title_of(entry), filter(None, titles), _NEAREST)
         of_class = [
             other
             for other, each in self._new.graph.items()

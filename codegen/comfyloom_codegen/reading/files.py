@@ -9,11 +9,11 @@ from typing import Any, Final
 
 import attrs
 
+from comfyloom._core.json import is_mapping
 from comfyloom._workflow.graph import Graph
 from comfyloom.errors import InputFileError
 from comfyloom_codegen.problems import Findings, Problem
 from comfyloom_codegen.reading.graphs import UI_FORMAT, graph_of
-from comfyloom_codegen.shapes import is_object
 
 SCHEMA_FILE: Final = "object_info.json"
 BINDING_SCHEMA_FILE: Final = "binding.schema.json"
@@ -185,7 +185,7 @@ def parse_json(text: str, findings: Findings) -> dict[str, Any] | None:
     except (ValueError, RecursionError) as error:
         findings.error(f"cannot be read as JSON: {error}")
         return None
-    if not is_object(data):
+    if not is_mapping(data):
         findings.error("a JSON object is expected")
         return None
     return data

@@ -8,9 +8,9 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
+from comfyloom._core.json import is_array, is_mapping, mapping
 from comfyloom._workflow.graph import Graph, is_link_shaped
 from comfyloom_codegen.problems import Findings
-from comfyloom_codegen.shapes import as_object, is_array, is_object
 
 UI_FORMAT: Final = (
     "this is the format that ComfyUI saves for itself; export the workflow again "
@@ -47,15 +47,15 @@ def _unpacked(data: dict[str, Any]) -> dict[str, Any]:
     for path in _ENVELOPES:
         inner: Any = data
         for key in path:
-            inner = as_object(inner).get(key)
-        found = as_object(inner)
+            inner = mapping(inner).get(key)
+        found = mapping(inner)
         if is_array(found.get("nodes")) or any(map(_is_node_shaped, found.values())):
-            return found
+            return dict(found)
     return data
 
 
 def _is_node_shaped(value: object) -> bool:
-    return is_object(value) and ("class_type" in value or "inputs" in value)
+    return is_mapping(value) and ("class_type" in value or "inputs" in value)
 
 
 def _is_meant_as_node(key: str, value: object) -> bool:
@@ -63,13 +63,13 @@ def _is_meant_as_node(key: str, value: object) -> bool:
 
 
 def _check_node(node: str, entry: object, findings: Findings) -> None:
-    if not is_object(entry):
+    if not is_mapping(entry):
         findings.error("an object is expected", node=node)
         return
     class_type = entry.get("class_type")
     if not isinstance(class_type, str) or not class_type:
         findings.error("class_type is no text", node=node)
-    if not is_object(entry.get("inputs")):
+    if not is_mapping(entry.get("inputs")):
         findings.error("inputs is no object", node=node)
 
 
@@ -98,14 +98,14 @@ def _is_finite(value: object) -> bool:
 
 
 def _children(value: object) -> Iterator[object]:
-    if is_object(value):
+    if is_mapping(value):
         yield from value.values()
     elif is_array(value):
         yield from value
 
 
 def _without_nan(value: Any) -> Any:
-    if is_object(value):
+    if is_mapping(value):
         return {key: _without_nan(inner) for key, inner in value.items()}
     if is_array(value):
         return [_without_nan(inner) for inner in value]
@@ -127,5 +127,5 @@ def is_public_literal(value: object) -> bool:
 
 def unwrapped(value: object) -> object:
     """Return the list that `{"__value__": […]}` stands for; other values as they are."""
-    inner = value.get("__value__") if is_object(value) and len(value) == 1 else None
+    inner = value.get("__value__") if is_mapping(value) and len(value) == 1 else None
     return inner if is_array(inner) else value

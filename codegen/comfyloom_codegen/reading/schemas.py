@@ -9,10 +9,10 @@ from typing import Any, Final
 
 import attrs
 
+from comfyloom._core.json import is_mapping, mapping
 from comfyloom._workflow.node_schemas import InputSchema, Schemas, is_listing
 from comfyloom_codegen.problems import Findings
 from comfyloom_codegen.reading.files import SCHEMA_FILE, is_there, parse_json, read_text
-from comfyloom_codegen.shapes import as_object, is_object
 
 MOST_CHOICES: Final = 24
 """Longer lists are what somebody installed, not what a node can do."""
@@ -51,10 +51,10 @@ class Pinned(Schemas):
 def classes_in(graph: str) -> set[str]:
     """Return the class types of a graph that was written earlier; none if it is none any more."""
     try:
-        entries = as_object(json.loads(graph)).values()
+        entries = mapping(json.loads(graph)).values()
     except ValueError:
         return set()
-    found = (as_object(entry).get("class_type") for entry in entries)
+    found = (mapping(entry).get("class_type") for entry in entries)
     return {each for each in found if isinstance(each, str)}
 
 
@@ -80,7 +80,7 @@ def read_object_info(path: Path, findings: Findings) -> dict[str, Any]:
     """Return what a file says of classes, {} if it cannot be read; why not goes to `findings`."""
     text = read_text(path, findings)
     found = None if text is None else parse_json(text, findings)
-    classes = [each for each in (found or {}).values() if is_object(each)]
+    classes = [each for each in (found or {}).values() if is_mapping(each)]
     if found and not any("input" in each or "output" in each for each in classes):
         findings.error("this is no answer of /object_info: no class of nodes is in it")
     return found or {}

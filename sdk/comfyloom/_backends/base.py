@@ -1,4 +1,4 @@
-"""What a session needs of the place where it runs its workflows."""
+"""What a session needs of whatever runs its workflows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from comfyloom._machines.machine import Machine
 
 
-class Place(Protocol):
+class Backend(Protocol):
     """Where a session runs its workflows."""
 
     def open(self, workflow: str | None, report: ProgressCallback) -> ComfyUI | None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @attrs.define(eq=False)
-class PlainPlace:
+class ComfyUIBackend:
     """A ComfyUI server that somebody else runs."""
 
     url: str = attrs.field(repr=False)

@@ -1,4 +1,4 @@
-"""What a target is: the place that workflows run at."""
+"""From a target to the backend that it names."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 import attrs
 
-from comfyloom._backends.base import Place
-from comfyloom._backends.comfyui import PlainPlace
+from comfyloom._backends.base import Backend
+from comfyloom._backends.comfyui import ComfyUIBackend
 from comfyloom._core.clock import SYSTEM_CLOCK, Clock
-from comfyloom._core.redact import keep_url_secret
+from comfyloom._core.redact import register_url_secret
 from comfyloom.errors import ConfigError
 from comfyloom.settings import Settings, is_http_url
 
@@ -62,8 +62,8 @@ def resolve(
     emulator_options: Mapping[str, Any] | None = None,
     may_launch: bool = True,
     clock: Clock = SYSTEM_CLOCK,
-) -> Place:
-    """Return the place that a target names; nothing is started yet.
+) -> Backend:
+    """Return the backend that a target names; nothing is started yet.
 
     Args:
         target: `"runcomfy"` or None, `"emulator"`, an `http(s)://` URL, or an `Emulator`.
@@ -77,20 +77,20 @@ def resolve(
         ConfigError: The target is none of these, or settings are missing.
     """
     if isinstance(target, str) and target not in (RUNCOMFY, EMULATOR):
-        return PlainPlace(_checked_url(target), clock)
+        return ComfyUIBackend(_checked_url(target), clock)
     # Nobody who has a ComfyUI of their own waits for what a rented machine takes.
-    from comfyloom._backends.runcomfy import RunComfyPlace
+    from comfyloom._backends.runcomfy import RunComfyBackend
 
     if target is None or target == RUNCOMFY:
         account = _with_type(settings or Settings.load(server_type=server_type), server_type)
-        return RunComfyPlace(lambda: account, clock, may_launch=may_launch)
+        return RunComfyBackend(lambda: account, clock, may_launch=may_launch)
     if isinstance(target, str):
         own = _OwnEmulator(emulator_options or {}, server_type)
-        return RunComfyPlace(own.settings, clock, own.close, is_real=False)
+        return RunComfyBackend(own.settings, clock, own.close, is_real=False)
     if not callable(getattr(target, "environment", None)):
         raise ConfigError(f"target {target!r} is none of {_KNOWN}, or an Emulator")
     given = _settings_of(target, server_type)
-    return RunComfyPlace(lambda: given, clock, may_launch=may_launch)
+    return RunComfyBackend(lambda: given, clock, may_launch=may_launch)
 
 
 def _settings_of(emulator: HasEnvironment, server_type: str | None) -> Settings:
@@ -110,7 +110,7 @@ def _checked_url(target: str) -> str:
         guess = f"http://{target}"
         hint = f"; did you mean {guess}?" if ":" in target and is_http_url(guess) else ""
         raise ConfigError(f"target {target!r} is none of {_KNOWN}{hint}")
-    keep_url_secret(target)
+    register_url_secret(target)
     return target
 
 

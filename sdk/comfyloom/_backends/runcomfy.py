@@ -1,4 +1,4 @@
-"""Rented machines as a place to run workflows at."""
+"""Rented RunComfy machines as a backend."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import attrs
 from comfyloom._comfyui.client import ComfyUI
 from comfyloom._core.clock import SYSTEM_CLOCK, Clock
 from comfyloom._core.redact import log
-from comfyloom._core.threads import helper
+from comfyloom._core.threads import daemon_thread
 from comfyloom._dev.borrow import Borrowing, Refusal
-from comfyloom._machines.launched import OwnMachine
+from comfyloom._machines.launched import LaunchedMachine
 from comfyloom._machines.machine import Machine
 from comfyloom._money.prices import PriceList
 from comfyloom._records.quick_check import may_have_others
-from comfyloom._records.tracker import Custody, LedgerCustody, machines_of
+from comfyloom._records.tracker import MachineTracker, NullTracker, records_of
 from comfyloom._runcomfy.client import ServerApi
 from comfyloom._runcomfy.versions import find_version
 from comfyloom.errors import LedgerError, MachineError
@@ -47,7 +47,7 @@ class _Need:
 
 
 @attrs.define(eq=False)
-class RunComfyPlace:
+class RunComfyBackend:
     """A machine on RunComfy: the dev server if it fits, else one of our own.
 
     Args:
@@ -158,7 +158,7 @@ class RunComfyPlace:
         except LedgerError as error:
             if not self.may_launch:
                 raise
-            found = Refusal(reason=str(error), is_odd=True)
+            found = Refusal(reason=str(error), unexpected=True)
         if isinstance(found, Refusal):
             self._refused(found)
             return None
@@ -170,21 +170,21 @@ class RunComfyPlace:
         if not self.may_launch:
             advice = f": {refusal.advice}" if refusal.advice else ""
             raise MachineError(f"no machine to run on: {refusal.reason}{advice}")
-        if refusal.is_odd:
+        if refusal.unexpected:
             log.warning("%s; launching another machine", refusal.reason)
         else:
             log.info("%s", refusal.reason)
 
     def _launch(self, need: _Need) -> ComfyUI:
         settings = need.settings
-        machine = OwnMachine(
+        machine = LaunchedMachine(
             need.api,
             settings.server_type,
             prices=need.prices,
             longest_s=settings.max_duration_s,
             max_machines=settings.max_machines,
             idle_timeout_s=settings.idle_timeout_s,
-            custody=self._custody(need),
+            tracker=self._tracker(need),
         )
         self._use(machine)
         need.report(Progress(kind="machine", message=f"launching a {machine.server_type} machine"))
@@ -200,18 +200,18 @@ class RunComfyPlace:
         if self._reaped or not self.is_real or not may_have_others(need.settings, known):
             return None
         self._reaped = True
-        thread = helper(partial(_reap, need.settings, self.clock), "reaper")
+        thread = daemon_thread(partial(_reap, need.settings, self.clock), "reaper")
         thread.start()
         return thread
 
-    def _custody(self, need: _Need) -> Custody:
+    def _tracker(self, need: _Need) -> NullTracker:
         if not self.is_real:
-            return Custody()
+            return NullTracker()
         settings = need.settings
-        return LedgerCustody(
+        return MachineTracker(
             api=need.api,
             settings=settings,
-            machines=machines_of(settings),
+            machines=records_of(settings),
             kind="session",
             server_type=settings.server_type,
             workflow_version=need.version,
@@ -227,7 +227,7 @@ def _reap(settings: Settings, clock: Clock) -> None:
 
     api = ServerApi(settings.api_base_url, settings.user_id, settings.api_token, clock=clock)
     try:
-        machines, prices = machines_of(settings), PriceList.of(settings)
+        machines, prices = records_of(settings), PriceList.of(settings)
         reap_quietly(Reaper(api=api, machines=machines, prices=prices))
     finally:
         api.close()

@@ -10,12 +10,12 @@ from urllib.parse import quote
 
 import attrs
 
-from comfyloom._comfyui.event_router import Channel
+from comfyloom._comfyui.event_router import EventRouter
 from comfyloom._comfyui.history import HistoryEntry
 from comfyloom._comfyui.multipart import Multipart
-from comfyloom._comfyui.queue_poll import Lookout, QueueIds
+from comfyloom._comfyui.queue_poll import QueueIds, SharedQueuePoll
 from comfyloom._comfyui.timeouts import PATIENCE, Patience
-from comfyloom._comfyui.upload_cache import Remembered
+from comfyloom._comfyui.upload_cache import UploadCache
 from comfyloom._comfyui.uploads import Uploads
 from comfyloom._core.clock import SYSTEM_CLOCK, Clock
 from comfyloom._core.json import is_mapping, items, mapping, mappings, number, text
@@ -65,9 +65,9 @@ class ComfyUI:
         self._http = Transport(
             self._url, "ComfyUI", backoff=backoff or Backoff(), clock=clock, connections=CONNECTIONS
         )
-        self.channel = Channel(self.socket_url, silence_s=self.patience.ping_s)
-        self.lookout = Lookout(self._look, clock)
-        self.uploads = Uploads(self._upload, self.max_upload_bytes, Remembered.of(self._url))
+        self.channel = EventRouter(self.socket_url, silence_s=self.patience.ping_s)
+        self.queue_poll = SharedQueuePoll(self._look, clock)
+        self.uploads = Uploads(self._upload, self.max_upload_bytes, UploadCache.of(self._url))
         self._has_jobs: bool | None = None
         self._asked_for_limit = False
 

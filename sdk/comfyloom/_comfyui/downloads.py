@@ -12,9 +12,9 @@ import attrs
 
 from comfyloom._comfyui.client import ComfyUI
 from comfyloom._comfyui.history import FileReference, HistoryEntry
-from comfyloom._comfyui.resumable_download import Part
+from comfyloom._comfyui.resumable_download import ResumableDownload
 from comfyloom._core.redact import log
-from comfyloom._core.threads import in_threads
+from comfyloom._core.threads import map_in_threads
 from comfyloom._core.waiting import FOREVER
 from comfyloom._workflow import formats
 from comfyloom._workflow.outputs import OutputSpec
@@ -147,7 +147,7 @@ def fetch_all(
             failed.set()
             raise
 
-    paths = in_threads(fetched, downloads, AT_ONCE)
+    paths = map_in_threads(fetched, downloads, AT_ONCE)
     pairs = zip(downloads, paths, strict=True)
     return {item.name: path for item, path in pairs if path is not None}
 
@@ -175,7 +175,7 @@ def fetch(
         OutputNotWritable: The folder cannot be written.
         TransportError: The download breaks off every time.
     """
-    part = Part(folder / download.name)
+    part = ResumableDownload(folder / download.name)
     delays, gained = server.backoff.delays(), 0
     while True:
         try:

@@ -17,25 +17,25 @@ import attrs
 
 from comfyloom._comfyui.events import ServerEvent
 from comfyloom._comfyui.timeouts import PATIENCE
-from comfyloom._comfyui.websocket import Delivery, EventSocket, Link
+from comfyloom._comfyui.websocket import EventSocket, Link, SocketMessage
 from comfyloom._core.json import number
 from comfyloom._core.redact import log
 
-Listener: TypeAlias = Callable[[Delivery], object]
+Listener: TypeAlias = Callable[[SocketMessage], object]
 
 # What follows without a prompt id, such as an old preview, is about the run that these name.
 _NAMING: Final = frozenset({"execution_start", "executing", "progress"})
 
 
 @attrs.define(eq=False)
-class _Ear:
+class _Subscription:
     """Somebody who listens to a run."""
 
     prompt_id: str
     hear: Listener
 
 
-class Channel:
+class EventRouter:
     """Brings each run its own events, over one socket that is opened when the first one listens.
 
     Args:
@@ -51,7 +51,7 @@ class Channel:
         """The largest request that the server said it takes; None before it said so."""
         self._url_for = url_for
         self._silence_s = silence_s
-        self._ears: dict[str, _Ear] = {}
+        self._ears: dict[str, _Subscription] = {}
         self._current: str | None = None
         self._socket: EventSocket | None = None
         self._lock = threading.Lock()
@@ -73,7 +73,7 @@ class Channel:
             prompt_id: The run; it has to be posted with `client_id`.
             listener: Called in the reader's thread, which it must not hold up.
         """
-        ear = _Ear(prompt_id, listener)
+        ear = _Subscription(prompt_id, listener)
         with self._lock:
             self._ears[prompt_id] = ear
         try:
@@ -138,7 +138,7 @@ class Channel:
                 self._socket = None
             return bool(self._ears)
 
-    def _deliver(self, delivery: Delivery) -> None:
+    def _deliver(self, delivery: SocketMessage) -> None:
         if isinstance(delivery, ServerEvent):
             self._note(delivery)
         else:
@@ -146,7 +146,7 @@ class Channel:
         for ear in self._concerned(delivery):
             ear.hear(delivery)
 
-    def _concerned(self, delivery: Delivery) -> list[_Ear]:
+    def _concerned(self, delivery: SocketMessage) -> list[_Subscription]:
         with self._lock:
             if isinstance(delivery, Link) or delivery.type == "status":
                 return list(self._ears.values())

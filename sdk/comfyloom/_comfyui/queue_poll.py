@@ -16,7 +16,7 @@ QueueIds: TypeAlias = tuple[tuple[str, ...], tuple[str, ...]]
 _NEVER: Final = float("-inf")
 
 
-class Lookout:
+class SharedQueuePoll:
     """Shares each look at a server's queue, or its failure, between the runs that want one.
 
     Args:

@@ -25,7 +25,7 @@ _RANGE: Final = re.compile(r"bytes (\d+)-\d+/(\d+)")
 
 
 @attrs.define
-class Part:
+class ResumableDownload:
     """What has come of a file so far.
 
     A download goes on where it broke off only if the server says that it is still the same file:

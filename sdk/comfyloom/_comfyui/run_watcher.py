@@ -18,7 +18,7 @@ import attrs
 from comfyloom._comfyui.client import ComfyUI
 from comfyloom._comfyui.events import ServerEvent
 from comfyloom._comfyui.history import HistoryEntry
-from comfyloom._comfyui.websocket import Delivery, Link
+from comfyloom._comfyui.websocket import Link, SocketMessage
 from comfyloom._core.redact import log
 from comfyloom._core.waiting import Deadline
 from comfyloom._http.retry import NO_RETRY
@@ -41,7 +41,7 @@ LATER: Final = float("inf")
 
 
 @attrs.frozen(kw_only=True)
-class Cadence:
+class PollSchedule:
     """How often to ask, in seconds.
 
     Attributes:
@@ -90,7 +90,7 @@ class _Wake:
     """Put into the inbox to make the monitor look at its flags."""
 
 
-_Inbox: TypeAlias = "queue.SimpleQueue[Delivery | _Wake]"
+_Inbox: TypeAlias = "queue.SimpleQueue[SocketMessage | _Wake]"
 
 
 def _new_inbox() -> _Inbox:
@@ -98,7 +98,7 @@ def _new_inbox() -> _Inbox:
 
 
 @attrs.define(eq=False)
-class Monitor:
+class RunWatcher:
     """Follows one prompt.
 
     Args:
@@ -110,7 +110,7 @@ class Monitor:
         on_silent: Called with the seconds for which a run that runs has told nothing.
         still_there: Called when the server is out of reach; raises when that is final.
         on_poll: Called at each poll, every few seconds.
-        cadence: How often to ask.
+        schedule: How often to ask.
     """
 
     server: ComfyUI
@@ -121,7 +121,7 @@ class Monitor:
     on_silent: Callable[[float], object] = lambda _: None
     still_there: Callable[[], object] = lambda: None
     on_poll: Callable[[], object] = lambda: None
-    cadence: Cadence = attrs.field(factory=Cadence)
+    schedule: PollSchedule = attrs.field(factory=PollSchedule)
     _inbox: _Inbox = attrs.field(factory=_new_inbox, init=False)
     _cancelled: threading.Event = attrs.field(factory=threading.Event, init=False)
     _deadline: Deadline = attrs.field(factory=lambda: Deadline(None), init=False)
@@ -142,7 +142,7 @@ class Monitor:
     _ended: float = attrs.field(default=NEVER, init=False)
     _due: float = attrs.field(default=LATER, init=False)
 
-    def deliver(self, delivery: Delivery) -> None:
+    def deliver(self, delivery: SocketMessage) -> None:
         """Take an event or a change of the socket; called from the reader's thread."""
         self._inbox.put(delivery)
 
@@ -169,7 +169,7 @@ class Monitor:
         self._deadline = deadline
         self._begun = self._reached = self._last_poll = self._now()
         # A run without events at its first poll most likely waits in the queue: look at once.
-        self._last_look = self._begun - self.cadence.queue_s
+        self._last_look = self._begun - self.schedule.queue_s
         self._was_up = self.server.channel.is_up
         entry = self._watch(deadline, lambda: self._cancelled.is_set())
         if entry is not None:
@@ -207,7 +207,7 @@ class Monitor:
         except queue.Empty:
             return
 
-    def _take(self, item: Delivery | _Wake) -> None:
+    def _take(self, item: SocketMessage | _Wake) -> None:
         if isinstance(item, ServerEvent):
             self._take_event(item)
         elif item is Link.DOWN:
@@ -237,23 +237,23 @@ class Monitor:
         elif event.type in _ENDINGS:
             self._ended = self._now()
             # `executing {node: null}` follows within a moment; this is for the case it does not.
-            self._due = min(self._due, self._now() + self.cadence.quick_s)
+            self._due = min(self._due, self._now() + self.schedule.quick_s)
 
     # --- polling ---------------------------------------------------------------------------------
 
     def _next_poll(self) -> float:
-        quiet = max(self._last_poll + self._interval(), self._last_event + self.cadence.stopped_s)
-        flowing = self._last_poll + self.cadence.flowing_s
-        settling = self._last_poll + self.cadence.settle_s if self._settles() else LATER
+        quiet = max(self._last_poll + self._interval(), self._last_event + self.schedule.stopped_s)
+        flowing = self._last_poll + self.schedule.flowing_s
+        settling = self._last_poll + self.schedule.settle_s if self._settles() else LATER
         return min(self._due, quiet, flowing, settling)
 
     def _settles(self) -> bool:
         """Whether the run has ended by its events, and history is about to have it."""
-        return self._due == LATER and self._now() - self._ended < self.cadence.settle_for_s
+        return self._due == LATER and self._now() - self._ended < self.schedule.settle_for_s
 
     def _interval(self) -> float:
         """Return the seconds between two polls while nothing is heard."""
-        now, pace = self._now(), self.cadence
+        now, pace = self._now(), self.schedule
         if self._waits and self.server.channel.is_up:
             return pace.slow_s
         return pace.quiet_s(now - self._begun)
@@ -263,7 +263,7 @@ class Monitor:
         self._due = LATER
         if self._waits and not self._may_look():
             # What waits is not in history; the queue was looked at a moment ago.
-            self._due = self._last_look + self.cadence.quick_s
+            self._due = self._last_look + self.schedule.quick_s
             return None
         self.on_poll()
         entry = None
@@ -287,17 +287,17 @@ class Monitor:
     def _may_look(self) -> bool:
         """Whether to read the queue: not while events tell that the run is alive."""
         now = self._now()
-        alive = now - self._last_event < self.cadence.stopped_s and not self._cancelled.is_set()
+        alive = now - self._last_event < self.schedule.stopped_s and not self._cancelled.is_set()
         often = self._misses or self._waits
-        wait = self.cadence.quick_s if often else self.cadence.queue_s
+        wait = self.schedule.quick_s if often else self.schedule.queue_s
         return not alive and now - self._last_look >= wait
 
     def _look_in_queue(self) -> HistoryEntry | None:
         now = self._now()
         # What another run saw just now will do, unless this one has seen it already.
-        after = max(self._begun, self._last_look, now - self.cadence.quick_s)
+        after = max(self._begun, self._last_look, now - self.schedule.quick_s)
         self._last_look = now
-        running, pending = self.server.lookout.since(after, self._patience_s())
+        running, pending = self.server.queue_poll.since(after, self._patience_s())
         self._waits = self.prompt_id in pending
         if self._waits:
             self._misses = 0
@@ -319,10 +319,10 @@ class Monitor:
             self._runs, self._heard = True, self._now()
             self.on_running()
         silent_s = self._silent_s()
-        if silent_s >= self.cadence.stopped_s and self._was_up and not self._has_heard:
+        if silent_s >= self.schedule.stopped_s and self._was_up and not self._has_heard:
             self._was_up = False
             self.server.channel.doubt()  # no run begins without an event
-        if silent_s >= max(self.cadence.silent_s, 2 * self._told_silent_s):
+        if silent_s >= max(self.schedule.silent_s, 2 * self._told_silent_s):
             self._told_silent_s = silent_s
             self.server.channel.doubt()
             self.on_silent(silent_s)
@@ -335,16 +335,16 @@ class Monitor:
         self._misses += 1
         if self._misses >= _MISSES:
             raise RunLost(prompt_id=self.prompt_id)
-        self._due = self._now() + self.cadence.quick_s
+        self._due = self._now() + self.schedule.quick_s
 
     def _unreachable(self, error: Exception) -> None:
         first = self._last_ask < self._reached
         if first:
             log.warning("the run cannot be watched for the moment: %s", error)
-        if first or self._now() - self._last_ask >= self.cadence.ask_s:
+        if first or self._now() - self._last_ask >= self.schedule.ask_s:
             self._last_ask = self._now()
             self.still_there()
-        if self._now() - self._reached > self.cadence.give_up_s:
+        if self._now() - self._reached > self.schedule.give_up_s:
             self._ask_to_cancel()  # it may come back to a run that nobody waits for any more
             raise error
 
@@ -353,11 +353,11 @@ class Monitor:
     def _see_it_cancelled(self) -> None:
         """Cancel until the server confirms or patience ends; a single interrupt can get lost."""
         self._cancelled.set()
-        patience = Deadline.after(self.cadence.cancel_for_s, self.server.clock)
+        patience = Deadline.after(self.schedule.cancel_for_s, self.server.clock)
         try:
             while not patience.over:
                 self._ask_to_cancel()
-                pause = Deadline.after(self.cadence.cancel_s, self.server.clock)
+                pause = Deadline.after(self.schedule.cancel_s, self.server.clock)
                 if self._watch(pause, lambda: False) is not None:
                     return
             log.warning("the server did not confirm that run %s is cancelled", self.prompt_id)
@@ -370,7 +370,7 @@ class Monitor:
         except (TransportError, ApiError) as error:
             log.warning("cancelling: %s", error)
         self._last_look = NEVER
-        self._due = self._now() + self.cadence.settle_s
+        self._due = self._now() + self.schedule.settle_s
 
     def _now(self) -> float:
         return self.server.clock.monotonic()

@@ -24,7 +24,7 @@ _PLAIN: Final = re.compile(r"[\w .()/-]{1,300}", re.ASCII)
 
 
 @attrs.frozen
-class Remembered:
+class UploadCache:
     """The uploads of one server.
 
     Attributes:
@@ -34,7 +34,7 @@ class Remembered:
     folder: Path
 
     @classmethod
-    def of(cls, url: str) -> Remembered:
+    def of(cls, url: str) -> UploadCache:
         """Return those of the server at a URL, which is not told by the folder's name."""
         import hashlib
 

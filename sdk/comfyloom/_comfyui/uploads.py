@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 import attrs
 
 from comfyloom._comfyui.multipart import Left
-from comfyloom._comfyui.upload_cache import Remembered
+from comfyloom._comfyui.upload_cache import UploadCache
 from comfyloom._core.waiting import FOREVER
 from comfyloom._workflow.files import InputFile
 from comfyloom.errors import InputFileError
@@ -39,7 +39,7 @@ class Uploads:
 
     _send: Send
     _limit: Callable[[], int | None]
-    _remembered: Remembered
+    _cache: UploadCache
     _names: dict[str, str] = attrs.field(factory=dict[str, str], init=False)
     _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)
     _turns: defaultdict[str, threading.Lock] = attrs.field(
@@ -50,7 +50,7 @@ class Uploads:
         """Return what the server calls a file that it was sent before, None if it was not."""
         with self._lock:
             if file.name not in self._names:
-                stored = self._remembered.get(file.name)
+                stored = self._cache.get(file.name)
                 if stored is None:
                     return None
                 self._names[file.name] = stored
@@ -78,14 +78,14 @@ class Uploads:
                 raise left.cause from None
             with self._lock:
                 self._names[file.name] = stored
-            self._remembered.put(file.name, stored)
+            self._cache.put(file.name, stored)
             return stored
 
     def forget(self, file: InputFile) -> None:
         """Take a file for one that the server does not have (any more)."""
         with self._lock:
             self._names.pop(file.name, None)
-        self._remembered.drop(file.name)
+        self._cache.drop(file.name)
 
     @contextmanager
     def _turn(self, name: str, check: Check) -> Generator[None]:

@@ -22,7 +22,7 @@ from typing import Any, Final, TypeAlias
 from comfyloom._comfyui.events import ServerEvent, parse_frame
 from comfyloom._comfyui.timeouts import PATIENCE
 from comfyloom._core.redact import log
-from comfyloom._core.threads import helper
+from comfyloom._core.threads import daemon_thread
 from comfyloom._http.retry import Backoff
 
 CONNECT_S: Final = 5.0
@@ -37,7 +37,7 @@ class Link(Enum):
     DOWN = "down"
 
 
-Delivery: TypeAlias = ServerEvent | Link
+SocketMessage: TypeAlias = ServerEvent | Link
 
 
 class EventSocket:
@@ -55,7 +55,7 @@ class EventSocket:
     def __init__(
         self,
         url: str,
-        deliver: Callable[[Delivery], object],
+        deliver: Callable[[SocketMessage], object],
         *,
         is_wanted: Callable[[EventSocket], bool] = lambda _: True,
         backoff: Backoff | None = None,
@@ -68,7 +68,7 @@ class EventSocket:
         self._silence_s = silence_s
         self._socket: Any = None
         self._closing = threading.Event()
-        self._thread = helper(self._live, "events")
+        self._thread = daemon_thread(self._live, "events")
 
     @property
     def is_up(self) -> bool:

@@ -1,41 +1,40 @@
-"""Reading JSON that somebody else wrote: what is not of the expected kind is as if not there."""
+"""Lenient accessors for JSON that someone else wrote: a value of the wrong type reads as absent."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, cast
+from typing import Any, Final, TypeGuard
 
-_ENDLESS: Final = 1e300
+_LARGEST: Final = 1e300
 
 
-def is_mapping(value: object) -> bool:
-    """Return whether a value is an object."""
+def is_mapping(value: object) -> TypeGuard[dict[str, Any]]:
+    """Return whether a value is a JSON object."""
     return isinstance(value, dict)
 
 
-def is_array(value: object) -> bool:
-    """Return whether a value is an array."""
+def is_array(value: object) -> TypeGuard[list[Any]]:
+    """Return whether a value is a JSON array."""
     return isinstance(value, list)
 
 
 def mapping(value: object) -> Mapping[str, Any]:
     """Return an object, {} for anything else."""
-    return cast("Mapping[str, Any]", value) if isinstance(value, dict) else {}
+    return value if is_mapping(value) else {}
 
 
 def items(value: object) -> list[Any]:
     """Return an array, [] for anything else."""
-    return value if isinstance(value, list) else []  # pyright: ignore[reportUnknownVariableType]
+    return value if is_array(value) else []
 
 
 def mappings(value: object) -> list[Mapping[str, Any]]:
     """Return the objects in an array."""
-    found = items(value)
-    return [mapping(item) for item in found if is_mapping(item)]
+    return [item for item in items(value) if is_mapping(item)]
 
 
 def text(value: object) -> str | None:
-    """Return a text, None for anything else, half of a surrogate pair included."""
+    """Return a text, None for anything else and for text with a lone surrogate."""
     if not isinstance(value, str):
         return None
     try:
@@ -46,7 +45,7 @@ def text(value: object) -> str | None:
 
 
 def number(value: object) -> float | None:
-    """Return a number that can be reckoned with, None for anything else: for NaN, say."""
+    """Return a finite number, None for anything else (NaN, infinity, true)."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return value if abs(value) < _ENDLESS else None
+    return value if abs(value) < _LARGEST else None

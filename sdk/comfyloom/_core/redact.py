@@ -1,7 +1,7 @@
 """Keep secrets out of everything that people read.
 
 The account token and the URL of a machine are secrets: a machine has no other authentication than
-its URL. Whoever learns one registers it here with `keep_secret`, and `redact` takes it out of
+its URL. Whoever learns one registers it here with `register_secret`, and `redact` takes it out of
 messages, log records and tracebacks.
 """
 
@@ -22,27 +22,27 @@ _TELLING_PATH: Final = 16
 _secrets: dict[str, str] = {}
 
 
-def keep_secret(value: str, label: str = TOKEN) -> None:
+def register_secret(value: str, label: str = TOKEN) -> None:
     """Show `label` instead of `value` in every message from now on."""
     if len(value) >= _SHORTEST:
         _secrets[value] = label
 
 
-def keep_url_secret(url: str) -> None:
+def register_url_secret(url: str) -> None:
     """Register the URL of a machine: as it stands, over WebSocket, and its host name alone."""
     from urllib.parse import urlsplit
 
     bare = url.rstrip("/")
     parts = urlsplit(bare)
-    keep_secret(bare, MACHINE)
-    keep_secret(bare.replace("http", "ws", 1), MACHINE)
+    register_secret(bare, MACHINE)
+    register_secret(bare.replace("http", "ws", 1), MACHINE)
     # A name without a dot ("comfy") is a word of other messages as well.
     if parts.hostname and "." in parts.hostname and parts.hostname not in _LOOPBACK:
-        keep_secret(parts.hostname, MACHINE)
+        register_secret(parts.hostname, MACHINE)
     if len(parts.path) >= _TELLING_PATH:
-        keep_secret(parts.path, MACHINE)
+        register_secret(parts.path, MACHINE)
         # A gateway's own page may name it without its slash.
-        keep_secret(parts.path.strip("/"), MACHINE)
+        register_secret(parts.path.strip("/"), MACHINE)
 
 
 def redact(text: str) -> str:

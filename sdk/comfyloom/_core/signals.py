@@ -12,7 +12,7 @@ from typing import Final, Generic, TypeVar
 
 import attrs
 
-from comfyloom._core.threads import helper
+from comfyloom._core.threads import daemon_thread
 
 T = TypeVar("T")
 
@@ -38,7 +38,7 @@ class _Outcome(Generic[T]):
             self.done.set()
 
 
-def shielded(action: Callable[[], T], *, waiting: Callable[[], object]) -> T:
+def defer_signals(action: Callable[[], T], *, waiting: Callable[[], object]) -> T:
     """Run `action` to its end, and only then let a signal interrupt the program.
 
     In the main thread, where signals arrive, the action runs in a thread of its own, and SIGINT,
@@ -55,7 +55,7 @@ def shielded(action: Callable[[], T], *, waiting: Callable[[], object]) -> T:
     if threading.current_thread() is not threading.main_thread():
         return action()
     outcome: _Outcome[T] = _Outcome()
-    worker = helper(partial(outcome.of, action), "shielded")
+    worker = daemon_thread(partial(outcome.of, action), "defer_signals")
     with _put_off(waiting) as signals:
         try:
             worker.start()
@@ -99,7 +99,7 @@ def _kinds(*names: str) -> list[signal.Signals]:
 
 
 @contextmanager
-def orderly_exit() -> Generator[None]:
+def exit_on_sigterm() -> Generator[None]:
     """Make SIGTERM and SIGHUP leave through all `with` blocks, while this one is open.
 
     Only in the main thread and only in place of the default action: a server that has handlers of

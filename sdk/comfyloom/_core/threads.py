@@ -19,7 +19,7 @@ _OWN_FAULTS: Final = frozenset(
 """What a thread brings upon itself must reach it: a fault handler reports it."""
 
 
-def helper(target: Callable[[], object], name: str) -> threading.Thread:
+def daemon_thread(target: Callable[[], object], name: str) -> threading.Thread:
     """Return a daemon thread, not started, that no signal is delivered to.
 
     Python acts on signals in the main thread alone. One that the system gives to another thread
@@ -35,7 +35,7 @@ def helper(target: Callable[[], object], name: str) -> threading.Thread:
     return threading.Thread(target=run, name=f"comfyloom-{name}", daemon=True)
 
 
-def in_threads(function: Callable[[T], R], given: Sequence[T], at_once: int) -> list[R]:
+def map_in_threads(function: Callable[[T], R], given: Sequence[T], at_once: int) -> list[R]:
     """Call a function with each of some things, several at once, and return the results in order.
 
     The threads are helpers: an interpreter that exits does not wait for what they wait for.
@@ -60,7 +60,7 @@ def in_threads(function: Callable[[T], R], given: Sequence[T], at_once: int) -> 
             except BaseException as error:  # noqa: BLE001 - it is raised again by the caller
                 errors.append(error)
 
-    threads = [helper(work, "download") for _ in range(min(at_once, len(given)))]
+    threads = [daemon_thread(work, "download") for _ in range(min(at_once, len(given)))]
     for thread in threads:
         thread.start()
     for thread in threads:

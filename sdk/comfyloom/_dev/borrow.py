@@ -11,7 +11,7 @@ import attrs
 from comfyloom._comfyui.client import ComfyUI
 from comfyloom._core.redact import log
 from comfyloom._dev import account
-from comfyloom._dev.health import Look, look
+from comfyloom._dev.health import HealthCheck, check_health
 from comfyloom._machines.borrowed import BorrowedMachine
 from comfyloom._machines.starting import Starting
 from comfyloom._money.prices import PriceList
@@ -35,17 +35,17 @@ class Refusal:
     Attributes:
         reason: For people.
         advice: What would help, "" if nothing does.
-        is_odd: Whether that is worth a warning: there should have been one.
+        unexpected: Whether that is worth a warning: there should have been one.
     """
 
     reason: str
     advice: str = ""
-    is_odd: bool = False
+    unexpected: bool = False
 
 
 @attrs.frozen(kw_only=True)
 class Borrowing:
-    """A session's wish for the dev server.
+    """A session's attempt to use the dev server.
 
     Args:
         settings: The account.
@@ -75,18 +75,18 @@ class Borrowing:
         state = file.read()
         if (refusal := self._unfit(state)) is not None:
             return refusal
-        seen = look(state, self.api)
+        seen = check_health(state, self.api)
         if seen.health == "starting":
             seen = self._await(state)
         if seen.has_ended:
             self._settle(file, state, seen)
             reason = f"the dev server {state.server_id} has ended ({seen.reason})"
-            return Refusal(reason=reason, advice=_UP, is_odd=True)
+            return Refusal(reason=reason, advice=_UP, unexpected=True)
         if seen.server is None or seen.health != "healthy":
             rate = self.prices.rate(state.server_type)
             reason = f"the dev server {state.server_id} ({rate}) is {seen.health}: {seen.reason}"
             advice = _RESTART if seen.health == "unreachable" else ""
-            return Refusal(reason=reason, advice=advice, is_odd=True)
+            return Refusal(reason=reason, advice=advice, unexpected=True)
         machine = BorrowedMachine(self.api, state.server_type, prices=self.prices)
         comfyui = ComfyUI(machine_url(seen.server), clock=self.api.clock)
         lease = account.lease_of(state, self.api, self.settings)
@@ -109,17 +109,17 @@ class Borrowing:
             return Refusal(reason=reason, advice=_RESTART)
         return None
 
-    def _await(self, state: DevState) -> Look:
+    def _await(self, state: DevState) -> HealthCheck:
         """Wait for a dev server that starts: one of our own would take as long."""
         starting = Starting(api=self.api, server_id=state.server_id, report=self.report)
         try:
             server, comfyui = starting.wait()
         except MachineStartFailed as error:
-            return Look(has_ended=True, health="stopped", reason=error.status)
+            return HealthCheck(has_ended=True, health="stopped", reason=error.status)
         comfyui.close()
-        return Look(server=server, health="healthy")
+        return HealthCheck(server=server, health="healthy")
 
-    def _settle(self, file: StateFile, state: DevState, seen: Look) -> None:
+    def _settle(self, file: StateFile, state: DevState, seen: HealthCheck) -> None:
         def ended(current: DevState) -> DevState:
             now = self.api.now()
             last = current.seen(seen.server, now, self.prices) if seen.server else current

@@ -74,8 +74,8 @@ class DevStatus:
 
 
 @attrs.frozen(kw_only=True)
-class Look:
-    """What one look at the dev server showed.
+class HealthCheck:
+    """What one check of the dev server showed.
 
     Attributes:
         server: The machine as the platform tells of it, None if it does not.
@@ -96,8 +96,8 @@ class Look:
     pending: tuple[str, ...] = ()
 
 
-def status_of(state: DevState, seen: Look, now: float, prices: PriceList) -> DevStatus:
-    """Return the status that a state and a look at it make.
+def status_of(state: DevState, seen: HealthCheck, now: float, prices: PriceList) -> DevStatus:
+    """Return the status that a state and a health check give.
 
     Args:
         state: What is remembered.
@@ -130,8 +130,8 @@ def status_of(state: DevState, seen: Look, now: float, prices: PriceList) -> Dev
     )
 
 
-def look(state: DevState, api: ServerApi, *, probes: int = PROBES) -> Look:
-    """Look at the dev server: first ask the platform, then its ComfyUI, several times if need be.
+def check_health(state: DevState, api: ServerApi, *, probes: int = PROBES) -> HealthCheck:
+    """Ask the platform, then the dev server's ComfyUI, up to `probes` times.
 
     Only the platform's word says that it has ended: a ComfyUI that does not answer may belong to
     a machine that costs money.
@@ -144,29 +144,33 @@ def look(state: DevState, api: ServerApi, *, probes: int = PROBES) -> Look:
     except (TransportError, ApiError) as error:
         if isinstance(error, ApiError) and error.is_final:
             raise
-        return Look(reason=str(error))
+        return HealthCheck(reason=str(error))
     if server is None:
         if not state.was_seen and api.now() - state.launch_time < YOUNG_S:
-            return Look(health="starting", reason="the platform does not list it yet")
-        return Look(has_ended=True, health="stopped", reason="the platform knows it no more")
+            return HealthCheck(health="starting", reason="the platform does not list it yet")
+        return HealthCheck(has_ended=True, health="stopped", reason="the platform knows it no more")
     if server.has_ended:
-        return Look(server=server, has_ended=True, health="stopped", reason=server.current_status)
+        return HealthCheck(
+            server=server, has_ended=True, health="stopped", reason=server.current_status
+        )
     if not server.is_ready:
         status = server.current_status.lower()
-        return Look(server=server, health="starting", reason="" if status == "starting" else status)
+        return HealthCheck(
+            server=server, health="starting", reason="" if status == "starting" else status
+        )
     return _probe(server, api, probes)
 
 
-def prompts_of(state: DevState, api: ServerApi) -> Look:
-    """Look at the prompts of the dev server, without the platform where its URL is known."""
+def prompts_of(state: DevState, api: ServerApi) -> HealthCheck:
+    """HealthCheck at the prompts of the dev server, without the platform where its URL is known."""
     server = Server(server_id=state.server_id, main_service_url=state.base_url or None)
     if not state.base_url:
         try:
             server = api.get_server(state.server_id, backoff=NO_RETRY)
         except (TransportError, ApiError) as error:
-            return Look(reason=str(error))
+            return HealthCheck(reason=str(error))
         if not server.is_ready:
-            return Look(server=server, health="starting")
+            return HealthCheck(server=server, health="starting")
     return _probe(server, api, PROBES)
 
 
@@ -182,7 +186,7 @@ def _find(state: DevState, api: ServerApi) -> Server | None:
         return listed.get(state.server_id)
 
 
-def _probe(server: Server, api: ServerApi, probes: int) -> Look:
+def _probe(server: Server, api: ServerApi, probes: int) -> HealthCheck:
     comfyui = ComfyUI(machine_url(server), clock=api.clock)
     reason = ""
     try:
@@ -195,7 +199,7 @@ def _probe(server: Server, api: ServerApi, probes: int) -> Look:
             except (TransportError, ApiError) as error:
                 reason = str(error)
             else:
-                return Look(
+                return HealthCheck(
                     server=server,
                     health="healthy",
                     version=version,
@@ -204,7 +208,7 @@ def _probe(server: Server, api: ServerApi, probes: int) -> Look:
                 )
     finally:
         comfyui.close()
-    return Look(server=server, health="unreachable", reason=reason)
+    return HealthCheck(server=server, health="unreachable", reason=reason)
 
 
 def comfyui_version(stats: Any) -> str:

@@ -9,15 +9,15 @@ import attrs
 
 from comfyloom._core.redact import log
 from comfyloom._dev import account, orphaned_launch
-from comfyloom._dev.health import Look, look, prompts_of
+from comfyloom._dev.health import HealthCheck, check_health, prompts_of
 from comfyloom._machines.launch import LONGEST_LEASE_S
-from comfyloom._machines.launched import OwnMachine
+from comfyloom._machines.launched import LaunchedMachine
 from comfyloom._machines.starting import LONGEST_START_S
 from comfyloom._machines.stopping import Stopping
 from comfyloom._money.prices import PriceList
 from comfyloom._records.dev_state import LAUNCHING, DevState
 from comfyloom._records.dev_state_file import StateFile
-from comfyloom._records.tracker import LedgerCustody, machines_of
+from comfyloom._records.tracker import MachineTracker, records_of
 from comfyloom._runcomfy.client import ServerApi
 from comfyloom._runcomfy.models import Server
 from comfyloom._runcomfy.versions import find_version
@@ -42,7 +42,7 @@ WorkflowLike: TypeAlias = "type[Workflow[Any]] | Workflow[Any] | str | None"
 
 
 @attrs.frozen(kw_only=True)
-class Wish:
+class LaunchRequest:
     """What somebody asked for; None where anything will do."""
 
     workflow: WorkflowLike
@@ -67,12 +67,12 @@ class Wish:
 class Launched:
     """A machine that was just launched, and what was written down of it."""
 
-    machine: OwnMachine
+    machine: LaunchedMachine
     state: DevState
 
 
 @attrs.frozen(kw_only=True)
-class Keeper:
+class DevServerManager:
     """Keeps the file true to what the platform says.
 
     Args:
@@ -115,10 +115,12 @@ class Keeper:
             MachineLeak: Which machine is ours cannot be told.
         """
         state = self.known()
-        return self.keep(state, look(state, self.api, probes=1)) if state.server_id else state
+        return (
+            self.keep(state, check_health(state, self.api, probes=1)) if state.server_id else state
+        )
 
-    def keep(self, state: DevState, seen: Look) -> DevState:
-        """Write down what a look showed, and return the state."""
+    def keep(self, state: DevState, seen: HealthCheck) -> DevState:
+        """Write down what a health check showed, and return the state."""
         now = self.api.now()
         if seen.has_ended:
             self.say(f"the dev server {state.server_id} has ended ({seen.reason})")
@@ -155,7 +157,7 @@ class Keeper:
 
     def _note_end(self, server_id: str, by: str) -> None:
         try:
-            machines = machines_of(self.settings)
+            machines = records_of(self.settings)
             if (row := machines.find(server_id)) is not None:
                 machines.ended(row.key, self.api.now(), by)
         except LedgerError as error:
@@ -163,19 +165,19 @@ class Keeper:
 
     def note(self, server: Server) -> None:
         """Write down what the platform told of the machine, if the file is about it."""
-        with self.file.locked(is_vital=False):
+        with self.file.locked(required=False):
             state = self.file.read()
             if state.server_id == server.server_id:
                 self._remember(state.seen(server, self.api.now(), self.prices))
 
-    def fitting(self, state: DevState, wish: Wish) -> DevState:
+    def fitting(self, state: DevState, request: LaunchRequest) -> DevState:
         """Return the state of a machine that runs, with the times that were asked for.
 
         Raises:
             MachineError: It is another one than was asked for.
         """
-        asked = wish.server_type or self.settings.asked_server_type
-        version = self._version(wish.workflow)
+        asked = request.server_type or self.settings.asked_server_type
+        version = self._version(request.workflow)
         other = ""
         if asked and asked != state.server_type:
             other = f"is a {state.server_type} machine, not {asked}"
@@ -187,9 +189,9 @@ class Keeper:
         if other:
             text = f"the dev server {state.server_id} {other}: comfyloom dev restart starts another"
             raise MachineError(text, server_id=state.server_id, status=state.status)
-        return self._timed(state, wish)
+        return self._timed(state, request)
 
-    def launch(self, state: DevState, wish: Wish) -> Launched:
+    def launch(self, state: DevState, request: LaunchRequest) -> Launched:
         """Launch a machine; the file knows of it before the platform does.
 
         Raises:
@@ -197,16 +199,16 @@ class Keeper:
             MachineLeak: The launch got no answer, and which machine is ours cannot be told.
             ComfyloomError: There is no machine.
         """
-        intent = self._intent(state, wish)
-        custody = self._custody(intent)
-        machine = OwnMachine(
+        intent = self._intent(state, request)
+        tracker = self._tracker(intent)
+        machine = LaunchedMachine(
             self.api,
             intent.server_type,
             prices=self.prices,
             longest_s=intent.max_duration,
             lease_s=intent.idle_timeout,
             max_machines=self.settings.max_machines,
-            custody=custody,
+            tracker=tracker,
             record_s=LONGEST_START_S + max(intent.max_duration, LONGEST_LEASE_S),
         )
         self.say(f"launching a {machine.server_type} machine")
@@ -222,7 +224,7 @@ class Keeper:
         def launched(server: Server) -> None:
             written.append(written[-1].seen(server, self.api.now(), self.prices))
             self.file.write(written[-1])
-            custody.forget()  # from now on it is the file that answers for it
+            tracker.forget()  # from now on it is the file that answers for it
 
         try:
             machine.launch(intent.workflow_version, intended=intended, launched=launched)
@@ -263,9 +265,9 @@ class Keeper:
         """
         if not force:
             self._refuse_if_busy(state)
-        custody = self._custody(state)
-        custody.adopt(state.server_id, seen=state.was_seen)
-        custody.stopping()
+        tracker = self._tracker(state)
+        tracker.adopt(state.server_id, seen=state.was_seen)
+        tracker.stopping()
         # The platform is not asked first: what costs money is not kept waiting by a slow answer.
         stopping = Stopping(
             api=self.api,
@@ -279,26 +281,26 @@ class Keeper:
         try:
             stopped = stopping.confirm()
         except (Unauthorized, Forbidden):
-            custody.release()  # it runs on, and is the dev server still
+            tracker.release()  # it runs on, and is the dev server still
             raise
         self.settle(state, stopped.server, by=stopped.by)
-        custody.forget()
+        tracker.forget()
         self.say(f"machine {state.server_id} is stopped")
 
     def _shall_end(self, state: DevState) -> bool:
         """Return whether somebody wanted it to end, and did not see it: a guard may be at it."""
         try:
-            row = machines_of(self.settings).find(state.server_id)
+            row = records_of(self.settings).find(state.server_id)
         except LedgerError as error:
             log.warning("%s", error)
             return False
         return row is not None and row.stopping_at is not None
 
-    def _custody(self, state: DevState) -> LedgerCustody:
-        return LedgerCustody(
+    def _tracker(self, state: DevState) -> MachineTracker:
+        return MachineTracker(
             api=self.api,
             settings=self.settings,
-            machines=machines_of(self.settings),
+            machines=records_of(self.settings),
             kind="dev",
             server_type=state.server_type,
             workflow_version=state.workflow_version,
@@ -326,17 +328,17 @@ class Keeper:
 
     def _tell_of_others(self, before: frozenset[str] | None) -> None:
         """Say that machines of ours run that the file does not name."""
-        if before and (ours := sorted(machines_of(self.settings).ids() & before)):
+        if before and (ours := sorted(records_of(self.settings).ids() & before)):
             self.say(f"launched from here and still there: {', '.join(ours)} (comfyloom machines)")
 
-    def _timed(self, state: DevState, wish: Wish) -> DevState:
+    def _timed(self, state: DevState, request: LaunchRequest) -> DevState:
         """Return the state with the times that were asked for; they hold from now on."""
-        if wish.duration_s is None and wish.idle_timeout_s is None:
+        if request.duration_s is None and request.idle_timeout_s is None:
             return state
         timed = attrs.evolve(
             state,
-            idle_timeout=wish.idle_timeout_s or state.idle_timeout,
-            max_duration=wish.duration_s or state.max_duration,
+            idle_timeout=request.idle_timeout_s or state.idle_timeout,
+            max_duration=request.duration_s or state.max_duration,
         )
         if state.ready_time:
             lease = account.lease_of(timed, self.api, self.settings)
@@ -351,13 +353,13 @@ class Keeper:
         self.file.write(timed)
         return timed
 
-    def _intent(self, state: DevState, wish: Wish) -> DevState:
+    def _intent(self, state: DevState, request: LaunchRequest) -> DevState:
         settings = self.settings
-        version = self._version(wish.workflow)
+        version = self._version(request.workflow)
         if version is None:
             text = "which workflow? Name one, or set RUNCOMFY_WORKFLOW_VERSION_ID"
             raise ConfigError(text, problems=[text])
-        server_type = wish.server_type or settings.server_type
+        server_type = request.server_type or settings.server_type
         return attrs.evolve(
             state,
             status=LAUNCHING,
@@ -367,8 +369,8 @@ class Keeper:
             api_base_url=settings.api_base_url,
             is_emulated=account.is_emulator(settings.api_base_url),
             server_type=server_type,
-            idle_timeout=wish.idle_timeout_s or settings.dev_idle_timeout_s,
-            max_duration=wish.duration_s or settings.dev_max_duration_s,
+            idle_timeout=request.idle_timeout_s or settings.dev_idle_timeout_s,
+            max_duration=request.duration_s or settings.dev_max_duration_s,
             session_cost=self.prices.cost(server_type, 0.0),
         )
 

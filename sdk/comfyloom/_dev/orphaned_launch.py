@@ -10,7 +10,7 @@ from comfyloom._core.redact import log
 from comfyloom._money.prices import PriceList
 from comfyloom._records.dev_state import DevState
 from comfyloom._records.dev_state_file import StateFile
-from comfyloom._records.tracker import machines_of
+from comfyloom._records.tracker import records_of
 from comfyloom._runcomfy.client import ServerApi
 from comfyloom.errors import LedgerError
 from comfyloom.settings import Settings
@@ -61,7 +61,7 @@ def end(state: DevState, keeping: Keeping) -> None:
     from comfyloom._machines.reaper import Orphan, Reaper
 
     keeping.say("a launch was interrupted: looking for its machine")
-    machines = machines_of(keeping.settings)
+    machines = records_of(keeping.settings)
     reaper = Reaper(api=keeping.api, machines=machines, prices=keeping.prices)
     row = _row(state, str(keeping.file.path.absolute()), reaper)
     if row.ended_at is not None:

@@ -11,11 +11,11 @@ import attrs
 from comfyloom._comfyui.client import ComfyUI
 from comfyloom._core.clock import SYSTEM_CLOCK, Clock
 from comfyloom._core.redact import log
-from comfyloom._core.signals import orderly_exit, shielded
+from comfyloom._core.signals import defer_signals, exit_on_sigterm
 from comfyloom._dev import account
-from comfyloom._dev.health import DevStatus, Look, look, status_of
-from comfyloom._dev.manager import Keeper, Launched, Wish, WorkflowLike
-from comfyloom._dev.watch import Watched, follow
+from comfyloom._dev.health import DevStatus, HealthCheck, check_health, status_of
+from comfyloom._dev.manager import DevServerManager, Launched, LaunchRequest, WorkflowLike
+from comfyloom._dev.watch import StatusSnapshot, follow
 from comfyloom._machines.starting import Starting
 from comfyloom._money.prices import PriceList
 from comfyloom._records.dev_state import DevState
@@ -90,23 +90,23 @@ class DevServer:
             ConfigError: Which workflow version to launch cannot be told, or a time is too short.
             ApiError: The platform refuses the launch.
         """
-        wish = Wish(
+        request = LaunchRequest(
             workflow=workflow,
             server_type=server_type,
             duration_s=duration_s,
             idle_timeout_s=idle_timeout_s,
         )
-        with self._keeper() as keeper, orderly_exit():
+        with self._manager() as manager, exit_on_sigterm():
             with self._locked():
-                state = keeper.current()
-                launched = None if state.is_there else keeper.launch(state, wish)
+                state = manager.current()
+                launched = None if state.is_there else manager.launch(state, request)
                 if launched is None:
-                    state = keeper.fitting(state, wish)
+                    state = manager.fitting(state, request)
             if launched is not None:
-                self._await_launched(keeper, launched)
+                self._await_launched(manager, launched)
             else:
-                self._await_running(keeper, state)
-            return self._look(keeper)
+                self._await_running(manager, state)
+            return self._look(manager)
 
     def status(self) -> DevStatus:
         """Return how the dev server is; the file remembers it as well.
@@ -115,8 +115,8 @@ class DevServer:
             LedgerError: The file that remembers it cannot be read.
             ApiError: The platform refuses to tell for good.
         """
-        with self._keeper() as keeper:
-            return self._look(keeper)
+        with self._manager() as manager:
+            return self._look(manager)
 
     def down(self, *, force: bool = False) -> DevStatus:
         """Stop the dev server and see it confirmed; without one, do nothing.
@@ -130,15 +130,15 @@ class DevServer:
             MachineError: It belongs to another account.
             LedgerError: The file that remembers it cannot be read or written.
         """
-        with self._keeper() as keeper, self._locked(is_vital=False):
-            state = keeper.known()
+        with self._manager() as manager, self._locked(required=False):
+            state = manager.known()
             if state.is_there:
-                shielded(
-                    partial(keeper.stop, state, force=force),
+                defer_signals(
+                    partial(manager.stop, state, force=force),
                     waiting=lambda: log.warning("stopping the dev server first"),
                 )
             return status_of(
-                self._file.read(), Look(health="stopped"), keeper.api.now(), keeper.prices
+                self._file.read(), HealthCheck(health="stopped"), manager.api.now(), manager.prices
             )
 
     def restart(
@@ -179,7 +179,7 @@ class DevServer:
         """
         return self._file.read().is_there
 
-    def watch(self) -> Generator[Watched]:
+    def watch(self) -> Generator[StatusSnapshot]:
         """Yield what there is to see about once a second, until there is no dev server any more.
 
         While prompts run or wait, whoever submitted them, the lease is renewed.
@@ -188,11 +188,11 @@ class DevServer:
             LedgerError: The file that remembers it cannot be read.
             ApiError: The platform refuses to tell for good.
         """
-        with self._keeper() as keeper:
-            lease = account.lease_of(self._file.read(), keeper.api, self._settings)
+        with self._manager() as manager:
+            lease = account.lease_of(self._file.read(), manager.api, self._settings)
 
             def see() -> DevStatus:
-                status = self._look(keeper)
+                status = self._look(manager)
                 now = self._file.read()
                 lease.server_id, lease.ends_at = now.server_id, now.stopping_time
                 lease.ready_at = now.ready_at
@@ -205,40 +205,40 @@ class DevServer:
 
     # --- waiting and looking, without the lock ---------------------------------------------------
 
-    def _await_launched(self, keeper: Keeper, launched: Launched) -> None:
+    def _await_launched(self, manager: DevServerManager, launched: Launched) -> None:
         """Wait for our own machine; one that does not get ready is stopped and settled."""
         machine = launched.machine
         try:
-            machine.await_ready(self._report, noted=_once_ready(keeper.note))
+            machine.await_ready(self._report, noted=_once_ready(manager.note))
         except BaseException:
             machine.stop()
-            self._settle_if(keeper, machine.server_id, is_watched=True)
+            self._settle_if(manager, machine.server_id, is_watched=True)
             log.warning("%s", machine.summary)
             raise
         finally:
             machine.disconnect()
         with self._locked():
-            keeper.claim(launched)
+            manager.claim(launched)
 
-    def _await_running(self, keeper: Keeper, state: DevState) -> None:
+    def _await_running(self, manager: DevServerManager, state: DevState) -> None:
         """Wait for a machine that somebody else started."""
-        seen = look(state, keeper.api)
+        seen = check_health(state, manager.api)
         server = seen.server
         if seen.health == "starting":
             starting = Starting(
-                api=keeper.api,
+                api=manager.api,
                 server_id=state.server_id,
                 report=self._report,
-                note=_once_ready(keeper.note),
+                note=_once_ready(manager.note),
             )
             try:
                 server, comfyui = starting.wait()
             except MachineStartFailed:
-                self._settle_if(keeper, state.server_id)
+                self._settle_if(manager, state.server_id)
                 raise
             comfyui.close()
         elif seen.health != "healthy":
-            rate = keeper.prices.rate(state.server_type)
+            rate = manager.prices.rate(state.server_type)
             raise MachineError(
                 f"the dev server {state.server_id} ({rate}) is {seen.health}: {seen.reason}. It is "
                 "left as it is: comfyloom dev status, comfyloom dev restart",
@@ -247,68 +247,70 @@ class DevServer:
             )
         if server is not None and server.estimated_duration == state.launched_for:
             # Whoever launched it was killed before the lease was set.
-            lease = account.lease_of(state, keeper.api, self._settings)
+            lease = account.lease_of(state, manager.api, self._settings)
             lease.note(server)
             lease.settle()
 
-    def _look(self, keeper: Keeper) -> DevStatus:
+    def _look(self, manager: DevServerManager) -> DevStatus:
         state = self._file.read()
-        seen = self._seen(keeper, state)
+        seen = self._seen(manager, state)
         if state.server_id and state.is_of(self._settings):
-            state = self._kept(keeper, state, seen)
-        return status_of(state, seen, keeper.api.now(), keeper.prices)
+            state = self._kept(manager, state, seen)
+        return status_of(state, seen, manager.api.now(), manager.prices)
 
-    def _seen(self, keeper: Keeper, state: DevState) -> Look:
+    def _seen(self, manager: DevServerManager, state: DevState) -> HealthCheck:
         if not state.is_there:
-            return Look(health="stopped")
+            return HealthCheck(health="stopped")
         if not state.is_of(self._settings):
-            return Look(reason="it belongs to another account")
+            return HealthCheck(reason="it belongs to another account")
         if state.is_open:
             reason = "its launch has no answer yet; if nobody waits for it, dev up finds it again"
-            return Look(health="launching", reason=reason)
-        return look(state, keeper.api)
+            return HealthCheck(health="launching", reason=reason)
+        return check_health(state, manager.api)
 
-    def _kept(self, keeper: Keeper, state: DevState, seen: Look) -> DevState:
+    def _kept(self, manager: DevServerManager, state: DevState, seen: HealthCheck) -> DevState:
         """Write down what was seen, unless the file is about another machine by now."""
         try:
-            with self._file.locked(longest_s=1.0, is_vital=False):
+            with self._file.locked(longest_s=1.0, required=False):
                 current = self._file.read()
                 if current.server_id == state.server_id:
-                    return keeper.keep(current, seen)
+                    return manager.keep(current, seen)
         except MachineBusy:  # somebody changes it just now: what was seen is told, not kept
             pass
         if seen.server is None:
             return state
-        return state.seen(seen.server, keeper.api.now(), keeper.prices)
+        return state.seen(seen.server, manager.api.now(), manager.prices)
 
-    def _settle_if(self, keeper: Keeper, server_id: str, *, is_watched: bool = False) -> None:
+    def _settle_if(
+        self, manager: DevServerManager, server_id: str, *, is_watched: bool = False
+    ) -> None:
         """Write down that a machine has ended, unless the file is about another by now.
 
         Args:
-            keeper: Keeps the file.
+            manager: Keeps the file.
             server_id: The machine.
             is_watched: Whether it was looked at until its end: if it was not ready, it was free.
         """
-        with self._locked(is_vital=False):
+        with self._locked(required=False):
             state = self._file.read()
             if state.server_id == server_id:
-                keeper.settle(state, is_watched=is_watched)
+                manager.settle(state, is_watched=is_watched)
 
     @contextmanager
-    def _locked(self, *, is_vital: bool = True) -> Generator[None]:
+    def _locked(self, *, required: bool = True) -> Generator[None]:
         def waits() -> None:
             self._say("another process is at work on the dev server, waiting for it")
 
-        with self._file.locked(waits, is_vital=is_vital):
+        with self._file.locked(waits, required=required):
             yield
 
     @contextmanager
-    def _keeper(self) -> Generator[Keeper]:
+    def _manager(self) -> Generator[DevServerManager]:
         settings = self._settings
         base_url, user = settings.api_base_url, settings.user_id
         api = ServerApi(base_url, user, settings.api_token, clock=self._clock)
         try:
-            yield Keeper(
+            yield DevServerManager(
                 api=api,
                 settings=settings,
                 file=self._file,

@@ -40,7 +40,7 @@ class WatchedPrompt:
 
 
 @attrs.frozen(kw_only=True)
-class Watched:
+class StatusSnapshot:
     """One observation: the machine, and its prompts from the oldest to the newest."""
 
     status: DevStatus
@@ -110,7 +110,7 @@ def follow(
     connect: Callable[[], ComfyUI],
     in_use: Callable[[], object],
     clock: Clock,
-) -> Iterator[Watched]:
+) -> Iterator[StatusSnapshot]:
     """Yield what there is to see about once a second, until there is no dev server any more.
 
     Args:
@@ -128,11 +128,11 @@ def follow(
             # A ComfyUI that falls silent is a reason to ask the platform at once.
             while not silent and (passed_s := clock.monotonic() - looked_at) < STATUS_EVERY_S:
                 shown, silent = _prompts(prompts)
-                yield Watched(status=_aged(status, passed_s), prompts=shown)
+                yield StatusSnapshot(status=_aged(status, passed_s), prompts=shown)
                 if prompts is not None and prompts.at_work:
                     in_use()
                 clock.sleep(QUEUE_EVERY_S)
-        yield Watched(status=status)
+        yield StatusSnapshot(status=status)
     finally:
         if prompts is not None:
             prompts.comfyui.close()

@@ -27,7 +27,7 @@ class Held:
     """What the guard must know of a launch to end its machine.
 
     Attributes:
-        key: Names it.
+        key: SettingMeta it.
         api: The URL of the account in the Server API.
         token: Its token.
         server_type: The kind of machine.
@@ -102,8 +102,8 @@ class Guard:
         """Tell it that a machine is confirmed stopped, or somebody else's from now on."""
         with self._lock:
             told = self._held.pop(key, None)
-            is_told = told is not None and self._is_there()
-            return is_told and self._write({"do": "forget", "key": key})
+            already_printed = told is not None and self._is_there()
+            return already_printed and self._write({"do": "forget", "key": key})
 
     def check(self) -> bool:
         """Return whether it is there, starting it again if it was killed and has work."""

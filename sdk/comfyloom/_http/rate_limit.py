@@ -10,7 +10,7 @@ from comfyloom._core.clock import SYSTEM_CLOCK, Clock
 
 
 @attrs.define(eq=False)
-class Pace:
+class RateLimiter:
     """Lets requests through at a rate, with a burst after a rest; shared by all threads.
 
     Args:

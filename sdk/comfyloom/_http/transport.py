@@ -15,7 +15,7 @@ import attrs
 from comfyloom._core.clock import SYSTEM_CLOCK, Clock
 from comfyloom._core.redact import log, redact
 from comfyloom._core.waiting import Deadline
-from comfyloom._http.rate_limit import Pace
+from comfyloom._http.rate_limit import RateLimiter
 from comfyloom._http.retry import Backoff
 from comfyloom.errors import TransportError
 
@@ -59,7 +59,7 @@ class Transport:
     backoff: Backoff = attrs.field(factory=Backoff)
     clock: Clock = SYSTEM_CLOCK
     observe: Callable[[requests.Response], object] = lambda _: None
-    pace: Pace | None = None
+    pace: RateLimiter | None = None
     connections: int = 10
     _session: requests.Session | None = attrs.field(default=None, init=False, repr=False)
     _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False, repr=False)

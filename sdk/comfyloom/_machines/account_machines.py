@@ -12,14 +12,14 @@ from comfyloom._machines.stopping import Stopped, Stopping
 from comfyloom._money.prices import PriceList
 from comfyloom._records.dev_state import DevState
 from comfyloom._records.dev_state_file import StateFile
-from comfyloom._records.tracker import machines_of
+from comfyloom._records.tracker import records_of
 from comfyloom._runcomfy.client import ServerApi
 from comfyloom._runcomfy.models import Server
 from comfyloom.errors import LedgerError, MachineBusy, MachineError, NotFound
 from comfyloom.settings import Settings
 
 if TYPE_CHECKING:
-    from comfyloom._records.machine_records import MachineRow, Machines
+    from comfyloom._records.machine_records import MachineRecords, MachineRow
 
 Whose: TypeAlias = Literal["dev server", "this computer", "others"]
 
@@ -50,7 +50,7 @@ class Rented:
 
 
 @attrs.define(eq=False)
-class Fleet:
+class AccountMachines:
     """The machines of an account.
 
     Args:
@@ -61,13 +61,13 @@ class Fleet:
     api: ServerApi
     settings: Settings
     prices: PriceList = attrs.field(init=False)
-    _machines: Machines = attrs.field(init=False, repr=False)
+    _machines: MachineRecords = attrs.field(init=False, repr=False)
     _dev: StateFile = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         settings = self.settings
         self.prices = PriceList.of(settings)
-        self._machines = machines_of(settings)
+        self._machines = records_of(settings)
         self._dev = StateFile(settings.state_file)
 
     def list(self) -> list[Rented]:

@@ -11,7 +11,7 @@ from typing import Final
 import attrs
 
 from comfyloom._core.redact import log
-from comfyloom._core.threads import helper
+from comfyloom._core.threads import daemon_thread
 
 EVERY_S: Final = 15.0
 
@@ -41,7 +41,7 @@ class Heartbeat:
             self._beats.append(beat)
             if is_first:
                 self._empty = threading.Event()
-                helper(partial(self._run, self._empty), "heartbeat").start()
+                daemon_thread(partial(self._run, self._empty), "heartbeat").start()
 
     def remove(self, beat: Callable[[], object]) -> None:
         """Call `beat` no more; one that is not called is passed over."""

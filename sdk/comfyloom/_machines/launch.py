@@ -45,7 +45,7 @@ def draw_lease(rng: random.Random) -> int:
 
 @attrs.frozen(kw_only=True)
 class Launch:
-    """One launch, from the wish to a machine's id. It is never sent twice.
+    """One launch, from the intent to a machine's id. It is never sent twice.
 
     Args:
         api: The account.

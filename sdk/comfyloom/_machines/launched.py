@@ -14,14 +14,14 @@ import attrs
 
 from comfyloom._comfyui.client import ComfyUI
 from comfyloom._core.redact import log
-from comfyloom._core.signals import shielded
+from comfyloom._core.signals import defer_signals
 from comfyloom._machines.heartbeat import HEARTBEAT
 from comfyloom._machines.launch import Launch, draw_lease
 from comfyloom._machines.lease import Lease
 from comfyloom._machines.machine import Machine
 from comfyloom._machines.starting import Starting
 from comfyloom._machines.stopping import LONGEST_STOP_S, Stopping, leak
-from comfyloom._records.tracker import Custody
+from comfyloom._records.tracker import NullTracker
 from comfyloom._runcomfy.models import Server
 from comfyloom.errors import ComfyloomError, MachineError, MachineLeak, MachineStartFailed
 from comfyloom.progress import Progress, ProgressCallback
@@ -41,7 +41,7 @@ def _set_event() -> threading.Event:
 
 
 @attrs.define(eq=False)
-class OwnMachine(Machine):
+class LaunchedMachine(Machine):
     """A machine that belongs to this process.
 
     `start` launches it, `stop` ends it; in between, `touch` renews its lease while it is used:
@@ -52,7 +52,7 @@ class OwnMachine(Machine):
         lease_s: How long it runs without use; by default as long as it was launched for.
         max_machines: How many the account may have at once, None for no limit.
         idle_timeout_s: How long after its last use it is kept alive.
-        custody: What outlives this process of it; nothing by default.
+        tracker: What outlives this process of it; nothing by default.
         record_s: How long its record counts without a sign of life; by default its duration.
         rng: Draws the duration of the launch.
     """
@@ -61,7 +61,7 @@ class OwnMachine(Machine):
     lease_s: float | None = attrs.field(default=None, kw_only=True)
     max_machines: int | None = attrs.field(default=None, kw_only=True)
     idle_timeout_s: float = attrs.field(default=600.0, kw_only=True)
-    custody: Custody = attrs.field(factory=Custody, kw_only=True, repr=False)
+    tracker: NullTracker = attrs.field(factory=NullTracker, kw_only=True, repr=False)
     rng: random.Random = attrs.field(factory=random.SystemRandom, repr=False, kw_only=True)
     record_s: float = attrs.field(default=0.0, kw_only=True)
     _owner: int = attrs.field(factory=os.getpid, init=False, repr=False)
@@ -117,7 +117,7 @@ class OwnMachine(Machine):
         now = self.api.clock.monotonic()
         if now - self._beaten_at >= RECORD_EVERY_S:
             self._beaten_at = now
-            self.custody.beat()
+            self.tracker.beat()
         if self.lease is None or self.comfyui is None:
             return
         if now - self._used_at <= self.idle_timeout_s:
@@ -154,7 +154,7 @@ class OwnMachine(Machine):
         self._launched_at = self.api.clock.monotonic()
 
         def intend(seconds: int, before: frozenset[str] | None) -> None:
-            self.custody.intend(seconds, before, self.record_s or seconds)
+            self.tracker.intend(seconds, before, self.record_s or seconds)
             self._intended = True
             intended(seconds, before)
 
@@ -212,7 +212,7 @@ class OwnMachine(Machine):
         Raises:
             MachineLeak: The platform did not confirm it.
         """
-        shielded(self._stop, waiting=lambda: log.warning("stopping the machine first"))
+        defer_signals(self._stop, waiting=lambda: log.warning("stopping the machine first"))
 
     def release(self) -> None:
         """Stop it."""
@@ -231,7 +231,7 @@ class OwnMachine(Machine):
         def send() -> None:
             self._launched.clear()
             try:
-                with self.custody.alone() if self.max_machines else nullcontext():
+                with self.tracker.alone() if self.max_machines else nullcontext():
                     launch.send()
             except ComfyloomError as error:
                 self._not_launched(error)
@@ -243,7 +243,7 @@ class OwnMachine(Machine):
                 raise MachineError("the machine was given up while it was launched")
 
         # A signal between the request and its answer must not lose the machine's id.
-        shielded(send, waiting=lambda: log.warning("waiting for the launch's answer first"))
+        defer_signals(send, waiting=lambda: log.warning("waiting for the launch's answer first"))
 
     def _not_launched(self, error: ComfyloomError) -> None:
         """Note what became of a launch that gave no machine."""
@@ -251,10 +251,10 @@ class OwnMachine(Machine):
             return
         if isinstance(error, MachineLeak):
             # The guard looks on where nothing could be listed; it guesses as little as we do.
-            self.custody.surrender()
+            self.tracker.surrender()
         else:
             is_search = isinstance(error, MachineStartFailed)
-            self.custody.ended("never appeared" if is_search else "refused")
+            self.tracker.ended("never appeared" if is_search else "refused")
 
     def _own(self, server: Server) -> None:
         self.server_id = server.server_id
@@ -262,7 +262,7 @@ class OwnMachine(Machine):
         self.lease = Lease(
             self.api, server.server_id, seconds, self.longest_s, launched_at=self._launched_at
         )
-        self.custody.launched(server.server_id)
+        self.tracker.launched(server.server_id)
 
     def _settle(self) -> None:
         """Shorten or lengthen the launch's duration where another one is wanted."""
@@ -273,7 +273,7 @@ class OwnMachine(Machine):
         self._seen = True
         if self.lease is not None:
             self.lease.note(server)
-        self.custody.noted(server)
+        self.tracker.noted(server)
 
     def _stop(self) -> None:
         if os.getpid() != self._owner:
@@ -303,20 +303,20 @@ class OwnMachine(Machine):
             launched_at=self._launched_at,
         )
         try:
-            stopped = stopping.confirm(FOREGROUND_S if self.custody.is_guarded else LONGEST_STOP_S)
+            stopped = stopping.confirm(FOREGROUND_S if self.tracker.is_guarded else LONGEST_STOP_S)
         except MachineLeak as error:
             raise self._left(error.reason) from None
-        self.custody.ended(stopped.by)
+        self.tracker.ended(stopped.by)
 
     def _left(self, reason: str) -> MachineLeak:
         """Return the error of a machine that is left behind, and say it whatever is logged."""
-        self.custody.stopping()
-        if self.custody.surrender():
+        self.tracker.stopping()
+        if self.tracker.surrender():
             reason += "; a guard process goes on stopping it for ten minutes"
         error = self._leak(reason)
         with suppress(OSError, ValueError):  # nobody may read it, or its disk be full
             print(f"comfyloom: {error}", file=sys.stderr)  # noqa: T201 - it costs money
-            error.is_told = True
+            error.already_printed = True
         return error
 
     def _leak(self, reason: str) -> MachineLeak:

@@ -10,7 +10,7 @@ from typing import Final
 import attrs
 
 from comfyloom._core.redact import log
-from comfyloom._core.threads import helper
+from comfyloom._core.threads import daemon_thread
 from comfyloom._http.retry import NO_RETRY
 from comfyloom._runcomfy.client import ServerApi
 from comfyloom._runcomfy.models import Server
@@ -91,7 +91,7 @@ class Lease:
             return
         self._next_renewal = now + RENEW_RETRY_S
         if self.left_s <= share * self.seconds or self._was_asleep():
-            helper(self._renew_once, "lease").start()
+            daemon_thread(self._renew_once, "lease").start()
 
     def _was_asleep(self) -> bool:
         """Return whether the computer slept: the monotonic clock stands still meanwhile."""

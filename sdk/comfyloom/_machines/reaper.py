@@ -17,7 +17,7 @@ from comfyloom._money.prices import PriceList
 from comfyloom._records import guard_log
 from comfyloom._records.dev_state import DevState
 from comfyloom._records.dev_state_file import StateFile
-from comfyloom._records.machine_records import MachineRow, Machines
+from comfyloom._records.machine_records import MachineRecords, MachineRow
 from comfyloom._records.tracker import JOURNALS, state_folder
 from comfyloom._runcomfy.client import ServerApi
 from comfyloom.errors import (
@@ -86,7 +86,7 @@ class Reaper:
     """
 
     api: ServerApi
-    machines: Machines
+    machines: MachineRecords
     prices: PriceList = attrs.field(factory=PriceList)
     folder: Path = attrs.field(factory=lambda: state_folder() / JOURNALS)
     say: Callable[[str], object] = lambda text: log.info("%s", text)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-import os
-import tempfile
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -16,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from comfyloom._core.atomic_write import PRIVATE, write_atomically
 from comfyloom._core.json import is_mapping, mapping
-from comfyloom._core.redact import keep_url_secret, log
+from comfyloom._core.redact import log, register_url_secret
 from comfyloom._records.dev_state import DevState
 from comfyloom.errors import LedgerError, MachineBusy
 
@@ -55,7 +54,7 @@ class StateFile:
         except ValueError as error:
             raise self._unreadable(str(error)) from None
         if state.base_url:
-            keep_url_secret(state.base_url)
+            register_url_secret(state.base_url)
         return state
 
     def write(self, state: DevState) -> None:
@@ -66,16 +65,8 @@ class StateFile:
         """
         try:
             self._make_folder()
-            handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
-            try:
-                with os.fdopen(handle, "w", encoding="utf-8") as file:
-                    file.write(json.dumps(_encode(state), indent=2) + "\n")
-                    file.flush()
-                    os.fsync(file.fileno())
-                Path(name).replace(self.path)
-            except BaseException:
-                Path(name).unlink(missing_ok=True)
-                raise
+            text = json.dumps(_encode(state), indent=2) + "\n"
+            write_atomically(self.path, text.encode(), mode=PRIVATE, durable=True)
         except OSError as error:
             text = f"cannot write {self.path}: {error.strerror or error}"
             raise LedgerError(text, path=str(self.path)) from None
@@ -95,14 +86,14 @@ class StateFile:
         waiting: Callable[[], object] = lambda: None,
         *,
         longest_s: float = LOCK_S,
-        is_vital: bool = True,
+        required: bool = True,
     ) -> Generator[None]:
         """Keep all others from changing the file while the block lasts.
 
         Args:
             waiting: Called when somebody else has it.
             longest_s: Seconds to wait for them.
-            is_vital: Whether nothing may be done without it; else a folder that cannot be written
+            required: Whether nothing may be done without it; else a folder that cannot be written
                 is told and passed over.
 
         Raises:
@@ -123,7 +114,7 @@ class StateFile:
             raise MachineBusy(f"another process keeps {self.path} locked") from None
         except OSError as error:
             text = f"cannot write {self.path.parent}: {error.strerror or error}"
-            if is_vital:
+            if required:
                 raise LedgerError(text, path=str(self.path)) from None
             log.warning("%s", text)
         try:

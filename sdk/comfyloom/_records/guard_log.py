@@ -12,7 +12,7 @@ import attrs
 
 from comfyloom._core.json import is_mapping, mapping, text
 from comfyloom._core.redact import log
-from comfyloom._records.machine_records import Machines
+from comfyloom._records.machine_records import MachineRecords
 
 _ENDS: Final = frozenset({"deleted", "not found", "never appeared"})
 """The outcomes that prove an end; after any other the machine may still run."""
@@ -27,7 +27,7 @@ class Entry:
     outcome: str
 
 
-def fold(folder: Path, machines: Machines, now: float) -> None:
+def fold(folder: Path, machines: MachineRecords, now: float) -> None:
     """Write into the ledger what the guards did, and delete their notes.
 
     Each note is about one machine of one account: those of other accounts stay.

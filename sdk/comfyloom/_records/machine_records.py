@@ -22,7 +22,7 @@ class MachineRow:
     Times are seconds since the epoch by the platform's clock.
 
     Attributes:
-        key: Names it, also before the platform has given it an id.
+        key: SettingMeta it, also before the platform has given it an id.
         kind: What it is for: `session` belongs to its owner, `dev` to its state file, `pool` to
             whoever renews it.
         server_type: The kind of machine.
@@ -73,7 +73,7 @@ def _bare(url: str) -> str:
 
 
 @attrs.frozen(kw_only=True)
-class Machines:
+class MachineRecords:
     """The machines of one account: only its credentials may act on them.
 
     Every method raises `LedgerError` when the database cannot be used.

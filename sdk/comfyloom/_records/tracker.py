@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from comfyloom._core.redact import keep_secret, log
+from comfyloom._core.redact import log, register_secret
 from comfyloom._guard.guard import Guard, Held, guard_of_process
 from comfyloom._runcomfy.client import ServerApi, account_url
 from comfyloom._runcomfy.models import Server
@@ -19,7 +19,7 @@ from comfyloom.settings import Settings
 
 if TYPE_CHECKING:
     # Loaded when first used: a process that launches nothing never pays for it.
-    from comfyloom._records.machine_records import Kind, Machines
+    from comfyloom._records.machine_records import Kind, MachineRecords
 
 FILE: Final = "ledger.db"
 JOURNALS: Final = "guard"
@@ -33,23 +33,23 @@ def state_folder() -> Path:
     return user_state_path("comfyloom", appauthor=False).absolute()
 
 
-def machines_of(settings: Settings) -> Machines:
+def records_of(settings: Settings) -> MachineRecords:
     """Return the machines of an account in its ledger; nothing is opened yet.
 
     Raises:
         ConfigError: The ledger is neither a file nor a PostgreSQL server.
     """
     from comfyloom._records.ledger import Ledger
-    from comfyloom._records.machine_records import Machines
+    from comfyloom._records.machine_records import MachineRecords
 
     ledger = Ledger.of(settings.ledger or str(state_folder() / FILE))
     for secret in ledger.secrets:
-        keep_secret(secret)
-    return Machines(ledger=ledger, base_url=settings.api_base_url, user_id=settings.user_id)
+        register_secret(secret)
+    return MachineRecords(ledger=ledger, base_url=settings.api_base_url, user_id=settings.user_id)
 
 
 @attrs.define(eq=False)
-class Custody:
+class NullTracker:
     """That of a machine which ends with this process: nothing outlives it.
 
     Attributes:
@@ -89,7 +89,7 @@ class Custody:
 
 
 @attrs.define(eq=False, kw_only=True)
-class LedgerCustody(Custody):
+class MachineTracker(NullTracker):
     """One machine, from the intent to launch it until its end is confirmed.
 
     Only the intent may fail: without it nothing is launched. All that comes later is told and
@@ -104,12 +104,12 @@ class LedgerCustody(Custody):
         workflow_version: What is launched.
         state_file: For the dev server: the file that remembers it.
         guard: The guard process, None for none.
-        key: Names the machine before it has an id.
+        key: SettingMeta the machine before it has an id.
     """
 
     api: ServerApi
     settings: Settings = attrs.field(repr=False)
-    machines: Machines
+    machines: MachineRecords
     kind: Kind
     server_type: str
     workflow_version: str = ""

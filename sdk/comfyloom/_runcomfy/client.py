@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from comfyloom._core.clock import SYSTEM_CLOCK, Clock
 from comfyloom._core.json import items, mapping, mappings, text
-from comfyloom._core.redact import keep_secret, keep_url_secret, log
+from comfyloom._core.redact import log, register_secret, register_url_secret
 from comfyloom._http.retry import NO_RETRY, Backoff
 from comfyloom._http.transport import Transport
 from comfyloom._runcomfy.models import CloudWorkflow, Server, decode, rows
@@ -51,7 +51,7 @@ class ServerApi:
         backoff: Backoff | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        keep_secret(token)
+        register_secret(token)
         self.clock = clock
         self.backoff = backoff or Backoff()
         # A part of the base, not of each path: it would be noise in every message.
@@ -165,7 +165,7 @@ class ServerApi:
     def _server(self, raw: object, request: str) -> Server:
         server = decode(Server, raw, request)
         if server.main_service_url:
-            keep_url_secret(server.main_service_url)
+            register_url_secret(server.main_service_url)
         return server
 
     def _call(self, method: str, path: str, **options: Any) -> object:

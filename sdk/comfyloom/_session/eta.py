@@ -7,9 +7,7 @@ work in the server's cache.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
@@ -17,6 +15,7 @@ from typing import Final, TypeAlias
 
 import attrs
 
+from comfyloom._core.atomic_write import write_atomically
 from comfyloom._core.cache import cache_folder
 from comfyloom._core.json import items, mapping, number
 from comfyloom._core.redact import log
@@ -32,7 +31,7 @@ Curve: TypeAlias = tuple[float, ...]
 
 @attrs.frozen
 class Timings:
-    """The earlier runs of one workflow at one kind of place.
+    """The earlier runs of one workflow on one machine type.
 
     Attributes:
         path: The file that they are kept in.
@@ -48,7 +47,7 @@ class Timings:
 
         Args:
             workflow: The name of the workflow file.
-            where: What kind of place it runs at, such as the type of the machine.
+            where: What kind of backend it runs at, such as the type of the machine.
         """
         import hashlib
 
@@ -68,19 +67,15 @@ class Timings:
         """Keep a run that has ended well; if that fails, nothing is lost but an estimate."""
         runs = [*self.runs, run][-KEPT:]
         rows = [[round(moment, 3) for moment in each] for each in runs]
-        part = self.path.with_suffix(f".{os.urandom(4).hex()}.part")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            part.write_text(json.dumps({"runs": rows}), encoding="utf-8")
-            part.replace(self.path)
+            write_atomically(self.path, json.dumps({"runs": rows}).encode())
         except OSError as error:
-            with contextlib.suppress(OSError):
-                part.unlink()
             log.debug("a run's time is not kept: %s", error.strerror)
 
 
 @attrs.define
-class Stopwatch:
+class EtaEstimator:
     """Notes when which part of a run was done, and estimates what is left of it."""
 
     timings: Timings
@@ -117,9 +112,9 @@ class Stopwatch:
 
 def _left(run: Curve, fraction: float) -> float:
     """Return the seconds from a fraction of a run to its end."""
-    place = min(max(fraction, 0.0), 1.0) * MARKS
-    mark = min(int(place), MARKS - 1)
-    done = run[mark] + (place - mark) * (run[mark + 1] - run[mark])
+    backend = min(max(fraction, 0.0), 1.0) * MARKS
+    mark = min(int(backend), MARKS - 1)
+    done = run[mark] + (backend - mark) * (run[mark + 1] - run[mark])
     return max(0.0, run[-1] - done)
 
 

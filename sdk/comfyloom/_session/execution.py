@@ -12,17 +12,17 @@ from typing import Any, Final, Generic, TypeVar
 
 import attrs
 
-from comfyloom._backends.base import Place
+from comfyloom._backends.base import Backend
 from comfyloom._comfyui import downloads
 from comfyloom._comfyui.client import ComfyUI
 from comfyloom._comfyui.history import HistoryEntry
-from comfyloom._comfyui.run_watcher import Cadence, Monitor
+from comfyloom._comfyui.run_watcher import PollSchedule, RunWatcher
 from comfyloom._comfyui.submit import Submission
 from comfyloom._core.redact import log
 from comfyloom._core.waiting import Deadline
-from comfyloom._session.eta import Stopwatch, Timings
-from comfyloom._session.progress_reporter import Narrator
-from comfyloom._session.staging import Spool
+from comfyloom._session.eta import EtaEstimator, Timings
+from comfyloom._session.progress_reporter import ProgressReporter
+from comfyloom._session.staging import StagingDir
 from comfyloom._workflow.files import InputFile
 from comfyloom._workflow.graph import Graph
 from comfyloom._workflow.outputs import OUTPUT_TYPES, Output
@@ -45,21 +45,21 @@ _BAD_REQUEST: Final = 400
 
 
 @attrs.define(eq=False)
-class Turn:
-    """A place in the order of submitting: runs come into the server's queue as they were made.
+class SubmissionTicket:
+    """FIFO ticket: a run submits only after all earlier ones submitted or failed.
 
     It is over when all before it are, too: one that fails early lets nobody overtake.
     """
 
-    _before: Turn | None = None
+    _before: SubmissionTicket | None = None
     _over: threading.Event = attrs.field(factory=threading.Event, init=False)
 
-    def next(self) -> Turn:
+    def next(self) -> SubmissionTicket:
         """Return the turn after this one."""
-        before: Turn | None = self
+        before: SubmissionTicket | None = self
         while before is not None and before._over.is_set():
             before = before._before
-        return Turn(before)
+        return SubmissionTicket(before)
 
     def wait(self, check: Callable[[], object]) -> None:
         """Wait for the turn; `check` is called meanwhile, and ends it by raising."""
@@ -83,39 +83,39 @@ class Execution(Generic[ResultT]):
         files: Its input files, read.
         seeds: The seed of each seed field.
         server: Where to run it.
-        place: What the server is a part of.
-        spool: Where its files go.
+        backend: What the server is a part of.
+        staging: Where its files go.
         turn: When it may be submitted.
         report: Told how it goes.
-        cadence: How often to ask.
+        schedule: How often to ask.
     """
 
     workflow: Workflow[ResultT]
     files: Mapping[str, InputFile]
     seeds: Mapping[str, int]
     server: ComfyUI
-    place: Place
-    spool: Spool
-    turn: Turn
+    backend: Backend
+    staging: StagingDir
+    turn: SubmissionTicket
     report: ProgressCallback
-    cadence: Cadence = attrs.field(factory=Cadence)
+    schedule: PollSchedule = attrs.field(factory=PollSchedule)
     prompt_id: str = attrs.field(factory=lambda: str(uuid.uuid4()), init=False)
     _begun: float = attrs.field(default=0.0, init=False)
     _deadline: Deadline = attrs.field(factory=lambda: Deadline(None), init=False)
     _cancelled: threading.Event = attrs.field(factory=threading.Event, init=False)
-    _watch: Stopwatch | None = attrs.field(default=None, init=False)
+    _watch: EtaEstimator | None = attrs.field(default=None, init=False)
     _started: float = attrs.field(default=0.0, init=False)
     _latest: Progress = attrs.field(factory=lambda: Progress(kind="upload"), init=False)
-    _monitor: Monitor = attrs.field(init=False)
+    _monitor: RunWatcher = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._begun = self.server.clock.monotonic()
-        self._monitor = Monitor(
+        self._monitor = RunWatcher(
             self.server,
             self.prompt_id,
-            still_there=self.place.still_there,
-            on_poll=self.place.touch,
-            cadence=self.cadence,
+            still_there=self.backend.still_there,
+            on_poll=self.backend.touch,
+            schedule=self.schedule,
         )
 
     def cancel(self) -> None:
@@ -146,11 +146,11 @@ class Execution(Generic[ResultT]):
             return self._collect(self._submitted(deadline))
         except (TransportError, ApiError):
             self._check()
-            self.place.still_there()
+            self.backend.still_there()
             raise
         finally:
             self.turn.end()
-            self.spool.close()
+            self.staging.close()
             # The monitor tells this object of events: a circle that would keep the files of the
             # result until the garbage collector comes.
             self._monitor.forget_listeners()
@@ -205,7 +205,7 @@ class Execution(Generic[ResultT]):
 
     def _watched(self, graph: Graph, deadline: Deadline) -> HistoryEntry:
         """Submit a graph with the event socket open before it, and wait for the end."""
-        narrator = Narrator(graph, self.workflow, self._say)
+        narrator = ProgressReporter(graph, self.workflow, self._say)
         self._monitor.on_event = narrator.tell
         self._monitor.on_queued = narrator.queued
         self._monitor.on_running = narrator.running
@@ -240,13 +240,13 @@ class Execution(Generic[ResultT]):
         paths = downloads.fetch_all(
             self.server,
             wanted,
-            self.spool.folder,
+            self.staging.folder,
             self.prompt_id,
             check=self._check,
             begin=lambda item: self._say("download", f"downloading {item.name}"),
         )
         wanted = [item for item in wanted if item.name in paths]
-        published = self.spool.publish([paths[item.name] for item in wanted])
+        published = self.staging.publish([paths[item.name] for item in wanted])
         result = self.workflow.spec_.result(
             prompt_id=self.prompt_id,
             seeds=dict(self.seeds),
@@ -262,7 +262,7 @@ class Execution(Generic[ResultT]):
         """Return the files by field; a field that holds many gets them as a tuple."""
         found: defaultdict[str, list[Output]] = defaultdict(list)
         for item, path in zip(wanted, paths, strict=True):
-            found[item.spec.name].append(OUTPUT_TYPES[item.spec.kind](path, self.spool))
+            found[item.spec.name].append(OUTPUT_TYPES[item.spec.kind](path, self.staging))
         many = {item.spec.name for item in wanted if item.spec.many}
         return {name: tuple(each) if name in many else each[0] for name, each in found.items()}
 
@@ -274,7 +274,7 @@ class Execution(Generic[ResultT]):
 
     def _say(self, kind: Kind, message: str, **facts: Any) -> None:
         """Report something; how far the run is stays as it was where that is not said."""
-        self.place.touch()
+        self.backend.touch()
         known: dict[str, Any] = {"fraction": self._latest.fraction, "stages": self._latest.stages}
         now = self.server.clock.monotonic()
         facts = known | facts | {"eta_s": self._eta_s(kind, facts, now)}
@@ -286,8 +286,8 @@ class Execution(Generic[ResultT]):
         if self._watch is None:
             if kind != "started":
                 return None
-            timings = Timings.of(self.workflow.spec_.name, self.place.timings_key)
-            self._watch, self._started = Stopwatch(timings), now
+            timings = Timings.of(self.workflow.spec_.name, self.backend.timings_key)
+            self._watch, self._started = EtaEstimator(timings), now
         fraction = facts.get("fraction", self._latest.fraction)
         if kind == "started":
             self._watch.note_cached(fraction)

@@ -13,7 +13,7 @@ from comfyloom._workflow.workflow import Workflow
 from comfyloom.progress import Kind
 
 
-class Narrator:
+class ProgressReporter:
     """Turns the server's events into progress that people understand."""
 
     def __init__(self, graph: Graph, workflow: Workflow[Any], say: Callable[..., object]) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeAlias, TypeVar
 
 from comfyloom._core.redact import log
-from comfyloom._core.threads import helper
+from comfyloom._core.threads import daemon_thread
 from comfyloom._core.waiting import Deadline
 from comfyloom._workflow.workflow import Result
 from comfyloom.errors import RunCancelled, RunTimeout
@@ -41,7 +41,7 @@ class Run(Generic[ResultT]):
         self,
         start: Callable[[ProgressCallback], Execution[ResultT]],
         timeout_s: float | None,
-        keeper: object = None,
+        manager: object = None,
     ) -> None:
         self._queue: queue.SimpleQueue[Progress | None] = queue.SimpleQueue()
         self._latest = Progress(kind="queued", message="submitting")
@@ -50,13 +50,13 @@ class Run(Generic[ResultT]):
         self._result: ResultT | None = None
         self._error: BaseException | None = None
         self._given_up = False
-        self._keeper = keeper  # a session that nobody else holds must not close under the run
+        self._manager = manager  # a session that nobody else holds must not close under the run
         execution = start(self._report)
         self._execution: Execution[ResultT] | None = execution
         self._id = execution.prompt_id
         self._deadline = Deadline.after(timeout_s, execution.server.clock)
         self._patience: Deadline | None = None
-        self._thread = helper(self._work, "run")
+        self._thread = daemon_thread(self._work, "run")
         self._thread.start()
 
     def __repr__(self) -> str:

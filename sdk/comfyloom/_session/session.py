@@ -1,4 +1,4 @@
-"""The session: a place to run workflows at, as a `with` block."""
+"""The session: runs workflows, and gives its machine back."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from comfyloom._backends.resolve import TargetLike, resolve
 from comfyloom._comfyui.client import ComfyUI
 from comfyloom._core.clock import SYSTEM_CLOCK, Clock
 from comfyloom._core.redact import log
-from comfyloom._core.signals import orderly_exit, shielded
-from comfyloom._session.execution import Execution, Turn
+from comfyloom._core.signals import defer_signals, exit_on_sigterm
+from comfyloom._session.execution import Execution, SubmissionTicket
 from comfyloom._session.run import Run, SafeCallback, cancel_all
-from comfyloom._session.staging import Spool, check_writable
+from comfyloom._session.staging import StagingDir, check_writable
 from comfyloom._workflow.validation import validate
 from comfyloom._workflow.workflow import Result, Workflow
 from comfyloom.errors import ComfyloomError, ConfigError, WorkflowError
@@ -42,7 +42,7 @@ _SEED_BOUND: Final = 2**53
 
 
 class RunComfySession:
-    """A place to run workflows at; as a `with` block, it cannot leave a machine behind.
+    """Runs workflows; as a `with` block, it cannot leave a machine behind.
 
         with RunComfySession() as session:
             result = session.run(FluxMeshWorkflow(input_image="render.png", prompt="a robot"))
@@ -81,7 +81,7 @@ class RunComfySession:
     ) -> None:
         self._closed = True  # until there is something to close
         self._used = False
-        self._place = resolve(
+        self._backend = resolve(
             target,
             settings=settings,
             server_type=server_type,
@@ -96,13 +96,13 @@ class RunComfySession:
         self._costs_told = False
         self._lock = threading.RLock()
         self._runs: weakref.WeakSet[Run[Any]] = weakref.WeakSet()
-        self._turn = Turn()
+        self._turn = SubmissionTicket()
         self._turn.end()
         self._signals = ExitStack()
         self._closed = False
 
     def __enter__(self) -> Self:
-        self._signals.enter_context(orderly_exit())
+        self._signals.enter_context(exit_on_sigterm())
         try:
             self.start()
         except BaseException:
@@ -125,18 +125,18 @@ class RunComfySession:
             self.close()
 
     def __repr__(self) -> str:
-        machine = self._place.machine
+        machine = self._backend.machine
         return f"<RunComfySession on {machine.server_id or 'a machine' if machine else 'a server'}>"
 
     @property
     def machine(self) -> Machine | None:
         """The machine that this session used last; None before, and for a plain ComfyUI."""
-        return self._place.machine
+        return self._backend.machine
 
     @property
     def summary(self) -> list[str]:
         """What was used of each machine and what that cost, for people; [] without a machine."""
-        return self._place.summary()
+        return self._backend.summary()
 
     @property
     def cost(self) -> Decimal | None:
@@ -144,7 +144,7 @@ class RunComfySession:
 
         None when the price of the server type is not known.
         """
-        return self._place.cost()
+        return self._backend.cost()
 
     def start(self, workflow: type[Workflow[Any]] | Workflow[Any] | None = None) -> None:
         """Launch what has to be launched; entering a `with` block does it.
@@ -230,7 +230,7 @@ class RunComfySession:
         if out_dir is not None:
             check_writable(out_dir)
         server = self.server(workflow)
-        spool = Spool(out_dir)
+        staging = StagingDir(out_dir)
         turn = self._next_turn()
         start = partial(
             Execution[ResultT],
@@ -238,15 +238,15 @@ class RunComfySession:
             files,
             workflow.seeds_(_draw_seed),
             server,
-            self._place,
-            spool,
+            self._backend,
+            staging,
             turn,
         )
         try:
-            run = Run[ResultT](start, timeout, keeper=self)
+            run = Run[ResultT](start, timeout, manager=self)
         except BaseException as error:
             turn.end()
-            spool.close()
+            staging.close()
             if isinstance(error, RuntimeError):  # the system has no more threads
                 raise ComfyloomError(f"the run cannot be begun: {error}") from None
             raise
@@ -291,7 +291,7 @@ class RunComfySession:
         self._closed = True
         with self._signals:
             try:
-                shielded(self._release, waiting=_say_it_is_given_back)
+                defer_signals(self._release, waiting=_say_it_is_given_back)
             except (KeyboardInterrupt, SystemExit):
                 self._tell_what_is_left()
                 raise
@@ -300,7 +300,7 @@ class RunComfySession:
 
     def _tell_what_is_left(self) -> None:
         """Say so when somebody's third signal has abandoned the stop."""
-        machine = self._place.machine
+        machine = self._backend.machine
         if self._releasing and machine is not None and (leak := machine.leak) is not None:
             self._released = True
             log.error("%s", leak)
@@ -321,17 +321,17 @@ class RunComfySession:
         with ExitStack() as stack:
             # In reverse order; what fails does not stop the rest, and is told, not tried again.
             stack.callback(setattr, self, "_released", True)
-            stack.callback(self._place.close)
+            stack.callback(self._backend.close)
             stack.callback(cancel_all, tuple(self._runs))
 
     def _tell_costs(self) -> None:
-        lines = [] if self._costs_told else self._place.summary()
+        lines = [] if self._costs_told else self._backend.summary()
         self._costs_told = True
         for line in lines:
             log.info("%s", line)
             self._tell(Progress(kind="cost", message=line))
 
-    def _next_turn(self) -> Turn:
+    def _next_turn(self) -> SubmissionTicket:
         with self._lock:
             self._turn = self._turn.next()
             return self._turn
@@ -344,9 +344,9 @@ class RunComfySession:
                 self._used = True
                 atexit.register(_close, weakref.ref(self))
             name = None if workflow is None else workflow.spec_.name
-            server = self._place.open(name, self._tell)
+            server = self._backend.open(name, self._tell)
             if self._closed:  # by another thread, while the machine was launched
-                self._place.close()
+                self._backend.close()
                 raise ComfyloomError("this session was closed")
             return server
 

@@ -14,12 +14,12 @@ from pathlib import Path
 from comfyloom.errors import OutputNotWritable
 
 
-class Spool:
+class StagingDir:
     """Collects the files of one run, and hands them over all at once.
 
     Files are first written into a hidden folder. `publish` puts them under their final names:
     in `out_dir`, replacing what is there, or, without one, in a temporary folder that lives as
-    long as anything refers to the spool.
+    long as anything refers to the staging.
 
     Args:
         out_dir: Where the files shall be; made if it is not there.
@@ -110,10 +110,10 @@ def check_writable(out_dir: str | os.PathLike[str], names: Iterable[str] = ()) -
     Raises:
         OutputNotWritable: They cannot.
     """
-    spool = Spool(out_dir)
+    staging = StagingDir(out_dir)
     try:
         for target in (Path(out_dir, name) for name in names):
             if target.is_dir():
                 raise OutputNotWritable(f"cannot write {target}: it is a folder", path=str(target))
     finally:
-        spool.close()
+        staging.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib.resources
 import json
@@ -13,6 +12,7 @@ from typing import Any, Final, Literal, TypeAlias, cast
 import attrs
 
 from comfyloom._core.json import mapping
+from comfyloom._core.suggestions import did_you_mean, nearest
 from comfyloom._workflow.graph import Graph, is_link_shaped
 from comfyloom._workflow.node_schemas import COMBO, InputSchema, NodeSchema, Schemas, is_dynamic
 
@@ -28,7 +28,7 @@ _LONGEST: Final = 60
 
 
 @attrs.frozen(kw_only=True)
-class Finding:
+class Incompatibility:
     """One thing that differs.
 
     Attributes:
@@ -64,7 +64,7 @@ class Finding:
 
 def compare(
     graph: Graph, live: Schemas, made_against: Schemas, free: frozenset[tuple[str, str]]
-) -> list[Finding]:
+) -> list[Incompatibility]:
     """Return everything in which a graph does not fit a server, in the order of its nodes.
 
     Args:
@@ -73,29 +73,31 @@ def compare(
         made_against: The schemas that the workflow's class was made against.
         free: Inputs, as (node id, input name), whose value is set for each run.
     """
-    findings: list[Finding] = []
+    incompatibilities: list[Incompatibility] = []
     for node_id, raw in graph.items():
         entry = mapping(raw)
         class_type = str(entry.get("class_type"))
         schema = live.node(class_type)
         if schema is None:
-            findings.append(_missing(node_id, class_type, live, made_against))
+            incompatibilities.append(_missing(node_id, class_type, live, made_against))
             continue
         node = _Node(node_id, class_type, schema, graph, live, free)
         given = mapping(entry.get("inputs"))
-        findings += node.findings(given)
-        findings += _changes(node, made_against.node(class_type), given)
-    return findings
+        incompatibilities += node.incompatibilities(given)
+        incompatibilities += _changes(node, made_against.node(class_type), given)
+    return incompatibilities
 
 
-def _missing(node_id: str, class_type: str, live: Schemas, made_against: Schemas) -> Finding:
+def _missing(
+    node_id: str, class_type: str, live: Schemas, made_against: Schemas
+) -> Incompatibility:
     before = made_against.node(class_type)
     pack = (before.pack if before else "") or _packs().get(class_type, "")
-    near = difflib.get_close_matches(class_type, live.names, 1, 0.8)
+    near = nearest(class_type, live.names, 0.8)
     advice = f"install the pack {pack} on the machine" if pack else "install its pack of nodes"
-    if near:
-        advice += f"; it has {near[0]}"
-    return Finding(
+    if near is not None:
+        advice += f"; it has {near}"
+    return Incompatibility(
         kind="node",
         node=node_id,
         class_type=class_type,
@@ -124,7 +126,7 @@ class _Node:
     live: Schemas
     free: frozenset[tuple[str, str]]
 
-    def findings(self, given: Mapping[str, Any]) -> Iterator[Finding]:
+    def incompatibilities(self, given: Mapping[str, Any]) -> Iterator[Incompatibility]:
         for name, value in given.items():
             wanted = self.schema.inputs.get(name)
             if wanted is None:
@@ -142,8 +144,8 @@ class _Node:
                 advice = "export the workflow again, and run comfyloom codegen"
                 yield self.find("input", name, "the server requires this input", advice)
 
-    def find(self, kind: Kind, name: str, message: str, advice: str = "") -> Finding:
-        return Finding(
+    def find(self, kind: Kind, name: str, message: str, advice: str = "") -> Incompatibility:
+        return Incompatibility(
             kind=kind,
             node=self.id,
             class_type=self.class_type,
@@ -152,7 +154,7 @@ class _Node:
             advice=advice,
         )
 
-    def _link(self, name: str, wanted: InputSchema, value: list[Any]) -> Iterator[Finding]:
+    def _link(self, name: str, wanted: InputSchema, value: list[Any]) -> Iterator[Incompatibility]:
         source = mapping(self.graph.get(str(value[0])))
         schema = self.live.node(str(source.get("class_type")))
         if schema is None:  # told already, or no node of the graph
@@ -167,7 +169,7 @@ class _Node:
             text = f"it takes {wanted.type}, and node {value[0]} gives {schema.outputs[slot]}"
             yield self.find("type", name, text)
 
-    def _value(self, name: str, wanted: InputSchema, value: object) -> Iterator[Finding]:
+    def _value(self, name: str, wanted: InputSchema, value: object) -> Iterator[Incompatibility]:
         if "__value__" in mapping(value):  # a list that is none of a link, or anything else
             value = mapping(value)["__value__"]
         if wanted.options is not None:
@@ -183,10 +185,9 @@ class _Node:
             elif wanted.le is not None and number > wanted.le:
                 yield self.find("range", name, f"{_shown(value)} is more than {wanted.le}")
 
-    def _choice(self, name: str, choices: tuple[object, ...], value: object) -> Finding:
+    def _choice(self, name: str, choices: tuple[object, ...], value: object) -> Incompatibility:
         texts = [str(choice) for choice in choices]
-        near = difflib.get_close_matches(str(value), texts, 1, 0.6)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(str(value), texts)
         if isinstance(value, str) and _MODEL.search(value):
             advice = "put the model file there, or choose another in the workflow"
             return self.find("model", name, f"there is no model {value!r}{hint}", advice)
@@ -226,7 +227,9 @@ def _types(text: str) -> set[str]:
     return {part.strip() for part in text.split(",")}
 
 
-def _changes(node: _Node, before: NodeSchema | None, given: Mapping[str, Any]) -> Iterator[Finding]:
+def _changes(
+    node: _Node, before: NodeSchema | None, given: Mapping[str, Any]
+) -> Iterator[Incompatibility]:
     """Yield what has changed since the workflow's class was made, and does not stop this graph."""
     if before is None:
         return

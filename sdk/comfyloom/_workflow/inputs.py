@@ -15,6 +15,7 @@ from typing import Any, Final, Literal, TypeAlias, cast, overload
 
 import attrs
 
+from comfyloom._core.suggestions import nearest
 from comfyloom._workflow.files import (
     FILE_KINDS,
     FileKind,
@@ -134,12 +135,7 @@ class InputSpec:
         return f"at most {self.le}" if self.le is not None else ""
 
     def _nearest(self, value: object) -> str | None:
-        if not self.choices:
-            return None
-        import difflib
-
-        near = difflib.get_close_matches(str(value), self.choices, n=1)
-        return near[0] if near else None
+        return nearest(str(value), self.choices) if self.choices else None
 
 
 # --- the functions that generated classes call ---------------------------------------------------

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
 import attrs
 
+from comfyloom._core.atomic_write import replacing
 from comfyloom._workflow.graph import Graph
 from comfyloom.errors import ConfigError, OutputMissing, OutputNotWritable
 
@@ -42,7 +43,7 @@ class Output:
     """
 
     path: Path
-    _keeper: object = attrs.field(default=None, repr=False, eq=False)
+    _manager: object = attrs.field(default=None, repr=False, eq=False)
 
     def __fspath__(self) -> str:
         """Return the path: a result is a file, also as the input of another workflow."""
@@ -310,15 +311,9 @@ def copy_atomically(source: Path, target: Path) -> None:
     """
     import shutil
 
-    part = target.with_name(f".{target.name}.{os.urandom(4).hex()}.part")
     try:
-        try:
-            with source.open("rb") as reading, part.open("xb") as writing:
-                shutil.copyfileobj(reading, writing)
-            part.replace(target)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
+        with source.open("rb") as reading, replacing(target) as writing:
+            shutil.copyfileobj(reading, writing)
     except OSError as error:
         raise OutputNotWritable(
             f"cannot write {target}: {error.strerror or error}", path=str(target)

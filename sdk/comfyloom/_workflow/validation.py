@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from typing import Any, Final
 
-from comfyloom._workflow.compatibility import Finding, compare
+from comfyloom._workflow.compatibility import Incompatibility, compare
 from comfyloom._workflow.graph import Graph, check_graph, cycle_in, unused_nodes
 from comfyloom._workflow.node_schemas import Schemas, pinned
 from comfyloom._workflow.workflow import Workflow
@@ -41,7 +41,7 @@ def validate(workflow: Workflow[Any]) -> None:
 
 def problems_of(
     graph: Graph, schemas: Schemas, free: frozenset[tuple[str, str]] = frozenset()
-) -> list[Finding]:
+) -> list[Incompatibility]:
     """Return why a graph cannot run on a server with such nodes: types, ranges, choices, links.
 
     Args:
@@ -65,11 +65,13 @@ def needed_part(graph: Graph, schemas: Schemas) -> Graph:
     return {node: entry for node, entry in graph.items() if node not in unused}
 
 
-def _is_for_the_server(finding: Finding, schemas: Schemas) -> bool:
+def _is_for_the_server(incompatibility: Incompatibility, schemas: Schemas) -> bool:
     """Return whether only the server itself can tell: what it has installed, and in its folders."""
-    schema = schemas.input(finding.class_type, finding.input)
-    is_of_a_machine = finding.kind == "choice" and schema is not None and schema.choices is None
-    return finding.kind in ("node", "model") or is_of_a_machine
+    schema = schemas.input(incompatibility.class_type, incompatibility.input)
+    is_of_a_machine = (
+        incompatibility.kind == "choice" and schema is not None and schema.choices is None
+    )
+    return incompatibility.kind in ("node", "model") or is_of_a_machine
 
 
 def _files_of(workflow: Workflow[Any]) -> frozenset[tuple[str, str]]:

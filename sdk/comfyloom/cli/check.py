@@ -10,7 +10,7 @@ import click
 
 from comfyloom._backends.resolve import EMULATOR, RUNCOMFY
 from comfyloom._session.session import RunComfySession
-from comfyloom._workflow.compatibility import Finding, compare
+from comfyloom._workflow.compatibility import Incompatibility, compare
 from comfyloom._workflow.node_schemas import Schemas, pinned
 from comfyloom._workflow.workflow import Workflow
 from comfyloom.cli.main import CONTEXT
@@ -39,9 +39,12 @@ def check(workflow: str, target: str | None, credentials: str | None, as_json: b
     assert cls is not None  # there is one of that name
     live = _live(cls, target, credentials)
     found = compare(cls.template_graph(), live, pinned(_package(cls)), _free(cls))
-    fatal = [finding for finding in found if finding.is_fatal]
+    fatal = [incompatibility for incompatibility in found if incompatibility.is_fatal]
     if as_json:
-        rows = [attrs.asdict(finding) | {"fatal": finding.is_fatal} for finding in found]
+        rows = [
+            attrs.asdict(incompatibility) | {"fatal": incompatibility.is_fatal}
+            for incompatibility in found
+        ]
         print_json({"workflow": workflow, "fits": not fatal, "findings": rows})
     else:
         _print(cls, found, fatal)
@@ -77,12 +80,16 @@ def _free(cls: type[Workflow[Any]]) -> frozenset[tuple[str, str]]:
     )
 
 
-def _print(cls: type[Workflow[Any]], found: list[Finding], fatal: list[Finding]) -> None:
-    for finding in found:
-        sign = click.style("✗", fg="red") if finding.is_fatal else click.style("·", dim=True)
-        click.echo(f"{sign} {finding}")
-        if finding.advice:
-            click.echo(f"  → {finding.advice}")
+def _print(
+    cls: type[Workflow[Any]], found: list[Incompatibility], fatal: list[Incompatibility]
+) -> None:
+    for incompatibility in found:
+        sign = (
+            click.style("✗", fg="red") if incompatibility.is_fatal else click.style("·", dim=True)
+        )
+        click.echo(f"{sign} {incompatibility}")
+        if incompatibility.advice:
+            click.echo(f"  → {incompatibility.advice}")
     if not fatal:
         nodes = len(cls.template_graph())
         sign = click.style("✓", fg="green")

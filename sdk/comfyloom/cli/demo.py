@@ -10,7 +10,7 @@ import click
 from comfyloom._session.staging import check_writable
 from comfyloom.cli.main import CONTEXT
 from comfyloom.cli.options import build
-from comfyloom.cli.run import Bill, print_result, run_workflow
+from comfyloom.cli.run import CostSummary, print_result, run_workflow
 from comfyloom.cli.workflows import workflow_classes
 from comfyloom.errors import ConfigError
 
@@ -43,7 +43,7 @@ def demo(out: Path, prompt: str) -> None:
     click.echo("RunComfy and ComfyUI are emulated here, on this computer's CPU.", err=True)
     result = run_workflow(
         job,
-        Bill(is_emulated=True),
+        CostSummary(is_emulated=True),
         out=out,
         target="emulator",
         session_options={

@@ -7,10 +7,10 @@ from typing import Final
 import attrs
 import click
 
-from comfyloom.cli.checkup import Finding, check_up
+from comfyloom.cli.checkup import Diagnostic, check_up
 from comfyloom.cli.main import CONTEXT
 from comfyloom.cli.shared import credentials_option, json_option, print_json, print_table
-from comfyloom.settings import Survey
+from comfyloom.settings import SettingsLoader
 
 _SIGNS: Final = {
     "ok": ("✓", "green"),
@@ -28,25 +28,25 @@ def doctor(credentials: str | None, as_json: bool) -> int:
 
     Nothing is launched, changed or stopped. The exit code is that of the first error.
     """
-    survey = Survey.of(credentials=credentials)
-    findings: list[Finding] = []
+    loader = SettingsLoader.of(credentials=credentials)
+    diagnostics: list[Diagnostic] = []
     if as_json:
-        findings += check_up(survey)
+        diagnostics += check_up(loader)
         settings = {
-            name: {"value": value, "source": survey.sources[name]}
-            for name, value in survey.plain().items()
+            name: {"value": value, "source": loader.sources[name]}
+            for name, value in loader.plain().items()
         }
-        rows = [attrs.asdict(finding) for finding in findings]
+        rows = [attrs.asdict(diagnostic) for diagnostic in diagnostics]
         print_json({"settings": settings, "findings": rows})
     else:
-        _print_settings(survey)
-        for finding in check_up(survey):
-            findings.append(finding)
-            _print(finding)
-    return next((finding.code for finding in findings if finding.state == "error"), 0)
+        _print_settings(loader)
+        for diagnostic in check_up(loader):
+            diagnostics.append(diagnostic)
+            _print(diagnostic)
+    return next((diagnostic.code for diagnostic in diagnostics if diagnostic.state == "error"), 0)
 
 
-def _print_settings(survey: Survey) -> None:
+def _print_settings(loader: SettingsLoader) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -54,14 +54,14 @@ def _print_settings(survey: Survey) -> None:
     table.add_column("setting", no_wrap=True)
     table.add_column("value", overflow="fold")
     table.add_column("from", no_wrap=True, style="dim")
-    for name, value in survey.shown().items():
-        table.add_row(name, Text(value), Text(survey.sources[name]))
+    for name, value in loader.shown().items():
+        table.add_row(name, Text(value), Text(loader.sources[name]))
     print_table(table)
     click.echo()
 
 
-def _print(finding: Finding) -> None:
-    sign, colour = _SIGNS[finding.state]
-    click.echo(f"{click.style(sign, fg=colour)} {finding.check}: {finding.message}")
-    if finding.advice:
-        click.echo(f"  → {finding.advice}")
+def _print(diagnostic: Diagnostic) -> None:
+    sign, colour = _SIGNS[diagnostic.state]
+    click.echo(f"{click.style(sign, fg=colour)} {diagnostic.check}: {diagnostic.message}")
+    if diagnostic.advice:
+        click.echo(f"  → {diagnostic.advice}")

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import click
 
-from comfyloom._core.signals import orderly_exit, shielded
-from comfyloom._machines.account_machines import Fleet, Rented
+from comfyloom._core.signals import defer_signals, exit_on_sigterm
+from comfyloom._machines.account_machines import AccountMachines, Rented
 from comfyloom._money.prices import PriceList
-from comfyloom._records.tracker import machines_of
+from comfyloom._records.tracker import records_of
 from comfyloom._runcomfy.client import ServerApi
 from comfyloom.cli.main import CONTEXT
 from comfyloom.cli.shared import (
@@ -35,7 +35,7 @@ from comfyloom.errors import ComfyloomError
 
 if TYPE_CHECKING:
     from comfyloom._machines.reaper import Orphan, Reaped, Reaper
-    from comfyloom._records.machine_records import Machines
+    from comfyloom._records.machine_records import MachineRecords
 
 LONG_AGO_S: Final = 24 * 3600.0
 """What gave no sign of life for so long has ended by its lease."""
@@ -94,7 +94,7 @@ def stop(
     """Stop machines, whatever they do, and see it confirmed."""
     if bool(ids) == all_mine:
         raise click.UsageError("give either the id of each machine, or --all-mine")
-    with _fleet(credentials) as fleet, orderly_exit():
+    with _fleet(credentials) as fleet, exit_on_sigterm():
         names = _mine(fleet, yes=yes) if all_mine else list(ids)
         outcomes = [_stop(fleet, name, as_json=as_json) for name in names]
     if as_json:
@@ -139,14 +139,14 @@ def reap(dry_run: bool, credentials: str | None, as_json: bool) -> None:
     Only machines of the account that were launched with this ledger are looked at. A launch
     without an answer is looked for, for up to a minute.
     """
-    with account(credentials) as (settings, api), orderly_exit():
-        book = machines_of(settings)
+    with account(credentials) as (settings, api), exit_on_sigterm():
+        book = records_of(settings)
         reaper = _reaper(api, book, PriceList.of(settings))
         orphans = reaper.orphans()
         reaped = (
             []
             if dry_run
-            else [shielded(partial(reaper.reap, each), waiting=_waiting) for each in orphans]
+            else [defer_signals(partial(reaper.reap, each), waiting=_waiting) for each in orphans]
         )
         others = book.of_others(since=api.now() - LONG_AGO_S)
     if as_json:
@@ -161,7 +161,7 @@ def reap(dry_run: bool, credentials: str | None, as_json: bool) -> None:
         raise errors[0]
 
 
-def _reaper(api: ServerApi, machines: Machines, prices: PriceList) -> Reaper:
+def _reaper(api: ServerApi, machines: MachineRecords, prices: PriceList) -> Reaper:
     from comfyloom._machines.reaper import Reaper  # with the ledger's database
 
     return Reaper(
@@ -205,12 +205,12 @@ def _print_orphans(orphans: Sequence[Orphan], reaped: Sequence[Reaped]) -> None:
 
 
 @contextmanager
-def _fleet(credentials: str | None) -> Generator[Fleet]:
+def _fleet(credentials: str | None) -> Generator[AccountMachines]:
     with account(credentials) as (settings, api):
-        yield Fleet(api, settings)
+        yield AccountMachines(api, settings)
 
 
-def _mine(fleet: Fleet, *, yes: bool) -> list[str]:
+def _mine(fleet: AccountMachines, *, yes: bool) -> list[str]:
     mine = [each for each in fleet.list() if each.whose != "others"]
     if not mine or yes:
         return [each.server.server_id for each in mine]
@@ -224,11 +224,11 @@ def _mine(fleet: Fleet, *, yes: bool) -> list[str]:
 
 
 def _stop(
-    fleet: Fleet, name: str, *, as_json: bool
+    fleet: AccountMachines, name: str, *, as_json: bool
 ) -> tuple[dict[str, Any], ComfyloomError | None]:
     """Stop one machine; that another one does not stop must not keep it running."""
     try:
-        server = shielded(
+        server = defer_signals(
             lambda: fleet.stop(name),
             waiting=lambda: click.echo("stopping the machine first", err=True),
         )

@@ -118,6 +118,6 @@ def _broken_output(error: OSError) -> int:
 def _fail(error: BaseException, message: str, *, debug: bool) -> int:
     if debug:
         click.echo(redact("".join(traceback.format_exception(error))), err=True)
-    if not (isinstance(error, MachineLeak) and error.is_told):
+    if not (isinstance(error, MachineLeak) and error.already_printed):
         click.echo(f"comfyloom: {message}", err=True)
     return exit_code(error)

@@ -109,11 +109,11 @@ def _run(
     is_emulated = target == EMULATOR or (
         settings is not None and is_emulator(settings.api_base_url)
     )
-    bill = Bill(is_emulated=is_emulated)
+    summary = CostSummary(is_emulated=is_emulated)
     try:
         result = run_workflow(
             job,
-            bill,
+            summary,
             out=out,
             target=target,
             timeout=timeout,
@@ -121,24 +121,24 @@ def _run(
         )
     except ComfyloomError as error:
         if as_json:
-            click.echo(json.dumps({"error": _told(error), **bill.as_json()}, indent=2))
+            click.echo(json.dumps({"error": _told(error), **summary.as_json()}, indent=2))
         raise
     if as_json:
-        told = {"workflow": workflow.spec_.command, **_facts(job, result), **bill.as_json()}
+        told = {"workflow": workflow.spec_.command, **_facts(job, result), **summary.as_json()}
         click.echo(json.dumps(told, indent=2))
     else:
         print_result(job, result)
 
 
 @attrs.define
-class Bill:
+class CostSummary:
     """What a run took of a machine: told in the end, however it ended."""
 
     is_emulated: bool = False
     session: RunComfySession | None = None
 
     def of(self, session: RunComfySession) -> RunComfySession:
-        """Remember whose bill it is."""
+        """Remember whose summary it is."""
         self.session = session
         return session
 
@@ -174,7 +174,7 @@ class Bill:
 
 def run_workflow(
     job: Workflow[Any],
-    bill: Bill,
+    summary: CostSummary,
     *,
     out: Path,
     target: TargetLike,
@@ -185,14 +185,14 @@ def run_workflow(
     try:
         with (
             progress_view(job.spec_.stages) as show,
-            bill.of(
+            summary.of(
                 RunComfySession(target, on_progress=show, **(session_options or {}))
             ) as session,
         ):
             result: Result = session.run(job, timeout=timeout, out_dir=out)
             return result
     finally:
-        bill.print()
+        summary.print()
 
 
 def print_result(job: Workflow[Any], result: Result) -> None:

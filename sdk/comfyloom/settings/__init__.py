@@ -1,7 +1,7 @@
 """Settings: arguments before environment before pyproject.toml before a credentials file."""
 
 from comfyloom.settings.fields import Plan, is_http_url, is_word, to_seconds
-from comfyloom.settings.model import DEFAULT_BASE_URL, DEFAULT_SERVER_TYPE, Settings, Survey
+from comfyloom.settings.model import DEFAULT_BASE_URL, DEFAULT_SERVER_TYPE, Settings, SettingsLoader
 from comfyloom.settings.sources import project_folder
 
 __all__ = [
@@ -9,7 +9,7 @@ __all__ = [
     "DEFAULT_SERVER_TYPE",
     "Plan",
     "Settings",
-    "Survey",
+    "SettingsLoader",
     "is_http_url",
     "is_word",
     "project_folder",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections.abc
-import difflib
 import functools
 import re
 import types
@@ -15,6 +14,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
+from comfyloom._core.suggestions import did_you_mean
 from comfyloom.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def _anything(_: object) -> None:
 
 
 @attrs.frozen(kw_only=True)
-class Names:
+class SettingMeta:
     """Where a setting is looked for.
 
     Attributes:
@@ -56,9 +56,9 @@ def named(
     in_file: tuple[str, ...] = (),
     is_secret: bool = False,
     check: Check = _anything,
-) -> dict[str, Names]:
-    """Return the metadata of the attrs field of a setting; see `Names`."""
-    names = Names(variables=variables, in_file=in_file, is_secret=is_secret, check=check)
+) -> dict[str, SettingMeta]:
+    """Return the metadata of the attrs field of a setting; see `SettingMeta`."""
+    names = SettingMeta(variables=variables, in_file=in_file, is_secret=is_secret, check=check)
     return {METADATA: names}
 
 
@@ -70,7 +70,7 @@ def check_all(settings: object) -> None:
     """
     found = {
         name: names.check(value)
-        for name, names in names_of(settings.__class__).items()
+        for name, names in setting_metas(settings.__class__).items()
         if (value := getattr(settings, name)) is not None
     }
     problems = [f"{name}: {problem}" for name, problem in found.items() if problem]
@@ -78,7 +78,7 @@ def check_all(settings: object) -> None:
         raise ConfigError(problems=problems)
 
 
-def names_of(kind: Any) -> dict[str, Names]:
+def setting_metas(kind: Any) -> dict[str, SettingMeta]:
     """Return the names of each setting of a class, in its order."""
     return {
         field.name: field.metadata[METADATA]
@@ -112,10 +112,9 @@ def one_of(*choices: str) -> Check:
     """Return the check that a text is one of `choices`."""
 
     def check(value: str) -> str | None:
-        known = ", ".join(choices)
-        return (
-            None if value in choices else f"{value!r} is none of {known}{nearest(value, choices)}"
-        )
+        if value in choices:
+            return None
+        return f"{value!r} is not one of {', '.join(choices)}{did_you_mean(value, choices)}"
 
     return check
 
@@ -140,12 +139,6 @@ def is_http_url(text: str) -> bool:
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:  # brackets or a port that cannot be
         return False
-
-
-def nearest(word: str, words: tuple[str, ...]) -> str:
-    """Return `; did you mean …?` for a word that is none of `words`, "" if nothing is near."""
-    found = difflib.get_close_matches(word, words, 1, 0.6)
-    return f"; did you mean {found[0]}?" if found else ""
 
 
 @functools.cache

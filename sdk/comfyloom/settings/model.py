@@ -10,7 +10,7 @@ from typing import Any, Final, TypedDict, Unpack, cast
 
 import attrs
 
-from comfyloom._core.redact import keep_secret, log
+from comfyloom._core.redact import log, register_secret
 from comfyloom.errors import ConfigError
 from comfyloom.settings import sources
 from comfyloom.settings.fields import (
@@ -21,11 +21,11 @@ from comfyloom.settings.fields import (
     is_url,
     is_word,
     named,
-    names_of,
     one_of,
+    setting_metas,
     structured,
 )
-from comfyloom.settings.sources import Place, Value, project_folder
+from comfyloom.settings.sources import RawValue, Source, project_folder
 
 DEFAULT_BASE_URL: Final = "https://api.runcomfy.net"
 DEFAULT_SERVER_TYPE: Final = "medium"
@@ -140,7 +140,7 @@ class Settings:
 
     def __attrs_post_init__(self) -> None:
         check_all(self)
-        keep_secret(self.api_token)
+        register_secret(self.api_token)
 
     @property
     def asked_server_type(self) -> str | None:
@@ -175,10 +175,10 @@ class Settings:
             ConfigError: Settings are missing or wrong; it lists them all.
             TypeError: There is no setting of that name.
         """
-        survey = Survey.of(credentials=credentials, environ=environ, cwd=cwd, **given)
-        for warning in survey.warnings:
+        loader = SettingsLoader.of(credentials=credentials, environ=environ, cwd=cwd, **given)
+        for warning in loader.warnings:
             log.warning("%s", warning)
-        return survey.settings()
+        return loader.settings()
 
     @classmethod
     def of_environment(cls, environ: Mapping[str, str]) -> Settings:
@@ -187,17 +187,17 @@ class Settings:
         Raises:
             ConfigError: Settings are missing or wrong; it lists them all.
         """
-        survey = Survey()
-        survey.take(sources.environment(environ, _NAMES))
-        survey.complete()
-        return survey.settings()
+        loader = SettingsLoader()
+        loader.take(sources.environment(environ, _NAMES))
+        loader.complete()
+        return loader.settings()
 
 
-_NAMES: Final = names_of(Settings)
+_NAMES: Final = setting_metas(Settings)
 
 
 @attrs.define
-class Survey:
+class SettingsLoader:
     """What was found of the settings, complete or not, and all that is wrong with it.
 
     Attributes:
@@ -207,7 +207,7 @@ class Survey:
         warnings: What is not wrong, but should be told.
     """
 
-    found: dict[str, Value] = attrs.field(factory=dict[str, Value])
+    found: dict[str, RawValue] = attrs.field(factory=dict[str, RawValue])
     values: dict[str, Any] = attrs.field(factory=dict[str, Any])
     problems: list[str] = attrs.field(factory=list[str])
     warnings: list[str] = attrs.field(factory=list[str])
@@ -220,21 +220,21 @@ class Survey:
         environ: Mapping[str, str] | None = None,
         cwd: str | os.PathLike[str] | None = None,
         **given: Unpack[Given],
-    ) -> Survey:
+    ) -> SettingsLoader:
         """Look everywhere; see `Settings.load`, but nothing is raised for what is missing."""
         if unknown := set(given) - set(_NAMES):
             raise TypeError(f"no such setting: {', '.join(sorted(unknown))}")
         variables = os.environ if environ is None else environ
         here = Path(cwd or ".")
-        survey = cls()
-        survey.take(sources.arguments(given))
-        survey.take(sources.environment(variables, _NAMES))
-        survey.take(sources.project(here, _NAMES))
-        survey.take_credentials(credentials or variables.get(sources.CREDENTIALS_VARIABLE), here)
-        survey.complete(project_folder(here) / STATE_FILE)
-        return survey
+        loader = cls()
+        loader.take(sources.arguments(given))
+        loader.take(sources.environment(variables, _NAMES))
+        loader.take(sources.project(here, _NAMES))
+        loader.take_credentials(credentials or variables.get(sources.CREDENTIALS_VARIABLE), here)
+        loader.complete(project_folder(here) / STATE_FILE)
+        return loader
 
-    def take(self, place: Place) -> None:
+    def take(self, place: Source) -> None:
         """Take the values that no earlier place had."""
         for name, value in place.values.items():
             self.found.setdefault(name, value)
@@ -254,7 +254,7 @@ class Survey:
     def complete(self, state_file: Path | None = None) -> None:
         """Check all values, and fill in the defaults."""
         if state_file is not None:
-            self.found.setdefault("state_file", Value(str(state_file), _DEFAULT))
+            self.found.setdefault("state_file", RawValue(str(state_file), _DEFAULT))
         kinds = attrs.fields_dict(attrs.resolve_types(Settings))
         for name, value in self.found.items():
             try:
@@ -267,7 +267,7 @@ class Survey:
             f"{name} is missing: set {_NAMES[name].variables[0]}" for name in self.missing
         ]
         if token := self.values.get("api_token"):
-            keep_secret(token)
+            register_secret(token)
 
     @property
     def missing(self) -> list[str]:

@@ -13,7 +13,8 @@ import attrs
 
 from comfyloom._core.cache import VARIABLE as CACHE_VARIABLE
 from comfyloom._core.json import is_mapping, mapping
-from comfyloom.settings.fields import Names, nearest
+from comfyloom._core.suggestions import did_you_mean
+from comfyloom.settings.fields import SettingMeta
 
 CREDENTIALS: Final = ("credentials.txt", "runcomfy/credentials.txt")
 PREFIX: Final = "COMFYLOOM_"
@@ -27,7 +28,7 @@ _LINE: Final = re.compile(r"^\s*(?P<name>[A-Za-z_]\w*)\s*[:=]\s*(?P<value>.*?)\s
 
 
 @attrs.frozen
-class Value:
+class RawValue:
     """A value as a place has it, and the place, for people."""
 
     raw: object
@@ -35,7 +36,7 @@ class Value:
 
 
 @attrs.define
-class Place:
+class Source:
     """What one place has.
 
     Attributes:
@@ -44,7 +45,7 @@ class Place:
         warnings: What is not wrong, but should be told.
     """
 
-    values: dict[str, Value] = attrs.field(factory=dict[str, Value])
+    values: dict[str, RawValue] = attrs.field(factory=dict[str, RawValue])
     problems: list[str] = attrs.field(factory=list[str])
     warnings: list[str] = attrs.field(factory=list[str])
 
@@ -58,51 +59,53 @@ def project_folder(cwd: Path) -> Path:
     return here
 
 
-def arguments(given: Mapping[str, object]) -> Place:
+def arguments(given: Mapping[str, object]) -> Source:
     """Return what a caller gave; None and an empty text were not given."""
     found = {
-        name: Value(value, "argument") for name, value in given.items() if value not in (None, "")
+        name: RawValue(value, "argument")
+        for name, value in given.items()
+        if value not in (None, "")
     }
-    return Place(found)
+    return Source(found)
 
 
-def environment(environ: Mapping[str, str], settings: Mapping[str, Names]) -> Place:
+def environment(environ: Mapping[str, str], settings: Mapping[str, SettingMeta]) -> Source:
     """Return what environment variables have; an empty one has nothing."""
-    place = Place()
+    place = Source()
     for name, names in settings.items():
         for variable in names.variables:
             if name not in place.values and (value := environ.get(variable, "").strip()):
-                place.values[name] = Value(value, variable)
+                place.values[name] = RawValue(value, variable)
     place.problems = [*_misspelt(environ, settings)]
     return place
 
 
-def _misspelt(environ: Mapping[str, str], settings: Mapping[str, Names]) -> Iterator[str]:
+def _misspelt(environ: Mapping[str, str], settings: Mapping[str, SettingMeta]) -> Iterator[str]:
     """Yield variables that look like ours and are none: a limit must not be missed over a typo."""
     ours = (*(v for names in settings.values() for v in names.variables), *_OTHERS)
     for variable in environ:
         if variable.startswith(PREFIX) and variable not in ours:
-            yield f"{variable} is no setting{nearest(variable, ours)}"
+            yield f"{variable} is no setting{did_you_mean(variable, ours)}"
 
 
-def project(cwd: Path, settings: Mapping[str, Names]) -> Place:
+def project(cwd: Path, settings: Mapping[str, SettingMeta]) -> Source:
     """Return what `[tool.comfyloom]` of the nearest pyproject.toml has."""
     path = project_folder(cwd) / "pyproject.toml"
     try:
         text = path.read_text("utf-8")
     except OSError:
-        return Place()
+        return Source()
     except UnicodeDecodeError:
-        return Place(problems=[f"{path}: it is no UTF-8 text"])
+        return Source(problems=[f"{path}: it is no UTF-8 text"])
     import tomllib  # when there is such a file
 
     try:
         table = _table(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
-        return Place(problems=[f"{path}: {error}"])
+        return Source(problems=[f"{path}: {error}"])
     where = f"{path} [tool.comfyloom]"
     if not is_mapping(table):
-        return Place(problems=[f"{where}: a table is expected"])
+        return Source(problems=[f"{where}: a table is expected"])
     return _of_table(mapping(table), where, settings)
 
 
@@ -110,22 +113,24 @@ def _table(document: Mapping[str, Any]) -> object:
     return mapping(document.get("tool")).get("comfyloom", {})
 
 
-def _of_table(table: Mapping[str, object], where: str, settings: Mapping[str, Names]) -> Place:
-    place = Place()
+def _of_table(
+    table: Mapping[str, object], where: str, settings: Mapping[str, SettingMeta]
+) -> Source:
+    place = Source()
     allowed = tuple(name for name, names in settings.items() if not names.is_secret)
     for name, raw in table.items():
         if name in allowed:
-            place.values[name] = Value(raw, where)
+            place.values[name] = RawValue(raw, where)
         elif name in settings:
             place.problems.append(f"{where}: {name} does not belong into a file that is shared")
         elif name not in _TABLES:
-            place.problems.append(f"{where}: {name} is no setting{nearest(name, allowed)}")
+            place.problems.append(f"{where}: {name} is no setting{did_you_mean(name, allowed)}")
     return place
 
 
 def credentials(
-    named: str | os.PathLike[str] | None, cwd: Path, settings: Mapping[str, Names]
-) -> tuple[Place, bool]:
+    named: str | os.PathLike[str] | None, cwd: Path, settings: Mapping[str, SettingMeta]
+) -> tuple[Source, bool]:
     """Return what the credentials file has that is named, or else found, and whether it was named.
 
     A file that was only found may be somebody else's: what is wrong with it matters only when
@@ -134,14 +139,14 @@ def credentials(
     usual = (place for place in _usual(cwd) if place.is_file())
     path = Path(named).expanduser() if named else next(usual, None)
     if path is None:
-        return Place(), False
+        return Source(), False
     try:
         text = path.read_text("utf-8-sig")
     except FileNotFoundError:
-        return Place(problems=[f"credentials file: {path} is not there"]), True
+        return Source(problems=[f"credentials file: {path} is not there"]), True
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
-        return Place(problems=[f"credentials file: cannot read {path}: {reason}"]), True
+        return Source(problems=[f"credentials file: cannot read {path}: {reason}"]), True
     place = _of_lines(text, path, settings)
     place.warnings = [*_open_to_others(path)] if place.values else []
     return place, bool(named)
@@ -163,13 +168,13 @@ def _open_to_others(path: Path) -> Iterator[str]:
         yield f"other users can read {path} (mode {mode:04o}): chmod 600 it"
 
 
-def _of_lines(text: str, path: Path, settings: Mapping[str, Names]) -> Place:
+def _of_lines(text: str, path: Path, settings: Mapping[str, SettingMeta]) -> Source:
     spellings = {
         spelling.lower(): name
         for name, names in settings.items()
         for spelling in (*names.variables, *names.in_file)
     }
-    place = Place()
+    place = Source()
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
@@ -179,10 +184,10 @@ def _of_lines(text: str, path: Path, settings: Mapping[str, Names]) -> Place:
             continue
         name, value = spellings.get(match["name"].lower()), _unquoted(match["value"])
         if name and value:
-            place.values.setdefault(name, Value(value, str(path)))
+            place.values.setdefault(name, RawValue(value, str(path)))
         elif name is None and match["name"].upper().startswith(PREFIX):
             known = tuple(spelling.upper() for spelling in spellings)
-            hint = nearest(match["name"].upper(), known)
+            hint = did_you_mean(match["name"].upper(), known)
             place.problems.append(f"{path}, line {number}: {match['name']} is no setting{hint}")
     return place
 

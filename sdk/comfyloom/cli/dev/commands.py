@@ -136,11 +136,11 @@ def _start(
     warm: bool,
     watch: bool,
     as_json: bool,
-    **wish: Any,
+    **request: Any,
 ) -> None:
     with progress_view((), only_machine=True) as show:
         server = DevServer(settings, on_progress=show)
-        found = how(server, workflow, **wish)
+        found = how(server, workflow, **request)
     if warm and workflow is not None:
         warm_up(settings, workflow)
         found = server.status()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from comfyloom._dev.server import DevServer
-from comfyloom._dev.watch import Watched, WatchedPrompt
+from comfyloom._dev.watch import StatusSnapshot, WatchedPrompt
 from comfyloom.cli.dev.show import COLOURS, pairs
 from comfyloom.cli.shared import console, is_interactive, span, usd
 
@@ -44,7 +44,7 @@ def _live(server: DevServer, out: Console) -> None:
             live.update(_picture(watched), refresh=True)
 
 
-def _picture(watched: Watched) -> RenderableType:
+def _picture(watched: StatusSnapshot) -> RenderableType:
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text

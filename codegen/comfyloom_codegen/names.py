@@ -29,7 +29,7 @@ _BODY: Final = frozenset(
 )
 # What the base classes have, and what reads as if they had it.
 WORKFLOW_NAMES: Final = _BODY | {
-    *("graph_for_", "read_files_", "seeds_", "spec_", "template_graph", "to_graph"),
+    *("__workflow__", "template_graph", "to_graph"),
     *("build", "run", "value"),
 }
 RESULT_NAMES: Final = _BODY | {"prompt_id", "seconds", "seed", "seeds", "ui"}

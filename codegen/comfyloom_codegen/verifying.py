@@ -25,7 +25,7 @@ for each in package.__all__:
     cls = getattr(package, each)
     if issubclass(cls, Workflow):
         values = {}
-        for spec in cls.spec_.inputs:
+        for spec in cls.__workflow__.inputs:
             if spec.required:
                 usual = {"integer": int(spec.ge or 0), "number": spec.ge or 0, "flag": False}
                 choice = spec.choices[0] if spec.choices else "x"

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from comfyloom._workflow.run_values import draw_seeds
 from comfyloom.errors import OutputNotWritable
 from comfyloom_codegen.cli import codegen
 from comfyloom_codegen.schema_pins import pin
@@ -149,9 +150,9 @@ def test_seeds_are_drawn_from_what_the_node_takes(
     assert not report.errors, told(report)
     workflow = package.AWorkflow()
     for draw in (lambda bound: 0, lambda bound: bound):
-        (seed,) = workflow.seeds_(draw).values()
+        (seed,) = draw_seeds(workflow, draw).values()
         assert least <= seed <= most
-    assert type(package.AWorkflow.spec_.inputs[0].le) is int
+    assert type(package.AWorkflow.__workflow__.inputs[0].le) is int
 
 
 def test_a_seed_that_cannot_be_is_refused(folder: Any) -> None:

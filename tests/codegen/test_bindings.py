@@ -133,12 +133,12 @@ def test_every_form_of_a_selector(made: Any) -> None:
     assert graph["4"]["inputs"]["seed"] == 2**20 % 1000
     assert graph["3"]["inputs"]["from"] == "free"
     assert "is linked to node 1 (Text, 'ONE'); a value cuts the link" in told(report)[0]
-    by_name = {spec.name: spec for spec in package.SomeWorkflow.spec_.inputs}
+    by_name = {spec.name: spec for spec in package.SomeWorkflow.__workflow__.inputs}
     assert list(by_name) == ["dotted", "by_class", "both", "seed", "count", "cut"]
     assert by_name["both"].choices == ("x", "y", "z")
     assert (by_name["count"].ge, by_name["count"].le) == (2, 9)
     assert by_name["seed"].le == 2**31 - 1
-    assert [spec.name for spec in package.SomeWorkflow.spec_.outputs] == ["save_image"]
+    assert [spec.name for spec in package.SomeWorkflow.__workflow__.outputs] == ["save_image"]
 
 
 def test_a_linked_input_is_told_with_the_value_that_feeds_it(folder: Any) -> None:
@@ -178,7 +178,7 @@ def test_large_or_file_like_combos_are_no_literals(made: Any) -> None:
     }
     report, package = made(files)
     assert not report.errors
-    kinds = {spec.name[2:]: spec.kind for spec in package.AWorkflow.spec_.inputs}
+    kinds = {spec.name[2:]: spec.kind for spec in package.AWorkflow.__workflow__.inputs}
     assert kinds == {
         "many": "text",
         "models": "text",

@@ -111,12 +111,12 @@ def test_init_guesses_what_people_set_and_get(folder: Any) -> None:
     assert "flux.toml written: 12 inputs, 2 results" in done.output
     assert not made.generate().problems
     cls = made.module().FluxWorkflow
-    specs = {spec.name: spec for spec in cls.spec_.inputs}
+    specs = {spec.name: spec for spec in cls.__workflow__.inputs}
     assert [name for name, spec in specs.items() if spec.required] == ["input_image", "prompt"]
     assert [to.input for to in specs["prompt"].targets] == ["clip_l", "t5xxl"]
     assert {to.node for to in specs["negative_prompt"].targets} == {"19"}
     assert {to.node for to in specs["seed"].targets} == {"3", "32"}
-    assert [spec.name for spec in cls.spec_.outputs] == ["image", "mesh"]
+    assert [spec.name for spec in cls.__workflow__.outputs] == ["image", "mesh"]
 
 
 def test_init_follows_prompts_through_nodes_that_hold_texts(folder: Any) -> None:
@@ -569,7 +569,7 @@ def test_fields_may_be_called_as_the_options_of_the_command(folder: Any) -> None
     made = folder({"a.json": graph, "a.toml": binding})
     assert not made.generate().errors
     cls = made.module().AWorkflow
-    options = [option(cls, spec) for spec in cls.spec_.inputs]
+    options = [option(cls, spec) for spec in cls.__workflow__.inputs]
     shown = {each.opts[0] for each in options}
     assert {
         "--workflow",

@@ -56,7 +56,7 @@ def test_the_workflow_of_a_file_generates_as_its_json(made: Any, content: bytes)
     report, package = made({f"a{suffix}": content, "a.toml": 'class = "Own"\n'})
     assert not report.problems
     assert package.OwnWorkflow().to_graph() == GRAPH
-    assert package.OwnWorkflow.spec_.graph == "a.json"
+    assert package.OwnWorkflow.__workflow__.graph == "a.json"
 
 
 def test_one_that_the_emulated_server_saved(made: Any, tmp_path: Path, render: Path) -> None:

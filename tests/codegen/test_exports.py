@@ -476,7 +476,7 @@ def test_generators_that_are_killed_leave_nothing_wrong(tmp_path: Path) -> None:
 def test_whole_nodes_that_are_exposed_or_hidden_by_id_follow(folder: Any) -> None:
     binding = 'class = "Cat"\nexpose = ["*"]\nhide = ["6"]\n[inputs.more]\nto = ["NEGATIVE.text"]\n'
     made = exported(folder, renumbered(GRAPH, {"6": "16", "7": "6"}), binding)
-    before = set(made.module().CatWorkflow.spec_.inputs)
+    before = set(made.module().CatWorkflow.__workflow__.inputs)
     report = made.generate()
     assert 'hide = ["POSITIVE"]' in (made.workflows / "a.toml").read_text("utf-8")
     assert kinds(report.changes) == {"more": "moved"}

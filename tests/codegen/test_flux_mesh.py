@@ -42,7 +42,7 @@ def face(workflow: Any) -> dict[str, Any]:
             spec.le,
             [(target.node, target.input) for target in spec.targets],
         )
-        for spec in workflow.spec_.inputs
+        for spec in workflow.__workflow__.inputs
     }
 
 
@@ -51,7 +51,7 @@ def test_public_names_kinds_ranges_and_targets() -> None:
 
 
 def test_results_and_stages() -> None:
-    spec = FluxMeshWorkflow.spec_
+    spec = FluxMeshWorkflow.__workflow__
     assert spec.result is FluxMeshResult
     assert [(o.name, o.kind, o.node, o.key, o.file) for o in spec.outputs] == [
         ("image", "image", "24", "images", "flux.png"),

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from comfyloom._workflow.graph import check_graph
+from comfyloom._workflow.run_values import read_files
 from comfyloom.errors import GraphError
 from comfyloom_codegen import Report, generate
 from comfyloom_codegen.verifying import verify
@@ -50,7 +51,7 @@ def told(report: Report) -> str:
 def workflows(package: Any) -> dict[str, Any]:
     """Return the workflow classes of a package by the name of their graph file."""
     found = [getattr(package, name) for name in package.__all__]
-    return {cls.spec_.graph: cls for cls in found if hasattr(cls, "spec_")}
+    return {cls.__workflow__.graph: cls for cls in found if hasattr(cls, "__workflow__")}
 
 
 def only(package: Any) -> Any:
@@ -59,7 +60,7 @@ def only(package: Any) -> Any:
 
 
 def fields(package: Any) -> dict[str, Any]:
-    return {spec.name: spec for spec in only(package).spec_.inputs}
+    return {spec.name: spec for spec in only(package).__workflow__.inputs}
 
 
 def is_same(one: object, other: object) -> bool:
@@ -85,7 +86,7 @@ def test_01_every_ugly_file_generates_type_checks_and_comes_back(
     for outcome in report.outcomes:
         cls = getattr(made.module(), outcome.workflow)
         assert is_same(cls().to_graph(), UGLY[outcome.file.removesuffix(".json")])
-        for spec in cls.spec_.inputs:  # every field takes a value, by its method
+        for spec in cls.__workflow__.inputs:  # every field takes a value, by its method
             value = getattr(cls(), spec.name)
             given = "new.png" if spec.is_file else 7 if spec.kind == "seed" else value
             assert getattr(getattr(cls, f"with_{spec.name}")(given), spec.name) == given
@@ -263,13 +264,13 @@ def test_18_titles_that_are_keywords_or_methods(made: Any) -> None:
     ]
     ends = {str(n): node("SaveImage", title) for n, title in enumerate(["for", "seed", "ui"])}
     _, package = made({"b.json": ends})
-    assert [spec.name for spec in only(package).spec_.outputs] == ["for_", "seed_", "ui_"]
+    assert [spec.name for spec in only(package).__workflow__.outputs] == ["for_", "seed_", "ui_"]
 
 
 def test_19_nodes_without_titles_take_their_class(made: Any) -> None:
     _, package = made({"a.json": UGLY["no meta"]})
     assert list(fields(package)) == ["k_sampler_seed", "k_sampler_steps", "named_seed", "extra_x"]
-    assert [spec.name for spec in only(package).spec_.outputs] == [
+    assert [spec.name for spec in only(package).__workflow__.outputs] == [
         *("save_image_3", "save_image_4", "extra")
     ]
 
@@ -285,7 +286,7 @@ def test_20_names_are_bounded(made: Any) -> None:
     }
     _, package = made({"a.json": graph, f"{'long ' * 40}.json": graph})
     for cls in workflows(package).values():
-        assert all(len(spec.name) <= 60 for spec in cls.spec_.inputs)
+        assert all(len(spec.name) <= 60 for spec in cls.__workflow__.inputs)
         assert len(cls.__name__) <= 60
 
 
@@ -529,7 +530,7 @@ def test_46_paths_in_values_are_never_read(
     made.generate()
     workflow = only(made.module())()
     workflow.to_graph()
-    assert workflow.read_files_() == {}
+    assert read_files(workflow) == {}
     assert opened
     assert str(secret) not in opened
 

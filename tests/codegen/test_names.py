@@ -103,7 +103,7 @@ def test_distinct_names_are_distinct_and_do_not_depend_on_order(ladders: list[An
 
 
 def fields(package: Any) -> list[str]:
-    return [spec.name for spec in package.AWorkflow.spec_.inputs]
+    return [spec.name for spec in package.AWorkflow.__workflow__.inputs]
 
 
 def node(title: str | None, *names: str, class_type: str = "Thing") -> dict[str, Any]:
@@ -145,7 +145,7 @@ def test_an_unrelated_node_renames_nothing_and_a_namesake_both(made: Any) -> Non
 def test_results_of_one_title_are_told_apart(made: Any) -> None:
     ends = {n: node("Save", class_type="SaveImage") for n in ("8", "9")}
     _, package = made({"a.json": ends})
-    specs = package.AWorkflow.spec_.outputs
+    specs = package.AWorkflow.__workflow__.outputs
     assert [(spec.name, spec.file) for spec in specs] == [
         ("save_8", "save_8.png"),
         ("save_9", "save_9.png"),

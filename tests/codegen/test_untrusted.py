@@ -175,7 +175,7 @@ def check(watch: Watch, graph: dict[str, Any], stem: str, binding: str | None) -
                     assert module.__all__ == [each.__name__ for each in load(module)]
                     cls = load(module)[-1]
                     assert json.dumps(cls.template_graph()) == json.dumps(graph)
-                    if all(not spec.required for spec in cls.spec_.inputs):
+                    if all(not spec.required for spec in cls.__workflow__.inputs):
                         cls().to_graph()
             assert {path.name for path in here.iterdir()} <= {"flows", "out"}
             assert len(list(flows.iterdir())) == 1 + (binding is not None)

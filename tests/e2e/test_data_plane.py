@@ -19,6 +19,7 @@ from comfyloom import RunComfySession
 from comfyloom._comfyui import client
 from comfyloom._session.execution import SubmissionTicket
 from comfyloom._workflow.formats import complaint
+from comfyloom._workflow.run_values import read_files
 from comfyloom.emulator import Emulator, HttpFault, PromptFault, RunFault
 from comfyloom.errors import (
     ComfyloomError,
@@ -121,7 +122,7 @@ def _changed_while_it_waits(emulator: Emulator, path: Path) -> None:
     path.write_bytes(path.read_bytes() + b"more")
     with plain(emulator) as session:
         going = work(path)
-        files = going.read_files_()
+        files = read_files(going)
         path.write_bytes(path.read_bytes()[:-4] + b"MORE")
         session.server().uploads.put(files["input_image"])
 
@@ -170,7 +171,7 @@ def test_what_is_no_picture(make: Callable[[Any], Any], text: str) -> None:
     import numpy as np
 
     with pytest.raises(InputValueError) as caught:
-        work(make(np)).read_files_()
+        read_files(work(make(np)))
     assert text in str(caught.value)
     assert caught.value.field == "input_image"
 
@@ -381,7 +382,7 @@ def test_a_pillow_image_of_any_mode_stays_what_it_shows(mode: str) -> None:
     with Image.open(RENDER) as opened:
         image = opened.resize((16, 16)).convert("L" if mode == "I;16" else mode)
     image = image.convert("I").convert("I;16") if mode == "I;16" else image
-    (file,) = work(image).read_files_().values()
+    (file,) = read_files(work(image)).values()
     with Image.open(io.BytesIO(file.content or b"")) as sent:
         assert sent.convert("RGBA").tobytes() == image.convert("RGBA").tobytes()
 
@@ -390,7 +391,7 @@ def test_a_pillow_image_that_png_cannot_hold() -> None:
     from PIL import Image
 
     with pytest.raises(InputValueError, match="cannot be written as PNG") as caught:
-        work(Image.new("CMYK", (4, 4))).read_files_()
+        read_files(work(Image.new("CMYK", (4, 4))))
     assert caught.value.field == "input_image"
 
 
@@ -590,7 +591,7 @@ def test_a_pillow_image_is_not_read_before_the_run(tmp_path: Path) -> None:
     with Image.open(path) as image:
         made = work(image)
         with pytest.raises(InputValueError) as caught:
-            made.read_files_()
+            read_files(made)
     assert caught.value.field == "input_image"
 
 

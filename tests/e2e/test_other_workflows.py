@@ -61,7 +61,7 @@ def test_it_round_trips(cls: Any) -> None:
 def test_it_runs(cls: Any, emulator: Emulator, session_on: Callable[..., RunComfySession]) -> None:
     with session_on() as session:
         result = session.run(cls().with_clip_text_encode_text("a dog"))
-    outputs = [getattr(result, spec.name) for spec in cls.spec_.outputs]
+    outputs = [getattr(result, spec.name) for spec in cls.__workflow__.outputs]
     assert [type(output) for output in outputs] == [ImageOutput]
     assert outputs[0].bytes().startswith(b"\x89PNG")
     assert emulator.state()["prompts"][0]["status"] == "success"

@@ -264,7 +264,7 @@ def test_54_nodes_that_are_not_in_the_graph(emulator: Emulator, made: Any) -> No
     outputs = {"1": {"text": ["x"]}, "1.0.0.2": {"images": [file("a.png")]}}
     entry = HistoryEntry.parse("p", {"outputs": outputs})  # as node expansion leaves them
     assert entry is not None
-    assert plan(entry, cls.spec_.outputs) == []
+    assert plan(entry, cls.__workflow__.outputs) == []
     assert entry.outputs["1.0.0.2"]["images"]
 
 
@@ -299,7 +299,7 @@ def test_sounds_and_videos_are_uploaded(
         "3": {"class_type": "Take", "inputs": {"audio": ["1", 0], "video": ["2", 0]}},
     }
     cls = made(graph)
-    kinds = {spec.name: spec.kind for spec in cls.spec_.inputs}
+    kinds = {spec.name: spec.kind for spec in cls.__workflow__.inputs}
     assert kinds == {"load_audio_audio": "audio", "load_video_file": "video"}
     sound, film = b"RIFF\0\0\0\0WAVEfmt ", b"\0\0\0\x20ftypisom"
     (tmp_path / "s.wav").write_bytes(sound)

@@ -460,7 +460,7 @@ def test_a_rejected_prompt(
         graph["3"]["inputs"]["steps"] = 0
         return graph
 
-    monkeypatch.setattr(FluxMeshWorkflow, "graph_for_", broken)
+    monkeypatch.setattr("comfyloom._workflow.run_values.run_graph", broken)
     # As where the schemas that the class was made with are not those of the server.
     monkeypatch.setattr("comfyloom._session.session.validate", lambda _: None)
     with session_on() as session, pytest.raises(PromptRejected) as caught:
@@ -481,7 +481,7 @@ def test_what_no_server_can_run_is_refused_before_anything_is_launched(
         graph["4"]["inputs"]["type"] = "fluks"
         return graph
 
-    monkeypatch.setattr(FluxMeshWorkflow, "graph_for_", broken)
+    monkeypatch.setattr("comfyloom._workflow.run_values.run_graph", broken)
     session = session_on()
     with pytest.raises(GraphError, match="did you mean 'flux'") as caught:
         session.run(workflow)
@@ -503,7 +503,7 @@ def test_a_prompt_that_is_accepted_in_part_is_rejected_and_withdrawn(
         graph["16"]["inputs"]["image"] = "example.png"
         return graph
 
-    monkeypatch.setattr(FluxMeshWorkflow, "graph_for_", broken)
+    monkeypatch.setattr("comfyloom._workflow.run_values.run_graph", broken)
     monkeypatch.setattr("comfyloom._session.session.validate", lambda _: None)
     with session_on() as session:
         with pytest.raises(PromptRejected, match="target_num_faces") as caught:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from comfyloom import Result, Workflow
 from comfyloom._workflow.graph import check_graph, literal
 from comfyloom._workflow.inputs import Target
+from comfyloom._workflow.run_values import draw_seeds, read_files
 from comfyloom.errors import GraphError, InputFileError, InputValueError
 from comfyloom_workflows import FluxMeshResult, FluxMeshWorkflow
 
@@ -137,7 +138,7 @@ def test_everything_wrong_is_told_together() -> None:
 def test_what_a_chain_left_unset_is_told_together() -> None:
     chained = FluxMeshWorkflow.with_steps(5)
     assert "UNSET" in repr(chained)
-    for use in (chained.to_graph, chained.read_files_):
+    for use in (chained.to_graph, lambda: read_files(chained)):
         with pytest.raises(InputValueError) as caught:
             use()
         assert [problem.field for problem in caught.value.problems] == ["input_image", "prompt"]
@@ -171,25 +172,25 @@ def test_files_are_opened_when_it_runs_not_before(tmp_path: Path, render: Path) 
     missing = build(input_image=tmp_path / "missing.png")
     missing.to_graph()
     with pytest.raises(InputFileError, match=r"missing.png: No such file") as caught:
-        missing.read_files_()
+        read_files(missing)
     assert caught.value.field == "input_image"
     (tmp_path / "text.png").write_text("no picture")
     with pytest.raises(InputValueError, match="no picture"):
-        build(input_image=tmp_path / "text.png").read_files_()
+        read_files(build(input_image=tmp_path / "text.png"))
     (tmp_path / "empty.png").touch()
     with pytest.raises(InputValueError, match="empty"):
-        build(input_image=tmp_path / "empty.png").read_files_()
+        read_files(build(input_image=tmp_path / "empty.png"))
     (tmp_path / "cut.png").write_bytes(render.read_bytes()[:3000])
     with pytest.raises(InputValueError, match=r"cut.png: the PNG is cut off"):
-        build(input_image=tmp_path / "cut.png").read_files_()
+        read_files(build(input_image=tmp_path / "cut.png"))
     (tmp_path / "more.png").write_bytes(render.read_bytes() + b"appended")
-    build(input_image=tmp_path / "more.png").read_files_()
+    read_files(build(input_image=tmp_path / "more.png"))
     os.mkfifo(tmp_path / "fifo")
     with pytest.raises(InputValueError, match="no regular file"):
-        build(input_image=tmp_path / "fifo").read_files_()
+        read_files(build(input_image=tmp_path / "fifo"))
     with pytest.raises(InputFileError, match="Is a directory"):
-        build(input_image=tmp_path).read_files_()
-    file = build(input_image=render).read_files_()["input_image"]
+        read_files(build(input_image=tmp_path))
+    file = read_files(build(input_image=render))["input_image"]
     assert file.content == render.read_bytes()
     assert file.name.endswith(".png")
     assert len(file.name) == 36
@@ -198,16 +199,16 @@ def test_files_are_opened_when_it_runs_not_before(tmp_path: Path, render: Path) 
 def test_bytes_and_pillow_images_are_pictures(render: Path) -> None:
     from PIL import Image
 
-    raw = build(input_image=render.read_bytes()).read_files_()["input_image"]
-    assert raw.name == build(input_image=render).read_files_()["input_image"].name
+    raw = read_files(build(input_image=render.read_bytes()))["input_image"]
+    assert raw.name == read_files(build(input_image=render))["input_image"].name
     with Image.open(render) as picture:
-        drawn = build(input_image=picture).read_files_()["input_image"]
+        drawn = read_files(build(input_image=picture))["input_image"]
     assert drawn.content.startswith(b"\x89PNG")
 
 
 def test_seeds_are_drawn_only_where_none_is_given() -> None:
-    assert build().seeds_(lambda bound: bound) == {"seed": 2**64 - 1}
-    assert build(seed=0).seeds_(lambda bound: bound) == {"seed": 0}
+    assert draw_seeds(build(), lambda bound: bound) == {"seed": 2**64 - 1}
+    assert draw_seeds(build(seed=0), lambda bound: bound) == {"seed": 0}
 
 
 def test_a_graph_that_would_hang_a_server_is_refused() -> None:

@@ -377,5 +377,5 @@ class DevServerManager:
     def _version(self, workflow: WorkflowLike) -> str | None:
         if self.settings.workflow_version_id is not None or workflow is None:
             return self.settings.workflow_version_id
-        name = workflow if isinstance(workflow, str) else workflow.spec_.name
+        name = workflow if isinstance(workflow, str) else workflow.__workflow__.name
         return find_version(self.api, name)

@@ -23,6 +23,7 @@ from comfyloom._core.waiting import Deadline
 from comfyloom._session.eta import EtaEstimator, Timings
 from comfyloom._session.progress_reporter import ProgressReporter
 from comfyloom._session.staging import StagingDir
+from comfyloom._workflow import run_values
 from comfyloom._workflow.files import InputFile
 from comfyloom._workflow.graph import Graph
 from comfyloom._workflow.outputs import OUTPUT_TYPES, Output
@@ -165,7 +166,7 @@ class Execution(Generic[ResultT]):
 
     def _graph(self) -> Graph:
         names = {field: self._uploaded(field, file) for field, file in self.files.items()}
-        return self.workflow.graph_for_(files=names, seeds=self.seeds)
+        return run_values.run_graph(self.workflow, files=names, seeds=self.seeds)
 
     def _uploaded(self, field: str, file: InputFile) -> str:
         """Return the server's name of a file, sending it if it is not there."""
@@ -183,7 +184,7 @@ class Execution(Generic[ResultT]):
             self.server.uploads.forget(file)
 
     def _takes_a_file(self, node: str) -> bool:
-        inputs = self.workflow.spec_.inputs
+        inputs = self.workflow.__workflow__.inputs
         return any(
             target.node == node for spec in inputs if spec.is_file for target in spec.targets
         )
@@ -234,7 +235,7 @@ class Execution(Generic[ResultT]):
 
     def _collect(self, entry: HistoryEntry) -> ResultT:
         """Download every output, then publish them all at once."""
-        specs = self.workflow.spec_.outputs
+        specs = self.workflow.__workflow__.outputs
         told = downloads.reported(entry, specs)
         wanted = downloads.plan(entry, specs)
         paths = downloads.fetch_all(
@@ -247,7 +248,7 @@ class Execution(Generic[ResultT]):
         )
         wanted = [item for item in wanted if item.name in paths]
         published = self.staging.publish([paths[item.name] for item in wanted])
-        result = self.workflow.spec_.result(
+        result = self.workflow.__workflow__.result(
             prompt_id=self.prompt_id,
             seeds=dict(self.seeds),
             seconds=self.server.clock.monotonic() - self._begun,
@@ -267,7 +268,7 @@ class Execution(Generic[ResultT]):
         return {name: tuple(each) if name in many else each[0] for name, each in found.items()}
 
     def _narrate_end(self) -> None:
-        stages = {stage.name: 1.0 for stage in self.workflow.spec_.stages}
+        stages = {stage.name: 1.0 for stage in self.workflow.__workflow__.stages}
         self._say("finished", "finished", fraction=1.0, stages=stages)
         if self._watch is not None:
             self._watch.stop(self.server.clock.monotonic() - self._started)
@@ -286,7 +287,7 @@ class Execution(Generic[ResultT]):
         if self._watch is None:
             if kind != "started":
                 return None
-            timings = Timings.of(self.workflow.spec_.name, self.backend.timings_key)
+            timings = Timings.of(self.workflow.__workflow__.name, self.backend.timings_key)
             self._watch, self._started = EtaEstimator(timings), now
         fraction = facts.get("fraction", self._latest.fraction)
         if kind == "started":

@@ -18,7 +18,7 @@ class ProgressReporter:
 
     def __init__(self, graph: Graph, workflow: Workflow[Any], say: Callable[..., object]) -> None:
         self._graph = graph
-        self._meter = Meter.of(graph, workflow.spec_.stages)
+        self._meter = Meter.of(graph, workflow.__workflow__.stages)
         self._say = say
         self._node = ""
         self._step: tuple[str, float, float] | None = None

@@ -25,6 +25,7 @@ from comfyloom._core.signals import defer_signals, exit_on_sigterm
 from comfyloom._session.execution import Execution, SubmissionTicket
 from comfyloom._session.run import Run, SafeCallback, cancel_all
 from comfyloom._session.staging import StagingDir, check_writable
+from comfyloom._workflow import run_values
 from comfyloom._workflow.validation import validate
 from comfyloom._workflow.workflow import Result, Workflow
 from comfyloom.errors import ComfyloomError, ConfigError, WorkflowError
@@ -225,7 +226,7 @@ class RunComfySession:
             given = f"{name}: give {name}(…)" if name else type(workflow).__name__
             raise WorkflowError(f"a workflow object is run, not {given}")
         _check_timeout(timeout)
-        files = workflow.read_files_()
+        files = run_values.read_files(workflow)
         validate(workflow)
         if out_dir is not None:
             check_writable(out_dir)
@@ -236,7 +237,7 @@ class RunComfySession:
             Execution[ResultT],
             workflow,
             files,
-            workflow.seeds_(_draw_seed),
+            run_values.draw_seeds(workflow, _draw_seed),
             server,
             self._backend,
             staging,
@@ -343,7 +344,7 @@ class RunComfySession:
             if not self._used:
                 self._used = True
                 atexit.register(_close, weakref.ref(self))
-            name = None if workflow is None else workflow.spec_.name
+            name = None if workflow is None else workflow.__workflow__.name
             server = self._backend.open(name, self._tell)
             if self._closed:  # by another thread, while the machine was launched
                 self._backend.close()

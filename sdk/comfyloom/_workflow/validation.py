@@ -77,7 +77,7 @@ def _is_for_the_server(incompatibility: Incompatibility, schemas: Schemas) -> bo
 def _files_of(workflow: Workflow[Any]) -> frozenset[tuple[str, str]]:
     return frozenset(
         (target.node, target.input)
-        for spec in workflow.spec_.inputs
+        for spec in workflow.__workflow__.inputs
         if spec.is_file
         for target in spec.targets
     )

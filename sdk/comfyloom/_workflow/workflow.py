@@ -19,19 +19,15 @@ from typing import (
 
 import attrs
 
-from comfyloom._workflow import inputs, outputs
-from comfyloom._workflow.files import FileKind, InputFile, read_input, source_name
-from comfyloom._workflow.graph import Graph, literal
+from comfyloom._workflow import inputs, outputs, run_values
+from comfyloom._workflow.graph import Graph
 from comfyloom._workflow.inputs import MISSING, UNSET, InputSpec
 from comfyloom._workflow.outputs import OutputSpec
-from comfyloom.errors import GraphError, InputFileError, InputProblem, InputValueError
+from comfyloom.errors import GraphError, InputValueError
 from comfyloom.progress import Stage
 
 if TYPE_CHECKING:
     from typing import Self
-
-# What stands in a graph for bytes that have no name yet.
-_ENDS = {"image": ".png", "mask": ".png", "audio": ".wav", "video": ".mp4", "file": ""}
 
 T = TypeVar("T")
 W = TypeVar("W", bound="Workflow[Any]")
@@ -127,7 +123,7 @@ def workflow_class(
         made = attrs.frozen(kw_only=True)(cls)
         (base,) = (b for b in vars(made)["__orig_bases__"] if get_args(b))
         result = cast("type[Result]", get_args(base)[0])
-        made.spec_ = WorkflowSpec(
+        made.__workflow__ = WorkflowSpec(
             graph=graph,
             command=command,
             stages=stages,
@@ -188,12 +184,13 @@ class Workflow(Generic[ResultT_co]):
 
     __slots__ = ()
 
-    spec_: ClassVar[WorkflowSpec]
+    __workflow__: ClassVar[WorkflowSpec]
 
     def __attrs_post_init__(self) -> None:
         """Check every value."""
-        problems = [spec.problem(getattr(self, spec.name)) for spec in self.spec_.inputs]
-        _raise_if_any(problems)
+        found = [spec.problem(getattr(self, spec.name)) for spec in self.__workflow__.inputs]
+        if problems := [problem for problem in found if problem is not None]:
+            raise InputValueError(problems=problems)
 
     @classmethod
     def template_graph(cls) -> Graph:
@@ -203,7 +200,7 @@ class Workflow(Generic[ResultT_co]):
             GraphError: The package was built without the file.
         """
         package = sys.modules[cls.__module__].__package__ or ""
-        return cast("Graph", json.loads(_graph_text(package, cls.spec_.graph)))
+        return cast("Graph", json.loads(_graph_text(package, cls.__workflow__.graph)))
 
     def to_graph(self) -> Graph:
         """Return the graph with the values set, in API format. Nothing is opened or drawn.
@@ -214,65 +211,17 @@ class Workflow(Generic[ResultT_co]):
         Raises:
             InputValueError: Required values are unset; it lists them all.
         """
-        return self.graph_for_(files={}, seeds={})
-
-    def graph_for_(self, *, files: Mapping[str, str], seeds: Mapping[str, int]) -> Graph:
-        """Return the graph of one run: names of uploaded files and drawn seeds by field."""
-        self._demand_all()
-        graph = self.template_graph()
-        for spec in self.spec_.inputs:
-            value = self._value(spec, files, seeds)
-            if value is not None or spec.kind == "value":
-                for target in spec.targets:
-                    plain = target.value(spec.plain(value))
-                    graph[target.node]["inputs"][target.input] = literal(plain)
-        return graph
-
-    def read_files_(self) -> dict[str, InputFile]:
-        """Read every file that the run needs, by field.
-
-        Raises:
-            InputFileError: A file is missing or cannot be read.
-            InputValueError: A file is none of its kind, or required values are unset.
-        """
-        self._demand_all()
-        files = [spec for spec in self.spec_.inputs if spec.is_file]
-        given = {spec: source for spec in files if (source := getattr(self, spec.name)) is not None}
-        return {spec.name: _read(spec, source) for spec, source in given.items()}
-
-    def seeds_(self, draw: Callable[[int], int]) -> dict[str, int]:
-        """Return the seed of each seed field: the caller's, else one by `draw(upper bound)`."""
-        found = {
-            spec: getattr(self, spec.name) for spec in self.spec_.inputs if spec.kind == "seed"
-        }
-        return {
-            spec.name: _drawn(spec, draw) if seed is None else seed for spec, seed in found.items()
-        }
-
-    def _value(self, spec: InputSpec, files: Mapping[str, str], seeds: Mapping[str, int]) -> Any:
-        value = getattr(self, spec.name)
-        if spec.is_file and value is not None:
-            return files.get(spec.name) or source_name(value, f"{spec.name}{_ENDS[spec.kind]}")
-        return seeds.get(spec.name, value) if spec.kind == "seed" else value
-
-    def _demand_all(self) -> None:
-        unset = [spec for spec in self.spec_.inputs if getattr(self, spec.name) is UNSET]
-        _raise_if_any([spec.complain("a value is required") for spec in unset])
+        return run_values.run_graph(self, files={}, seeds={})
 
     @chainable
     def _with(cls, name: str, value: object) -> Self:
         return cast("Self", _changed(cls, name, value))
 
 
-def _drawn(spec: InputSpec, draw: Callable[[int], int]) -> int:
-    least = int(spec.ge or 0)
-    return least + draw(max(0, int(spec.le or 0) - least))
-
-
 def _changed(base: type[Workflow[Any]] | Workflow[Any], name: str, value: object) -> object:
     if not isinstance(base, type):
         return cast("object", attrs.evolve(cast("Any", base), **{name: value}))
-    unset = {spec.name: UNSET for spec in base.spec_.inputs if spec.required}
+    unset = {spec.name: UNSET for spec in base.__workflow__.inputs if spec.required}
     return base(**{**unset, name: value})
 
 
@@ -285,23 +234,6 @@ def _graph_text(package: str, file: str) -> str:
     except FileNotFoundError:
         text = f"the package {package} was built without its {file}: *.json belongs to its data"
         raise GraphError(text) from None
-
-
-def _raise_if_any(problems: list[InputProblem | None]) -> None:
-    found = [problem for problem in problems if problem is not None]
-    if found:
-        raise InputValueError(problems=found)
-
-
-def _read(spec: InputSpec, source: Any) -> InputFile:
-    try:
-        return read_input(source, cast("FileKind", spec.kind))
-    except OSError as error:
-        reason = f"cannot read {error.filename or 'the file'}: {error.strerror or error}"
-        raise InputFileError(problems=[spec.complain(reason)]) from None
-    except ValueError as error:
-        shown = f"{source}: " if isinstance(source, str) or hasattr(source, "__fspath__") else ""
-        raise InputValueError(problems=[spec.complain(f"{shown}{error}")]) from None
 
 
 __all__ = ["MISSING", "UNSET", "Result", "Workflow", "chainable", "result_class", "workflow_class"]

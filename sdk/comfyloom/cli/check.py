@@ -74,7 +74,7 @@ def _free(cls: type[Workflow[Any]]) -> frozenset[tuple[str, str]]:
     """Return the inputs that a caller must set: what the file has there does not matter."""
     return frozenset(
         (target.node, target.input)
-        for spec in cls.spec_.inputs
+        for spec in cls.__workflow__.inputs
         if spec.required or spec.is_file
         for target in spec.targets
     )
@@ -93,4 +93,6 @@ def _print(
     if not fatal:
         nodes = len(cls.template_graph())
         sign = click.style("✓", fg="green")
-        click.echo(f"{sign} {cls.spec_.command} can run there: its {nodes} nodes are all there")
+        click.echo(
+            f"{sign} {cls.__workflow__.command} can run there: its {nodes} nodes are all there"
+        )

@@ -132,7 +132,7 @@ def _versions(settings: Settings, saved: list[CloudWorkflow]) -> Iterator[Diagno
             yield _unknown_version(wanted, saved)
         return
     for cls in workflow_classes().values():
-        name = cls.spec_.name
+        name = cls.__workflow__.name
         count = sum(1 for entry in saved if entry.workflow_name == name)
         if count == 1:
             yield Diagnostic(check="workflow version", state="ok", message=f"found {name} by name")

@@ -39,7 +39,7 @@ def demo(out: Path, prompt: str) -> None:
         raise ConfigError("the workflow flux-mesh is not installed")
     render = importlib.resources.files("comfyloom.cli").joinpath("render.png").read_bytes()
     job = build(workflow, {"input_image": render, "prompt": prompt})
-    check_writable(out, [spec.file for spec in workflow.spec_.outputs])
+    check_writable(out, [spec.file for spec in workflow.__workflow__.outputs])
     click.echo("RunComfy and ComfyUI are emulated here, on this computer's CPU.", err=True)
     result = run_workflow(
         job,

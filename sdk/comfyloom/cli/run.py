@@ -16,6 +16,7 @@ from comfyloom._backends.resolve import EMULATOR, RUNCOMFY, TargetLike
 from comfyloom._dev.account import is_emulator
 from comfyloom._session.session import RUN_TIMEOUT_S, RunComfySession
 from comfyloom._session.staging import check_writable
+from comfyloom._workflow import run_values
 from comfyloom._workflow.validation import validate
 from comfyloom._workflow.workflow import Result, Workflow
 from comfyloom.cli.main import CONTEXT
@@ -77,7 +78,7 @@ _SHARED = (
 
 
 def _command(name: str, workflow: type[Workflow[Any]]) -> click.Command:
-    options = [option(workflow, spec) for spec in workflow.spec_.inputs]
+    options = [option(workflow, spec) for spec in workflow.__workflow__.inputs]
     return click.Command(
         name,
         params=[*options, *_SHARED],
@@ -101,9 +102,9 @@ def _run(
 ) -> None:
     job = build(workflow, given)
     # Everything that can be wrong here is found before a machine costs money.
-    job.read_files_()
+    run_values.read_files(job)
     validate(job)
-    check_writable(out, [spec.file for spec in workflow.spec_.outputs if spec.file])
+    check_writable(out, [spec.file for spec in workflow.__workflow__.outputs if spec.file])
     is_account = target in (None, RUNCOMFY)
     settings = Settings.load(credentials=credentials) if is_account else None
     is_emulated = target == EMULATOR or (
@@ -124,7 +125,11 @@ def _run(
             click.echo(json.dumps({"error": _told(error), **summary.as_json()}, indent=2))
         raise
     if as_json:
-        told = {"workflow": workflow.spec_.command, **_facts(job, result), **summary.as_json()}
+        told = {
+            "workflow": workflow.__workflow__.command,
+            **_facts(job, result),
+            **summary.as_json(),
+        }
         click.echo(json.dumps(told, indent=2))
     else:
         print_result(job, result)
@@ -184,7 +189,7 @@ def run_workflow(
     """Run a workflow with progress on the terminal; a machine of our own is stopped afterwards."""
     try:
         with (
-            progress_view(job.spec_.stages) as show,
+            progress_view(job.__workflow__.stages) as show,
             summary.of(
                 RunComfySession(target, on_progress=show, **(session_options or {}))
             ) as session,
@@ -225,7 +230,7 @@ def _told(error: ComfyloomError) -> dict[str, Any]:
 
 def _files(job: Workflow[Any], result: Result) -> dict[str, Path | list[Path]]:
     found: dict[str, Path | list[Path]] = {}
-    for spec in job.spec_.outputs:
+    for spec in job.__workflow__.outputs:
         given = getattr(result, spec.name)
         if spec.is_file and given is not None:
             found[spec.name] = [each.path for each in given] if spec.many else given.path
@@ -233,7 +238,7 @@ def _files(job: Workflow[Any], result: Result) -> dict[str, Path | list[Path]]:
 
 
 def _values(job: Workflow[Any], result: Result) -> dict[str, Any]:
-    return {s.name: getattr(result, s.name) for s in job.spec_.outputs if not s.is_file}
+    return {s.name: getattr(result, s.name) for s in job.__workflow__.outputs if not s.is_file}
 
 
 def _readable(value: object) -> str:

@@ -27,7 +27,7 @@ def workflow_classes() -> dict[str, type[Workflow[Any]]]:
     """
     found: dict[str, type[Workflow[Any]]] = {}
     for cls in _all_classes():
-        command = cls.spec_.command
+        command = cls.__workflow__.command
         if found.setdefault(command, cls) is not cls:
             rivals = f"{found[command].__module__} and {cls.__module__}"
             raise ConfigError(f"two workflows are called {command}: in {rivals}")
@@ -74,7 +74,7 @@ def workflow_at_hand(
         api.close()
     names = {entry.workflow_name for entry in saved}
     known = workflow_classes()
-    fits = [cls for cls in known.values() if cls.spec_.name in names]
+    fits = [cls for cls in known.values() if cls.__workflow__.name in names]
     if len(fits) == 1:
         return fits[0]
     text = f"which workflow? Name one of {', '.join(sorted(known)) or '(none is installed)'}"

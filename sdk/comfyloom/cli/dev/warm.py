@@ -20,7 +20,7 @@ def warm_up(settings: Settings, workflow: type[Workflow[Any]]) -> None:
     """
     job = warming(workflow)
     with (
-        progress_view(workflow.spec_.stages) as show,
+        progress_view(workflow.__workflow__.stages) as show,
         RunComfySession(settings=settings, launch=False, on_progress=show) as session,
     ):
         session.run(job)
@@ -29,7 +29,7 @@ def warm_up(settings: Settings, workflow: type[Workflow[Any]]) -> None:
 def warming(workflow: type[Workflow[Any]]) -> Workflow[Any]:
     """Return a workflow with whatever is required: a picture of ours, the file's own values."""
     graph = workflow.template_graph()
-    required = [spec for spec in workflow.spec_.inputs if spec.required]
+    required = [spec for spec in workflow.__workflow__.inputs if spec.required]
     return workflow(**{spec.name: _value(spec, graph) for spec in required})
 
 

@@ -1,0 +1,95 @@
+"""What one run needs of a workflow: its graph, its input files, its seeds.
+
+Kept out of `Workflow`, where every name could be the name of a field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from comfyloom._workflow.files import FileKind, InputFile, read_input, source_name
+from comfyloom._workflow.graph import Graph, literal
+from comfyloom._workflow.inputs import UNSET, InputSpec
+from comfyloom.errors import InputFileError, InputValueError
+
+if TYPE_CHECKING:
+    from comfyloom._workflow.workflow import Workflow
+
+# The suffix in a graph for bytes that have no name yet.
+_SUFFIXES: Final = {"image": ".png", "mask": ".png", "audio": ".wav", "video": ".mp4", "file": ""}
+
+
+def run_graph(
+    workflow: Workflow[Any], *, files: Mapping[str, str], seeds: Mapping[str, int]
+) -> Graph:
+    """Return the graph of one run.
+
+    Args:
+        workflow: What is run.
+        files: Names of uploaded files on the server, by field.
+        seeds: Drawn seeds, by field.
+
+    Raises:
+        InputValueError: Required values are unset; it lists them all.
+    """
+    _require_all(workflow)
+    graph = workflow.template_graph()
+    for spec in workflow.__workflow__.inputs:
+        value = getattr(workflow, spec.name)
+        if spec.is_file and value is not None:
+            default = f"{spec.name}{_SUFFIXES[spec.kind]}"
+            value = files.get(spec.name) or source_name(value, default)
+        elif spec.kind == "seed":
+            value = seeds.get(spec.name, value)
+        if value is not None or spec.kind == "value":
+            for target in spec.targets:
+                plain = target.value(spec.plain(value))
+                graph[target.node]["inputs"][target.input] = literal(plain)
+    return graph
+
+
+def read_files(workflow: Workflow[Any]) -> dict[str, InputFile]:
+    """Read every file that a run needs, by field.
+
+    Raises:
+        InputFileError: A file is missing or cannot be read.
+        InputValueError: A file is not of its kind, or required values are unset.
+    """
+    _require_all(workflow)
+    specs = [spec for spec in workflow.__workflow__.inputs if spec.is_file]
+    given = {spec: source for spec in specs if (source := getattr(workflow, spec.name)) is not None}
+    return {spec.name: _read(spec, source) for spec, source in given.items()}
+
+
+def draw_seeds(workflow: Workflow[Any], draw: Callable[[int], int]) -> dict[str, int]:
+    """Return the seed of each seed field: the caller's, else one that is drawn.
+
+    Args:
+        workflow: What is run.
+        draw: Returns a random number from 0 to its argument, inclusive.
+    """
+    seeds: dict[str, int] = {}
+    for spec in workflow.__workflow__.inputs:
+        if spec.kind == "seed":
+            given, least = getattr(workflow, spec.name), int(spec.ge or 0)
+            most = max(0, int(spec.le or 0) - least)
+            seeds[spec.name] = least + draw(most) if given is None else given
+    return seeds
+
+
+def _require_all(workflow: Workflow[Any]) -> None:
+    unset = [spec for spec in workflow.__workflow__.inputs if getattr(workflow, spec.name) is UNSET]
+    if unset:
+        raise InputValueError(problems=[spec.complain("a value is required") for spec in unset])
+
+
+def _read(spec: InputSpec, source: Any) -> InputFile:
+    try:
+        return read_input(source, cast("FileKind", spec.kind))
+    except OSError as error:
+        reason = f"cannot read {error.filename or 'the file'}: {error.strerror or error}"
+        raise InputFileError(problems=[spec.complain(reason)]) from None
+    except ValueError as error:
+        shown = f"{source}: " if isinstance(source, str) or hasattr(source, "__fspath__") else ""
+        raise InputValueError(problems=[spec.complain(f"{shown}{error}")]) from None

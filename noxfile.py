@@ -90,6 +90,13 @@ def types(session: nox.Session) -> None:
 
 
 @nox.session
+def shape(session: nox.Session) -> None:
+    """Print the shape of the code in numbers: sizes, helpers, hops, climbs."""
+    install(session, "-e", ".[emulator]")
+    session.run("python", "benchmarks/shape.py")
+
+
+@nox.session
 def codegen(session: nox.Session) -> None:
     """Generate the workflow classes; run it when something in workflows/ has changed."""
     install(session, "-e", ".[codegen]")

@@ -8,6 +8,7 @@ import threading
 import time
 from pathlib import Path
 
+from comfyloom._comfyui.cancel_scope import CancelScope
 from comfyloom._comfyui.client import ComfyUI
 from comfyloom._comfyui.downloads import Download, fetch
 from comfyloom._comfyui.history import FileReference
@@ -37,7 +38,7 @@ item = Download(spec, FileReference(filename="large.bin"), "large.bin")
 watcher = threading.Thread(target=watch)
 watcher.start()
 begun = time.monotonic()
-path = fetch(server, item, Path(folder), "id")
+path = fetch(server, item, Path(folder), "id", scope=CancelScope())
 seconds = time.monotonic() - begun
 over.set()
 watcher.join()

@@ -5,9 +5,9 @@
     report = generate("workflows", "generated")
     report.raise_for_errors()
 
-A workflow file in API format, a TOML binding beside it (optional) and the pinned node schemas
-(`object_info.json`, optional) become one module with a workflow class and a result class. Nothing
-of a workflow file is ever executed: values are printed as literals, texts as docstrings.
+A workflow file in API format becomes one module with a workflow class and a result class. A TOML
+binding beside the file and the pinned node schemas (`object_info.json`) are optional. Nothing in a
+workflow file is ever executed: values are written as literals, texts as docstrings.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from comfyloom_codegen.problems import Problem
     from comfyloom_codegen.report import Drift, Outcome, Report
 
-_HOME_OF = {
+_MODULE_OF = {
     "Change": "exports.changes",
     "Drift": "report",
     "Outcome": "report",
@@ -34,10 +34,10 @@ __all__ = ["Change", "Drift", "Outcome", "Problem", "Report", "generate"]
 
 
 def __getattr__(name: str) -> Any:
-    home = _HOME_OF.get(name)
-    if home is None:
+    module = _MODULE_OF.get(name)
+    if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    found = getattr(importlib.import_module(f"{__name__}.{module}"), name)
     globals()[name] = found
     return found
 

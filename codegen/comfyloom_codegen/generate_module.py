@@ -1,4 +1,4 @@
-"""One workflow file, read, modelled and printed; many of them on all processors."""
+"""Generate the module of one workflow file, or of many files on all processors."""
 
 from __future__ import annotations
 
@@ -12,180 +12,188 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from comfyloom_codegen.modelling.build import build, module_name
-from comfyloom_codegen.printing.generated_module import Printed, Summary, read_printed
-from comfyloom_codegen.printing.header import head, is_current, sealed
-from comfyloom_codegen.problems import Findings, Problem
-from comfyloom_codegen.reading.files import Source, read_source
-from comfyloom_codegen.reading.schemas import Pinned
+from comfyloom_codegen.printing.generated_module import (
+    GeneratedModule,
+    ModuleSummary,
+    read_generated,
+)
+from comfyloom_codegen.printing.header import header_lines, is_current, with_checksum
+from comfyloom_codegen.problems import Problem, ProblemLog
+from comfyloom_codegen.reading.files import WorkflowSource, read_source
+from comfyloom_codegen.reading.schemas import PinnedSchemas
 from comfyloom_codegen.writing import graph_text
 
 if TYPE_CHECKING:
     from comfyloom_codegen.exports.changes import Change
-    from comfyloom_codegen.exports.export import Export
-    from comfyloom_codegen.exports.rebinding import Followed
+    from comfyloom_codegen.exports.export import PreviousExport
+    from comfyloom_codegen.exports.rebinding import SelectorRewrite
     from comfyloom_codegen.modelling.model import Module
 
-_MANY: Final = 60
-"""From so many files on, further processes are worth their start."""
-_CHUNK: Final = 25
+_MIN_FILES_TO_FORK: Final = 60
+"""With fewer files, starting further processes costs more than it saves."""
+_FILES_PER_WORKER: Final = 25
 
 
 @attrs.frozen(kw_only=True)
-class Made:
-    """What became of one workflow file.
+class ModuleBuild:
+    """The outcome of one workflow file.
 
     Attributes:
-        path: The file.
-        summary: What its module tells of itself; None if it failed, or holds no workflow.
-        printed: Its module, if that is another than the one that is there.
-        problems: What is wrong with it.
-        classes: The classes of its nodes.
-        changes: What a new export of it changes for callers.
-        followed: The selectors of its binding that were written anew.
-        binding: The text of its binding with them, None where it stays as it is.
+        path: The workflow file.
+        summary: The public names of its module; None if it failed, or holds no workflow.
+        generated: Its module; None if the existing one is current.
+        problems: The problems of the file.
+        node_types: The types of its nodes.
+        changes: What a new export changes for callers.
+        rewrites: The selectors of its binding that were rewritten.
+        binding: The rewritten text of its binding; None if the binding is unchanged.
     """
 
     path: Path
-    summary: Summary | None = None
-    printed: Printed | None = None
+    summary: ModuleSummary | None = None
+    generated: GeneratedModule | None = None
     problems: tuple[Problem, ...] = ()
-    classes: frozenset[str] = frozenset()
+    node_types: frozenset[str] = frozenset()
     changes: tuple[Change, ...] = ()
-    followed: tuple[Followed, ...] = ()
+    rewrites: tuple[SelectorRewrite, ...] = ()
     binding: str | None = None
 
     @property
     def has_failed(self) -> bool:
-        """Whether an error kept it from being generated."""
+        """Whether an error prevented its generation."""
         return any(problem.severity == "error" for problem in self.problems)
 
 
 @attrs.frozen(kw_only=True)
-class Printer:
+class ModuleGenerator:
     """Turns workflow files into modules.
 
     Attributes:
         label: The name of the folder of workflow files.
-        target: The folder of the package, with what was generated earlier.
+        target: The folder of the package, with the modules generated earlier.
         schemas: The pinned schemas.
-        is_full: Whether to print even what by its head is unchanged.
+        is_full: Whether to generate also what its checksum shows to be current.
     """
 
     label: str
     target: Path
-    schemas: Pinned
+    schemas: PinnedSchemas
     is_full: bool
 
-    def print_all(self, paths: Sequence[Path]) -> list[Made]:
-        """Return what became of each file, in order."""
-        return list(_map(self, paths))
+    def generate_all(self, paths: Sequence[Path]) -> list[ModuleBuild]:
+        """Return the outcome of each file, in order."""
+        return list(_generate_in_order(self, paths))
 
-    def print(self, path: Path) -> Made:
-        """Return what becomes of one file."""
+    def generate(self, path: Path) -> ModuleBuild:
+        """Return the outcome of one file."""
         try:
-            return self._print_unless_current(path)
+            return self._generate_unless_current(path)
         except RecursionError:
             reason = "its values are nested too deeply for Python"
-            return Made(path=path, problems=(Problem(file=path.name, reason=reason),))
+            return ModuleBuild(path=path, problems=(Problem(file=path.name, reason=reason),))
 
-    def _print_unless_current(self, path: Path) -> Made:
-        findings = Findings(path.name)
-        source = read_source(path, findings)
+    def _generate_unless_current(self, path: Path) -> ModuleBuild:
+        problems = ProblemLog(path.name)
+        source = read_source(path, problems)
         if source is None:
-            return Made(path=path, problems=tuple(findings.problems))
-        source = attrs.evolve(source, problems=tuple(findings.problems))
-        there = None if self.is_full else self._there(source)
-        summary = there.summary() if there and self._is_current(source, there) else None
+            return ModuleBuild(path=path, problems=tuple(problems.entries))
+        source = attrs.evolve(source, problems=tuple(problems.entries))
+        existing = None if self.is_full else self._existing(source)
+        is_unchanged = existing and self._is_current(source, existing)
+        summary = existing.summary() if existing and is_unchanged else None
         if summary is None:
-            return self._print(source)
-        return Made(path=path, summary=summary, problems=source.problems, classes=source.classes)
-
-    def _is_current(self, source: Source, there: Printed) -> bool:
-        head_lines = self._head("", source)[2:]
-        return is_current(there.text, head_lines, self._made_from(source, there.graph))
-
-    def _print(self, source: Source) -> Made:
-        graph = graph_text(source.graph)
-        export = self._export(source, graph)
-        rebound = export.rebound(source) if export else None
-        if rebound:
-            source = attrs.evolve(source, binding=rebound.text)
-        findings = Findings(source.file, list(source.problems))
-        for entry, reason in rebound.lost if rebound else ():
-            findings.error(reason, field=entry, file=f"{source.stem}.toml")
-        module = None if findings.failed else build(source, self.schemas, findings)
-        printed = self._printed(module, source, graph, findings) if module else None
-        return Made(
-            path=source.path,
-            summary=printed.summary() if printed else None,
-            printed=printed,
-            problems=tuple(findings.problems),
-            classes=source.classes,
-            changes=export.changes(module) if export and module else (),
-            followed=rebound.followed if rebound else (),
-            binding=rebound.text if rebound and rebound.followed else None,
+            return self._generate(source)
+        return ModuleBuild(
+            path=path, summary=summary, problems=source.problems, node_types=source.node_types
         )
 
-    def _export(self, source: Source, graph: str) -> Export | None:
-        """Return the export before this one, None if it is the same or there was none."""
-        there = self._there(source)
-        if there is None or there.graph == graph:
+    def _is_current(self, source: WorkflowSource, existing: GeneratedModule) -> bool:
+        lines = self._header("", source)[2:]
+        return is_current(existing.text, lines, self._checksum_sources(source, existing.graph))
+
+    def _generate(self, source: WorkflowSource) -> ModuleBuild:
+        graph = graph_text(source.graph)
+        export = self._previous_export(source, graph)
+        rewritten = export.rewrite_binding(source) if export else None
+        if rewritten:
+            source = attrs.evolve(source, binding=rewritten.text)
+        problems = ProblemLog(source.file, list(source.problems))
+        for entry, reason in rewritten.lost if rewritten else ():
+            problems.error(reason, field=entry, file=f"{source.stem}.toml")
+        module = None if problems.has_errors else build(source, self.schemas, problems)
+        generated = self._render(module, source, graph, problems) if module else None
+        return ModuleBuild(
+            path=source.path,
+            summary=generated.summary() if generated else None,
+            generated=generated,
+            problems=tuple(problems.entries),
+            node_types=source.node_types,
+            changes=export.changes(module) if export and module else (),
+            rewrites=rewritten.rewrites if rewritten else (),
+            binding=rewritten.text if rewritten and rewritten.rewrites else None,
+        )
+
+    def _previous_export(self, source: WorkflowSource, graph: str) -> PreviousExport | None:
+        """Return the export before this one; None if it is the same or there was none."""
+        existing = self._existing(source)
+        if existing is None or existing.graph == graph:
             return None
-        from comfyloom_codegen.exports.export import Export
+        from comfyloom_codegen.exports.export import PreviousExport
 
-        return Export.of(there, source.graph)
+        return PreviousExport.of(existing, source.graph)
 
-    def _printed(
-        self, module: Module, source: Source, graph: str, findings: Findings
-    ) -> Printed | None:
+    def _render(
+        self, module: Module, source: WorkflowSource, graph: str, problems: ProblemLog
+    ) -> GeneratedModule | None:
         from comfyloom_codegen.printing.render import render_module
 
-        text = render_module(module, self._head(module.doc, source))
+        text = render_module(module, self._header(module.doc, source))
         try:
             compile(text, f"{module.name}.py", "exec", dont_inherit=True)
         except (SyntaxError, ValueError, RecursionError) as error:
-            findings.error(f"a defect of the generator: what it printed is no Python ({error})")
+            problems.error(f"a bug in the generator: its output is not valid Python ({error})")
             return None
-        return Printed(sealed(text, self._made_from(source, graph)), graph)
+        return GeneratedModule(with_checksum(text, self._checksum_sources(source, graph)), graph)
 
-    def _there(self, source: Source) -> Printed | None:
-        return read_printed(self.target, module_name(source.stem))
+    def _existing(self, source: WorkflowSource) -> GeneratedModule | None:
+        return read_generated(self.target, module_name(source.stem))
 
-    def _head(self, doc: str, source: Source) -> tuple[str, ...]:
-        return head(doc, f"{self.label}/{source.file}", source.text)
+    def _header(self, doc: str, source: WorkflowSource) -> tuple[str, ...]:
+        return header_lines(doc, f"{self.label}/{source.file}", source.text)
 
-    def _made_from(self, source: Source, graph: str) -> tuple[str, ...]:
+    def _checksum_sources(self, source: WorkflowSource, graph: str) -> tuple[str, ...]:
         binding = "" if source.binding is None else f"binding:{source.binding}"
-        return source.text, binding, self.schemas.text(source.classes), graph
+        return source.text, binding, self.schemas.text(source.node_types), graph
 
 
 # --- many files ----------------------------------------------------------------------------------
 
-_shared: tuple[Printer, Sequence[Path]] | None = None
+# Forked processes inherit it; nothing has to be pickled.
+_shared: tuple[ModuleGenerator, Sequence[Path]] | None = None
 
 
-def _map(printer: Printer, paths: Sequence[Path]) -> Iterator[Made]:
-    """Yield what becomes of each file, in order."""
-    workers = min(_processors(), len(paths) // _CHUNK)
-    if workers < 2 or len(paths) < _MANY or not _may_fork():
-        yield from map(printer.print, paths)
+def _generate_in_order(generator: ModuleGenerator, paths: Sequence[Path]) -> Iterator[ModuleBuild]:
+    """Yield the outcome of each file, in order."""
+    workers = min(_processors(), len(paths) // _FILES_PER_WORKER)
+    if workers < 2 or len(paths) < _MIN_FILES_TO_FORK or not _may_fork():
+        yield from map(generator.generate, paths)
         return
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
     global _shared
-    _shared = printer, paths
+    _shared = generator, paths
     try:
         with ProcessPoolExecutor(workers, mp_context=get_context("fork")) as pool:
-            yield from pool.map(_print_shared, range(len(paths)), chunksize=_CHUNK)
+            yield from pool.map(_generate_shared, range(len(paths)), chunksize=_FILES_PER_WORKER)
     finally:
         _shared = None
 
 
-def _print_shared(number: int) -> Made:
+def _generate_shared(index: int) -> ModuleBuild:
     assert _shared is not None
-    printer, paths = _shared
-    return printer.print(paths[number])
+    generator, paths = _shared
+    return generator.generate(paths[index])
 
 
 def _processors() -> int:
@@ -194,5 +202,5 @@ def _processors() -> int:
 
 
 def _may_fork() -> bool:
-    """Return whether forking is safe: on Linux, as long as nobody else has a lock in hand."""
+    """Return whether forking is safe: on Linux, and no other thread may hold a lock."""
     return sys.platform == "linux" and threading.active_count() == 1

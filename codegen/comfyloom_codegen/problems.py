@@ -1,4 +1,4 @@
-"""What is wrong with the input, as values: collected over all files and reported together."""
+"""Problems of the input files as values, collected over all files and reported together."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ Severity: TypeAlias = Literal["error", "warning"]
 
 @attrs.frozen(kw_only=True)
 class Problem:
-    """One thing that is wrong with one file.
+    """One problem of one file.
 
     Attributes:
         file: The name of the file.
-        reason: What is wrong, with what would be right where that is known.
+        reason: What is wrong, with a correction where one is known.
         node: The id of the node at fault, or "".
         field: The public name at fault, or "".
         severity: Nothing is generated from a file with an error.
@@ -33,48 +33,56 @@ class Problem:
         node = f"node {self.node}" if self.node else ""
         where = ": ".join(filter(None, (self.file, node, self.field)))
         mark = "warning: " if self.severity == "warning" else ""
-        return printable(f"{mark}{where}: {self.reason}")
+        return escape_unprintable(f"{mark}{where}: {self.reason}")
 
 
 @attrs.define
-class Findings:
-    """The problems of one file, while it is worked on."""
+class ProblemLog:
+    """Collects the problems of one file; several logs may share one list.
+
+    Attributes:
+        file: The name of the file.
+        entries: The problems added so far.
+    """
 
     file: str
-    problems: list[Problem] = attrs.field(factory=list[Problem])
+    entries: list[Problem] = attrs.field(factory=list[Problem])
 
     def error(self, reason: str, *, node: str = "", field: str = "", file: str = "") -> None:
-        """Note why nothing can be generated from the file."""
+        """Add a reason why nothing can be generated from the file."""
         self._add(reason, node, field, file, "error")
 
     def warn(self, reason: str, *, node: str = "", field: str = "", file: str = "") -> None:
-        """Note what its author should know."""
+        """Add a warning for the author of the file."""
         self._add(reason, node, field, file, "warning")
 
     @property
-    def failed(self) -> bool:
-        """Whether nothing can be generated."""
-        return any(problem.severity == "error" for problem in self.problems)
+    def has_errors(self) -> bool:
+        """Whether an error was added, so nothing can be generated."""
+        return any(problem.severity == "error" for problem in self.entries)
 
     def raise_for_errors(self) -> None:
         """Raise the errors, if there are any.
 
         Raises:
-            WorkflowError: One line an error.
+            WorkflowError: There are errors; the message has one line for each.
         """
-        if self.failed:
-            errors = (each for each in self.problems if each.severity == "error")
+        if self.has_errors:
+            errors = (each for each in self.entries if each.severity == "error")
             raise WorkflowError("\n".join(map(str, errors)))
 
     def _add(self, reason: str, node: str, field: str, file: str, severity: Severity) -> None:
         problem = Problem(
             file=file or self.file, reason=reason, node=node, field=field, severity=severity
         )
-        self.problems.append(problem)
+        self.entries.append(problem)
 
 
-def printable(text: str) -> str:
-    """Return `text` on one line: names in workflow files may hold what steers a terminal."""
+def escape_unprintable(text: str) -> str:
+    """Return `text` on one line, its control characters escaped.
+
+    Names in workflow files may hold terminal control sequences.
+    """
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)

@@ -1,4 +1,4 @@
-"""What a project says of its workflows: `[tool.comfyloom.codegen]` in its pyproject.toml."""
+"""The settings of the generator: `[tool.comfyloom.codegen]` in pyproject.toml."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TABLE: Final = "tool.comfyloom.codegen"
 
 @attrs.frozen(kw_only=True)
 class Project:
-    """Where workflow files are, and where their package goes.
+    """The folder of workflow files and the package generated from it.
 
     Attributes:
         workflows: The folder of workflow files.
@@ -32,12 +32,12 @@ class Project:
 
     @classmethod
     def read(cls, here: Path) -> Self:
-        """Return what the nearest pyproject.toml says, in `here` or above; else the defaults.
+        """Return the settings of the nearest pyproject.toml, in `here` or above; else the defaults.
 
-        Its paths are relative to itself; here they are as short as can be seen from `here`.
+        Paths in the file are relative to the file; the paths returned are relative to `here`.
 
         Raises:
-            ConfigError: It cannot be read, or says what cannot be; all of that is listed.
+            ConfigError: The file cannot be read, or settings are wrong; all of them are listed.
         """
         found = next(
             (each / FILE for each in (here, *here.parents) if (each / FILE).is_file()), None
@@ -45,8 +45,8 @@ class Project:
         table = _table(found) if found else {}
         return cls(**_checked(table, found, here)) if found else cls()
 
-    def or_else(self, workflows: Path | None, out: Path | None, package: str | None) -> Self:
-        """Return the same with what somebody has given on the command line."""
+    def with_overrides(self, workflows: Path | None, out: Path | None, package: str | None) -> Self:
+        """Return the same with the values given on the command line."""
         return attrs.evolve(
             self,
             workflows=workflows or self.workflows,
@@ -65,15 +65,15 @@ def _table(path: Path) -> dict[str, Any]:
     above: object = {}
     for key in TABLE.split("."):
         above, found = found, mapping(found).get(key, {})
-    if not found and (near := _misspelt(above)):
+    if not found and (near := _misspelled(above)):
         raise ConfigError(f"{FILE}: unknown table tool.comfyloom.{near}; did you mean {TABLE}?")
     if not is_mapping(found):
-        raise ConfigError(f"{FILE}: {TABLE} is no table")
+        raise ConfigError(f"{FILE}: {TABLE} is not a table")
     return found
 
 
-def _misspelt(tables: object) -> str | None:
-    """Return a table whose name is nearly `codegen`, None if there is none."""
+def _misspelled(tables: object) -> str | None:
+    """Return the name of a table that is almost `codegen`, None if there is none."""
     names = [key for key, value in mapping(tables).items() if is_mapping(value)]
     return nearest("codegen", names, 0.7)
 
@@ -94,13 +94,13 @@ def _checked(table: dict[str, Any], path: Path, here: Path) -> dict[str, Any]:
     if problems:
         raise ConfigError("\n".join(problems), problems=problems)
     return {
-        key: value if key == "package" else _seen_from(here, path.parent / value)
+        key: value if key == "package" else _relative_to(here, path.parent / value)
         for key, value in table.items()
     }
 
 
-def _seen_from(here: Path, path: Path) -> Path:
+def _relative_to(here: Path, path: Path) -> Path:
     try:
         return Path(os.path.relpath(path, here))
-    except ValueError:  # on another drive
+    except ValueError:  # on another Windows drive
         return path

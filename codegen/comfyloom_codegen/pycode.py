@@ -1,7 +1,7 @@
-"""Python source as `ruff format` leaves it: a group on one line if it fits, else one item a line.
+"""Python source as `ruff format` lays it out: a group on one line, else one item per line.
 
-Every value gets into generated code by `literal`, and every text by `docstring`: nothing that a
-workflow file holds can become code.
+Values enter generated code only through `literal`, texts only through `docstring`, so nothing in a
+workflow file can become code.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from typing import Final, TypeAlias, cast
 import attrs
 
 WIDTH: Final = 100
-"""Columns of a line."""
+"""Maximum columns of a line."""
 
 _INDENT: Final = 4
 _QUOTES: Final = '"""'
-_AT_RISK: Final = re.compile(r'^"|"""|"$')
+_UNSAFE_QUOTES: Final = re.compile(r'^"|"""|"$')
 
 
 @attrs.frozen
 class Atom:
-    """Source that is never broken."""
+    """Source that is never split over lines."""
 
     text: str
 
 
 @attrs.frozen
 class Group:
-    """Items between brackets, with what stands before and behind them."""
+    """Items between an opening and a closing bracket."""
 
     opener: str
     items: tuple[Expr, ...]
@@ -41,7 +41,7 @@ class Group:
 
 @attrs.frozen
 class Prefixed:
-    """Source that stands before an expression: `default=`, or the key of a dict."""
+    """An expression with a prefix: `default=`, or the key of a dict."""
 
     prefix: str
     inner: Expr
@@ -51,7 +51,7 @@ Expr: TypeAlias = Atom | Group | Prefixed
 
 
 def literal(value: object) -> Expr:
-    """Return the source of a value that JSON can hold, or of a tuple of them."""
+    """Return the source of a JSON value, or of a tuple of JSON values."""
     match value:
         case str():
             return Atom(quoted(value))
@@ -74,7 +74,7 @@ def literal(value: object) -> Expr:
 
 def quoted(text: str) -> str:
     """Return a text as a literal, in double quotes unless single ones need fewer escapes."""
-    # A double quote in front makes `repr` choose single quotes, and escape them.
+    # The leading double quote makes `repr` choose single quotes and escape them.
     inner = repr('"' + text)[2:-1]
     if text.count('"') > text.count("'"):
         return f"'{inner}'"
@@ -82,7 +82,7 @@ def quoted(text: str) -> str:
 
 
 def call(name: str, *arguments: object, **options: Expr) -> Group:
-    """Return a call; arguments that are no expressions are taken as values."""
+    """Return a call; arguments that are not expressions become literals."""
     plain = tuple(each if isinstance(each, Atom | Group) else literal(each) for each in arguments)
     named = tuple(Prefixed(f"{key}=", inner) for key, inner in options.items())
     return Group(f"{name}(", (*plain, *named), ")")
@@ -93,9 +93,9 @@ def layout(expr: Expr, indent: int = 0, before: int = 0, after: int = 0) -> str:
 
     Args:
         expr: The expression.
-        indent: Columns that its line is indented by.
-        before: Columns of the line that are taken in front of it.
-        after: Columns that must be left behind it.
+        indent: Columns of indentation of its line.
+        before: Columns already used on that line, indentation included.
+        after: Columns to leave free at the end.
     """
     flat = one_line(expr)
     if (before or indent) + columns(flat) + after <= WIDTH:
@@ -116,7 +116,7 @@ def _broken(expr: Expr, indent: int, before: int, after: int) -> str:
 
 
 def one_line(expr: Expr) -> str:
-    """Return the source of an expression on one line, however long."""
+    """Return the source of an expression on one line of any length."""
     match expr:
         case Atom(text):
             return text
@@ -128,15 +128,15 @@ def one_line(expr: Expr) -> str:
 
 def declaration(name: str, annotation: Expr, value: Group, indent: int = _INDENT) -> str:
     """Return the source of an annotated assignment."""
-    head = f"{name}: {one_line(annotation)} = "
-    if indent + columns(head + value.opener) <= WIDTH:
-        return head + layout(value, indent, indent + columns(head))
-    head = f"{name}: {_broken(annotation, indent, indent, 0)} = "
-    return head + layout(value, indent, columns(head.rpartition("\n")[2]))
+    header = f"{name}: {one_line(annotation)} = "
+    if indent + columns(header + value.opener) <= WIDTH:
+        return header + layout(value, indent, indent + columns(header))
+    header = f"{name}: {_broken(annotation, indent, indent, 0)} = "
+    return header + layout(value, indent, columns(header.rpartition("\n")[2]))
 
 
 def import_from(module: str, names: Sequence[str], indent: int = 0) -> str:
-    """Return the source of an import; brackets stand only around several lines."""
+    """Return the source of an import, in brackets only if it needs several lines."""
     items = tuple(map(Atom, names))
     flat = one_line(Group(f"from {module} import ", items, ""))
     if indent + columns(flat) <= WIDTH:
@@ -145,7 +145,7 @@ def import_from(module: str, names: Sequence[str], indent: int = 0) -> str:
 
 
 def columns(text: str) -> int:
-    """Return how many columns a text takes; letters of some scripts take two, marks none."""
+    """Return the columns that a text takes: wide characters take two, combining marks none."""
     return len(text) if text.isascii() else sum(map(_columns_of, text))
 
 
@@ -156,15 +156,16 @@ def _columns_of(letter: str) -> int:
 
 
 def docstring(text: str | Sequence[str], wrap: int = 0) -> str:
-    """Return a text as a docstring, or several lines as one with its quotes on a line of its own.
+    """Return a text as a docstring.
 
     Args:
-        text: Text of any content; its white space is collapsed.
-        wrap: Where not 0, columns of indentation at which to continue a long text.
+        text: Any text, its white space collapsed; or several lines, then the closing quotes get a
+            line of their own.
+        wrap: Columns of indentation of the continuation lines; 0 to never wrap.
     """
     if not isinstance(text, str):
-        return "\n".join([_QUOTES + _plain(text[0]), *map(_plain, text[1:]), _QUOTES])
-    source = f"{_QUOTES}{_plain(text)}{_QUOTES}"
+        return "\n".join([_QUOTES + _escaped(text[0]), *map(_escaped, text[1:]), _QUOTES])
+    source = f"{_QUOTES}{_escaped(text)}{_QUOTES}"
     if not wrap or len(source) != columns(source):
         return source
     if len(source) + wrap <= WIDTH:
@@ -173,24 +174,24 @@ def docstring(text: str | Sequence[str], wrap: int = 0) -> str:
     return ("\n" + " " * wrap).join(lines)
 
 
-def _plain(text: str) -> str:
+def _escaped(text: str) -> str:
     line = " ".join(text.split()).replace("\\", "\\u005c")
-    if _AT_RISK.search(line):
+    if _UNSAFE_QUOTES.search(line):
         line = line.replace('"', "\\u0022")
     if line.isprintable():
         return line
-    return "".join(each if each.isprintable() else _escape(each) for each in line)
+    return "".join(each if each.isprintable() else _escape_letter(each) for each in line)
 
 
-def _escape(letter: str) -> str:
+def _escape_letter(letter: str) -> str:
     if unicodedata.category(letter) == "Cs":
-        # Half of a pair of code units: Python 3.13 takes no docstring that holds one.
+        # Python 3.13 refuses a docstring with a lone surrogate.
         return f"\\u005cu{ord(letter):04x}"
     return f"\\u{ord(letter):04x}" if ord(letter) < 2**16 else f"\\U{ord(letter):08x}"
 
 
 def sentence(text: str) -> str:
-    """Return a text as one line that begins with a capital and ends with a full stop."""
+    """Return a text as one line with an initial capital and a full stop."""
     line = " ".join(text.split())
     word = line.partition(" ")[0].rstrip(",;:.")
     if word.replace("'", "").isalpha() and len(word[0].upper()) == 1:

@@ -1,4 +1,4 @@
-"""What a call of the generator did."""
+"""The report of one call of the generator."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ DriftKind: TypeAlias = Literal["differs", "missing", "orphaned"]
 
 @attrs.frozen(kw_only=True)
 class Outcome:
-    """What became of one workflow file.
+    """The outcome of one workflow file.
 
     Attributes:
         file: Its name.
         workflow: The name of its class, "" if it failed.
-        inputs: How many values its callers may set.
-        results: How many results it gives.
-        state: `differs` only when checking, where nothing is written; `skipped` if the file
-            turned out to hold no workflow.
+        inputs: The number of values that callers can set.
+        results: The number of its results.
+        state: `differs` only with `check`, where nothing is written; `skipped` if the file
+            holds no workflow.
     """
 
     file: str
@@ -38,7 +38,7 @@ class Outcome:
 
 @attrs.frozen(kw_only=True)
 class Drift:
-    """One file of the generated package that is not what would be generated."""
+    """One file of the generated package that differs from a fresh generation."""
 
     file: str
     kind: DriftKind
@@ -49,14 +49,15 @@ class Drift:
 
 @attrs.frozen(kw_only=True)
 class Report:
-    """What a call of the generator did, or found when it only checked.
+    """What one call of the generator did, or would do with `check`.
 
     Attributes:
-        outcomes: One entry a workflow file, by file name.
+        outcomes: One entry for each workflow file, by file name.
         problems: Errors and warnings; nothing was generated from a file with an error.
-        drift: What differs from a fresh generation; without `check` it has been mended.
-        changes: What new exports of workflows change for the callers of their classes.
-        followed: The selectors of bindings that were written anew, one line each.
+        drift: The files that differ from a fresh generation; without `check` they are up to date
+            now.
+        changes: What new exports of workflows change for callers of their classes.
+        followed: The binding selectors that were rewritten for a new export, one line each.
     """
 
     outcomes: tuple[Outcome, ...] = ()
@@ -72,14 +73,14 @@ class Report:
 
     @property
     def warnings(self) -> tuple[Problem, ...]:
-        """The problems that an author should know of."""
+        """The problems that do not prevent generation."""
         return tuple(problem for problem in self.problems if problem.severity == "warning")
 
     def raise_for_errors(self) -> None:
         """Raise the errors, if there are any.
 
         Raises:
-            WorkflowError: One line an error.
+            WorkflowError: There are errors; the message has one line for each.
         """
         if self.errors:
             raise WorkflowError("\n".join(map(str, self.errors)))

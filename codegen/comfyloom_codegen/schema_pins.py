@@ -1,7 +1,7 @@
-"""Pinning the schemas of the classes in use: what a server says of them, without what is its own.
+"""Pin the schemas of the node types in use, without what is specific to one server.
 
-Lists of files are what one machine has in its folders, and texts for people are of no use to a
-program: neither is kept, so the pinned file changes only when the nodes do.
+Lists of files depend on the machine, and human-readable texts are of no use here. Neither is kept,
+so the pinned file changes only when the nodes change.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import attrs
 
 from comfyloom._core.json import is_array, is_mapping, mapping
 from comfyloom._workflow.node_schemas import is_listing
-from comfyloom_codegen.problems import Findings
+from comfyloom_codegen.problems import ProblemLog
 from comfyloom_codegen.reading.files import read_source, workflow_files
 from comfyloom_codegen.writing import json_text
 
@@ -22,20 +22,20 @@ _KEPT: Final = (
     *("input", "input_order", "output", "output_is_list", "output_name", "output_node"),
     *("python_module", "deprecated"),
 )
-# What tells people, or ComfyUI's page, something.
-_FOR_PEOPLE: Final = frozenset({"tooltip", "description", "display_name", "placeholder"})
+# Human-readable texts, shown in ComfyUI's web UI.
+_HUMAN_READABLE: Final = frozenset({"tooltip", "description", "display_name", "placeholder"})
 
 
 @attrs.frozen(kw_only=True)
-class Pins:
-    """The schemas of the classes in use, and how they differ from those pinned before.
+class PinUpdate:
+    """The schemas of the node types in use, and how they differ from those pinned before.
 
     Attributes:
-        schemas: By class, sorted.
-        new: Classes that were not pinned before.
-        changed: Classes whose schema differs.
-        removed: Classes that no workflow uses any more.
-        unknown: Classes in use that the server does not have; what was pinned of them stays.
+        schemas: Schema by node type, sorted.
+        new: Node types that were not pinned before.
+        changed: Node types whose schema differs.
+        removed: Node types that no workflow uses any more.
+        unknown: Node types in use that the server does not have; their pinned schemas are kept.
     """
 
     schemas: Mapping[str, Any]
@@ -46,38 +46,39 @@ class Pins:
 
     @property
     def text(self) -> str:
-        """The pinned file."""
+        """The text of the pinned file."""
         return json_text(self.schemas, indent=1)
 
 
 def classes_in_use(folder: Path) -> set[str]:
-    """Return the classes of all nodes in a folder of workflow files.
+    """Return the node types used in a folder of workflow files.
 
     Raises:
-        WorkflowError: A file cannot be read: nobody could tell which classes it uses.
+        WorkflowError: A file cannot be read, so its node types are unknown.
     """
     found: set[str] = set()
-    findings = Findings("")
+    problems = ProblemLog("")
     for path in workflow_files(folder):
-        of_file = Findings(path.name, findings.problems)
-        source = read_source(path, of_file)
-        found |= source.classes if source else set()
-    findings.raise_for_errors()
+        source = read_source(path, ProblemLog(path.name, problems.entries))
+        found |= source.node_types if source else set()
+    problems.raise_for_errors()
     return found
 
 
-def pin(classes: Iterable[str], live: Mapping[str, Any], before: Mapping[str, Any]) -> Pins:
-    """Return the schemas of some classes.
+def update_pins(
+    node_types: Iterable[str], live: Mapping[str, Any], before: Mapping[str, Any]
+) -> PinUpdate:
+    """Return the schemas to pin.
 
     Args:
-        classes: The classes in use.
-        live: What a server says of its classes (`/object_info`), by class.
-        before: What was pinned.
+        node_types: The node types in use.
+        live: The schemas that a server reports (`/object_info`), by node type.
+        before: The schemas pinned so far, by node type.
     """
-    wanted = sorted(set(classes))
+    wanted = sorted(set(node_types))
     known = {each: pinned_class(live[each]) for each in wanted if is_mapping(live.get(each))}
     schemas = {each: known.get(each, before.get(each)) for each in wanted}
-    return Pins(
+    return PinUpdate(
         schemas={each: schema for each, schema in schemas.items() if schema is not None},
         new=tuple(each for each in known if each not in before),
         changed=tuple(each for each in known if each in before and before[each] != known[each]),
@@ -87,7 +88,7 @@ def pin(classes: Iterable[str], live: Mapping[str, Any], before: Mapping[str, An
 
 
 def pinned_class(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is kept of one class."""
+    """Return the part of one node type's schema that is pinned."""
     kept = {key: raw[key] for key in _KEPT if key in raw}
     groups = mapping(kept.get("input"))
     return {**kept, "input": {name: _group(group) for name, group in groups.items()}}
@@ -100,14 +101,14 @@ def _group(group: object) -> object:
 
 
 def _input(entry: object) -> object:
-    """Return what is kept of one input: `[type or list, facts]`."""
+    """Return the part of one input's schema that is pinned: `[type or list, options]`."""
     if not is_array(entry) or not entry:
         return entry
     kind, *rest = entry
     facts = {
         key: value
         for key, value in mapping(rest[0] if rest else None).items()
-        if key not in _FOR_PEOPLE
+        if key not in _HUMAN_READABLE
     }
     if is_array(kind) and is_listing(kind):
         kind = "COMBO"

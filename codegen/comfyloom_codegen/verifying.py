@@ -1,4 +1,4 @@
-"""Whether a generated package is right: imported in a clean interpreter, and type-checked."""
+"""Check a generated package: import it in a clean interpreter and type-check it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import Final
 
 from comfyloom.errors import ConfigError, WorkflowError
 
-# Names come as arguments: nothing is ever put into the code.
-_TRY: Final = """
+# Names are passed as arguments; the code is never formatted.
+_SMOKE_TEST: Final = """
 import importlib, json, pathlib, sys
 from comfyloom import Workflow
 folder, name = sys.argv[1:]
@@ -38,7 +38,7 @@ print("\\n".join(wrong))
 sys.exit(bool(wrong))
 """
 _CHECKERS: Final = ("mypy", "pyright")
-_LONGEST_S: Final = 900
+_TIMEOUT_S: Final = 900
 
 
 def verify(out: Path, package: str) -> list[str]:
@@ -49,38 +49,38 @@ def verify(out: Path, package: str) -> list[str]:
         package: Its name.
 
     Returns:
-        What was done, one line each.
+        The checks done, one line each.
 
     Raises:
-        WorkflowError: Something is wrong; the message has it all.
+        WorkflowError: A check failed; the message has its output.
         ConfigError: Neither mypy nor pyright is installed.
     """
     checkers = [name for name in _CHECKERS if importlib.util.find_spec(name)]
     if not checkers:
         raise ConfigError("--verify needs a type checker: pip install mypy (or pyright)")
-    _call([sys.executable, "-I", "-c", _TRY, str(out.absolute()), package], out, "importing it")
+    _check([sys.executable, "-I", "-c", _SMOKE_TEST, str(out.absolute()), package], out, "import")
     done = ["imported, and every workflow built"]
     for name in checkers:
         with tempfile.TemporaryDirectory() as folder:
-            options = _strictly(name, (out / package).absolute(), Path(folder))
-            _call([sys.executable, "-m", name, *options], out, name)
+            options = _strict_arguments(name, (out / package).absolute(), Path(folder))
+            _check([sys.executable, "-m", name, *options], out, name)
         done.append(f"type-checked by {name}, strictly")
     return done
 
 
-def _strictly(checker: str, package: Path, folder: Path) -> list[str]:
-    """Return the arguments for a strict check; a configuration that needs a file gets one."""
+def _strict_arguments(checker: str, package: Path, folder: Path) -> list[str]:
+    """Return the arguments for a strict check; pyright gets a configuration file in `folder`."""
     if checker == "mypy":
         return ["--strict", "--no-error-summary", "--hide-error-context", str(package)]
     config = folder / "pyrightconfig.json"
-    # pyright passes over what is not relative to its configuration, and finds nothing wrong.
-    here = os.path.relpath(package, folder.resolve())
-    rules = {"typeCheckingMode": "strict", "include": [here]}
+    # pyright silently skips paths that are not relative to its configuration file.
+    relative = os.path.relpath(package, folder.resolve())
+    rules = {"typeCheckingMode": "strict", "include": [relative]}
     config.write_text(json.dumps({**rules, "extraPaths": [str(package.parent)]}), "utf-8")
     return ["--project", str(config), "--pythonpath", sys.executable]
 
 
-def _call(command: list[str], folder: Path, what: str) -> None:
+def _check(command: list[str], folder: Path, what: str) -> None:
     env = {**os.environ, "MYPY_CACHE_DIR": os.devnull, "PYTHONDONTWRITEBYTECODE": "1"}
     try:
         done = subprocess.run(
@@ -91,10 +91,10 @@ def _call(command: list[str], folder: Path, what: str) -> None:
             encoding="utf-8",
             errors="replace",
             check=False,
-            timeout=_LONGEST_S,
+            timeout=_TIMEOUT_S,
         )
     except subprocess.TimeoutExpired:
-        raise WorkflowError(f"{what}: no end after {_LONGEST_S} s") from None
+        raise WorkflowError(f"{what}: not finished after {_TIMEOUT_S} s") from None
     if done.returncode:
-        told = (done.stdout + done.stderr).strip() or f"exit code {done.returncode}"
-        raise WorkflowError(f"the generated package is not right ({what}):\n{told}")
+        output = (done.stdout + done.stderr).strip() or f"exit code {done.returncode}"
+        raise WorkflowError(f"the generated package failed a check ({what}):\n{output}")

@@ -3,7 +3,7 @@
     with Emulator() as emulator, RunComfySession(emulator) as session:
         ...
 
-The documented name of the package `comfyloom_emulator`, which shares no code with this client.
+This is the public name of the package `comfyloom_emulator`, which shares no code with this client.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from comfyloom_emulator import (
         SCENARIOS,
-        Clock,
         Emulator,
+        EmulatorClock,
         Fault,
         HttpFault,
         ImmediateClock,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Emulator",
-    "Clock",
+    "EmulatorClock",
     "ImmediateClock",
     "ManualClock",
     "RealClock",

@@ -20,12 +20,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from comfyloom import RunComfySession
+    from comfyloom import RunComfySession, Timeouts
     from comfyloom.emulator import Emulator, Fault, ManualClock
 
 _MARK = "comfyloom"
-# How long a session of a test waits for a server that says nothing, in seconds.
-_PATIENCE = {"poll_s": 2, "submit_s": 3, "upload_s": 3, "download_s": 3, "cancel_s": 1, "ping_s": 2}
 
 
 class HastyClock:
@@ -125,12 +123,9 @@ def comfyloom_emulator(
     Raises:
         ValueError, TypeError: An option is out of range, or there is none of that name.
     """
-    from comfyloom._comfyui import client
-    from comfyloom._comfyui.timeouts import Patience
     from comfyloom.emulator import Emulator
 
     monkeypatch.setenv("COMFYLOOM_CACHE_DIR", str(tmp_path / "comfyloom-cache"))
-    monkeypatch.setattr(client, "PATIENCE", Patience(**_PATIENCE))
     with Emulator(**_options(request)) as emulator:
         yield emulator
         left = [each for each in emulator.state()["machines"] if not each["stopped_at"]]
@@ -158,12 +153,24 @@ def comfyloom_account(
 
 
 @pytest.fixture
-def comfyloom_session(comfyloom_emulator: Emulator, tmp_path: Path) -> Iterator[RunComfySession]:
+def comfyloom_timeouts() -> Timeouts:
+    """Time limits for a session of your own: short, because a silent server must not delay a test."""
+    from comfyloom import Timeouts
+
+    return Timeouts(
+        poll_s=2.0, submit_s=3.0, upload_s=3.0, download_s=3.0, cancel_s=1.0, ping_s=2.0
+    )
+
+
+@pytest.fixture
+def comfyloom_session(
+    comfyloom_emulator: Emulator, comfyloom_timeouts: Timeouts, tmp_path: Path
+) -> Iterator[RunComfySession]:
     """A session on a machine of that account, which is stopped after the test."""
     from comfyloom import RunComfySession
 
     account = _Account(comfyloom_emulator, tmp_path)
-    with RunComfySession(account, clock=HastyClock()) as session:
+    with RunComfySession(account, timeouts=comfyloom_timeouts, clock=HastyClock()) as session:
         yield session
 
 

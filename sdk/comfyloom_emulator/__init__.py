@@ -3,16 +3,15 @@
     with Emulator(time="immediate") as emulator:
         os.environ.update(emulator.environment())
 
-The emulator shares no code with the client it serves, so that a misunderstanding in one of them
-cannot cancel out in the other.
+The emulator shares no code with the client it serves, so that the same misunderstanding cannot
+hide in both.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from comfyloom_emulator.catalogue import SCENARIOS, Scenario, scenario
-    from comfyloom_emulator.clock import Clock, ImmediateClock, ManualClock, RealClock
+    from comfyloom_emulator.clock import EmulatorClock, ImmediateClock, ManualClock, RealClock
     from comfyloom_emulator.emulator import Emulator
     from comfyloom_emulator.faults import (
         Fault,
@@ -23,10 +22,11 @@ if TYPE_CHECKING:
         SocketFault,
     )
     from comfyloom_emulator.nodes.spec import Node, NodeCall, NodeResult
+    from comfyloom_emulator.scenarios import SCENARIOS, Scenario, scenario
 
 __all__ = [
     "Emulator",
-    "Clock",
+    "EmulatorClock",
     "ImmediateClock",
     "ManualClock",
     "RealClock",
@@ -44,9 +44,9 @@ __all__ = [
     "NodeResult",
 ]
 
-_HOMES = {
+_MODULES = {
     "Emulator": "emulator",
-    "Clock": "clock",
+    "EmulatorClock": "clock",
     "ImmediateClock": "clock",
     "ManualClock": "clock",
     "RealClock": "clock",
@@ -56,9 +56,9 @@ _HOMES = {
     "PromptFault": "faults",
     "RunFault": "faults",
     "SocketFault": "faults",
-    "SCENARIOS": "catalogue",
-    "Scenario": "catalogue",
-    "scenario": "catalogue",
+    "SCENARIOS": "scenarios",
+    "Scenario": "scenarios",
+    "scenario": "scenarios",
     "Node": "nodes.spec",
     "NodeCall": "nodes.spec",
     "NodeResult": "nodes.spec",
@@ -66,11 +66,11 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    # The web server and the array libraries behind these names are dear to import.
-    if name not in _HOMES:
+    # Lazy: the web server and the array libraries behind these names are slow to import.
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
-        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     except ModuleNotFoundError as error:
         hint = f"the emulator needs {error.name}: pip install 'comfyloom[emulator]'"
         raise ModuleNotFoundError(hint, name=error.name) from None

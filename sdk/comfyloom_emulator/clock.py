@@ -1,4 +1,4 @@
-"""Time inside the emulator: real, jumping ahead, or moved by hand."""
+"""The emulator's clocks: real time, time that skips waits, and time moved by hand."""
 
 import asyncio
 import heapq
@@ -13,20 +13,20 @@ TimeMode = Literal["immediate", "manual", "real"]
 _DAY_S = 86_400.0
 
 
-class Clock:
-    """Tells the emulator's time and wakes whoever waits for it.
+class EmulatorClock:
+    """Gives the emulator's time and runs callbacks when they are due.
 
     Only the emulator's event loop may wait; `now` may be read from any thread.
     """
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._alarms: list[tuple[float, int, Callable[[], None]]] = []
-        self._order = itertools.count()
-        self._handle: asyncio.TimerHandle | None = None
+        self._callbacks: list[tuple[float, int, Callable[[], None]]] = []
+        self._sequence = itertools.count()
+        self._timer: asyncio.TimerHandle | None = None
 
     def now(self) -> float:
-        """The current time, in epoch seconds."""
+        """Return the current time, in epoch seconds."""
         raise NotImplementedError
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -34,15 +34,15 @@ class Clock:
         self._loop = loop
 
     def detach(self) -> None:
-        """Forget the event loop and all alarms."""
+        """Forget the event loop and all callbacks."""
         self._cancel_timer()
-        self._alarms.clear()
+        self._callbacks.clear()
         self._loop = None
 
     def call_at(self, when: float, callback: Callable[[], None]) -> None:
-        """Call back when the time `when` (epoch seconds) has come, without hurrying it."""
-        heapq.heappush(self._alarms, (when, next(self._order), callback))
-        self._ring()
+        """Call back at the time `when` (epoch seconds), without skipping to it."""
+        heapq.heappush(self._callbacks, (when, next(self._sequence), callback))
+        self._run_due()
 
     async def sleep_until(self, when: float) -> None:
         """Wait for the time `when` (epoch seconds)."""
@@ -53,30 +53,33 @@ class Clock:
         self.call_at(when, lambda: _wake(woken))
         await woken
 
-    def settle(self, when: float) -> None:
-        """Skip to `when` if this clock skips waits; else do nothing."""
+    def skip_to(self, when: float) -> None:
+        """Skip to `when` if this clock skips waits; otherwise do nothing."""
 
-    def _ring(self) -> None:
-        while self._alarms and self._alarms[0][0] <= self.now():
-            heapq.heappop(self._alarms)[2]()
+    def _run_due(self) -> None:
+        while self._callbacks and self._callbacks[0][0] <= self.now():
+            heapq.heappop(self._callbacks)[2]()
         self._set_timer()
 
     def _set_timer(self) -> None:
         self._cancel_timer()
-        delay_s = self._next_tick_s()
+        delay_s = self._next_due_s()
         if delay_s is not None and self._loop is not None:
-            self._handle = self._loop.call_later(delay_s, self._ring)
+            self._timer = self._loop.call_later(delay_s, self._run_due)
 
-    def _next_tick_s(self) -> float | None:
-        """Real seconds until the next alarm may be due; None if time does not pass by itself."""
-        if not self._alarms:
+    def _next_due_s(self) -> float | None:
+        """Return the real seconds until the next callback may be due, at most a day.
+
+        None if there is no callback or if time does not pass by itself.
+        """
+        if not self._callbacks:
             return None
-        return min(max(self._alarms[0][0] - self.now(), 0.0), _DAY_S)
+        return min(max(self._callbacks[0][0] - self.now(), 0.0), _DAY_S)
 
     def _cancel_timer(self) -> None:
-        if self._handle is not None:
-            self._handle.cancel()
-            self._handle = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
 
 def _wake(woken: "asyncio.Future[None]") -> None:
@@ -84,35 +87,35 @@ def _wake(woken: "asyncio.Future[None]") -> None:
         woken.set_result(None)
 
 
-class RealClock(Clock):
+class RealClock(EmulatorClock):
     """The wall clock."""
 
     def __init__(self) -> None:
         super().__init__()
-        # Monotonic underneath, so that a corrected system clock does not bend a test's bill.
+        # Based on the monotonic clock: a correction of the system clock must not change a bill.
         self._epoch = time.time() - time.monotonic()
 
     def now(self) -> float:
-        """The current time, in epoch seconds."""
+        """Return the current time, in epoch seconds."""
         return self._epoch + time.monotonic()
 
 
 class ImmediateClock(RealClock):
-    """A clock on which every wait ends at once, by jumping ahead; else real time passes."""
+    """A clock that skips every wait by jumping ahead; between waits, real time passes."""
 
     async def sleep_until(self, when: float) -> None:
         """Skip to the time `when` (epoch seconds)."""
-        self.settle(when)
+        self.skip_to(when)
         await asyncio.sleep(0)
 
-    def settle(self, when: float) -> None:
-        """Skip to the time `when` (epoch seconds), if that is ahead."""
+    def skip_to(self, when: float) -> None:
+        """Skip to the time `when` (epoch seconds), if it lies ahead."""
         self._epoch += max(0.0, when - self.now())
-        self._ring()
+        self._run_due()
 
 
-class ManualClock(Clock):
-    """A clock that stands still until `advance` is called."""
+class ManualClock(EmulatorClock):
+    """A clock that moves only when `advance` is called."""
 
     def __init__(self, start: float | None = None) -> None:
         super().__init__()
@@ -120,11 +123,11 @@ class ManualClock(Clock):
         self._lock = threading.Lock()
 
     def now(self) -> float:
-        """The current time, in epoch seconds."""
+        """Return the current time, in epoch seconds."""
         return self._now
 
     def advance(self, seconds: float) -> None:
-        """Move time ahead and wake everything that is due by then.
+        """Move time ahead and run everything that is due by then.
 
         Args:
             seconds: How far, 0 or more.
@@ -137,14 +140,14 @@ class ManualClock(Clock):
         with self._lock:
             self._now += seconds
         if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._ring)
+            self._loop.call_soon_threadsafe(self._run_due)
 
-    def _next_tick_s(self) -> float | None:
+    def _next_due_s(self) -> float | None:
         return None
 
 
-def clock_for(mode: TimeMode) -> Clock:
-    """A new clock for a time mode.
+def clock_for(mode: TimeMode) -> EmulatorClock:
+    """Return a new clock for a time mode.
 
     Raises:
         ValueError: The mode is not one of immediate, manual, real.

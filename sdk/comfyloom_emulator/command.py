@@ -31,7 +31,7 @@ _USAGE, _UNAVAILABLE, _CANNOT_CREATE, _NOT_INSTALLED = 64, 69, 73, 78
 @click.option(
     "--ready-file",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write address and credentials to this file, as JSON, once requests are accepted.",
+    help="JSON file to write the address and credentials to, once requests are accepted.",
 )
 @click.option(
     "--time",
@@ -39,7 +39,7 @@ _USAGE, _UNAVAILABLE, _CANNOT_CREATE, _NOT_INSTALLED = 64, 69, 73, 78
     type=click.Choice(["real", "immediate"]),
     default="real",
     show_default=True,
-    help="Whether waits take their time or end at once.",
+    help="Whether waits take real time or are skipped.",
 )
 @click.option(
     "--startup-s",
@@ -53,13 +53,13 @@ _USAGE, _UNAVAILABLE, _CANNOT_CREATE, _NOT_INSTALLED = 64, 69, 73, 78
     type=click.FloatRange(min=0),
     default=8.0,
     show_default=True,
-    help="Seconds that a run of the flux-mesh workflow takes.",
+    help="Duration of a flux-mesh run in seconds.",
 )
 @click.option(
     "--comfyui-version",
     default="0.3.64",
     show_default=True,
-    help="What the machines' ComfyUI says it is; from 0.4 on it has the jobs API.",
+    help="ComfyUI version of the machines; from 0.4 on they have the jobs API.",
 )
 def emulate(
     port: int,
@@ -71,13 +71,13 @@ def emulate(
 ) -> None:
     """Emulate RunComfy and its ComfyUI machines on this computer, until Ctrl-C or SIGTERM.
 
-    Nothing leaves the computer and nothing costs money.
+    No data leaves the computer and nothing costs money.
     """
     ended = threading.Event()
-    with _ended_by_signals(ended):
+    with _set_by_signals(ended):
         emulator = _start(port, time_mode, startup_s, run_s, comfyui_version)
-        with emulator, _ready(emulator, ready_file):
-            _tell(emulator, ready_file)
+        with emulator, _ready_file(emulator, ready_file):
+            _print_connection(emulator, ready_file)
             ended.wait()
 
 
@@ -109,30 +109,30 @@ def _start(
 
 
 @contextlib.contextmanager
-def _ended_by_signals(ended: threading.Event) -> Generator[None, None, None]:
+def _set_by_signals(ended: threading.Event) -> Generator[None, None, None]:
     def end(_number: int, _frame: FrameType | None) -> None:
         ended.set()
 
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
 
 @contextlib.contextmanager
-def _ready(emulator: "Emulator", path: Path | None) -> Generator[None, None, None]:
+def _ready_file(emulator: "Emulator", path: Path | None) -> Generator[None, None, None]:
     if path is None:
         yield
         return
-    facts = {
+    connection = {
         "base_url": emulator.base_url,
         "user_id": emulator.user_id,
         "token": emulator.token,
         "workflow_version_id": emulator.workflow_version_id,
     }
-    text = json.dumps(facts) + "\n"
+    text = json.dumps(connection) + "\n"
     try:
         _write_private(path, text)
     except OSError as error:
@@ -141,12 +141,12 @@ def _ready(emulator: "Emulator", path: Path | None) -> Generator[None, None, Non
         yield
     finally:
         with contextlib.suppress(OSError):
-            if path.read_text("utf-8") == text:  # a later emulator's is left to it
+            if path.read_text("utf-8") == text:  # a later emulator may have replaced it
                 path.unlink()
 
 
 def _write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner can read, all of it at once."""
+    """Write a file atomically, readable by its owner only."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
@@ -158,13 +158,13 @@ def _write_private(path: Path, text: str) -> None:
         raise
 
 
-def _tell(emulator: "Emulator", ready_file: Path | None) -> None:
+def _print_connection(emulator: "Emulator", ready_file: Path | None) -> None:
     variables = emulator.environment()
     names = ", ".join(variables)
     where = f"values in {ready_file}" if ready_file else "values on standard output"
     click.echo(
         f"RunComfy is emulated at {emulator.base_url}; clients need {names} ({where}). "
-        "Ctrl-C ends it.",
+        "Press Ctrl-C to stop it.",
         err=True,
     )
     if ready_file is None:

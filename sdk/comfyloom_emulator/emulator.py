@@ -1,4 +1,4 @@
-"""The face of the emulator: one object that starts, tells and stops it."""
+"""The emulator's public class: starts, inspects and stops it."""
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -6,13 +6,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from comfyloom_emulator.clock import Clock, TimeMode
+from comfyloom_emulator.clock import EmulatorClock, TimeMode
 from comfyloom_emulator.comfyui.server_registry import LOCAL
-from comfyloom_emulator.fault_queue import FaultBook
+from comfyloom_emulator.fault_queue import FaultQueue
 from comfyloom_emulator.nodes.spec import Node
 from comfyloom_emulator.options import SERVER_TYPES, Options
 from comfyloom_emulator.server.thread import ServerThread, listen
-from comfyloom_emulator.simulation import World
+from comfyloom_emulator.simulation import Simulation
 
 T = TypeVar("T")
 
@@ -20,45 +20,46 @@ T = TypeVar("T")
 class Emulator:
     """RunComfy's Server API and the ComfyUI of each machine, on one port of the loopback interface.
 
-    Use it as a context manager, or call `start` and `close`. Nothing leaves this computer and
-    nothing costs money; runs of the flux-mesh workflow really give a picture and a mesh.
+    Use it as a context manager, or call `start` and `close`. No data leaves this computer and
+    nothing costs money. Runs of the flux-mesh workflow really produce an image and a mesh.
 
     Args:
-        time: `immediate`: waits end at once and the clock jumps ahead by them, so that bills and
-            leases look as if they had been waited for; a machine is Starting in the first status
+        time: `immediate`: waits are skipped and the clock jumps ahead by their length, so bills
+            and leases look as if the time had passed; a machine is Starting in the first status
             answer and Ready in the next. `manual`: time moves only by `clock.advance`. `real`:
             the wall clock.
         startup_s: Seconds from launch to Ready.
-        run_s: Seconds that a flux-mesh run takes when nothing is cached; nodes of other graphs
-            take the same shares of it.
-        node_seconds: Seconds by class type, for nodes that shall take another time.
+        run_s: Seconds that a flux-mesh run takes when nothing is cached; each node type takes a
+            fixed share of it, in other graphs too.
+        node_seconds: Seconds by node type, in place of that share.
         comfyui_delay_s: Seconds from Ready until the machine's ComfyUI answers; 502 until then.
         history_delay_s: Real seconds between the event `execution_success` and the history entry.
         port: TCP port; 0 chooses a free one.
-        rate_limit: Requests per second and burst that the Server API lets an account make, by the
+        rate_limit: Requests per second, and burst, that the Server API allows an account, by the
             emulator's time; None for no limit.
-        retry_after_s: The `Retry-After` header of a 429 answer; none when None.
+        retry_after_s: The `Retry-After` header of a 429 answer; None to send none.
         server_types: Machine types that can be launched.
-        expire_leases: Whether a machine ends by itself at `estimated_stopping_at`. None: yes,
-            but not in `immediate` time, whose jumps use up leases faster than a client can renew
-            them.
-        date_skew_s: So far the `Date` header of all answers is ahead of the emulator's clock.
-        comfyui_version: What /system_stats says. From 0.4 on the ComfyUI behaves as the servers
-            of autumn 2026: jobs API, canonical prompt ids only, creation times, no secrets in the
-            queue, assets in upload replies.
-        previews: Whether samplers send preview pictures, as with `--preview-method auto`.
-        monitor_events: Whether foreign `crystools.monitor` events are sent in between, as the
-            preinstalled node packs of real machines do.
-        object_info: More node classes, or other schemas for known ones, as /object_info has them.
-            A class without behaviour gives placeholders of its declared output types.
-        nodes: Behaviour of node classes, by class type.
-        token: The account's token; random when None.
-        user_id: The account's user id; random when None.
-        workflow_version_id: Version id of the account's first workflow; random when None.
+        expire_leases: Whether a machine stops at `estimated_stopping_at`. None: yes, except in
+            `immediate` time, whose jumps use up leases faster than a client can renew them.
+        date_skew_s: Seconds by which the `Date` header of all answers is ahead of the emulator's
+            clock.
+        comfyui_version: The version in /system_stats. From 0.4 on, ComfyUI behaves like the
+            servers of autumn 2026: jobs API, canonical prompt ids only, creation times, no
+            secrets in the queue, assets in upload replies.
+        previews: Whether samplers send preview images, as with `--preview-method auto`.
+        monitor_events: Whether `crystools.monitor` events are sent between the others, as the
+            preinstalled custom node packs of real machines do.
+        object_info: Additional node types, or other schemas for known ones, in the form of
+            /object_info. A node type without behaviour returns placeholders of its declared
+            output types.
+        nodes: Behaviour of node types, by `class_type`.
+        token: The account's token; random if None.
+        user_id: The account's user id; random if None.
+        workflow_version_id: Version id of the account's first workflow; random if None.
         workflow_names: Names of the account's workflows.
 
     Raises:
-        ValueError, TypeError: An option is out of range.
+        ValueError, TypeError: An option has a wrong value.
     """
 
     def __init__(
@@ -112,7 +113,7 @@ class Emulator:
             workflow_names=tuple(workflow_names),
             **{key: value for key, value in identity.items() if value is not None},
         )
-        self._world = World(self._options)
+        self._simulation = Simulation(self._options)
         self._thread: ServerThread | None = None
         self._files: tempfile.TemporaryDirectory[str] | None = None
         self._base_url = ""
@@ -130,7 +131,7 @@ class Emulator:
 
     @property
     def base_url(self) -> str:
-        """Where the Server API is.
+        """The address of the Server API.
 
         Raises:
             RuntimeError: The emulator has never been started.
@@ -141,7 +142,7 @@ class Emulator:
 
     @property
     def comfyui_url(self) -> str:
-        """A plain ComfyUI that is no machine and is never billed."""
+        """The address of a plain ComfyUI, which has no machine and is never billed."""
         return f"{self.base_url}/comfyui/{LOCAL}"
 
     @property
@@ -156,21 +157,21 @@ class Emulator:
 
     @property
     def workflow_version_id(self) -> str:
-        """Version id of the account's first workflow, which is what a launch needs."""
+        """Version id of the account's first workflow; a launch needs it."""
         return self._options.workflow_version_id
 
     @property
-    def clock(self) -> Clock:
-        """The emulator's time: `now`, and `advance` if it is a `ManualClock`."""
-        return self._world.clock
+    def clock(self) -> EmulatorClock:
+        """The emulator's clock: `now()`, and `advance()` if it is a `ManualClock`."""
+        return self._simulation.clock
 
     @property
-    def faults(self) -> FaultBook:
-        """Scripted faults: `add` them here."""
-        return self._world.faults
+    def faults(self) -> FaultQueue:
+        """The scripted faults; `add` new ones here."""
+        return self._simulation.faults
 
     def environment(self) -> dict[str, str]:
-        """The environment variables that lead a RunComfy client here."""
+        """Return the environment variables that point a RunComfy client to this emulator."""
         return {
             "RUNCOMFY_API_TOKEN": self.token,
             "RUNCOMFY_USER_ID": self.user_id,
@@ -179,10 +180,10 @@ class Emulator:
         }
 
     def start(self) -> Self:
-        """Begin to answer; returns when requests are accepted.
+        """Start the server; returns when requests are accepted.
 
         Raises:
-            RuntimeError: It runs already, or the server could not start.
+            RuntimeError: It is running already, or the server could not start.
             OSError: The port is taken or not allowed.
         """
         if self._thread is not None:
@@ -190,8 +191,10 @@ class Emulator:
         listener = listen(self._options.port)
         self._base_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         self._files = tempfile.TemporaryDirectory(prefix="comfyloom-emulator-")
-        application = self._world.application(self._base_url, Path(self._files.name))
-        thread = ServerThread(application, listener, self._world.clock.attach, self._world.end)
+        application = self._simulation.application(self._base_url, Path(self._files.name))
+        thread = ServerThread(
+            application, listener, self._simulation.clock.attach, self._simulation.end
+        )
         self._thread = thread
         try:
             thread.start()
@@ -201,7 +204,7 @@ class Emulator:
         return self
 
     def close(self) -> None:
-        """Break all connections off and remove all files; the state stays readable."""
+        """Close all connections and remove all files; `state` stays readable."""
         if self._thread is not None:
             self._thread.stop()
             self._thread = None
@@ -210,28 +213,32 @@ class Emulator:
             self._files = None
 
     def state(self) -> dict[str, Any]:
-        """What has happened so far: machines with their bill, requests, prompts."""
-        return self._call(self._world.state)
+        """Return what happened so far: machines with billed seconds, requests, prompts."""
+        return self._call(self._simulation.state)
 
     def launch_foreign(self, server_type: str = "medium", estimated_duration: int = 3600) -> str:
-        """Launch a machine as somebody else of the account would, and return its id.
+        """Launch a machine as another user of the account would, and return its id.
+
+        Args:
+            server_type: The machine type.
+            estimated_duration: The lease in seconds, 1 or more.
 
         Raises:
-            ValueError: There is no such type, or the duration is none.
+            ValueError: The type is unknown, or the duration is not positive.
         """
-        return self._call(lambda: self._world.launch_foreign(server_type, estimated_duration))
+        return self._call(lambda: self._simulation.launch_foreign(server_type, estimated_duration))
 
     def steal(self, server_id: str) -> None:
-        """End a machine as somebody else of the account would.
+        """Stop a machine as another user of the account would.
 
         Raises:
             LookupError: There is no such machine.
         """
-        self._call(lambda: self._world.steal(server_id))
+        self._call(lambda: self._simulation.steal(server_id))
 
     def reset(self) -> None:
-        """Forget machines, requests, prompts and faults; the clock goes on."""
-        self._call(self._world.reset)
+        """Remove all machines, requests, prompts and faults; the clock keeps its time."""
+        self._call(self._simulation.reset)
 
     def _call(self, function: Callable[[], T]) -> T:
         return function() if self._thread is None else self._thread.call(function)

@@ -19,57 +19,57 @@ FaultT = TypeVar("FaultT", HttpFault, SocketFault, PromptFault, RunFault, Machin
 
 
 @attrs.define
-class _Entry:
+class _ScriptedFault:
     fault: Fault
-    passes: int
-    strikes: int
+    passes_left: int
+    strikes_left: int
 
 
-class FaultBook:
-    """Holds scripted faults and hands each out as often as it is to strike; thread-safe."""
+class FaultQueue:
+    """Holds scripted faults and hands out each as often as it is to strike; thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._entries: list[_Entry] = []
+        self._entries: list[_ScriptedFault] = []
 
     def add(self, *faults: Fault) -> None:
-        """Script faults. Of several that match an occasion, the one added first strikes."""
+        """Script faults. If several match an occasion, the one added first strikes."""
         with self._lock:
-            self._entries += [_Entry(fault, fault.after, fault.times) for fault in faults]
+            self._entries += [_ScriptedFault(fault, fault.after, fault.times) for fault in faults]
 
     def clear(self) -> None:
-        """Forget all faults that have not struck."""
+        """Remove all faults that are left."""
         with self._lock:
             self._entries.clear()
 
     def pending(self) -> list[Fault]:
-        """The faults that will strike at least once more."""
+        """Return the faults that will strike at least once more."""
         with self._lock:
             return [entry.fault for entry in self._entries]
 
     def unstruck(self) -> list[Fault]:
-        """The faults that have not struck once."""
+        """Return the faults that have not struck once."""
         with self._lock:
-            return [each.fault for each in self._entries if each.strikes == each.fault.times]
+            return [each.fault for each in self._entries if each.strikes_left == each.fault.times]
 
     def take_http(self, method: str, path: str) -> HttpFault | None:
-        """The fault that strikes this request, if any."""
+        """Return the fault that strikes this request, if any."""
         return self._take(HttpFault, lambda fault: fault.matches(method, path))
 
     def take_socket(self, path: str) -> SocketFault | None:
-        """The fault that strikes this handshake, if any."""
+        """Return the fault that strikes this handshake, if any."""
         return self._take(SocketFault, lambda fault: fault.matches(path))
 
     def take_prompt(self) -> PromptFault | None:
-        """The fault that strikes the prompt whose turn it is, if any."""
+        """Return the fault that strikes the prompt that is about to run, if any."""
         return self._take(PromptFault, lambda fault: fault.matches())
 
     def take_run(self, node: str, class_type: str) -> RunFault | None:
-        """The fault that strikes this node run, if any."""
+        """Return the fault that strikes this node run, if any."""
         return self._take(RunFault, lambda fault: fault.matches(node, class_type))
 
     def take_machine(self) -> MachineFault | None:
-        """The fault that strikes this launch, if any."""
+        """Return the fault that strikes this launch, if any."""
         return self._take(MachineFault, lambda fault: fault.matches())
 
     def _take(self, kind: type[FaultT], matches: Callable[[FaultT], bool]) -> FaultT | None:
@@ -79,11 +79,11 @@ class FaultBook:
                     return entry.fault
         return None
 
-    def _strike(self, entry: _Entry) -> bool:
-        if entry.passes > 0:
-            entry.passes -= 1
+    def _strike(self, entry: _ScriptedFault) -> bool:
+        if entry.passes_left > 0:
+            entry.passes_left -= 1
             return False
-        entry.strikes -= 1
-        if entry.strikes <= 0:
+        entry.strikes_left -= 1
+        if entry.strikes_left <= 0:
             self._entries.remove(entry)
-        return entry.strikes >= 0
+        return entry.strikes_left >= 0

@@ -1,8 +1,8 @@
 """Scripted faults: what goes wrong, where, and how often.
 
-A fault strikes `times` matching occasions after letting the first `after` of them pass. The same
-fields make the JSON of `POST /_emulator/faults`, with `"kind"` naming the class: `http`, `socket`,
-`prompt`, `run` or `machine`.
+A fault lets the first `after` matching occasions pass, then strikes the next `times`. The same
+fields make up the JSON of `POST /_emulator/faults`; there, `"kind"` names the class: `http`,
+`socket`, `prompt`, `run` or `machine`.
 """
 
 import re
@@ -12,16 +12,14 @@ from typing import Any, Literal, TypeAlias, get_args
 import attrs
 from attrs.validators import deep_mapping, in_, instance_of, optional
 
-_STATUSES = (200, 599)
-
 
 def _count(_fault: object, attribute: "attrs.Attribute[int]", value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise ValueError(f"{attribute.name} must be a whole number, 0 or more")
 
 
-def _status(_fault: object, attribute: "attrs.Attribute[int]", value: object) -> None:
-    if not isinstance(value, int) or not _STATUSES[0] <= value <= _STATUSES[1]:
+def _http_status(_fault: object, attribute: "attrs.Attribute[int]", value: object) -> None:
+    if not isinstance(value, int) or not 200 <= value <= 599:
         raise ValueError(f"{attribute.name} must be an HTTP status from 200 to 599")
 
 
@@ -68,7 +66,7 @@ RunAction = Literal[
 MachineAction = Literal["error", "never_ready", "not_found", "late", "young", "unlisted", "lingers"]
 
 
-def _check_pattern(_fault: object, attribute: "attrs.Attribute[str]", value: str) -> None:
+def _pattern(_fault: object, attribute: "attrs.Attribute[str]", value: str) -> None:
     try:
         re.compile(value)
     except (re.error, TypeError) as error:
@@ -81,25 +79,30 @@ class HttpFault:
 
     Attributes:
         action: `answer` replies with `status`, `body` and `headers` and does nothing else; `drop`
-            closes the connection before handling; `lose_answer` handles the request and then
-            closes without a word; `cut` sends all headers but only `size` bytes of the body, and
-            `shorten` the same with a `Content-Length` that says so; `drip` sends `size` bytes of
-            the body, then the rest in up to a hundred pieces, one in `seconds` real seconds; `nan`
-            puts a bare NaN and an Infinity into a JSON answer; `delay` waits `seconds` of the
-            emulator's time, then handles; `answer_late` handles, then waits, so that a prompt's
-            events overtake the answer; `hang` never answers.
+            closes the connection before the request is handled; `lose_answer` handles the request,
+            then closes without an answer; `cut` sends all headers but only `size` bytes of the
+            body; `shorten` does the same with a matching `Content-Length`; `drip` sends `size`
+            bytes of the body, then the rest in up to 100 pieces, `seconds` real seconds apart;
+            `nan` adds a bare NaN and an Infinity to a JSON answer; `delay` waits `seconds` of the
+            emulator's time, then handles the request; `answer_late` handles the request, then
+            waits, so that a prompt's events overtake the answer; `hang` never answers.
         path: Regular expression searched in the path, such as `/servers$` or `/history/`.
-        method: The method it is limited to; any when None.
-        times: How many matching requests it strikes.
-        after: How many matching requests it lets pass first.
+        method: Limits the fault to one method; any if None.
+        times: Number of matching requests to strike.
+        after: Number of matching requests to let pass first.
+        status: HTTP status for `answer`, 200 to 599.
+        body: Body for `answer`.
+        headers: Headers for `answer`.
+        size: Bytes for `cut`, `shorten` and `drip`.
+        seconds: For `drip`, `delay` and `answer_late`.
     """
 
     action: HttpAction = attrs.field(default="answer", validator=in_(get_args(HttpAction)))
-    path: str = attrs.field(default="", validator=_check_pattern)
+    path: str = attrs.field(default="", validator=_pattern)
     method: str | None = attrs.field(default=None, validator=optional(instance_of(str)))
     times: int = attrs.field(default=1, validator=_count)
     after: int = attrs.field(default=0, validator=_count)
-    status: int = attrs.field(default=503, validator=_status)
+    status: int = attrs.field(default=503, validator=_http_status)
     body: str = attrs.field(default="", validator=instance_of(str))
     headers: Mapping[str, str] = attrs.field(
         factory=dict[str, str], validator=deep_mapping(instance_of(str), instance_of(str))
@@ -108,7 +111,7 @@ class HttpFault:
     seconds: float = attrs.field(default=0.0, validator=_seconds)
 
     def matches(self, method: str, path: str) -> bool:
-        """Whether a request is one of those that this fault is about."""
+        """Return whether this fault applies to a request."""
         if self.method is not None and self.method.upper() != method:
             return False
         return re.search(self.path, path) is not None
@@ -119,40 +122,41 @@ class SocketFault:
     """Something goes wrong with a websocket connection to a ComfyUI.
 
     Attributes:
-        action: `refuse` answers the handshake with 503. The others begin after `frames` frames:
-            `drop` breaks the connection off; `silence` keeps it open but sends nothing any more, as
-            after a takeover of the client id; `half_open` answers no ping, either; `garbage` sends
-            frames that are no events of any kind in between, and `unknown` some of types that do
-            not exist; `flood` sends a text and a preview of 20 MB each; `duplicate` sends each
-            frame twice; `disorder` exchanges each frame with the next.
+        action: `refuse` answers the handshake with 503. All other actions begin after `frames`
+            frames: `drop` closes the connection; `silence` keeps it open but stops sending, as
+            after a takeover of the client id; `half_open` also stops answering pings; `garbage`
+            adds frames that are not events, and `unknown` adds frames of unknown types; `flood`
+            sends a text frame and a preview of 20 MB each; `duplicate` sends each frame twice;
+            `disorder` swaps each frame with the next.
+        frames: Number of frames to send unharmed first.
         path: Regular expression searched in the path.
-        times: How many connections it strikes.
-        after: How many connections it lets pass first.
+        times: Number of connections to strike.
+        after: Number of connections to let pass first.
     """
 
     action: SocketAction = attrs.field(default="drop", validator=in_(get_args(SocketAction)))
     frames: int = attrs.field(default=0, validator=_count)
-    path: str = attrs.field(default="", validator=_check_pattern)
+    path: str = attrs.field(default="", validator=_pattern)
     times: int = attrs.field(default=1, validator=_count)
     after: int = attrs.field(default=0, validator=_count)
 
     def matches(self, path: str) -> bool:
-        """Whether a handshake is one of those that this fault is about."""
+        """Return whether this fault applies to a handshake."""
         return re.search(self.path, path) is not None
 
 
 @attrs.frozen(kw_only=True)
 class PromptFault:
-    """Something happens to a prompt when its turn comes.
+    """Something goes wrong with a prompt when it is about to run.
 
     Attributes:
-        action: `delete` takes it out of the queue before it runs, which no event tells;
-            `late_history` stores its history `seconds` real seconds after the last event of a
-            node; `lose_files` first deletes all that earlier runs have saved, so that a cached run
-            names files which are gone.
+        action: `delete` removes it from the queue before it runs, without an event;
+            `late_history` stores its history entry `seconds` real seconds after the last event of
+            a node; `lose_files` first deletes all files that earlier runs saved, so that a cached
+            run names files that no longer exist.
         seconds: For `late_history`.
-        times: How many prompts it strikes.
-        after: How many prompts it lets pass first.
+        times: Number of prompts to strike.
+        after: Number of prompts to let pass first.
     """
 
     action: PromptAction = attrs.field(default="delete", validator=in_(get_args(PromptAction)))
@@ -161,7 +165,7 @@ class PromptFault:
     after: int = attrs.field(default=0, validator=_count)
 
     def matches(self) -> bool:
-        """Whether a prompt is one of those that this fault is about: all are."""
+        """Return True: this fault applies to any prompt."""
         return True
 
 
@@ -172,22 +176,22 @@ class RunFault:
     Attributes:
         action: `raise` fails the node with `exception_type` and `message`; `no_output` runs it but
             leaves its outputs out of the history; `truncate` cuts the files it saved to `size`
-            bytes, and `lose_file` deletes them; `interrupt` is somebody's interrupt; `die` ends the
-            machine; `restart` restarts ComfyUI, which forgets queue and history; `kill_worker`
-            leaves the run, and all after it, silent for ever, deaf to interrupts; `hang` leaves
-            only this one silent.
-        node: Node id it is limited to; any when None.
-        class_type: Class it is limited to; any when None.
-        step: Progress step at which all but `no_output`, `truncate` and `lose_file` strike; when
-            the node starts if None.
-        times: How many matching node runs it strikes.
-        after: How many matching node runs it lets pass first.
+            bytes, and `lose_file` deletes them; `interrupt` acts as if another client had
+            interrupted the run; `die` ends the machine; `restart` restarts ComfyUI, which loses
+            queue and history; `kill_worker` makes this run and all later ones hang forever and
+            ignore interrupts; `hang` makes only this run hang, until it is interrupted.
+        node: Limits the fault to one node id; any if None.
+        class_type: Limits the fault to one node type; any if None.
+        step: Progress step at which the fault strikes; at the start of the node if None. Not used
+            by `no_output`, `truncate` and `lose_file`.
+        message: Exception text for `raise`.
+        exception_type: Exception type for `raise`.
+        size: Bytes that `truncate` leaves.
+        times: Number of matching node runs to strike.
+        after: Number of matching node runs to let pass first.
     """
 
-    action: RunAction = attrs.field(
-        default="raise",
-        validator=in_(get_args(RunAction)),
-    )
+    action: RunAction = attrs.field(default="raise", validator=in_(get_args(RunAction)))
     node: str | None = attrs.field(default=None, validator=optional(instance_of(str)))
     class_type: str | None = attrs.field(default=None, validator=optional(instance_of(str)))
     step: int | None = attrs.field(default=None, validator=optional(_count))
@@ -198,22 +202,24 @@ class RunFault:
     after: int = attrs.field(default=0, validator=_count)
 
     def matches(self, node: str, class_type: str) -> bool:
-        """Whether a node run is one of those that this fault is about."""
+        """Return whether this fault applies to a node run."""
         return self.node in {None, node} and self.class_type in {None, class_type}
 
 
 @attrs.frozen(kw_only=True)
 class MachineFault:
-    """Something goes wrong with a machine that is launched.
+    """Something goes wrong with a launched machine.
 
     Attributes:
         action: `error` ends the start in the status Error; `never_ready` keeps it Starting;
-            `not_found` answers the first `calls` status requests with 404; `late` hides the
-            machine from every call for `seconds` after the launch; `young` lists it, but answers
-            404 to every other call for so long; `unlisted` leaves it out of the list for so long;
-            `lingers` shows it as Deleting for `seconds` after its end.
-        times: How many launches it strikes.
-        after: How many launches it lets pass first.
+            `not_found` answers the first `calls` status requests with 404. For `seconds` after the
+            launch, `late` hides the machine from every call, `young` lists it but answers 404 to
+            every other call, and `unlisted` leaves it out of the list. `lingers` shows it as
+            Deleting for `seconds` after its end.
+        calls: For `not_found`.
+        seconds: For `late`, `young`, `unlisted` and `lingers`.
+        times: Number of launches to strike.
+        after: Number of launches to let pass first.
     """
 
     action: MachineAction = attrs.field(default="error", validator=in_(get_args(MachineAction)))
@@ -223,7 +229,7 @@ class MachineFault:
     after: int = attrs.field(default=0, validator=_count)
 
     def matches(self) -> bool:
-        """Whether a launch is one of those that this fault is about: all are."""
+        """Return True: this fault applies to any launch."""
         return True
 
 
@@ -239,13 +245,13 @@ KINDS: Mapping[str, type[Fault]] = {
 
 
 def fault_from_json(data: object) -> Fault:
-    """The fault that a JSON object describes.
+    """Return the fault that a JSON object describes.
 
     Raises:
-        ValueError: It is no object, the kind is unknown, or a field is unknown or wrong.
+        ValueError: It is not an object, the kind is unknown, or a field is unknown or wrong.
     """
     if not isinstance(data, dict):
-        raise ValueError("a fault is a JSON object")  # noqa: TRY004 - it is the data that is wrong
+        raise ValueError("a fault must be a JSON object")  # noqa: TRY004 - the input is wrong
     fields: dict[str, Any] = {str(key): value for key, value in data.items()}  # pyright: ignore
     kind = KINDS.get(str(fields.pop("kind", "")))
     if kind is None:
@@ -256,11 +262,11 @@ def fault_from_json(data: object) -> Fault:
     try:
         return kind(**fields)
     except (TypeError, ValueError) as error:
-        # attrs adds the field and more to its own text.
+        # attrs passes more than its text, such as the field.
         raise ValueError(str(error.args[0]) if error.args else "wrong") from error
 
 
 def fault_to_json(fault: Fault) -> dict[str, Any]:
-    """The JSON object that describes a fault."""
+    """Return the JSON object that describes a fault."""
     kind = next(name for name, each in KINDS.items() if isinstance(fault, each))
     return {"kind": kind, **attrs.asdict(fault)}

@@ -1,4 +1,4 @@
-"""How an emulator behaves: everything its constructor takes, checked."""
+"""The options of an emulator, validated."""
 
 import re
 import uuid
@@ -19,19 +19,23 @@ def _seconds(_options: object, attribute: "attrs.Attribute[float]", value: objec
         raise ValueError(f"{attribute.name} must be a number of seconds, 0 or more")
 
 
-def _limit(_options: object, _attribute: object, value: tuple[float, int] | None) -> None:
+def _rate_limit(_options: object, _attribute: object, value: tuple[float, int] | None) -> None:
     if value is not None and (value[0] <= 0 or value[1] < 1):
         raise ValueError("rate_limit must be requests per second above 0 and a burst of 1 or more")
 
 
-def _some(_options: object, attribute: "attrs.Attribute[tuple[str, ...]]", value: object) -> None:
+def _not_empty(
+    _options: object, attribute: "attrs.Attribute[tuple[str, ...]]", value: object
+) -> None:
     if not value:
         raise ValueError(f"{attribute.name} must not be empty")
 
 
 def _version(_options: object, _attribute: object, value: object) -> None:
     if not isinstance(value, str) or re.fullmatch(r"\d+(\.\d+)+", value) is None:
-        raise ValueError(f"comfyui_version is numbers with dots, such as 0.3.64, not {value!r}")
+        raise ValueError(
+            f"comfyui_version must be numbers with dots, such as 0.3.64, not {value!r}"
+        )
 
 
 def _new_uuid() -> str:
@@ -39,7 +43,7 @@ def _new_uuid() -> str:
 
 
 @attrs.frozen(kw_only=True)
-class Workflow:
+class AccountWorkflow:
     """A workflow of the account, as the Server API lists it."""
 
     workflow_id: str = attrs.field(factory=_new_uuid)
@@ -57,9 +61,9 @@ class Options:
     startup_s: float = attrs.field(default=150.0, validator=_seconds)
     run_s: float = attrs.field(default=200.0, validator=_seconds)
     port: int = attrs.field(default=0, validator=ge(0))
-    rate_limit: tuple[float, int] | None = attrs.field(default=(1.0, 10), validator=_limit)
+    rate_limit: tuple[float, int] | None = attrs.field(default=(1.0, 10), validator=_rate_limit)
     retry_after_s: int | None = attrs.field(default=None, validator=optional(ge(0)))
-    server_types: tuple[str, ...] = attrs.field(default=SERVER_TYPES, validator=_some)
+    server_types: tuple[str, ...] = attrs.field(default=SERVER_TYPES, validator=_not_empty)
     comfyui_delay_s: float = attrs.field(default=0.0, validator=_seconds)
     expire_leases: bool = True
     date_skew_s: float = attrs.field(default=0.0, validator=instance_of((int, float)))
@@ -73,18 +77,20 @@ class Options:
     token: str = attrs.field(factory=_new_uuid)
     user_id: str = attrs.field(factory=_new_uuid)
     workflow_version_id: str = attrs.field(factory=_new_uuid)
-    workflow_names: tuple[str, ...] = attrs.field(default=("generate_flux_mesh",), validator=_some)
+    workflow_names: tuple[str, ...] = attrs.field(
+        default=("generate_flux_mesh",), validator=_not_empty
+    )
 
     @property
-    def is_newer(self) -> bool:
-        """Whether the ComfyUI behaves as those of autumn 2026: versions from 0.4 on do here."""
+    def is_at_least_0_4(self) -> bool:
+        """Whether the emulated ComfyUI behaves like the servers of autumn 2026."""
         parts = [int(part) for part in self.comfyui_version.split(".")[:2] if part.isdecimal()]
         return (*parts, 0, 0)[:2] >= (0, 4)
 
-    def workflows(self) -> list[Workflow]:
-        """The account's workflows; the first one has `workflow_version_id`."""
+    def workflows(self) -> list[AccountWorkflow]:
+        """Return the account's workflows; the first has `workflow_version_id`."""
         first, *others = self.workflow_names
         return [
-            Workflow(workflow_name=first, version_id=self.workflow_version_id),
-            *(Workflow(workflow_name=name, version_id=_new_uuid()) for name in others),
+            AccountWorkflow(workflow_name=first, version_id=self.workflow_version_id),
+            *(AccountWorkflow(workflow_name=name, version_id=_new_uuid()) for name in others),
         ]

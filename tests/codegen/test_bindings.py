@@ -1,10 +1,14 @@
-"""Binding files: selectors, defaults, ranges, and complaints that name what would be right."""
+"""Binding files: selectors, defaults, ranges, and errors that name a correction."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
+
+from codegen.workspace import (
+    GeneratePackage,
+    MakeWorkspace,
+)
+from comfyloom_codegen import Report
 
 ONE = {"title": "ONE"}
 GRAPH = {
@@ -27,12 +31,13 @@ SCHEMAS = {
 }
 
 
-def bind(folder: Any, binding: str, **files: object) -> Any:
+def bind(make_workspace: MakeWorkspace, binding: str, **files: object) -> Report:
+    """Return the report for GRAPH with a binding."""
     given = {"a.json": GRAPH, "object_info.json": SCHEMAS, "a.toml": binding, **files}
-    return folder(given).generate()
+    return make_workspace(given).generate()
 
 
-def told(report: Any) -> list[str]:
+def problem_lines(report: Report) -> list[str]:
     return [str(problem) for problem in report.problems]
 
 
@@ -41,11 +46,11 @@ def told(report: Any) -> list[str]:
     [
         ("x = ", "a.toml: Invalid value"),
         ('clas = "X"', "a.toml: unknown key 'clas'; did you mean 'class'?"),
-        ('class = "1x"', "a.toml: class: '1x' is no Python identifier"),
-        ('class = "small"', "a.toml: class: 'small' begins with a small letter"),
+        ('class = "1x"', "a.toml: class: '1x' is not a Python identifier"),
+        ('class = "small"', "a.toml: class: 'small' begins with a lowercase letter"),
         ("class = 5", "a.toml: class: a text is expected"),
-        ('command = "Two words"', "a.toml: command: 'Two words' is no name"),
-        ("[inputs.x]\ndoc = 'x'", "inputs.x.to: it is missing"),
+        ('command = "Two words"', "a.toml: command: 'Two words' is not a name"),
+        ("[inputs.x]\ndoc = 'x'", "inputs.x.to: this key is missing"),
         ("inputs = 3", "a.toml: inputs: a table is expected"),
         ("[inputs]\nx = 3", "a.toml: inputs.x: a table is expected"),
         ("[inputs.x]\nto = 'ONE.b'", "a.toml: inputs.x.to: a list is expected"),
@@ -55,14 +60,14 @@ def told(report: Any) -> list[str]:
         ("[inputs.x]\nto = ['ONE.b']\nrequired = 'no'", "inputs.x.required: true or false"),
         ("[inputs.x]\nto = ['ONE.n']\nge = '1'", "inputs.x.ge: a number is expected"),
         ("[inputs.x]\nto = ['ONE.q']", "node 1 (Text, 'ONE') has no input 'q'; it has 'a.b', 'b'"),
-        ("[inputs.x]\nto = ['ON.b']", "no node fits 'ON'; near are 'ONE' = node 1 (Text, 'ONE')"),
+        ("[inputs.x]\nto = ['ON.b']", "no node fits 'ON'; similar: 'ONE' = node 1 (Text, 'ONE')"),
         ("[inputs.x]\nto = ['Text.b']", "'Text' fits 2 nodes: 1 (Text, 'ONE'), 2 (Text, 'TWO')"),
-        ("[inputs.x]\nto = ['nodots']", "'nodots' is no 'NODE.input'"),
+        ("[inputs.x]\nto = ['nodots']", "'nodots' is not 'NODE.input'"),
         (
             "[inputs.x]\nto = [{node = {class = 'Text', id = '3'}, input = 'b'}]",
             "no node fits class 'Text' and id '3'",
         ),
-        ("[inputs.x]\nto = [{node = {}, input = 'b'}]", "one of title, class, id is needed"),
+        ("[inputs.x]\nto = [{node = {}, input = 'b'}]", "one of title, class, id is required"),
         (
             "[inputs.x]\nto = ['ONE.b', 'TWO.b']",
             "a.toml: inputs.x: its node inputs hold different values ('x', 'y')",
@@ -72,7 +77,7 @@ def told(report: Any) -> list[str]:
         ("[inputs.x]\nto = ['ONE.n']\nge = 10", "no value is at least 10 and at most 9"),
         ("[inputs.x]\nto = ['ONE.b']\nge = 10", "a choice has no range"),
         ("[inputs.x]\nto = ['ONE.b']\nkind = 'integer'", "its default: a whole number is expected"),
-        ("[inputs.x]\nto = ['3.from']", "its input is linked: give a default, or required = true"),
+        ("[inputs.x]\nto = ['3.from']", "its input is linked: set default, or required = true"),
         (
             "[inputs.x]\nkind = 'image'\nto = ['ONE.n']",
             "the kind image does not fit input 'n' of node 1",
@@ -80,32 +85,34 @@ def told(report: Any) -> list[str]:
         ("[inputs.x]\nkind = 'flag'\nto = ['3.seed']", "node 3 (Mix.er), which takes INT"),
         ("[inputs.x]\nto = ['nothing.x']", "no node fits 'nothing'; there are 1 (Text, 'ONE'), 2"),
         ("hide = ['nothing']", "hide[0]: no node fits 'nothing'"),
-        ("[inputs.x]\nto = ['3.seed']\nrequired = true", "a seed is never required"),
+        ("[inputs.x]\nto = ['3.seed']\nrequired = true", "a seed cannot be required"),
         ("[inputs.for]\nto = ['ONE.b']", "'for' is a Python keyword"),
         ("[inputs._x]\nto = ['ONE.b']", "'_x' begins with an underscore"),
         ("[inputs.to_graph]\nto = ['ONE.b']", "'to_graph' is taken by the base class"),
-        ("[inputs.with_x]\nto = ['ONE.b']", "'with_x' begins as the methods do"),
+        ("[inputs.with_x]\nto = ['ONE.b']", "'with_x' begins with 'with_', as the methods do"),
         ("[inputs.x]\nto = ['1.b']\n[inputs.y]\nto = ['1.b']", "inputs.y: x sets input 'b' too"),
-        ("[results.x]\nnode = 'SaveImag'", "results.x: no node fits 'SaveImag'; near are"),
-        ("[results.x]\nnode = '4'\nfile = '../x.png'", "'../x.png' is no name of a file"),
+        ("[results.x]\nnode = 'SaveImag'", "results.x: no node fits 'SaveImag'; similar: "),
+        ("[results.x]\nnode = '4'\nfile = '../x.png'", "'../x.png' is not a file name"),
         ("[results.seed]\nnode = '4'", "'seed' is taken by the base class"),
         ("[[stages]]\nname = 'a'\nshare = 0\nnodes = ['4']", "share must be greater than 0"),
-        ("[[stages]]\nname = 'a'\nshare = 1\nnodes = ['4', '4']", "stages: it is in several"),
+        ("[[stages]]\nname = 'a'\nshare = 1\nnodes = ['4', '4']", "stages: the node is in several"),
     ],
 )
-def test_complaints(folder: Any, binding: str, reason: str) -> None:
-    report = bind(folder, binding)
-    assert any(reason in line for line in told(report)), told(report)
+def test_an_error_in_a_binding_is_reported_with_its_key(
+    make_workspace: MakeWorkspace, binding: str, reason: str
+) -> None:
+    report = bind(make_workspace, binding)
+    assert any(reason in line for line in problem_lines(report)), problem_lines(report)
     assert report.errors
     assert [outcome.state for outcome in report.outcomes] == ["failed"]
 
 
-def test_all_complaints_come_together(folder: Any) -> None:
-    report = bind(folder, "[inputs.x]\nto = ['Q.q', 'W.w']\n[inputs.y]\nto = ['Z.z']\n")
+def test_all_errors_are_reported_together(make_workspace: MakeWorkspace) -> None:
+    report = bind(make_workspace, "[inputs.x]\nto = ['Q.q', 'W.w']\n[inputs.y]\nto = ['Z.z']\n")
     assert len(report.errors) == 3
 
 
-def test_every_form_of_a_selector(made: Any) -> None:
+def test_every_form_of_a_selector_is_resolved(generate_package: GeneratePackage) -> None:
     binding = """
         class = "Some"
         [inputs.dotted]
@@ -124,15 +131,19 @@ def test_every_form_of_a_selector(made: Any) -> None:
         default = "free"
         to = ["3.from"]
     """
-    report, package = made({"a.json": GRAPH, "object_info.json": SCHEMAS, "a.toml": binding})
-    assert not report.errors, told(report)
+    report, package = generate_package(
+        {"a.json": GRAPH, "object_info.json": SCHEMAS, "a.toml": binding}
+    )
+    assert not report.errors, problem_lines(report)
     workflow = package.SomeWorkflow(both="z", seed=2**20)
     graph = workflow.to_graph()
     assert graph["1"]["inputs"]["b"] == graph["2"]["inputs"]["b"] == "z"
     assert graph["3"]["inputs"]["seed"] == 2**20
     assert graph["4"]["inputs"]["seed"] == 2**20 % 1000
     assert graph["3"]["inputs"]["from"] == "free"
-    assert "is linked to node 1 (Text, 'ONE'); a value cuts the link" in told(report)[0]
+    assert (
+        "is linked to node 1 (Text, 'ONE'); a value replaces the link" in problem_lines(report)[0]
+    )
     by_name = {spec.name: spec for spec in package.SomeWorkflow.__workflow__.inputs}
     assert list(by_name) == ["dotted", "by_class", "both", "seed", "count", "cut"]
     assert by_name["both"].choices == ("x", "y", "z")
@@ -141,29 +152,37 @@ def test_every_form_of_a_selector(made: Any) -> None:
     assert [spec.name for spec in package.SomeWorkflow.__workflow__.outputs] == ["save_image"]
 
 
-def test_a_linked_input_is_told_with_the_value_that_feeds_it(folder: Any) -> None:
+def test_the_error_for_a_linked_input_names_the_value_that_feeds_it(
+    make_workspace: MakeWorkspace,
+) -> None:
     graph = {
         "1": {"inputs": {"value": 3}, "class_type": "PrimitiveInt", "_meta": {"title": "STEPS"}},
         "2": {"inputs": {"steps": ["1", 0], "x": ["1", 0]}, "class_type": "SaveImage"},
     }
-    report = folder({"a.json": graph, "a.toml": "[inputs.steps]\nto = ['2.steps']\n"}).generate()
-    assert 'its input is linked: name "STEPS.value" instead, or give' in str(report.errors[0])
+    report = make_workspace(
+        {"a.json": graph, "a.toml": "[inputs.steps]\nto = ['2.steps']\n"}
+    ).generate()
+    assert 'its input is linked: target "STEPS.value" instead, or set' in str(report.errors[0])
 
 
-def test_what_may_report_nothing_and_what_nothing_needs_warn(folder: Any) -> None:
+def test_results_of_other_nodes_and_inputs_without_effect_warn(
+    make_workspace: MakeWorkspace,
+) -> None:
     graph = {**GRAPH, "9": {"inputs": {"b": "x"}, "class_type": "Text"}}
-    report = bind(folder, "[results.x]\nnode = '3'\n[results.y]\nnode = '4'", **{"a.json": graph})
-    lines = told(report)
-    assert any("a.toml: node 3: results.x: Mix.er is no output node" in line for line in lines)
-    assert any("node 9: no output node needs it, so text_b changes nothing" in x for x in lines)
+    report = bind(
+        make_workspace, "[results.x]\nnode = '3'\n[results.y]\nnode = '4'", **{"a.json": graph}
+    )
+    lines = problem_lines(report)
+    assert any("a.toml: node 3: results.x: Mix.er is not an output node" in line for line in lines)
+    assert any("node 9: no output node uses it, so text_b has no effect" in x for x in lines)
 
 
-def test_a_binding_without_a_workflow_warns(folder: Any) -> None:
-    report = bind(folder, 'class = "X"', **{"b.toml": ""})
-    assert "warning: b.toml: there is no workflow file of this name" in told(report)
+def test_a_binding_without_a_workflow_warns(make_workspace: MakeWorkspace) -> None:
+    report = bind(make_workspace, 'class = "X"', **{"b.toml": ""})
+    assert "warning: b.toml: there is no workflow file of this name" in problem_lines(report)
 
 
-def test_large_or_file_like_combos_are_no_literals(made: Any) -> None:
+def test_long_or_file_like_choices_are_not_literals(generate_package: GeneratePackage) -> None:
     combos = {
         "many": [[str(n) for n in range(30)]],
         "models": [["a.safetensors", "b.safetensors"]],
@@ -176,7 +195,7 @@ def test_large_or_file_like_combos_are_no_literals(made: Any) -> None:
         "a.json": {"1": {"inputs": inputs, "class_type": "C"}},
         "object_info.json": {"C": {"input": {"required": combos}}},
     }
-    report, package = made(files)
+    report, package = generate_package(files)
     assert not report.errors
     kinds = {spec.name[2:]: spec.kind for spec in package.AWorkflow.__workflow__.inputs}
     assert kinds == {
@@ -189,10 +208,10 @@ def test_large_or_file_like_combos_are_no_literals(made: Any) -> None:
     assert package.AWorkflow().to_graph() == files["a.json"]
 
 
-def test_a_value_that_its_schema_forbids_warns_and_stays(made: Any) -> None:
+def test_a_value_outside_its_schema_warns_and_is_kept(generate_package: GeneratePackage) -> None:
     schema = {"C": {"input": {"required": {"n": ["INT", {"max": 5}], "f": ["FLOAT"]}}}}
     graph = {"1": {"inputs": {"n": 9, "f": 8}, "class_type": "C"}}
-    report, package = made({"a.json": graph, "object_info.json": schema})
-    assert "9 is out of range" in told(report)[0]
+    report, package = generate_package({"a.json": graph, "object_info.json": schema})
+    assert "9 is out of range" in problem_lines(report)[0]
     assert package.AWorkflow().to_graph() == graph
     assert package.AWorkflow(c_f=0.5).to_graph()["1"]["inputs"]["f"] == 0.5

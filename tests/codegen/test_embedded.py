@@ -1,4 +1,4 @@
-"""Workflows in pictures and meshes."""
+"""Workflows embedded in pictures and meshes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from codegen.workspace import (
+    GeneratePackage,
+    MakeWorkspace,
+)
 from comfyloom._workflow.embedded import Embedded, workflow_of
 from ugly import node
 
@@ -51,15 +55,19 @@ def text_chunk(text: str, key: bytes = b"prompt") -> bytes:
         mesh({"prompt": GRAPH}),
     ],
 )
-def test_the_workflow_of_a_file_generates_as_its_json(made: Any, content: bytes) -> None:
+def test_an_embedded_workflow_generates_like_its_json(
+    generate_package: GeneratePackage, content: bytes
+) -> None:
     suffix = ".png" if content.startswith(PNG) else ".glb"
-    report, package = made({f"a{suffix}": content, "a.toml": 'class = "Own"\n'})
+    report, package = generate_package({f"a{suffix}": content, "a.toml": 'class = "Own"\n'})
     assert not report.problems
     assert package.OwnWorkflow().to_graph() == GRAPH
     assert package.OwnWorkflow.__workflow__.graph == "a.json"
 
 
-def test_one_that_the_emulated_server_saved(made: Any, tmp_path: Path, render: Path) -> None:
+def test_a_workflow_saved_by_the_emulated_server_generates(
+    generate_package: GeneratePackage, tmp_path: Path, render: Path
+) -> None:
     from comfyloom import RunComfySession
     from comfyloom_workflows import FluxMeshWorkflow
     from support import HastyClock
@@ -68,7 +76,7 @@ def test_one_that_the_emulated_server_saved(made: Any, tmp_path: Path, render: P
     with RunComfySession("emulator", clock=HastyClock()) as session:
         result = session.run(workflow)
     files = {"flux.png": result.image.bytes(), "mesh.glb": result.mesh.bytes()}
-    report, package = made(files)
+    report, package = generate_package(files)
     assert not report.errors
     for cls in (package.FluxWorkflow, package.MeshWorkflow):
         sent = cls().to_graph()
@@ -76,8 +84,10 @@ def test_one_that_the_emulated_server_saved(made: Any, tmp_path: Path, render: P
         assert list(sent) == list(workflow.to_graph())
 
 
-def test_a_picture_without_one_warns_and_another_format_is_refused(folder: Any) -> None:
-    made = folder(
+def test_a_picture_without_a_workflow_warns_and_the_web_ui_format_is_refused(
+    make_workspace: MakeWorkspace,
+) -> None:
+    workspace = make_workspace(
         {
             "a.json": GRAPH,
             "plain.png": picture(),
@@ -86,12 +96,12 @@ def test_a_picture_without_one_warns_and_another_format_is_refused(folder: Any) 
             "empty.glb": b"",
         }
     )
-    report = made.generate()
-    told = [str(problem) for problem in report.problems]
-    assert told[0] == "warning: cut.png: there is no workflow in it; it is left out"
-    assert told[1] == "warning: empty.glb: there is no workflow in it; it is left out"
-    assert "page.png: this is the format that ComfyUI saves for itself" in told[2]
-    assert told[3].startswith("warning: plain.png: there is no workflow")
+    report = workspace.generate()
+    lines = [str(problem) for problem in report.problems]
+    assert lines[0] == "warning: cut.png: there is no workflow in it; it is skipped"
+    assert lines[1] == "warning: empty.glb: there is no workflow in it; it is skipped"
+    assert "page.png: this is the format of ComfyUI's web UI" in lines[2]
+    assert lines[3].startswith("warning: plain.png: there is no workflow")
     states = {outcome.file: outcome.state for outcome in report.outcomes}
     assert states == {
         **dict.fromkeys(("plain.png", "cut.png", "empty.glb"), "skipped"),
@@ -100,39 +110,41 @@ def test_a_picture_without_one_warns_and_another_format_is_refused(folder: Any) 
     }
 
 
-def test_a_picture_that_has_lost_its_workflow_takes_its_module_along(folder: Any) -> None:
-    made = folder({"a.json": GRAPH, "b.png": picture(text_chunk(TEXT))})
-    made.generate()
-    made.write({"b.png": picture()})
-    made.generate()
-    assert "b.py" not in made.files()
-    assert "BWorkflow" not in made.text("__init__.py")
+def test_the_module_of_a_picture_that_lost_its_workflow_is_removed(
+    make_workspace: MakeWorkspace,
+) -> None:
+    workspace = make_workspace({"a.json": GRAPH, "b.png": picture(text_chunk(TEXT))})
+    workspace.generate()
+    workspace.write({"b.png": picture()})
+    workspace.generate()
+    assert "b.py" not in workspace.files()
+    assert "BWorkflow" not in workspace.text("__init__.py")
 
 
-def test_a_json_and_a_picture_of_one_name_are_refused(folder: Any) -> None:
-    lonely = folder({"b.png": picture(text_chunk(TEXT))})
+def test_a_json_and_a_picture_of_the_same_name_are_refused(make_workspace: MakeWorkspace) -> None:
+    lonely = make_workspace({"b.png": picture(text_chunk(TEXT))})
     lonely.generate()
     lonely.write({"b.png": picture()})
     assert lonely.generate(check=True).drift
     lonely.generate()
     assert "b.py" not in lonely.files()
     assert lonely.module().__all__ == []
-    report = folder({"a.json": GRAPH, "a.png": picture(text_chunk(TEXT))}).generate()
+    report = make_workspace({"a.json": GRAPH, "a.png": picture(text_chunk(TEXT))}).generate()
     assert "a.json: a.png would be the module 'a' too" in str(report.errors[0])
 
 
-def test_a_text_that_unpacks_without_end_is_none() -> None:
+def test_a_decompression_bomb_is_ignored() -> None:
     bomb = zlib.compress(bytes(1 << 27))
     assert workflow_of(picture(chunk(b"zTXt", b"prompt\0\0" + bomb))) == Embedded()
 
 
 @given(st.binary(max_size=300), st.sampled_from([PNG, b"glTF", b""]))
-def test_no_bytes_break_it(content: bytes, head: bytes) -> None:
+def test_any_bytes_are_read_without_an_exception(content: bytes, head: bytes) -> None:
     workflow_of(head + content)
 
 
 @given(st.integers(0, 200), st.integers(0, 255))
-def test_no_damage_breaks_it(place: int, value: int) -> None:
+def test_damaged_files_are_read_without_an_exception(place: int, value: int) -> None:
     for whole in (picture(text_chunk(TEXT)), mesh({"prompt": TEXT})):
         broken = bytearray(whole)
         broken[place % len(broken)] = value

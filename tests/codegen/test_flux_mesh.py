@@ -1,4 +1,4 @@
-"""The first workflow: its public face, and its later revision under another binding."""
+"""The FLUX mesh workflow: its public names, and a later revision with another binding."""
 
 from __future__ import annotations
 
@@ -10,12 +10,17 @@ from typing import Any
 import attrs
 import pytest
 
+from codegen.workspace import (
+    GeneratePackage,
+    MakeWorkspace,
+    problem_text,
+)
 from comfyloom.errors import InputValueError
 from comfyloom_workflows import FluxMeshResult, FluxMeshWorkflow
 
 ROOT = Path(__file__).parents[2]
 
-FACE = {
+INPUTS = {
     "input_image": ("image", True, None, None, [("16", "image")]),
     "prompt": ("text", True, None, None, [("34", "clip_l"), ("34", "t5xxl")]),
     "negative_prompt": ("text", False, None, None, [("19", "clip_l"), ("19", "t5xxl")]),
@@ -33,7 +38,7 @@ FACE = {
 }
 
 
-def face(workflow: Any) -> dict[str, Any]:
+def public_inputs(workflow: Any) -> dict[str, Any]:
     return {
         spec.name: (
             spec.kind,
@@ -46,11 +51,11 @@ def face(workflow: Any) -> dict[str, Any]:
     }
 
 
-def test_public_names_kinds_ranges_and_targets() -> None:
-    assert face(FluxMeshWorkflow) == FACE
+def test_public_names_kinds_ranges_and_targets_are_stable() -> None:
+    assert public_inputs(FluxMeshWorkflow) == INPUTS
 
 
-def test_results_and_stages() -> None:
+def test_results_and_stages_are_complete() -> None:
     spec = FluxMeshWorkflow.__workflow__
     assert spec.result is FluxMeshResult
     assert [(o.name, o.kind, o.node, o.key, o.file) for o in spec.outputs] == [
@@ -73,14 +78,14 @@ def test_values_reach_their_nodes() -> None:
     assert graph["32"]["inputs"]["steps"] == 9
 
 
-def test_the_files_own_values_give_the_files_own_graph() -> None:
+def test_the_values_of_the_file_reproduce_its_graph() -> None:
     file = json.loads((ROOT / "workflows/generate_flux_mesh.json").read_text("utf-8"))
     prompt = file["34"]["inputs"]["clip_l"]
     graph = FluxMeshWorkflow(input_image="render.png", prompt=prompt).to_graph()
     assert json.dumps(graph) == json.dumps(file)
 
 
-def test_the_constructor_demands_and_the_chain_waits() -> None:
+def test_the_constructor_requires_inputs_and_a_chain_may_add_them_later() -> None:
     with pytest.raises(InputValueError, match="input_image"):
         FluxMeshWorkflow(prompt="x")  # type: ignore[call-arg]
     chain = FluxMeshWorkflow.with_prompt("x").with_steps(3)
@@ -89,7 +94,7 @@ def test_the_constructor_demands_and_the_chain_waits() -> None:
     assert chain.with_input_image(b"").steps == 3
 
 
-def test_each_field_has_one_method_whose_docstring_tells_range_and_default() -> None:
+def test_each_field_has_a_method_whose_docstring_has_range_and_default() -> None:
     for field in attrs.fields(FluxMeshWorkflow):
         assert inspect.getdoc(getattr(FluxMeshWorkflow, f"with_{field.name}"))
     assert FluxMeshWorkflow.with_guidance.__doc__ == (
@@ -130,26 +135,28 @@ def revised() -> tuple[dict[str, Any], str]:
     return graph, binding
 
 
-def test_the_later_revision_needs_another_binding_only(made: Any) -> None:
+def test_the_later_revision_needs_only_another_binding(generate_package: GeneratePackage) -> None:
     graph, binding = revised()
     schemas = (ROOT / "workflows/object_info.json").read_text("utf-8")
     files = {"flux.json": graph, "flux.toml": binding, "object_info.json": schemas}
-    report, package = made(files)
+    report, package = generate_package(files)
     assert not report.problems
     workflow = package.FluxMeshWorkflow
-    without_targets = {name: facts[:4] for name, facts in face(workflow).items()}
-    assert without_targets == {name: facts[:4] for name, facts in FACE.items()}
-    made_graph = workflow(input_image="a.png", prompt="p", seed=2**33 + 1, steps=2).to_graph()
-    assert made_graph["40"]["inputs"]["value"] == made_graph["41"]["inputs"]["value"] == "p"
-    assert made_graph["42"]["inputs"]["value"] == 2**33 + 1
-    assert made_graph["32"]["inputs"]["seed"] == 1
-    assert made_graph["34"]["inputs"]["clip_l"] == ["40", 0]
+    without_targets = {name: facts[:4] for name, facts in public_inputs(workflow).items()}
+    assert without_targets == {name: facts[:4] for name, facts in INPUTS.items()}
+    sent = workflow(input_image="a.png", prompt="p", seed=2**33 + 1, steps=2).to_graph()
+    assert sent["40"]["inputs"]["value"] == sent["41"]["inputs"]["value"] == "p"
+    assert sent["42"]["inputs"]["value"] == 2**33 + 1
+    assert sent["32"]["inputs"]["seed"] == 1
+    assert sent["34"]["inputs"]["clip_l"] == ["40", 0]
 
 
-def test_the_first_binding_tells_what_the_revision_changed(folder: Any) -> None:
+def test_errors_of_the_first_binding_show_what_the_revision_changed(
+    make_workspace: MakeWorkspace,
+) -> None:
     graph, _ = revised()
     binding = (ROOT / "workflows/generate_flux_mesh.toml").read_text("utf-8")
-    report = folder({"flux.json": graph, "flux.toml": binding}).generate()
-    told = "\n".join(map(str, report.problems))
-    assert "inputs.steps: its input is linked" in told
-    assert "PrimitiveStringMultiline, 'FLUXCLIP'" in told
+    report = make_workspace({"flux.json": graph, "flux.toml": binding}).generate()
+    problems = problem_text(report)
+    assert "inputs.steps: its input is linked" in problems
+    assert "PrimitiveStringMultiline, 'FLUXCLIP'" in problems

@@ -1,4 +1,4 @@
-"""Nothing of a workflow file becomes code, whatever it holds."""
+"""Nothing in a workflow file becomes code, whatever it contains."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comfyloom_codegen import generate
+from codegen.workspace import (
+    GeneratePackage,
+    MakeWorkspace,
+    is_same_json,
+)
+from comfyloom_codegen import Report, generate
 from comfyloom_codegen.pycode import docstring, layout, literal
 
 EVIL = [
@@ -53,38 +58,28 @@ nodes = st.fixed_dictionaries(
 )
 
 
-def load(text: str) -> Any:
-    space: dict[str, Any] = {"__name__": "made"}
-    exec(compile(text, "made", "exec"), space)
-    return space
-
-
-def same(one: Any, other: Any) -> bool:
-    """Return whether two values are one and the same JSON, types and order included."""
-    return json.dumps(one) == json.dumps(other)
-
-
 @given(values)
 def test_a_literal_evaluates_to_its_value(value: Any) -> None:
-    assert same(ast.literal_eval(layout(literal(value))), value)
+    assert is_same_json(ast.literal_eval(layout(literal(value))), value)
 
 
 @given(texts)
-def test_a_docstring_is_one_constant_and_says_its_text(text: str) -> None:
-    # Half of a pair of code units is spelled out: no docstring of Python 3.13 may hold one.
-    shown = re.sub("[\ud800-\udfff]", lambda half: f"\\u{ord(half[0]):04x}", text)
+def test_a_docstring_is_one_constant_with_its_text(text: str) -> None:
+    # A lone surrogate is escaped: Python 3.13 refuses a docstring that contains one.
+    shown = re.sub("[\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", text)
     for source in (docstring(text), docstring(f"x{text}", wrap=4)):
         (statement,) = ast.parse(source).body
         assert isinstance(statement, ast.Expr)
-        said = ast.literal_eval(source)
-        assert said.split() in (shown.split(), f"x{shown}".split())
+        value = ast.literal_eval(source)
+        assert value.split() in (shown.split(), f"x{shown}".split())
 
 
-def made_of(graph: dict[str, Any], stem: str = "a") -> Any:
+def generate_from(graph: dict[str, Any]) -> tuple[Report, str | None]:
+    """Return the report and the text of the module generated from a graph."""
     with tempfile.TemporaryDirectory() as here:
         source = Path(here, "workflows")
         source.mkdir()
-        (source / f"{stem}.json").write_text(json.dumps(graph), encoding="utf-8")
+        (source / "a.json").write_text(json.dumps(graph), encoding="utf-8")
         report = generate(source, here, "made")
         if report.errors:
             return report, None
@@ -94,8 +89,8 @@ def made_of(graph: dict[str, Any], stem: str = "a") -> Any:
 
 @settings(max_examples=60, deadline=None)
 @given(st.dictionaries(ids, nodes, min_size=1, max_size=4))
-def test_any_graph_generates_and_its_module_only_declares(graph: dict[str, Any]) -> None:
-    report, text = made_of(graph)
+def test_any_graph_generates_a_module_of_declarations(graph: dict[str, Any]) -> None:
+    report, text = generate_from(graph)
     assert text is not None, report.errors
     allowed = (ast.Expr, ast.ImportFrom, ast.ClassDef)
     tree = ast.parse(text)
@@ -111,48 +106,48 @@ def test_any_graph_generates_and_its_module_only_declares(graph: dict[str, Any])
 
 
 @pytest.mark.parametrize("evil", EVIL)
-def test_evil_titles_values_names_and_classes_come_back(
-    made: Any, tmp_path: Path, evil: str
+def test_evil_titles_values_names_and_types_are_reproduced(
+    generate_package: GeneratePackage, tmp_path: Path, evil: str
 ) -> None:
     node = {"inputs": {evil: evil, "x": {evil: [evil]}}, "class_type": evil}
     graph = {"1": {**node, "_meta": {"title": evil}}, "2": {**node}}
-    report, package = made({"a.json": graph})
+    report, package = generate_package({"a.json": graph})
     assert not report.errors
-    assert same(package.AWorkflow().to_graph(), graph)
+    assert is_same_json(package.AWorkflow().to_graph(), graph)
     binding = f"doc = {json.dumps(evil)}\n[results.x]\nnode = '2'\ndoc = {json.dumps(evil)}\n"
     if evil.isprintable():
-        report, package = made({"a.json": graph, "a.toml": binding})
+        report, package = generate_package({"a.json": graph, "a.toml": binding})
         assert not report.errors
         assert package.AWorkflow.__doc__
 
 
-def test_an_evil_file_name_stays_in_its_folder(folder: Any) -> None:
-    made = folder({"__init__.json": {"1": {"inputs": {}, "class_type": "A"}}})
-    made.write({'..\\"""x {{y}}.json': {"1": {"inputs": {}, "class_type": "A"}}})
-    report = made.generate()
+def test_an_evil_file_name_stays_in_its_folder(make_workspace: MakeWorkspace) -> None:
+    workspace = make_workspace({"__init__.json": {"1": {"inputs": {}, "class_type": "A"}}})
+    workspace.write({'..\\"""x {{y}}.json': {"1": {"inputs": {}, "class_type": "A"}}})
+    report = workspace.generate()
     assert not report.errors
-    assert set(made.files()) == {
+    assert set(workspace.files()) == {
         *("__init__.py", "py.typed", "object_info.json"),
         *("init.py", "init.json", "x_y.py", "x_y.json"),
     }
 
 
-def test_an_id_with_a_backslash_stays_private_and_is_told(made: Any) -> None:
+def test_an_id_with_a_backslash_is_private_and_warned_of(generate_package: GeneratePackage) -> None:
     graph = {"a\\": {"inputs": {"x": 1}, "class_type": "A"}}
-    report, package = made({"a.json": graph})
-    assert "holds a backslash" in str(report.warnings[0])
+    report, package = generate_package({"a.json": graph})
+    assert "contains a backslash" in str(report.warnings[0])
     assert package.AWorkflow().to_graph() == graph
 
 
-def test_a_megabyte_of_text(made: Any) -> None:
+def test_a_megabyte_of_text_is_reproduced(generate_package: GeneratePackage) -> None:
     graph = {"1": {"inputs": {"text": "ab\n'\"" * 200_000}, "class_type": "A"}}
-    _, package = made({"a.json": graph})
+    _, package = generate_package({"a.json": graph})
     assert package.AWorkflow().to_graph() == graph
 
 
-def test_values_are_not_shared_between_two_workflows(made: Any) -> None:
+def test_values_are_not_shared_between_two_workflows(generate_package: GeneratePackage) -> None:
     graph = {"1": {"inputs": {"x": {"on": [1]}}, "class_type": "A"}}
-    _, package = made({"a.json": graph})
+    _, package = generate_package({"a.json": graph})
     first = package.AWorkflow()
     first.a_x["on"].append(2)
     assert package.AWorkflow().to_graph() == graph

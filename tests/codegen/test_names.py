@@ -1,4 +1,4 @@
-"""Names: legal, distinct, bounded, and by a rule of each node itself."""
+"""Names are legal, distinct, of limited length, and derived from each node alone."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from codegen.workspace import (
+    GeneratePackage,
+    input_specs,
+)
 from comfyloom import Result, Workflow
 from comfyloom_codegen.names import (
+    MAX_LENGTH,
     RESULT_NAMES,
-    WIDEST,
     WORKFLOW_NAMES,
     ClassName,
     PythonName,
@@ -48,7 +52,7 @@ from comfyloom_codegen.names import (
         ("🔧", "node"),
     ],
 )
-def test_names_of_titles(text: str, name: str) -> None:
+def test_titles_give_names(text: str, name: str) -> None:
     assert python_name(text, reserved=WORKFLOW_NAMES) == name
 
 
@@ -62,7 +66,7 @@ def test_names_of_titles(text: str, name: str) -> None:
         ("()", "The", "workflow"),
     ],
 )
-def test_names_of_files(stem: str, cls: str, command: str) -> None:
+def test_file_names_give_class_and_command_names(stem: str, cls: str, command: str) -> None:
     assert class_stem(stem) == cls
     assert kebab(stem) == command
 
@@ -93,58 +97,61 @@ def test_any_text_gives_a_legal_name(text: str) -> None:
 
 
 @given(st.lists(st.tuples(*[st.sampled_from(["a", "b", "a_1", "b_1"])] * 3), max_size=8))
-def test_distinct_names_are_distinct_and_do_not_depend_on_order(ladders: list[Any]) -> None:
-    names = distinct(ladders)
+def test_distinct_names_are_distinct_and_do_not_depend_on_order(candidates: list[Any]) -> None:
+    names = distinct(candidates)
     assert len(set(names)) == len(names)
-    unique = list(dict.fromkeys(ladders))
-    there, back = distinct(unique), distinct(unique[::-1])
-    if len({ladder[2] for ladder in unique}) == len(unique):
-        assert len(set(there)) == len(set(back))
+    unique = list(dict.fromkeys(candidates))
+    forward, backward = distinct(unique), distinct(unique[::-1])
+    if len({candidate[2] for candidate in unique}) == len(unique):
+        assert len(set(forward)) == len(set(backward))
 
 
-def fields(package: Any) -> list[str]:
-    return [spec.name for spec in package.AWorkflow.__workflow__.inputs]
-
-
-def node(title: str | None, *names: str, class_type: str = "Thing") -> dict[str, Any]:
-    made: dict[str, Any] = {"inputs": dict.fromkeys(names, "v"), "class_type": class_type}
-    return made if title is None else {**made, "_meta": {"title": title}}
+def titled_node(title: str | None, *names: str, class_type: str = "Thing") -> dict[str, Any]:
+    entry: dict[str, Any] = {"inputs": dict.fromkeys(names, "v"), "class_type": class_type}
+    return entry if title is None else {**entry, "_meta": {"title": title}}
 
 
 @pytest.mark.parametrize(
     ("graph", "names"),
     [
-        ({"1": node(None, "x")}, ["thing_x"]),
-        ({"1": node("🔧", "x")}, ["thing_x"]),
-        ({"1": node("A", "x"), "2": node("a", "x")}, ["a_1_x", "a_2_x"]),
-        ({"1": node("A", "x"), "2": node("B", "x")}, ["a_x", "b_x"]),
-        ({"1": node("CN+", "x"), "2": node("CN-", "x")}, ["cn_plus_x", "cn_minus_x"]),
-        ({"1": node("A", "a.b", "a_b", "a b")}, ["a_1_a_b_1", "a_1_a_b_2", "a_1_a_b_3"]),
-        ({"1": node("A", "b_c"), "2": node("A b", "c")}, ["a_1_b_c", "a_b_2_c"]),
-        ({"65:33:11": node("A", "*"), "012": node("A", "1")}, ["a_65_33_11_input", "a_012_1"]),
-        ({"word": node("A", "class", "in")}, ["a_class", "a_in"]),
-        ({"1": node("with A", "x"), "2": node("A", "x")}, ["node_with_a_x", "a_x"]),
-        ({"1": node("long " * 30, "x")}, ["long_long_long_long_long_long_lo_x"]),
-        ({"1": node("A", "x", "upload", "choose file to upload")}, ["a_x"]),
+        ({"1": titled_node(None, "x")}, ["thing_x"]),
+        ({"1": titled_node("🔧", "x")}, ["thing_x"]),
+        ({"1": titled_node("A", "x"), "2": titled_node("a", "x")}, ["a_1_x", "a_2_x"]),
+        ({"1": titled_node("A", "x"), "2": titled_node("B", "x")}, ["a_x", "b_x"]),
+        ({"1": titled_node("CN+", "x"), "2": titled_node("CN-", "x")}, ["cn_plus_x", "cn_minus_x"]),
+        ({"1": titled_node("A", "a.b", "a_b", "a b")}, ["a_1_a_b_1", "a_1_a_b_2", "a_1_a_b_3"]),
+        ({"1": titled_node("A", "b_c"), "2": titled_node("A b", "c")}, ["a_1_b_c", "a_b_2_c"]),
+        (
+            {"65:33:11": titled_node("A", "*"), "012": titled_node("A", "1")},
+            ["a_65_33_11_input", "a_012_1"],
+        ),
+        ({"word": titled_node("A", "class", "in")}, ["a_class", "a_in"]),
+        ({"1": titled_node("with A", "x"), "2": titled_node("A", "x")}, ["node_with_a_x", "a_x"]),
+        ({"1": titled_node("long " * 30, "x")}, ["long_long_long_long_long_long_lo_x"]),
+        ({"1": titled_node("A", "x", "upload", "choose file to upload")}, ["a_x"]),
     ],
 )
-def test_fields_of_nodes(made: Any, graph: dict[str, Any], names: list[str]) -> None:
-    _, package = made({"a.json": graph})
-    assert fields(package) == names
+def test_nodes_give_field_names(
+    generate_package: GeneratePackage, graph: dict[str, Any], names: list[str]
+) -> None:
+    _, package = generate_package({"a.json": graph})
+    assert list(input_specs(package)) == names
     assert package.AWorkflow().to_graph() == graph
 
 
-def test_an_unrelated_node_renames_nothing_and_a_namesake_both(made: Any) -> None:
-    graph = {"1": node("A", "x"), "2": node("B", "x")}
-    _, more = made({"a.json": {**graph, "3": node("C", "x")}})
-    assert fields(more) == ["a_x", "b_x", "c_x"]
-    _, namesake = made({"a.json": {**graph, "3": node("B", "x")}})
-    assert fields(namesake) == ["a_x", "b_2_x", "b_3_x"]
+def test_an_unrelated_node_renames_nothing_and_the_same_title_renames_both(
+    generate_package: GeneratePackage,
+) -> None:
+    graph = {"1": titled_node("A", "x"), "2": titled_node("B", "x")}
+    _, more = generate_package({"a.json": {**graph, "3": titled_node("C", "x")}})
+    assert list(input_specs(more)) == ["a_x", "b_x", "c_x"]
+    _, same_title = generate_package({"a.json": {**graph, "3": titled_node("B", "x")}})
+    assert list(input_specs(same_title)) == ["a_x", "b_2_x", "b_3_x"]
 
 
-def test_results_of_one_title_are_told_apart(made: Any) -> None:
-    ends = {n: node("Save", class_type="SaveImage") for n in ("8", "9")}
-    _, package = made({"a.json": ends})
+def test_results_of_the_same_title_are_distinct(generate_package: GeneratePackage) -> None:
+    ends = {n: titled_node("Save", class_type="SaveImage") for n in ("8", "9")}
+    _, package = generate_package({"a.json": ends})
     specs = package.AWorkflow.__workflow__.outputs
     assert [(spec.name, spec.file) for spec in specs] == [
         ("save_8", "save_8.png"),
@@ -152,12 +159,12 @@ def test_results_of_one_title_are_told_apart(made: Any) -> None:
     ]
 
 
-def test_numbered_names_are_bounded_too(made: Any) -> None:
+def test_numbered_names_have_a_maximum_length(generate_package: GeneratePackage) -> None:
     long = "very_" * 12
-    names = distinct([("x" * WIDEST,)] * 12)
+    names = distinct([("x" * MAX_LENGTH,)] * 12)
     assert len(set(names)) == 12
-    assert max(map(len, names)) == WIDEST
-    graph = {"1": node("0" * 80, f"{long}a", f"{long}b", f"{long}c")}
-    _, package = made({"a.json": graph})
-    assert len(fields(package)) == 3
+    assert max(map(len, names)) == MAX_LENGTH
+    graph = {"1": titled_node("0" * 80, f"{long}a", f"{long}b", f"{long}c")}
+    _, package = generate_package({"a.json": graph})
+    assert len(input_specs(package)) == 3
     assert package.AWorkflow().to_graph() == graph

@@ -1,4 +1,4 @@
-"""A workflow and its binding are somebody else's: nothing in them runs, or leads elsewhere."""
+"""Workflows and bindings are untrusted: nothing in them runs or leaves the output folder."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ writable = texts.filter(lambda text: "\ud800" not in text)
 
 
 def mostly(usual: str) -> st.SearchStrategy[str]:
-    """Return a text that is right four times of five: else hardly any binding were right."""
+    """Return a valid text four times out of five; otherwise hardly any binding would be valid."""
     return st.one_of(*[st.just(usual)] * 4, writable)
 
 
@@ -92,7 +92,7 @@ COUNT = itertools.count()
 
 
 class Watch:
-    """Notes what a process does that a generator and an import have no reason to do."""
+    """Records actions of the process that generating and importing have no reason to do."""
 
     def __init__(self) -> None:
         self.allowed: tuple[str, ...] | None = None
@@ -133,7 +133,7 @@ def watch() -> Watch:
 
 
 def binding_text(given: dict[str, Any], graph: dict[str, Any]) -> str:
-    """Return a binding that is TOML whatever its texts are."""
+    """Return a binding that is valid TOML for any texts."""
     lines = [f"{key} = {toml(given[key])}" for key in ("class", "command", "doc") if key in given]
     node = next(iter(graph))
     names = list(graph[node]["inputs"])
@@ -194,7 +194,7 @@ def load(module: Any) -> list[Any]:
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(graph=graphs, stem=safe_stems)
-def test_nothing_of_a_workflow_runs_or_leads_out(
+def test_nothing_in_a_workflow_runs_or_leaves_its_folder(
     watch: Watch, graph: dict[str, Any], stem: str
 ) -> None:
     assert check(watch, graph, stem, None)
@@ -202,7 +202,7 @@ def test_nothing_of_a_workflow_runs_or_leads_out(
 
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(graph=graphs, stem=safe_stems, given_binding=bindings)
-def test_nothing_of_a_binding_for_any_workflow_runs_or_leads_out(
+def test_nothing_in_any_binding_runs_or_leaves_its_folder(
     watch: Watch, graph: dict[str, Any], stem: str, given_binding: dict[str, Any]
 ) -> None:
     check(watch, graph, stem, binding_text(given_binding, graph))
@@ -210,7 +210,7 @@ def test_nothing_of_a_binding_for_any_workflow_runs_or_leads_out(
 
 @settings(max_examples=80, deadline=None)
 @given(text=writable, doc=writable, default=writable, choices=st.lists(writable, min_size=1))
-def test_nothing_of_a_binding_that_is_right_runs_or_leads_out(
+def test_nothing_in_a_valid_binding_runs_or_leaves_its_folder(
     watch: Watch, text: str, doc: str, default: str, choices: list[str]
 ) -> None:
     graph = {"1": {"inputs": {"text": text, "mode": default}, "class_type": "SaveImage"}}
@@ -224,7 +224,7 @@ def test_nothing_of_a_binding_that_is_right_runs_or_leads_out(
     assert check(watch, graph, "a", binding)
 
 
-def test_the_watch_notices_what_it_is_for(watch: Watch, tmp_path: Path) -> None:
+def test_the_watch_notices_writes_and_processes(watch: Watch, tmp_path: Path) -> None:
     for act in (
         lambda: (tmp_path / "x").write_text("x"),
         lambda: (tmp_path / "d").mkdir(),

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from comfyloom import RunComfySession
+from comfyloom._comfyui.cancel_scope import CancelScope
 from comfyloom._comfyui.client import ComfyUI
 from comfyloom._comfyui.events import ServerEvent
 from comfyloom._comfyui.history import FileReference
@@ -103,8 +104,8 @@ def test_events_come_in_order_and_history_is_there_at_the_end(server: ComfyUI) -
         seen: queue.SimpleQueue[Any] = queue.SimpleQueue()
         prompt_id = str(uuid.uuid4())
         graph = graph_of(FILL, color=novel())
-        with server.channel.listening(prompt_id, seen.put):
-            accepted = Submission(server, graph, server.channel.client_id, prompt_id).send()
+        with server.event_router.listening(prompt_id, seen.put):
+            accepted = Submission(server, graph, server.event_router.client_id, prompt_id).send()
             assert accepted == prompt_id
             kinds: list[str] = []
             while True:
@@ -121,6 +122,27 @@ def test_events_come_in_order_and_history_is_there_at_the_end(server: ComfyUI) -
         assert "execution_success" in kinds
 
 
+class Ignoring:
+    """A listener that ignores everything, on a server whose life is not ours."""
+
+    def on_event(self, event: ServerEvent) -> None: ...
+
+    def on_queued(self, position: int) -> None: ...
+
+    def on_running(self) -> None: ...
+
+    def on_silent(self, seconds: float) -> None: ...
+
+    def touch(self) -> None: ...
+
+    def check_alive(self) -> None: ...
+
+
+def watch(server: ComfyUI, prompt_id: str) -> RunWatcher:
+    scope = CancelScope(Deadline.after(60))
+    return RunWatcher(server, prompt_id, scope, Ignoring(), Ignoring())
+
+
 def test_a_run_that_was_made_before_names_the_same_file(server: ComfyUI) -> None:
     graph = graph_of(FILL, color=novel())
     names = [_run(server, graph).files("2") for _ in range(2)]
@@ -129,17 +151,17 @@ def test_a_run_that_was_made_before_names_the_same_file(server: ComfyUI) -> None
 
 def _run(server: ComfyUI, graph: dict[str, Any]) -> Any:
     prompt_id = str(uuid.uuid4())
-    monitor = RunWatcher(server, prompt_id)
-    with server.channel.listening(prompt_id, monitor.deliver):
-        Submission(server, graph, server.channel.client_id, prompt_id).send()
-        return monitor.wait(Deadline.after(60))
+    watcher = watch(server, prompt_id)
+    with server.event_router.listening(prompt_id, watcher.deliver):
+        Submission(server, graph, server.event_router.client_id, prompt_id).send()
+        return watcher.wait()
 
 
 def test_without_events_polling_alone_sees_the_end(server: ComfyUI) -> None:
     prompt_id = str(uuid.uuid4())
     graph = graph_of(FILL, color=novel())
     Submission(server, graph, uuid.uuid4().hex, prompt_id).send()
-    assert RunWatcher(server, prompt_id).wait(Deadline.after(60)).status in ("success", "")
+    assert watch(server, prompt_id).wait().status in ("success", "")
 
 
 def test_many_runs_at_once(session: RunComfySession, filling: Any) -> None:
@@ -168,7 +190,7 @@ def test_a_graph_that_cannot_run_is_refused(
     graph[node] |= change
     prompt_id = str(uuid.uuid4())
     with pytest.raises(PromptRejected, match=re.escape(text)):
-        Submission(server, graph, server.channel.client_id, prompt_id).send()
+        Submission(server, graph, server.event_router.client_id, prompt_id).send()
     assert not server.knows(prompt_id)
 
 
@@ -179,7 +201,7 @@ def test_a_graph_that_can_run_in_part_is_refused_as_well(server: ComfyUI) -> Non
     graph["4"] = {"class_type": "PreviewImage", "inputs": {"images": ["3", 0]}}
     prompt_id = str(uuid.uuid4())
     with pytest.raises(PromptRejected, match="no-such-picture"):
-        Submission(server, graph, server.channel.client_id, prompt_id).send()
+        Submission(server, graph, server.event_router.client_id, prompt_id).send()
     running, pending = server.queue()
     assert prompt_id not in (*running, *pending)
 

@@ -146,7 +146,7 @@ class Lab:
         if not left:
             return left
         state = home.dev()
-        asked = {row.server_id for row in self.machines(home).open() if row.stopping_at}
+        asked = {row.server_id for row in self.machines(home).list_open() if row.stopping_at}
         return left - ({state.server_id} - asked)
 
     def settings(self, home: Home) -> Settings:
@@ -178,7 +178,7 @@ class Lab:
         given = self.settings(home)
         clock = HastyClock()
         api = ServerApi(given.api_base_url, given.user_id, given.api_token, clock=clock)
-        reaper = Reaper(api=api, machines=self.machines(home), folder=home.state / "guard")
+        reaper = Reaper(api=api, records=self.machines(home), folder=home.state / "guard")
         try:
             for orphan in reaper.orphans():
                 reaper.reap(orphan)

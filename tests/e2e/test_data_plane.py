@@ -7,16 +7,19 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import attrs
 import pytest
 import requests
 
 from comfyloom import RunComfySession
 from comfyloom._comfyui import client
+from comfyloom._comfyui.cancel_scope import CancelScope
+from comfyloom._core.timeouts import DEFAULT_TIMEOUTS, PollIntervals, Timeouts
 from comfyloom._session.execution import SubmissionTicket
 from comfyloom._workflow.formats import complaint
 from comfyloom._workflow.run_values import read_files
@@ -36,19 +39,13 @@ from faults.trial import QUICK
 from support import RENDER, HastyClock, free_port
 
 
-@pytest.fixture
-def quick() -> Iterator[None]:
-    with mock.patch.object(client, "PATIENCE", QUICK):
-        yield
-
-
 def work(image: Any = RENDER, **values: Any) -> FluxMeshWorkflow:
     given = {"prompt": "a robot", "width": 64, "height": 64, "steps": 4} | values
     return FluxMeshWorkflow(input_image=image, **given)
 
 
-def plain(emulator: Emulator) -> RunComfySession:
-    return RunComfySession(emulator.comfyui_url, clock=HastyClock())
+def plain(emulator: Emulator, timeouts: Timeouts = DEFAULT_TIMEOUTS) -> RunComfySession:
+    return RunComfySession(emulator.comfyui_url, timeouts=timeouts, clock=HastyClock())
 
 
 def asked(emulator: Emulator, method: str, end: str) -> list[int]:
@@ -124,7 +121,7 @@ def _changed_while_it_waits(emulator: Emulator, path: Path) -> None:
         going = work(path)
         files = read_files(going)
         path.write_bytes(path.read_bytes()[:-4] + b"MORE")
-        session.server().uploads.put(files["input_image"])
+        session.server().uploads.put(files["input_image"], CancelScope())
 
 
 @pytest.fixture
@@ -302,24 +299,19 @@ def test_the_time_left_is_known_by_the_second_run(emulator: Emulator) -> None:
     assert fractions == sorted(fractions)
 
 
-@pytest.mark.usefixtures("quick")
-def test_a_silent_run_is_told_of(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    import attrs
-
-    from comfyloom._comfyui.run_watcher import PollSchedule, RunWatcher
-
-    pace = attrs.evolve(PollSchedule(), silent_s=0.5, stopped_s=0.2, queue_s=0.2)
-    made = RunWatcher.__init__
-
-    def init(self: RunWatcher, *args: Any, **options: Any) -> None:
-        made(self, *args, **(options | {"schedule": pace}))
-
-    monkeypatch.setattr(RunWatcher, "__init__", init)
+def test_a_silent_run_is_reported(emulator: Emulator) -> None:
+    polling = PollIntervals(silent_s=0.5, stopped_s=0.2, queue_s=0.2)
+    timeouts = attrs.evolve(QUICK, polling=polling)
     emulator.faults.add(RunFault(action="hang", class_type="XlabsSampler", step=2))
-    told: list[Progress] = []
-    with plain(emulator) as session, pytest.raises(RunTimeout):
-        session.run(work(), timeout=3.0, on_progress=told.append)
-    silent = [each for each in told if each.kind == "silent"]
+    seen: list[Progress] = []
+    with plain(emulator, timeouts) as session:
+        run = session.submit(work(), timeout=None)
+        for progress in run.events():  # however slow the machine is
+            seen.append(progress)
+            if progress.kind == "silent":
+                break
+        run.cancel()
+    silent = [each for each in seen if each.kind == "silent"]
     assert "runs, but has been silent for" in silent[0].message
     assert silent[0].node == "3"
 
@@ -449,7 +441,7 @@ def test_runs_come_into_the_queue_in_order_when_one_of_them_fails() -> None:
     third = second.next()
     second.end()
     reached: list[int] = []
-    waiting = threading.Thread(target=lambda: (third.wait(lambda: None), reached.append(3)))
+    waiting = threading.Thread(target=lambda: (third.wait(CancelScope()), reached.append(3)))
     waiting.start()
     time.sleep(0.4)
     assert reached == []
@@ -604,7 +596,7 @@ def test_a_callback_that_fails_is_told_of_once(
 
 
 def test_a_target_that_is_none() -> None:
-    with pytest.raises(ConfigError, match="target 5 is none of runcomfy, emulator"):
+    with pytest.raises(ConfigError, match="target 5 is not one of runcomfy, emulator"):
         RunComfySession(5)  # type: ignore[arg-type]
 
 
@@ -645,7 +637,7 @@ def test_no_thread_left_for_a_run_is_told_and_blocks_nobody(emulator: Emulator) 
     with plain(emulator) as session:
         server = session.server()
         no_thread = mock.patch("threading.Thread.start", side_effect=RuntimeError("can't start"))
-        with no_thread, pytest.raises(ComfyloomError, match="the run cannot be begun: can't start"):
+        with no_thread, pytest.raises(ComfyloomError, match="cannot start the run: can't start"):
             session.submit(work())
         assert server is session.server()
         assert session.run(work(), timeout=20).image.size

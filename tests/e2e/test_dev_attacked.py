@@ -17,7 +17,7 @@ from comfyloom import DevServer, RunComfySession
 from comfyloom._machines.account_machines import AccountMachines
 from comfyloom._records.dev_state import DevState
 from comfyloom._records.dev_state_file import StateFile
-from comfyloom._records.machine_records import MachineRow
+from comfyloom._records.machine_row import MachineRow
 from comfyloom._records.owner import Owner
 from comfyloom._records.tracker import records_of
 from comfyloom._runcomfy.client import ServerApi
@@ -67,7 +67,7 @@ def test_a_machine_that_the_platform_does_not_know_yet_is_stopped(
 ) -> None:
     emulator.faults.add(MachineFault(action="late", seconds=20.0))
     server = api.launch(emulator.workflow_version_id, "medium", 1234)
-    records_of(settings).intend(
+    records_of(settings).record_intent(
         MachineRow(
             key="young",
             kind="session",

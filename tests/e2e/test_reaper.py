@@ -15,9 +15,10 @@ from comfyloom import RunComfySession
 from comfyloom._machines.reaper import Reaper
 from comfyloom._records.dev_state import DevState
 from comfyloom._records.dev_state_file import StateFile
-from comfyloom._records.machine_records import MachineRecords, MachineRow
+from comfyloom._records.machine_records import MachineRecords
+from comfyloom._records.machine_row import MachineRow
 from comfyloom._records.owner import Owner
-from comfyloom._records.quick_check import may_have_others
+from comfyloom._records.quick_check import may_have_other_machines
 from comfyloom._records.tracker import records_of
 from comfyloom._runcomfy.client import ServerApi
 from comfyloom.emulator import Emulator, HttpFault, MachineFault
@@ -44,7 +45,7 @@ def machines(settings: Settings) -> MachineRecords:
 
 @pytest.fixture
 def reaper(api: ServerApi, machines: MachineRecords, tmp_path: Path) -> Reaper:
-    return Reaper(api=api, machines=machines, folder=tmp_path / "guard")
+    return Reaper(api=api, records=machines, folder=tmp_path / "guard")
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ def launched(
             "server_id": server.server_id,
         }
         row = MachineRow(**{**values, **changes})
-        machines.intend(row)
+        machines.record_intent(row)
         return row
 
     return launch
@@ -119,11 +120,11 @@ def test_a_stop_that_nobody_sees_to(
     reaper: Reaper, machines: MachineRecords, launched: Launched
 ) -> None:
     row = launched(owner=HERE)
-    machines.stopping(row.key, time.time(), HERE)
+    machines.record_stopping(row.key, time.time(), HERE)
     assert whys(reaper) == []
-    machines.stopping(row.key, time.time() - 61.0, HERE)
+    machines.record_stopping(row.key, time.time() - 61.0, HERE)
     assert whys(reaper) == ["its stop was not confirmed"]
-    machines.stopping(row.key, time.time(), DEAD)
+    machines.record_stopping(row.key, time.time(), DEAD)
     assert whys(reaper) == ["its stop was not confirmed"]
 
 
@@ -193,7 +194,7 @@ def test_what_another_launch_got_is_not_this_ones(
     emulator.steal(lost.key)
     living = launched(owner=HERE)
     (orphan,) = reaper.orphans()
-    assert reaper.reap(orphan, is_patient=False).outcome == "left"
+    assert reaper.reap(orphan, is_quick=True).outcome == "left"
     assert running(emulator) == [living.server_id]
 
 
@@ -218,7 +219,7 @@ def test_the_clock_of_this_computer_does_not_count(
 
     launched(owner=ELSEWHERE)
     api = ServerApi(settings.api_base_url, settings.user_id, settings.api_token, clock=Fast())
-    assert Reaper(api=api, machines=machines, folder=tmp_path).orphans() == []
+    assert Reaper(api=api, records=machines, folder=tmp_path).orphans() == []
     api.close()
 
 
@@ -234,7 +235,7 @@ def test_a_platform_out_of_reach_condemns_nobody(
     emulator.faults.add(HttpFault(action="drop", times=10**6))
     api = ServerApi(settings.api_base_url, settings.user_id, settings.api_token, clock=HastyClock())
     with pytest.raises(TransportError):
-        Reaper(api=api, machines=machines, folder=tmp_path).orphans()
+        Reaper(api=api, records=machines, folder=tmp_path).orphans()
     api.close()
 
 
@@ -246,7 +247,7 @@ def test_a_stop_of_the_dev_server_that_was_refused_changes_nothing(
     with pytest.raises(Unauthorized):
         dev().down()
     assert whys(reaper) == []
-    (row,) = reaper.machines.open()
+    (row,) = reaper.records.list_open()
     assert row.stopping_at is None
     assert dev().up().server_id == up.server_id
 
@@ -304,7 +305,7 @@ def test_a_launch_that_gave_none(emulator: Emulator, reaper: Reaper, launched: L
     row = launched(server_id=None)
     emulator.steal(row.key)
     (orphan,) = reaper.orphans()
-    quick = reaper.reap(orphan, is_patient=False)
+    quick = reaper.reap(orphan, is_quick=True)
     assert quick.outcome == "left"  # it may yet appear: whoever comes next looks again
     assert len(reaper.orphans()) == 1
     assert reaper.reap(orphan).outcome == "never appeared"
@@ -358,7 +359,7 @@ def test_a_session_on_the_dev_server_reaps_too(
     emulator: Emulator, settings: Settings, dev: Any, launched: Launched
 ) -> None:
     up = dev().up()
-    assert not may_have_others(settings, up.server_id)
+    assert not may_have_other_machines(settings, up.server_id)
     left = launched()
     with RunComfySession(settings=settings, clock=HastyClock()):
         end = time.monotonic() + 10
@@ -389,7 +390,7 @@ def test_the_command(
     assert (nothing.returncode, nothing.stdout) == (0, "")
     assert "living owner" in nothing.stderr
     row = launched()
-    records_of(attrs.evolve(settings, ledger=given["COMFYLOOM_LEDGER"])).intend(row)
+    records_of(attrs.evolve(settings, ledger=given["COMFYLOOM_LEDGER"])).record_intent(row)
     dry = shell("machines", "reap", "--dry-run", "--json", environ=environ)
     (found,) = json.loads(dry.stdout)
     assert (found["server_id"], found["kind"]) == (row.server_id, "session")
@@ -405,7 +406,7 @@ def test_the_doctor_tells_of_it(
 ) -> None:
     row = launched()
     ledger = str(tmp_path / "ledger.db")
-    records_of(attrs.evolve(settings, ledger=ledger)).intend(row)
+    records_of(attrs.evolve(settings, ledger=ledger)).record_intent(row)
     shell = shell_at(tmp_path, {**emulator.environment(), "COMFYLOOM_LEDGER": ledger})
     found = shell("doctor").stdout
     assert "machines in use: 1" in found
@@ -435,7 +436,7 @@ def test_the_command_says_what_it_could_not_stop(
     row = launched(server_id=None)
     emulator.launch_foreign("medium", 1234)
     ledger = str(tmp_path / "ledger.db")
-    records_of(attrs.evolve(settings, ledger=ledger)).intend(row)
+    records_of(attrs.evolve(settings, ledger=ledger)).record_intent(row)
     shell = shell_at(tmp_path, {**emulator.environment(), "COMFYLOOM_LEDGER": ledger})
     done = shell("machines", "reap")
     assert done.returncode == 69

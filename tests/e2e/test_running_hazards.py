@@ -1,6 +1,6 @@
 """What becomes of unusual workflows when they run: one test a hazard, numbered as in their list.
 
-What the generator makes of them is in tests/codegen/test_hazards.py.
+The generator is tested on them in tests/codegen (test_unusual_*.py, test_ids_and_links.py).
 """
 
 from __future__ import annotations
@@ -64,13 +64,13 @@ def report(call: NodeCall) -> NodeResult:
     for values in ui.values():
         for value in values if isinstance(values, list) else []:
             if isinstance(value, dict) and "filename" in value:
-                place = call.folders.save_place("x", value["type"]).directory
+                place = call.folders.save_target("x", value["type"]).directory
                 path = place.joinpath(value["subfolder"], value["filename"])
                 path.parent.mkdir(parents=True, exist_ok=True)
                 is_final = path.name == "a.png"
                 path.write_bytes(FINAL if is_final else CONTENT.get(path.suffix, b"content"))
             elif isinstance(value, str) and value.endswith(".glb"):
-                path = call.folders.save_place("x", "output").directory / value
+                path = call.folders.save_target("x", "output").directory / value
                 path.write_bytes(CONTENT[".glb"])
     return NodeResult(ui=ui)
 

@@ -20,9 +20,11 @@ import pytest
 import requests
 
 from comfyloom import ImageOutput, MeshOutput, Progress, RunComfySession
+from comfyloom._comfyui.cancel_scope import CancelScope
 from comfyloom._comfyui.client import ComfyUI
 from comfyloom._comfyui.downloads import Download, fetch
 from comfyloom._comfyui.history import FileReference
+from comfyloom._core.timeouts import Timeouts
 from comfyloom._core.waiting import Deadline
 from comfyloom._session.staging import StagingDir
 from comfyloom._workflow.outputs import OutputSpec
@@ -375,8 +377,7 @@ def test_a_lease_is_renewed_without_a_socket(render: Path) -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(launch, "SHORTEST_LEASE_S", 5)
             patch.setattr(launch, "LONGEST_LEASE_S", 5)
-            patch.setattr("comfyloom._machines.lease.RENEW_RETRY_S", 0.2)
-            with RunComfySession(real) as session:
+            with RunComfySession(real, timeouts=Timeouts(lease_retry_s=0.2)) as session:
                 job = FluxMeshWorkflow(input_image=render, prompt="x", width=64, height=64)
                 assert session.run(job).image.size
         assert requests_to(real, "update-estimated-duration") >= 2
@@ -599,18 +600,12 @@ def test_a_trickling_download_does_not_outlive_its_time() -> None:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         spec = OutputSpec(kind="image", node="1", key="images", file="a.png")
         wanted = Download(spec, FileReference(filename="a.png"), "a.png")
-        deadline = Deadline.after(0.5)
-
-        def check() -> float:
-            if deadline.over:
-                raise RunTimeout
-            return deadline.remaining_s
-
+        scope = CancelScope(Deadline.after(0.5))
         comfyui = ComfyUI(f"http://127.0.0.1:{server.server_port}")
         begun = time.monotonic()
         staging = StagingDir()
         with pytest.raises(RunTimeout):
-            fetch(comfyui, wanted, staging.folder, "p", check=check)
+            fetch(comfyui, wanted, staging.folder, "p", scope=scope)
         staging.close()
         assert time.monotonic() - begun < 5
         comfyui.close()

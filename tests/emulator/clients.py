@@ -1,4 +1,4 @@
-"""Plain clients of the emulated servers: requests and websocket-client, nothing of comfyloom's."""
+"""Plain clients of the emulated servers, built on requests and websocket-client only."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ import websocket
 
 from comfyloom.emulator import Emulator
 
-PATIENCE_S = 10.0
+TIMEOUT_S = 10.0
 
 Start = Callable[..., Emulator]
 
 
-def until(holds: Callable[[], Any]) -> Any:
-    """What `holds` gives once that is true."""
-    deadline = time.monotonic() + PATIENCE_S
+def wait_until(condition: Callable[[], Any]) -> Any:
+    """Wait until `condition` returns something true, and return that."""
+    deadline = time.monotonic() + TIMEOUT_S
     while time.monotonic() < deadline:
-        found = holds()
+        found = condition()
         if found:
             return found
         time.sleep(0.002)
-    raise AssertionError("waited in vain")
+    raise AssertionError(f"the condition did not become true within {TIMEOUT_S} s")
 
 
-class Account:
-    """The Server API, as the emulator's user."""
+class AccountClient:
+    """A client of the Server API, with the emulator's user."""
 
     def __init__(self, emulator: Emulator) -> None:
         self.emulator = emulator
@@ -42,7 +42,7 @@ class Account:
         return f"{self.emulator.base_url}/prod/api/users/{self.emulator.user_id}{path}"
 
     def call(self, method: str, path: str = "/servers", **options: Any) -> requests.Response:
-        return self.http.request(method, self.url(path), timeout=PATIENCE_S, **options)
+        return self.http.request(method, self.url(path), timeout=TIMEOUT_S, **options)
 
     def post_launch(self, **changes: Any) -> requests.Response:
         body = {
@@ -66,13 +66,13 @@ class Account:
         return self.call("DELETE", f"/servers/{server_id}")
 
 
-class Socket:
-    """A websocket connection that remembers what it got."""
+class SocketClient:
+    """A websocket connection to a ComfyUI server."""
 
     def __init__(self, url: str, client_id: str | None, *, features: bool = False) -> None:
         query = "" if client_id is None else f"?clientId={client_id}"
         address = url.replace("http", "ws", 1) + "/ws" + query
-        self.ws = websocket.create_connection(address, timeout=PATIENCE_S)
+        self.ws = websocket.create_connection(address, timeout=TIMEOUT_S)
         if features:
             self.send("feature_flags", {"supports_preview_metadata": True})
 
@@ -80,19 +80,19 @@ class Socket:
         self.ws.send(json.dumps({"type": kind, "data": data}))
 
     def next(self) -> Any:
-        """The next frame: parsed if it is text, else bytes."""
+        """Return the next frame: parsed if it is text, otherwise bytes."""
         frame = self.ws.recv()
         return json.loads(frame) if isinstance(frame, str) else frame
 
     def event(self, kind: str) -> Any:
-        """The data of the next event of a kind."""
+        """Return the data of the next event of a type."""
         while True:
             frame = self.next()
             if isinstance(frame, dict) and frame["type"] == kind:
                 return frame["data"]
 
     def run(self) -> list[Any]:
-        """All frames up to the end of a run."""
+        """Return all frames up to the end of a run."""
         frames: list[Any] = []
         while True:
             frames.append(self.next())
@@ -100,7 +100,7 @@ class Socket:
                 return frames
 
     def rest(self, quiet_s: float = 0.05) -> list[Any]:
-        """All frames that still come."""
+        """Return the frames that arrive before `quiet_s` seconds of silence."""
         self.ws.settimeout(quiet_s)
         frames: list[Any] = []
         try:
@@ -109,10 +109,10 @@ class Socket:
         except websocket.WebSocketTimeoutException:
             return frames
         finally:
-            self.ws.settimeout(PATIENCE_S)
+            self.ws.settimeout(TIMEOUT_S)
 
     def drain(self) -> list[Any]:
-        """All frames until the server breaks the connection off."""
+        """Return all frames until the server closes the connection."""
         frames: list[Any] = []
         try:
             while True:
@@ -126,29 +126,29 @@ class Socket:
 
 
 def is_end(frame: Any) -> bool:
-    """Whether a frame tells that a run is over."""
+    """Return whether a frame reports the end of a run."""
     if not isinstance(frame, dict) or frame["type"] != "executing":
         return False
     return frame["data"]["node"] is None
 
 
-def kind_of(frame: Any) -> str:
-    """A frame's type; `binary1` and the like for binary ones."""
+def frame_kind(frame: Any) -> str:
+    """Return a frame's type; `binary1` and so on for binary frames."""
     if isinstance(frame, bytes):
         return f"binary{int.from_bytes(frame[:4], 'big')}"
     kind: str = frame["type"]
     return kind
 
 
-class ComfyUi:
-    """One ComfyUI server."""
+class ComfyUIClient:
+    """A client of one ComfyUI server."""
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.http = requests.Session()
 
     def call(self, method: str, path: str, **options: Any) -> requests.Response:
-        return self.http.request(method, self.url + path, timeout=PATIENCE_S, **options)
+        return self.http.request(method, self.url + path, timeout=TIMEOUT_S, **options)
 
     def get(self, path: str) -> Any:
         return self.call("GET", path).json()
@@ -164,11 +164,11 @@ class ComfyUi:
         return prompt_id
 
     def entry(self, prompt_id: str) -> Any:
-        """The history entry of a prompt, once it is there."""
-        return until(lambda: self.get(f"/history/{prompt_id}").get(prompt_id))
+        """Return the history entry of a prompt; waits for it."""
+        return wait_until(lambda: self.get(f"/history/{prompt_id}").get(prompt_id))
 
     def run(self, graph: Any, **fields: Any) -> Any:
-        """The history entry of a graph that is run."""
+        """Run a graph and return its history entry."""
         return self.entry(self.submit(graph, **fields))
 
     def upload(self, name: str, data: bytes, **fields: str) -> requests.Response:
@@ -180,8 +180,10 @@ class ComfyUi:
         return response.content
 
     @contextmanager
-    def socket(self, client_id: str | None = None, *, features: bool = False) -> Iterator[Socket]:
-        connection = Socket(self.url, client_id or uuid.uuid4().hex, features=features)
+    def socket(
+        self, client_id: str | None = None, *, features: bool = False
+    ) -> Iterator[SocketClient]:
+        connection = SocketClient(self.url, client_id or uuid.uuid4().hex, features=features)
         try:
             yield connection
         finally:

@@ -1,4 +1,4 @@
-"""Emulators with the lab's nodes, one a test, and clients for them."""
+"""One emulator with the lab's nodes per test, and clients for it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from comfyloom.emulator import Emulator
-from emulator.clients import Account, ComfyUi, Start
+from emulator.clients import AccountClient, ComfyUIClient, Start
 from emulator.lab import NODES, OBJECT_INFO
 
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Starts emulators that end with the test."""
+    """Starts emulators that are closed after the test."""
     with ExitStack() as stack:
 
         def starter(**options: Any) -> Emulator:
@@ -31,15 +31,15 @@ def emulator(start: Start) -> Emulator:
 
 
 @pytest.fixture
-def account(emulator: Emulator) -> Iterator[Account]:
-    account = Account(emulator)
+def account(emulator: Emulator) -> Iterator[AccountClient]:
+    account = AccountClient(emulator)
     yield account
     account.http.close()
 
 
 @pytest.fixture
-def comfyui(emulator: Emulator) -> Iterator[ComfyUi]:
-    """A plain ComfyUI."""
-    comfyui = ComfyUi(emulator.comfyui_url)
+def comfyui(emulator: Emulator) -> Iterator[ComfyUIClient]:
+    """A client of the plain ComfyUI."""
+    comfyui = ComfyUIClient(emulator.comfyui_url)
     yield comfyui
     comfyui.http.close()

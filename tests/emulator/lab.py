@@ -1,4 +1,4 @@
-"""The node classes that the recordings were made with, and graphs of them."""
+"""The node types that the recordings were made with, and graphs of them."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ NODES = {
 def sleep(
     ms: int = 1, tag: str = "t", *, interruptible: bool = True, progress: bool = False
 ) -> dict[str, Any]:
-    """A graph that sleeps and shows a picture."""
+    """Return a graph that sleeps, then previews an image."""
     inputs = {"ms": ms, "tag": tag, "interruptible": interruptible, "progress": progress}
     return {
         "1": {"class_type": "LabSleep", "inputs": inputs},
@@ -80,14 +80,14 @@ def _cases() -> dict[str, Any]:
 
 
 def cases() -> dict[str, Any]:
-    """The recorded POST /prompt requests and their answers, by name."""
+    """Return the recorded POST /prompt requests and their answers, by name."""
     return _cases()
 
 
 def flux_mesh(
     prompt: str = "a small brass automaton", image: str = "example.png", size: int = 200
 ) -> Any:
-    """The graph of the first workflow; a small picture unless another size is asked for."""
+    """Return the graph of the flux-mesh workflow; its image is small by default."""
     graph = copy.deepcopy(_cases()["success_full_graph"]["request"]["prompt"])
     graph["16"]["inputs"]["image"] = image
     graph["6"]["inputs"] |= {"width": size, "height": size}

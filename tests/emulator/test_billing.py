@@ -1,4 +1,4 @@
-"""Leases and the bill, by a clock that tests move."""
+"""Leases and billing, on a manual clock."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from comfyloom.emulator import Emulator, ManualClock
-from emulator.clients import Account, ComfyUi, Socket, Start, is_end, until
+from emulator.clients import AccountClient, ComfyUIClient, SocketClient, Start, is_end, wait_until
 from emulator.lab import flux_mesh, sleep
 
 
@@ -28,7 +28,7 @@ def _bill(emulator: Emulator) -> Any:
     return machine
 
 
-def _change(account: Account, server_id: str, seconds: int) -> Any:
+def _change(account: AccountClient, server_id: str, seconds: int) -> Any:
     return account.call(
         "POST",
         f"/servers/{server_id}/update-estimated-duration",
@@ -40,7 +40,7 @@ def _epoch(text: str) -> float:
     return datetime.fromisoformat(text).timestamp()
 
 
-def test_starting_is_free(account: Account, clock: ManualClock) -> None:
+def test_a_starting_machine_is_not_billed(account: AccountClient, clock: ManualClock) -> None:
     server_id = account.launch()
     clock.advance(149.9)
     assert account.get(server_id)["current_status"] == "Starting"
@@ -51,7 +51,9 @@ def test_starting_is_free(account: Account, clock: ManualClock) -> None:
     assert machine["ready_at"] is None
 
 
-def test_billed_from_ready_to_delete(account: Account, clock: ManualClock) -> None:
+def test_a_machine_is_billed_from_ready_to_delete(
+    account: AccountClient, clock: ManualClock
+) -> None:
     server_id = account.launch()
     clock.advance(150)
     assert account.get(server_id)["current_status"] == "Ready"
@@ -66,7 +68,9 @@ def test_billed_from_ready_to_delete(account: Account, clock: ManualClock) -> No
     assert _epoch(machine["ready_at"]) - _epoch(machine["launched_at"]) == pytest.approx(150)
 
 
-def test_lease_ends_by_itself(account: Account, clock: ManualClock) -> None:
+def test_a_machine_stops_at_the_end_of_its_lease(
+    account: AccountClient, clock: ManualClock
+) -> None:
     server_id = account.launch(estimated_duration=600)
     clock.advance(150)
     machine = account.get(server_id)
@@ -79,14 +83,16 @@ def test_lease_ends_by_itself(account: Account, clock: ManualClock) -> None:
     assert _bill(account.emulator)["billed_seconds"] == pytest.approx(600)
 
 
-def test_state_alone_notices_the_end_of_a_lease(account: Account, clock: ManualClock) -> None:
+def test_state_shows_the_end_of_a_lease_without_a_request(
+    account: AccountClient, clock: ManualClock
+) -> None:
     account.launch(estimated_duration=600)
     clock.advance(10_000)
     machine = _bill(account.emulator)
     assert (machine["status"], machine["billed_seconds"]) == ("Stopped", pytest.approx(600))
 
 
-def test_duration_counts_from_ready(account: Account, clock: ManualClock) -> None:
+def test_the_duration_counts_from_ready(account: AccountClient, clock: ManualClock) -> None:
     server_id = account.launch(estimated_duration=600)
     clock.advance(150 + 500)
     changed = _change(account, server_id, 1000)
@@ -99,7 +105,9 @@ def test_duration_counts_from_ready(account: Account, clock: ManualClock) -> Non
     assert _bill(account.emulator)["billed_seconds"] == pytest.approx(1000)
 
 
-def test_too_small_a_duration_ends_it_at_once(account: Account, clock: ManualClock) -> None:
+def test_a_duration_that_has_passed_stops_the_machine_at_once(
+    account: AccountClient, clock: ManualClock
+) -> None:
     server_id = account.launch(estimated_duration=600)
     clock.advance(150 + 300)
     _change(account, server_id, 200)
@@ -107,7 +115,7 @@ def test_too_small_a_duration_ends_it_at_once(account: Account, clock: ManualClo
     assert _bill(account.emulator)["billed_seconds"] == pytest.approx(300)
 
 
-def test_duration_can_change_while_starting(account: Account, clock: ManualClock) -> None:
+def test_the_duration_can_change_while_starting(account: AccountClient, clock: ManualClock) -> None:
     server_id = account.launch(estimated_duration=600)
     assert _change(account, server_id, 100)["current_status"] == "Starting"
     clock.advance(150 + 101)
@@ -115,9 +123,9 @@ def test_duration_can_change_while_starting(account: Account, clock: ManualClock
     assert _bill(account.emulator)["billed_seconds"] == pytest.approx(100)
 
 
-def test_leases_that_do_not_end(start: Start) -> None:
+def test_leases_do_not_end_without_expire_leases(start: Start) -> None:
     emulator = start(time="manual", expire_leases=False)
-    account = Account(emulator)
+    account = AccountClient(emulator)
     server_id = account.launch()
     assert isinstance(emulator.clock, ManualClock)
     emulator.clock.advance(10_000)
@@ -125,14 +133,16 @@ def test_leases_that_do_not_end(start: Start) -> None:
     account.http.close()
 
 
-def test_end_of_a_lease_kills_runs_and_sockets(account: Account, clock: ManualClock) -> None:
+def test_the_end_of_a_lease_kills_runs_and_sockets(
+    account: AccountClient, clock: ManualClock
+) -> None:
     server_id = account.launch(estimated_duration=600)
     clock.advance(150)
-    comfyui = ComfyUi(account.get(server_id)["main_service_url"])
-    socket = Socket(comfyui.url, "c")
+    comfyui = ComfyUIClient(account.get(server_id)["main_service_url"])
+    socket = SocketClient(comfyui.url, "c")
     comfyui.submit(sleep(900_000 // 2, "long"), prompt_id="long", client_id="c")
     comfyui.submit(sleep(1, "next"), prompt_id="next", client_id="c")
-    until(lambda: comfyui.get("/queue")["queue_running"])
+    wait_until(lambda: comfyui.get("/queue")["queue_running"])
     clock.advance(600)
     assert not is_end(socket.drain()[-1])
     socket.close()
@@ -142,13 +152,13 @@ def test_end_of_a_lease_kills_runs_and_sockets(account: Account, clock: ManualCl
     comfyui.http.close()
 
 
-def test_comfyui_may_answer_later_than_ready(start: Start) -> None:
+def test_comfyui_answers_comfyui_delay_s_after_ready(start: Start) -> None:
     emulator = start(time="manual", startup_s=10, comfyui_delay_s=20)
-    account = Account(emulator)
+    account = AccountClient(emulator)
     server_id = account.launch()
     assert isinstance(emulator.clock, ManualClock)
     emulator.clock.advance(10)
-    comfyui = ComfyUi(account.get(server_id)["main_service_url"])
+    comfyui = ComfyUIClient(account.get(server_id)["main_service_url"])
     assert comfyui.call("GET", "/system_stats").status_code == 502
     emulator.clock.advance(20)
     assert comfyui.call("GET", "/system_stats").status_code == 200
@@ -156,12 +166,12 @@ def test_comfyui_may_answer_later_than_ready(start: Start) -> None:
     comfyui.http.close()
 
 
-def test_immediate_run_is_billed_as_if_waited_for(start: Start) -> None:
+def test_an_immediate_run_is_billed_for_the_skipped_time(start: Start) -> None:
     emulator = start(run_s=200)
-    account = Account(emulator)
+    account = AccountClient(emulator)
     server_id = account.launch(estimated_duration=900)
     account.get(server_id)
-    comfyui = ComfyUi(account.get(server_id)["main_service_url"])
+    comfyui = ComfyUIClient(account.get(server_id)["main_service_url"])
     assert comfyui.run(flux_mesh())["status"]["completed"]
     assert _bill(emulator)["billed_seconds"] == pytest.approx(200, abs=5)
     account.http.close()

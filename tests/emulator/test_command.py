@@ -1,4 +1,4 @@
-"""`comfyloom emulate` as a process."""
+"""`comfyloom emulate`, run as a process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from emulator.clients import PATIENCE_S, until
+from emulator.clients import TIMEOUT_S, wait_until
 
 _COMMAND = [
     sys.executable,
@@ -47,24 +47,24 @@ def test_serves_until_a_signal(
 ) -> None:
     ready = tmp_path / "ready.json"
     process = _spawn(processes, "--ready-file", str(ready), "--time", "immediate")
-    until(lambda: ready.exists() or process.poll() is not None)
-    facts = json.loads(ready.read_text("utf-8"))
-    assert sorted(facts) == ["base_url", "token", "user_id", "workflow_version_id"]
+    wait_until(lambda: ready.exists() or process.poll() is not None)
+    connection = json.loads(ready.read_text("utf-8"))
+    assert sorted(connection) == ["base_url", "token", "user_id", "workflow_version_id"]
     assert stat.S_IMODE(ready.stat().st_mode) == 0o600
-    url = f"{facts['base_url']}/prod/api/users/{facts['user_id']}/servers"
-    headers = {"Authorization": f"Bearer {facts['token']}"}
-    assert requests.get(url, headers=headers, timeout=PATIENCE_S).json() == []
+    url = f"{connection['base_url']}/prod/api/users/{connection['user_id']}/servers"
+    headers = {"Authorization": f"Bearer {connection['token']}"}
+    assert requests.get(url, headers=headers, timeout=TIMEOUT_S).json() == []
     process.send_signal(number)
-    out, err = process.communicate(timeout=PATIENCE_S)
+    out, err = process.communicate(timeout=TIMEOUT_S)
     assert (process.returncode, out) == (0, "")
-    assert facts["base_url"] in err
+    assert connection["base_url"] in err
     assert "RUNCOMFY_API_TOKEN" in err
-    assert facts["token"] not in err
+    assert connection["token"] not in err
     assert err.count("\n") == 1
     assert [*tmp_path.iterdir()] == []
 
 
-def test_tells_the_environment_without_a_ready_file(
+def test_prints_the_environment_without_a_ready_file(
     processes: list[subprocess.Popen[str]],
 ) -> None:
     process = _spawn(processes)
@@ -78,26 +78,28 @@ def test_tells_the_environment_without_a_ready_file(
         "export RUNCOMFY_WORKFLOW_VERSION_ID",
     ]
     process.terminate()
-    process.communicate(timeout=PATIENCE_S)
+    process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 0
 
 
-def test_taken_port(processes: list[subprocess.Popen[str]], emulator: object) -> None:
+def test_a_taken_port_is_reported(processes: list[subprocess.Popen[str]], emulator: object) -> None:
     port = str(emulator.base_url).rpartition(":")[2]  # type: ignore[attr-defined]
     process = _spawn(processes, "--port", port)
-    out, err = process.communicate(timeout=PATIENCE_S)
+    out, err = process.communicate(timeout=TIMEOUT_S)
     assert (process.returncode, out, err.count("\n")) == (69, "", 1)
     assert port in err
 
 
-def test_unwritable_ready_file(processes: list[subprocess.Popen[str]], tmp_path: Path) -> None:
+def test_an_unwritable_ready_file_is_reported(
+    processes: list[subprocess.Popen[str]], tmp_path: Path
+) -> None:
     process = _spawn(processes, "--ready-file", str(tmp_path / "missing" / "ready.json"))
-    out, err = process.communicate(timeout=PATIENCE_S)
+    out, err = process.communicate(timeout=TIMEOUT_S)
     assert (process.returncode, out, err.count("\n")) == (73, "", 1)
     assert "ready.json" in err
 
 
-def test_help() -> None:
+def test_help_lists_the_options() -> None:
     run = subprocess.run([*_COMMAND, "-h"], capture_output=True, text=True, check=True)
     for option in ("--port", "--ready-file", "--time", "--startup-s", "--run-s"):
         assert option in run.stdout

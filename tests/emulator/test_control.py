@@ -1,4 +1,4 @@
-"""The Server API: routes, answers, errors, rate limit."""
+"""The Server API: routes, answers, errors and rate limit."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from comfyloom.emulator import Emulator, ManualClock
-from emulator.clients import PATIENCE_S, Account, Start
+from emulator.clients import TIMEOUT_S, AccountClient, Start
 
 _KEYS = {
     "server_id",
@@ -23,15 +23,15 @@ _KEYS = {
 }
 
 
-def test_workflows(start: Start) -> None:
+def test_workflows_are_listed(start: Start) -> None:
     emulator = start(workflow_names=("generate_flux_mesh", "other"))
-    workflows = Account(emulator).call("GET", "/workflows").json()
+    workflows = AccountClient(emulator).call("GET", "/workflows").json()
     assert [w["workflow_name"] for w in workflows] == ["generate_flux_mesh", "other"]
     assert workflows[0]["version_id"] == emulator.workflow_version_id
     assert workflows[0]["workflow_id"] != workflows[0]["version_id"]
 
 
-def test_a_machine_from_launch_to_end(account: Account) -> None:
+def test_the_life_of_a_machine_from_launch_to_stop(account: AccountClient) -> None:
     launched = account.post_launch(server_type="extra-large").json()
     assert set(launched) == _KEYS
     assert launched["current_status"] == "Starting"
@@ -42,45 +42,45 @@ def test_a_machine_from_launch_to_end(account: Account) -> None:
     ready = account.get(server_id)
     assert (ready["current_status"], ready["server_type"]) == ("Ready", "extra-large")
     url = ready["main_service_url"]
-    assert requests.get(url + "/system_stats", timeout=PATIENCE_S).ok
+    assert requests.get(url + "/system_stats", timeout=TIMEOUT_S).ok
     stopped = account.stop(server_id)
     assert stopped.status_code == 200
     assert stopped.json() == {**ready, "current_status": "Deleting"}
     assert account.call("GET", f"/servers/{server_id}").status_code == 404
     assert account.stop(server_id).status_code == 404
     assert account.call("GET").json() == []
-    gone = requests.get(url + "/system_stats", timeout=PATIENCE_S)
+    gone = requests.get(url + "/system_stats", timeout=TIMEOUT_S)
     assert (gone.status_code, gone.headers["Content-Type"]) == (502, "text/html")
 
 
-def test_listing_hurries_a_start_as_well(account: Account) -> None:
+def test_listing_skips_the_startup_too(account: AccountClient) -> None:
     account.launch()
     statuses = [[m["current_status"] for m in account.call("GET").json()] for _ in range(2)]
     assert statuses == [["Starting"], ["Ready"]]
 
 
 @pytest.mark.parametrize("authorization", [None, "Bearer wrong", "wrong"])
-def test_bad_token(emulator: Emulator, authorization: str | None) -> None:
+def test_a_wrong_token_is_refused(emulator: Emulator, authorization: str | None) -> None:
     headers = {} if authorization is None else {"Authorization": authorization}
-    url = Account(emulator).url()
-    response = requests.get(url, headers=headers, timeout=PATIENCE_S)
+    url = AccountClient(emulator).url()
+    response = requests.get(url, headers=headers, timeout=TIMEOUT_S)
     assert (response.status_code, response.json()) == (401, {"message": "Unauthorized"})
 
 
 @pytest.mark.parametrize("path", ["/", "/prod/api/users/x/nosuch", "/v1/servers", "/comfy"])
-def test_unknown_route_blames_the_header(account: Account, path: str) -> None:
-    response = account.http.get(account.emulator.base_url + path, timeout=PATIENCE_S)
+def test_an_unknown_route_is_answered_like_the_gateway(account: AccountClient, path: str) -> None:
+    response = account.http.get(account.emulator.base_url + path, timeout=TIMEOUT_S)
     assert response.status_code == 403
     message = response.json()["message"]
     assert message.startswith("Invalid key=value pair (missing equal-sign) in Authorization header")
 
 
-def test_foreign_user(account: Account) -> None:
-    url = account.url().replace(account.emulator.user_id, "somebody-else")
-    assert account.http.get(url, timeout=PATIENCE_S).status_code == 403
+def test_another_user_id_is_refused(account: AccountClient) -> None:
+    url = account.url().replace(account.emulator.user_id, "another-user")
+    assert account.http.get(url, timeout=TIMEOUT_S).status_code == 403
 
 
-def test_unknown_ids(account: Account) -> None:
+def test_unknown_ids_are_not_found(account: AccountClient) -> None:
     assert account.call("GET", "/servers/nosuch").status_code == 404
     assert account.stop("nosuch").status_code == 404
     response = account.post_launch(workflow_version_id="nosuch")
@@ -105,27 +105,29 @@ def test_unknown_ids(account: Account) -> None:
         ({"workflow_version_id": None}, "workflow_version_id"),
     ],
 )
-def test_bad_launch(account: Account, changes: dict[str, Any], field: str) -> None:
+def test_an_invalid_launch_is_refused(
+    account: AccountClient, changes: dict[str, Any], field: str
+) -> None:
     response = account.post_launch(**changes)
     assert response.status_code == 422
-    (problem,) = response.json()["detail"]
-    assert problem["loc"] == ["body", field]
-    assert set(problem) == {"loc", "msg", "type"}
+    (error,) = response.json()["detail"]
+    assert error["loc"] == ["body", field]
+    assert set(error) == {"loc", "msg", "type"}
     if changes.get("server_type") == "huge":
-        assert "'2xl-turbo'" in problem["msg"]
+        assert "'2xl-turbo'" in error["msg"]
     assert account.call("GET").json() == []
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"{}"])
-def test_bodies_that_are_no_launch(account: Account, body: bytes) -> None:
+def test_bodies_that_are_not_a_launch_are_refused(account: AccountClient, body: bytes) -> None:
     response = account.call("POST", data=body)
     assert response.status_code == 422
     assert len(response.json()["detail"]) == (3 if body == b"{}" else 1)
 
 
-def test_rate_limit(start: Start) -> None:
+def test_the_rate_limit_is_enforced(start: Start) -> None:
     emulator = start(time="manual", rate_limit=(1.0, 3), retry_after_s=2)
-    account = Account(emulator)
+    account = AccountClient(emulator)
     statuses = [account.call("GET").status_code for _ in range(4)]
     assert statuses == [200, 200, 200, 429]
     refused = account.call("GET")
@@ -137,16 +139,16 @@ def test_rate_limit(start: Start) -> None:
     account.http.close()
 
 
-def test_no_retry_after_unless_wanted(start: Start) -> None:
-    account = Account(start(time="manual", rate_limit=(1.0, 1)))
+def test_no_retry_after_header_by_default(start: Start) -> None:
+    account = AccountClient(start(time="manual", rate_limit=(1.0, 1)))
     assert account.call("GET").status_code == 200
     assert "Retry-After" not in account.call("GET").headers
     account.http.close()
 
 
-def test_date_header_is_the_emulators_time(start: Start) -> None:
+def test_the_date_header_is_the_emulators_time(start: Start) -> None:
     emulator = start(time="manual")
-    account = Account(emulator)
+    account = AccountClient(emulator)
     assert isinstance(emulator.clock, ManualClock)
     emulator.clock.advance(86_400)
     date = account.call("GET").headers["Date"]
@@ -154,10 +156,10 @@ def test_date_header_is_the_emulators_time(start: Start) -> None:
     account.http.close()
 
 
-def test_requests_are_written_down_in_order(account: Account) -> None:
+def test_requests_are_logged_in_order(account: AccountClient) -> None:
     server_id = account.launch()
     account.get(server_id)
-    requests.get(account.emulator.base_url + "/_emulator/state", timeout=PATIENCE_S)
+    requests.get(account.emulator.base_url + "/_emulator/state", timeout=TIMEOUT_S)
     account.call("GET", "/servers/nosuch")
     root = account.url("")[len(account.emulator.base_url) :]
     assert [

@@ -1,4 +1,4 @@
-"""What runs, when, and what it leaves: names, caches, times."""
+"""Execution: file names, cache, order, timing and isolation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from comfyloom.emulator import Emulator, HttpFault, ManualClock, Node, NodeCall, NodeResult
-from emulator.clients import PATIENCE_S, ComfyUi, Start, kind_of, until
+from emulator.clients import TIMEOUT_S, ComfyUIClient, Start, frame_kind, wait_until
 from emulator.lab import NODES, OBJECT_INFO, flux_mesh, sleep
 from support import RECORDINGS
 
@@ -36,29 +36,29 @@ def _saving(prefix: str) -> dict[str, Any]:
     ("name", "prefix"),
     [("SaveImage_batch4", "sub/dir/batch"), ("SaveImage_batch_num", "b_%batch_num%_%width%")],
 )
-def test_names_of_a_batch(start: Start, name: str, prefix: str) -> None:
+def test_files_of_a_batch_are_named_as_recorded(start: Start, name: str, prefix: str) -> None:
     nodes = {**NODES, "ImageInvert": Node(run=_batch), "LabRaise": Node(run=_batch)}
-    comfyui = ComfyUi(start(nodes=nodes).comfyui_url)
+    comfyui = ComfyUIClient(start(nodes=nodes).comfyui_url)
     recorded = json.loads((RECORDINGS / "extra" / "ui_output_kinds.json").read_text("utf-8"))
     assert comfyui.run(_saving(prefix))["outputs"] == recorded[name]["outputs"]
     comfyui.http.close()
 
 
-def test_prefix_cannot_leave_the_folder(comfyui: ComfyUi) -> None:
+def test_a_prefix_cannot_leave_the_folder(comfyui: ComfyUIClient) -> None:
     graph = {**sleep(), "3": _saving("../x")["2"]}
     status = comfyui.run(graph)["status"]
     assert status["messages"][-1][0] == "execution_error"
 
 
-def test_image_cannot_come_from_elsewhere(comfyui: ComfyUi) -> None:
+def test_an_input_image_cannot_come_from_another_folder(comfyui: ComfyUIClient) -> None:
     response = comfyui.post(flux_mesh(image="../../../etc/passwd"))
-    (problem,) = response.json()["node_errors"]["16"]["errors"]
-    assert problem["type"] == "custom_validation_failed"
+    (error,) = response.json()["node_errors"]["16"]["errors"]
+    assert error["type"] == "custom_validation_failed"
 
 
-def test_input_is_read_when_its_node_runs(start: Start) -> None:
+def test_an_input_file_is_read_when_its_node_runs(start: Start) -> None:
     emulator = start(time="manual")
-    comfyui = ComfyUi(emulator.comfyui_url)
+    comfyui = ComfyUIClient(emulator.comfyui_url)
     comfyui.upload("i.png", _png("red"))
     comfyui.submit(sleep(1000), prompt_id="first")
     graph = {
@@ -68,7 +68,7 @@ def test_input_is_read_when_its_node_runs(start: Start) -> None:
     comfyui.submit(graph, prompt_id="second")
     comfyui.upload("i.png", _png("blue"), overwrite="1")
     assert isinstance(emulator.clock, ManualClock)
-    until(lambda: emulator.clock.advance(100) or comfyui.get("/history/second"))  # type: ignore[attr-defined]
+    wait_until(lambda: emulator.clock.advance(100) or comfyui.get("/history/second"))  # type: ignore[attr-defined]
     reference = comfyui.entry("second")["outputs"]["2"]["images"][0]
     picture = Image.open(io.BytesIO(comfyui.view(reference)))
     assert picture.getpixel((0, 0)) == (0, 0, 255)
@@ -81,7 +81,7 @@ def _png(colour: str) -> bytes:
     return out.getvalue()
 
 
-def test_cache_keeps_only_the_last_prompt(comfyui: ComfyUi) -> None:
+def test_the_cache_keeps_only_the_last_prompt(comfyui: ComfyUIClient) -> None:
     def cached(graph: Any) -> int:
         messages = comfyui.run(graph)["status"]["messages"]
         return len(messages[1][1]["nodes"])
@@ -96,7 +96,7 @@ def test_cache_keeps_only_the_last_prompt(comfyui: ComfyUi) -> None:
     assert [cached(graph) for graph in graphs] == [*counts.values()]
 
 
-def test_error_run_lists_what_the_cache_has(comfyui: ComfyUi) -> None:
+def test_a_failed_run_lists_cached_outputs(comfyui: ComfyUIClient) -> None:
     good = sleep()
     comfyui.run(good)
     graph = {
@@ -115,7 +115,7 @@ def test_error_run_lists_what_the_cache_has(comfyui: ComfyUi) -> None:
     assert [*comfyui.entry(prompt_id)["outputs"]] == [*recorded["history_outputs"]]
 
 
-def test_v3_combos_are_not_checked(comfyui: ComfyUi) -> None:
+def test_v3_combo_values_are_not_validated(comfyui: ComfyUIClient) -> None:
     graph = {
         "1": {"class_type": "LabCombo", "inputs": {"dim": "nosuch"}},
         "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}},
@@ -123,8 +123,8 @@ def test_v3_combos_are_not_checked(comfyui: ComfyUi) -> None:
     assert comfyui.post(graph).json()["node_errors"] == {}
 
 
-def test_history_comes_after_success(start: Start) -> None:
-    comfyui = ComfyUi(start(history_delay_s=0.1).comfyui_url)
+def test_the_history_entry_follows_the_success_event(start: Start) -> None:
+    comfyui = ComfyUIClient(start(history_delay_s=0.1).comfyui_url)
     with comfyui.socket("c") as socket:
         prompt_id = comfyui.submit(sleep(), client_id="c")
         socket.event("execution_success")
@@ -135,9 +135,9 @@ def test_history_comes_after_success(start: Start) -> None:
     comfyui.http.close()
 
 
-def test_events_can_overtake_the_answer_to_the_post(start: Start) -> None:
+def test_events_can_overtake_the_answer_to_post_prompt(start: Start) -> None:
     emulator = start(time="manual", run_s=0)
-    comfyui = ComfyUi(emulator.comfyui_url)
+    comfyui = ComfyUIClient(emulator.comfyui_url)
     emulator.faults.add(HttpFault(action="answer_late", path="/prompt$", seconds=10))
     with comfyui.socket("c") as socket, ThreadPoolExecutor() as pool:
         posted = pool.submit(comfyui.submit, sleep(0), client_id="c", prompt_id="p")
@@ -145,44 +145,44 @@ def test_events_can_overtake_the_answer_to_the_post(start: Start) -> None:
         assert not posted.done()
         assert isinstance(emulator.clock, ManualClock)
         emulator.clock.advance(10)
-        assert posted.result(PATIENCE_S) == "p"
+        assert posted.result(TIMEOUT_S) == "p"
     comfyui.http.close()
 
 
-def test_real_time_run_takes_its_time(start: Start) -> None:
-    comfyui = ComfyUi(start(time="real", run_s=0.8).comfyui_url)
+def test_a_run_in_real_time_takes_run_s(start: Start) -> None:
+    comfyui = ComfyUIClient(start(time="real", run_s=0.8).comfyui_url)
     messages = comfyui.run(flux_mesh())["status"]["messages"]
     took_ms = messages[-1][1]["timestamp"] - messages[0][1]["timestamp"]
     assert 790 <= took_ms < 1600
     comfyui.http.close()
 
 
-def test_server_answers_while_a_node_works(start: Start) -> None:
+def test_the_server_answers_while_a_node_runs(start: Start) -> None:
     working, go_on = threading.Event(), threading.Event()
 
     def work(_call: NodeCall) -> NodeResult:
         working.set()
-        go_on.wait(PATIENCE_S)
+        go_on.wait(TIMEOUT_S)
         return _batch(_call)
 
-    comfyui = ComfyUi(start(nodes={**NODES, "LabRaise": Node(run=work)}).comfyui_url)
+    comfyui = ComfyUIClient(start(nodes={**NODES, "LabRaise": Node(run=work)}).comfyui_url)
     prompt_id = comfyui.submit(_saving("x"))
-    working.wait(PATIENCE_S)
+    working.wait(TIMEOUT_S)
     assert [item[1] for item in comfyui.get("/queue")["queue_running"]] == [prompt_id]
     go_on.set()
     assert comfyui.entry(prompt_id)["status"]["completed"]
     comfyui.http.close()
 
 
-def test_foreign_events_in_between(start: Start) -> None:
-    comfyui = ComfyUi(start(monitor_events=True).comfyui_url)
+def test_monitor_events_are_sent_between_the_others(start: Start) -> None:
+    comfyui = ComfyUIClient(start(monitor_events=True).comfyui_url)
     with comfyui.socket("c") as socket:
         comfyui.submit(sleep(), client_id="c")
-        assert "crystools.monitor" in {kind_of(frame) for frame in socket.run()}
+        assert "crystools.monitor" in {frame_kind(frame) for frame in socket.run()}
     comfyui.http.close()
 
 
-def test_two_clients_back_to_back(comfyui: ComfyUi) -> None:
+def test_two_clients_get_only_their_own_runs_in_order(comfyui: ComfyUIClient) -> None:
     with comfyui.socket("a") as first, comfyui.socket("b") as second:
         sockets = {"a": first, "b": second}
         ids: dict[str, list[str]] = {"a": [], "b": []}
@@ -195,16 +195,16 @@ def test_two_clients_back_to_back(comfyui: ComfyUi) -> None:
             assert ended == ids[client]
 
 
-def test_machines_have_servers_of_their_own(emulator: Emulator, comfyui: ComfyUi) -> None:
-    from emulator.clients import Account
+def test_each_machine_has_its_own_server(emulator: Emulator, comfyui: ComfyUIClient) -> None:
+    from emulator.clients import AccountClient
 
-    account = Account(emulator)
+    account = AccountClient(emulator)
     urls = []
     for _ in range(2):
         server_id = account.launch()
         account.get(server_id)
         urls.append(account.get(server_id)["main_service_url"])
-    first, second = (ComfyUi(url) for url in urls)
+    first, second = (ComfyUIClient(url) for url in urls)
     prompt_id = first.submit(sleep())
     first.entry(prompt_id)
     first.upload("mine.png", b"x")
@@ -216,13 +216,13 @@ def test_machines_have_servers_of_their_own(emulator: Emulator, comfyui: ComfyUi
     account.http.close()
 
 
-def test_schemas_of_the_user_go_before_the_packaged_ones(start: Start) -> None:
+def test_the_callers_schemas_override_the_packaged_ones(start: Start) -> None:
     schema = {
         "input": {"required": {"vae_name": [["mine.safetensors"]]}},
         "output": ["VAE"],
         "output_node": False,
     }
-    comfyui = ComfyUi(start(object_info={**OBJECT_INFO, "VAELoader": schema}).comfyui_url)
+    comfyui = ComfyUIClient(start(object_info={**OBJECT_INFO, "VAELoader": schema}).comfyui_url)
     (shown,) = comfyui.get("/object_info/VAELoader").values()
     assert shown["input"]["required"]["vae_name"] == [["mine.safetensors"]]
     response = comfyui.post(flux_mesh())

@@ -1,4 +1,4 @@
-"""Files, uploads and plain routes, held to what a real server answered."""
+"""Files, uploads and plain routes, compared with the recorded answers of a real server."""
 
 from __future__ import annotations
 
@@ -12,13 +12,11 @@ import requests
 from PIL import Image
 
 from comfyloom.emulator import Emulator
-from emulator.clients import PATIENCE_S, ComfyUi
+from emulator.clients import TIMEOUT_S, ComfyUIClient
 from emulator.lab import OBJECT_INFO, flux_mesh, sleep
 from support import RECORDINGS
 
 _SAME_HEADERS = ("Content-Type", "Content-Disposition", "Accept-Ranges", "Connection")
-# What has no body has no type either, and a body of unknown length does not matter.
-_VOLATILE = {"Date", "Server", "Etag", "Last-Modified", "Content-Length", "Transfer-Encoding"}
 
 
 def _read(path: str) -> Any:
@@ -26,18 +24,18 @@ def _read(path: str) -> Any:
 
 
 @pytest.fixture(scope="session")
-def produced() -> Iterator[ComfyUi]:
-    """A server with the files that the recorded one had."""
+def produced() -> Iterator[ComfyUIClient]:
+    """A server with the files of the recorded server."""
     with Emulator() as emulator:
-        comfyui = ComfyUi(emulator.comfyui_url)
+        comfyui = ComfyUIClient(emulator.comfyui_url)
         comfyui.run(flux_mesh())
         comfyui.upload("render.png", comfyui.view({"filename": "example.png", "type": "input"}))
         yield comfyui
         comfyui.http.close()
 
 
-def _conditions(produced: ComfyUi, headers: dict[str, str] | None) -> dict[str, str]:
-    """Recorded request headers, with this server's validators in place of the recorded ones."""
+def _conditions(produced: ComfyUIClient, headers: dict[str, str] | None) -> dict[str, str]:
+    """Return the recorded request headers with this server's validators."""
     known = produced.call("HEAD", "/view", params=_GLB).headers
     fresh = {"If-None-Match": known["ETag"], "If-Modified-Since": known["Last-Modified"]}
     result = dict(headers or {})
@@ -60,7 +58,7 @@ _GLB = {
 
 
 @pytest.mark.parametrize("name", [*_read("http/view_variants.json")])
-def test_view(produced: ComfyUi, name: str) -> None:
+def test_view_answers_as_recorded(produced: ComfyUIClient, name: str) -> None:
     case = _read("http/view_variants.json")[name]
     method, path, headers = case["request"]
     response = produced.call(method, path, headers=_conditions(produced, headers))
@@ -74,7 +72,7 @@ def test_view(produced: ComfyUi, name: str) -> None:
     assert (len(response.content) > 0) == (case["body_bytes"] > 0)
 
 
-def test_parts_add_up_to_the_file(produced: ComfyUi) -> None:
+def test_ranges_add_up_to_the_file(produced: ComfyUIClient) -> None:
     whole = produced.view(_GLB)
     parts = [
         produced.call("GET", "/view", params=_GLB, headers={"Range": span}).content
@@ -86,7 +84,7 @@ def test_parts_add_up_to_the_file(produced: ComfyUi) -> None:
 
 
 def _picture(size: int) -> bytes:
-    """Bytes of a given length; for the masks, a PNG."""
+    """Return a PNG whose content and dimensions depend on the recorded size."""
     out = io.BytesIO()
     colour = (size % 256, 40, 40, 128)
     Image.new("RGBA", (8, 8) if size != 78 else (4, 4), colour).save(out, format="PNG")
@@ -94,7 +92,7 @@ def _picture(size: int) -> bytes:
 
 
 def _uploaded(size: int, name: str) -> bytes:
-    # Lengths were recorded, not contents: one case sent other bytes of a length seen before.
+    # The recordings hold sizes, not contents; one case sent different bytes of a known size.
     other = b"other" if name.startswith("08_") else b""
     return b"" if size == 0 else _picture(size) + other
 
@@ -128,7 +126,7 @@ def _multipart(request: dict[str, Any], case: str) -> tuple[dict[str, str], byte
     return {"Content-Type": "multipart/form-data; boundary=bound"}, body
 
 
-def test_uploads(comfyui: ComfyUi) -> None:
+def test_uploads_are_answered_as_recorded(comfyui: ComfyUIClient) -> None:
     for name, case in _read("upload/uploads.json").items():
         headers, body = _BY_HAND.get(name) or _multipart(case["request"], name)
         path = case["request"]["path"]
@@ -139,7 +137,7 @@ def test_uploads(comfyui: ComfyUi) -> None:
         assert response.text == case["body"], name
 
 
-def test_mask_gives_its_alpha(comfyui: ComfyUi) -> None:
+def test_an_uploaded_mask_sets_the_alpha_channel(comfyui: ComfyUIClient) -> None:
     comfyui.upload("base.png", _picture(80))
     mask = io.BytesIO()
     Image.new("RGBA", (8, 8), (0, 0, 0, 77)).save(mask, format="PNG")
@@ -154,14 +152,14 @@ def test_mask_gives_its_alpha(comfyui: ComfyUi) -> None:
     assert Image.open(io.BytesIO(stored)).getpixel((0, 0)) == (80, 40, 40, 77)
 
 
-def test_too_big_a_body(comfyui: ComfyUi) -> None:
+def test_a_body_that_is_too_large_is_refused(comfyui: ComfyUIClient) -> None:
     case = _read("upload/upload_over_100MiB.json")
     headers = {"Content-Length": str(101 * 1024 * 1024)}
     with requests.Session() as session:
         request = requests.Request("POST", comfyui.url + "/prompt").prepare()
         request.headers.update(headers)
         request.body = b"{}"
-        response = session.send(request, timeout=PATIENCE_S)
+        response = session.send(request, timeout=TIMEOUT_S)
     assert (response.status_code, response.text) == (case["status"], case["body"])
 
 
@@ -169,7 +167,7 @@ def test_too_big_a_body(comfyui: ComfyUi) -> None:
     "path",
     [p for p in _read("http/misc_routes.json") if p not in {"/models", "/internal/logs/raw"}],
 )
-def test_plain_routes(comfyui: ComfyUi, path: str) -> None:
+def test_plain_routes_answer_as_recorded(comfyui: ComfyUIClient, path: str) -> None:
     case = _read("http/misc_routes.json")[path]
     response = comfyui.call("GET", path)
     recorded = dict(case["headers"])
@@ -183,14 +181,14 @@ def test_plain_routes(comfyui: ComfyUi, path: str) -> None:
         assert response.text == case["body"]
 
 
-def test_system_stats_keys(comfyui: ComfyUi) -> None:
+def test_system_stats_has_the_recorded_keys(comfyui: ComfyUIClient) -> None:
     stats, recorded = comfyui.get("/system_stats"), _read("http/system_stats.json")["body"]
     assert sorted(stats["system"]) == sorted(recorded["system"])
     assert sorted(stats["devices"][0]) == sorted(recorded["devices"][0])
     assert stats["system"]["comfyui_version"] == "0.3.64"
 
 
-def test_object_info(comfyui: ComfyUi) -> None:
+def test_object_info_is_as_recorded_and_lists_uploads(comfyui: ComfyUIClient) -> None:
     assert {"XlabsSampler", *OBJECT_INFO} <= set(comfyui.get("/object_info"))
     recorded = _read("http/object_info_XlabsSampler.json")["body"]["XlabsSampler"]
     (shown,) = comfyui.get("/object_info/XlabsSampler").values()
@@ -205,14 +203,14 @@ def test_object_info(comfyui: ComfyUi) -> None:
 
 
 @pytest.mark.parametrize("kind", ["no_body", "json", "unknown_id", "bad_json", "json_list"])
-def test_interrupt_when_idle(comfyui: ComfyUi, kind: str) -> None:
+def test_an_interrupt_while_idle_is_answered_as_recorded(comfyui: ComfyUIClient, kind: str) -> None:
     bodies = {"json": "{}", "unknown_id": '{"prompt_id":"x"}', "bad_json": "{", "json_list": "[1]"}
     response = comfyui.call("POST", "/interrupt", data=bodies.get(kind, ""))
     case = _read("http/post_interrupt_idle.json")[kind]
     assert (response.status_code, response.text) == (case["status"], case["body"])
 
 
-def test_history_pages(comfyui: ComfyUi) -> None:
+def test_the_history_is_paged_and_edited(comfyui: ComfyUIClient) -> None:
     ids = [comfyui.submit(sleep(1, f"h{n}")) for n in range(5)]
     for prompt_id in ids:
         comfyui.entry(prompt_id)
@@ -235,14 +233,14 @@ def test_history_pages(comfyui: ComfyUi) -> None:
     assert comfyui.get("/history") == {}
 
 
-def test_options_and_origin(comfyui: ComfyUi) -> None:
+def test_requests_from_another_origin_are_refused(comfyui: ComfyUIClient) -> None:
     assert comfyui.call("OPTIONS", "/prompt").status_code == 200
     foreign = {"Origin": "http://example.com"}
     assert comfyui.call("OPTIONS", "/prompt", headers=foreign).status_code == 403
     assert comfyui.call("GET", "/queue", headers=foreign).status_code == 403
 
 
-def test_wrong_method_and_unknown_route(comfyui: ComfyUi) -> None:
+def test_wrong_methods_and_unknown_routes_are_refused(comfyui: ComfyUIClient) -> None:
     assert comfyui.call("DELETE", "/queue").status_code == 405
     assert comfyui.call("POST", "/nosuch").status_code == 405
     assert comfyui.call("GET", "/api/jobs/x").status_code == 404

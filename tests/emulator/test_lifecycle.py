@@ -1,4 +1,4 @@
-"""Starting, stopping, resetting; what is imported and what is left behind."""
+"""Starting, stopping and resetting; imports, and what is left afterwards."""
 
 from __future__ import annotations
 
@@ -14,7 +14,15 @@ import requests
 import websocket
 
 from comfyloom.emulator import Emulator, HttpFault, ManualClock
-from emulator.clients import PATIENCE_S, Account, ComfyUi, Socket, Start, is_end, until
+from emulator.clients import (
+    TIMEOUT_S,
+    AccountClient,
+    ComfyUIClient,
+    SocketClient,
+    Start,
+    is_end,
+    wait_until,
+)
 from emulator.lab import flux_mesh, sleep
 
 
@@ -22,22 +30,22 @@ def test_nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     before = set(threading.enumerate())
     with Emulator() as emulator:
-        comfyui = ComfyUi(emulator.comfyui_url)
+        comfyui = ComfyUIClient(emulator.comfyui_url)
         comfyui.run(flux_mesh())
         assert list(tmp_path.iterdir())
         comfyui.http.close()
     assert set(threading.enumerate()) == before
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(requests.ConnectionError):
-        requests.get(emulator.base_url, timeout=PATIENCE_S)
+        requests.get(emulator.base_url, timeout=TIMEOUT_S)
 
 
-def test_stops_quickly_with_open_sockets_and_a_running_prompt() -> None:
+def test_close_is_fast_with_open_sockets_and_a_running_prompt() -> None:
     emulator = Emulator(time="real", run_s=500).start()
-    comfyui = ComfyUi(emulator.comfyui_url)
-    socket = Socket(comfyui.url, "c")
+    comfyui = ComfyUIClient(emulator.comfyui_url)
+    socket = SocketClient(comfyui.url, "c")
     comfyui.submit(flux_mesh(), client_id="c")
-    until(lambda: comfyui.get("/queue")["queue_running"])
+    wait_until(lambda: comfyui.get("/queue")["queue_running"])
     started = time.monotonic()
     emulator.close()
     emulator.close()
@@ -48,22 +56,22 @@ def test_stops_quickly_with_open_sockets_and_a_running_prompt() -> None:
     assert emulator.state()["prompts"][0]["status"] in {"error", "deleted"}
 
 
-def test_ends_without_a_word(caplog: pytest.LogCaptureFixture) -> None:
+def test_close_logs_nothing(caplog: pytest.LogCaptureFixture) -> None:
     with Emulator(time="manual") as emulator, ThreadPoolExecutor(4) as pool:
         emulator.faults.add(HttpFault(action="hang"), HttpFault(action="delay", seconds=60))
-        socket = Socket(emulator.comfyui_url, "c")
+        socket = SocketClient(emulator.comfyui_url, "c")
         requests_out = [
-            pool.submit(requests.get, emulator.comfyui_url + "/queue", timeout=PATIENCE_S)
+            pool.submit(requests.get, emulator.comfyui_url + "/queue", timeout=TIMEOUT_S)
             for _ in range(2)
         ]
-        until(lambda: len(emulator.state()["requests"]) == 3)
+        wait_until(lambda: len(emulator.state()["requests"]) == 3)
         emulator.close()
-        assert all(request.exception(PATIENCE_S) for request in requests_out)
+        assert all(request.exception(TIMEOUT_S) for request in requests_out)
         socket.close()
     assert caplog.records == []
 
 
-def test_starts_in_milliseconds() -> None:
+def test_a_start_takes_milliseconds() -> None:
     Emulator().start().close()
     times = []
     for _ in range(5):
@@ -74,7 +82,7 @@ def test_starts_in_milliseconds() -> None:
     assert min(times) < 0.05
 
 
-def test_small_requests_do_not_wait_for_acknowledgements(comfyui: ComfyUi) -> None:
+def test_small_requests_do_not_wait_for_acknowledgements(comfyui: ComfyUIClient) -> None:
     comfyui.get("/queue")
     started = time.monotonic()
     for _ in range(20):
@@ -82,24 +90,24 @@ def test_small_requests_do_not_wait_for_acknowledgements(comfyui: ComfyUi) -> No
     assert (time.monotonic() - started) / 20 < 0.02
 
 
-def test_can_be_started_again() -> None:
+def test_an_emulator_can_be_started_again() -> None:
     emulator = Emulator()
     for _ in range(2):
         with emulator:
-            assert requests.get(emulator.comfyui_url + "/queue", timeout=PATIENCE_S).ok
+            assert requests.get(emulator.comfyui_url + "/queue", timeout=TIMEOUT_S).ok
 
 
-def test_cannot_be_started_twice(emulator: Emulator) -> None:
+def test_a_running_emulator_cannot_be_started(emulator: Emulator) -> None:
     with pytest.raises(RuntimeError, match="running already"):
         emulator.start()
 
 
-def test_address_needs_a_start() -> None:
+def test_the_address_needs_a_start() -> None:
     with pytest.raises(RuntimeError, match="not been started"):
         _ = Emulator().base_url
 
 
-def test_taken_port(emulator: Emulator) -> None:
+def test_a_taken_port_raises(emulator: Emulator) -> None:
     port = int(emulator.base_url.rpartition(":")[2])
     with pytest.raises(OSError, match="in use"):
         Emulator(port=port).start()
@@ -116,12 +124,12 @@ def test_taken_port(emulator: Emulator) -> None:
         {"workflow_names": ()},
     ],
 )
-def test_bad_options(options: dict[str, object]) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011 - attrs words it
+def test_invalid_options_are_refused(options: dict[str, object]) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - attrs writes the message
         Emulator(**options)  # type: ignore[arg-type]
 
 
-def test_environment(emulator: Emulator) -> None:
+def test_the_environment_points_to_the_emulator(emulator: Emulator) -> None:
     assert emulator.environment() == {
         "RUNCOMFY_API_TOKEN": emulator.token,
         "RUNCOMFY_USER_ID": emulator.user_id,
@@ -133,20 +141,22 @@ def test_environment(emulator: Emulator) -> None:
     assert Emulator(token="mine").token == "mine"
 
 
-def test_state_over_http_is_the_state(emulator: Emulator, comfyui: ComfyUi) -> None:
+def test_the_state_over_http_equals_state(emulator: Emulator, comfyui: ComfyUIClient) -> None:
     prompt_id = comfyui.submit(sleep())
     comfyui.entry(prompt_id)
     url = emulator.base_url + "/_emulator/state"
-    state = requests.get(url, timeout=PATIENCE_S).json()
+    state = requests.get(url, timeout=TIMEOUT_S).json()
     assert state == emulator.state()
     assert state["prompts"] == [{"server_id": "local", "prompt_id": prompt_id, "status": "success"}]
 
 
-def test_reset(emulator: Emulator, account: Account, comfyui: ComfyUi) -> None:
+def test_a_reset_removes_everything(
+    emulator: Emulator, account: AccountClient, comfyui: ComfyUIClient
+) -> None:
     account.launch()
     comfyui.run(sleep())
     emulator.faults.add(HttpFault(path="/queue"))
-    answer = requests.post(emulator.base_url + "/_emulator/reset", timeout=PATIENCE_S)
+    answer = requests.post(emulator.base_url + "/_emulator/reset", timeout=TIMEOUT_S)
     assert (answer.status_code, answer.json()) == (200, {})
     assert emulator.state() == {"machines": [], "requests": [], "prompts": []}
     assert account.call("GET").json() == []
@@ -154,23 +164,23 @@ def test_reset(emulator: Emulator, account: Account, comfyui: ComfyUi) -> None:
     assert comfyui.call("GET", "/queue").ok
 
 
-def test_clock_over_http(start: Start) -> None:
+def test_a_manual_clock_can_be_advanced_over_http(start: Start) -> None:
     manual, immediate = start(time="manual"), start()
     before = manual.clock.now()
     url = manual.base_url + "/_emulator/clock"
-    assert requests.post(url, json={"advance": 60}, timeout=PATIENCE_S).ok
+    assert requests.post(url, json={"advance": 60}, timeout=TIMEOUT_S).ok
     assert manual.clock.now() - before == pytest.approx(60)
-    assert requests.post(url, json={"advance": "x"}, timeout=PATIENCE_S).status_code == 400
+    assert requests.post(url, json={"advance": "x"}, timeout=TIMEOUT_S).status_code == 400
     url = immediate.base_url + "/_emulator/clock"
-    assert requests.post(url, json={"advance": 60}, timeout=PATIENCE_S).status_code == 409
+    assert requests.post(url, json={"advance": 60}, timeout=TIMEOUT_S).status_code == 409
 
 
-def test_time_does_not_go_back() -> None:
+def test_time_cannot_go_back() -> None:
     with pytest.raises(ValueError, match="cannot go back"):
         ManualClock().advance(-1)
 
 
-def test_import_is_light() -> None:
+def test_the_import_is_lazy() -> None:
     code = (
         "import sys, comfyloom.emulator\n"
         "print([m for m in ('starlette', 'uvicorn', 'numpy', 'PIL', 'trimesh', 'websockets')"
@@ -182,7 +192,7 @@ def test_import_is_light() -> None:
     assert run.stdout.split("\n")[:2] == ["[]", "[]"]
 
 
-def test_imports_nothing_else_of_the_project() -> None:
+def test_the_emulator_imports_no_other_package_of_the_project() -> None:
     code = (
         "import sys\n"
         "from comfyloom_emulator import Emulator\n"
@@ -194,7 +204,7 @@ def test_imports_nothing_else_of_the_project() -> None:
     assert run.stdout.strip() == "[]"
 
 
-def test_websocket_frames_over_4_mib_are_refused(comfyui: ComfyUi) -> None:
+def test_websocket_frames_over_4_mib_are_refused(comfyui: ComfyUIClient) -> None:
     with comfyui.socket("big") as socket:
         socket.next()
         socket.ws.send("x" * (4 * 1024 * 1024 + 1))
@@ -202,15 +212,15 @@ def test_websocket_frames_over_4_mib_are_refused(comfyui: ComfyUi) -> None:
         assert (opcode, data[:2]) == (websocket.ABNF.OPCODE_CLOSE, (1009).to_bytes(2, "big"))
 
 
-def test_foreign_origin_gets_no_socket(comfyui: ComfyUi) -> None:
+def test_another_origin_gets_no_socket(comfyui: ComfyUIClient) -> None:
     address = comfyui.url.replace("http", "ws") + "/ws"
     with pytest.raises(websocket.WebSocketBadStatusException) as caught:
-        websocket.create_connection(address, origin="http://evil.example", timeout=PATIENCE_S)
+        websocket.create_connection(address, origin="http://evil.example", timeout=TIMEOUT_S)
     assert caught.value.status_code == 403
 
 
-def test_one_stalled_reader_silences_everybody(start: Start) -> None:
-    comfyui = ComfyUi(start().comfyui_url)
+def test_one_stalled_reader_blocks_all_clients(start: Start) -> None:
+    comfyui = ComfyUIClient(start().comfyui_url)
     with comfyui.socket("slow") as slow, comfyui.socket("fast") as fast:
         assert slow.next()["data"]["sid"] == "slow"
         assert fast.next()["data"]["sid"] == "fast"

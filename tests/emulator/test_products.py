@@ -1,4 +1,4 @@
-"""The picture and the mesh, and the files that carry them."""
+"""The picture, the mesh and their files."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 
 from comfyloom.emulator import Emulator
-from emulator.clients import ComfyUi
+from emulator.clients import ComfyUIClient
 from emulator.lab import flux_mesh, sleep
 
 
-def _products(comfyui: ComfyUi, graph: Any) -> tuple[bytes, bytes]:
+def _products(comfyui: ComfyUIClient, graph: Any) -> tuple[bytes, bytes]:
     outputs = comfyui.run(graph)["outputs"]
     return comfyui.view(outputs["24"]["images"][0]), comfyui.view(outputs["33"]["3d"][0])
 
@@ -46,11 +46,11 @@ def _accessor(document: Any, data: bytes, index: int) -> Any:
     return values.reshape(-1, width)
 
 
-def test_same_inputs_same_bytes() -> None:
+def test_equal_inputs_give_equal_bytes() -> None:
     results = []
     for _ in range(2):
         with Emulator() as emulator:
-            comfyui = ComfyUi(emulator.comfyui_url)
+            comfyui = ComfyUIClient(emulator.comfyui_url)
             results.append(_products(comfyui, flux_mesh()))
             comfyui.http.close()
     assert results[0] == results[1]
@@ -58,7 +58,7 @@ def test_same_inputs_same_bytes() -> None:
 
 @pytest.fixture(scope="session")
 def products() -> Any:
-    """A plain run's files, and those of runs with one thing changed."""
+    """The files of a plain run and of runs with one change each."""
     changes: dict[str, tuple[str, dict[str, Any]]] = {
         "plain": ("3", {}),
         "seed": ("3", {"noise_seed": 1234}),
@@ -71,7 +71,7 @@ def products() -> Any:
         "size": ("6", {"width": 640, "height": 400}),
     }
     with Emulator() as emulator:
-        comfyui = ComfyUi(emulator.comfyui_url)
+        comfyui = ComfyUIClient(emulator.comfyui_url)
         made = {}
         for name, (node, inputs) in changes.items():
             graph = flux_mesh(size=520)
@@ -82,11 +82,11 @@ def products() -> Any:
 
 
 @pytest.mark.parametrize("change", ["seed", "prompt", "negative", "strength", "guidance", "size"])
-def test_picture_follows_its_inputs(products: Any, change: str) -> None:
+def test_the_picture_depends_on_its_inputs(products: Any, change: str) -> None:
     assert products[change][0] != products["plain"][0]
 
 
-def test_picture_is_a_cut_out(products: Any) -> None:
+def test_the_picture_has_a_transparent_background(products: Any) -> None:
     pixels = _pixels(products["plain"][0])
     assert pixels.shape == (520, 520, 4)
     alpha = pixels[..., 3]
@@ -96,11 +96,11 @@ def test_picture_is_a_cut_out(products: Any) -> None:
     assert pixels[alpha > 128][:, :3].std() > 20
 
 
-def test_picture_has_the_latents_size(products: Any) -> None:
+def test_the_picture_has_the_latents_size(products: Any) -> None:
     assert _pixels(products["size"][0]).shape == (400, 640, 4)
 
 
-def test_brass_is_not_green_and_jade_is(products: Any) -> None:
+def test_the_prompt_sets_the_colour(products: Any) -> None:
     def mean(png: bytes) -> Any:
         pixels = _pixels(png)
         return pixels[pixels[..., 3] > 200][:, :3].mean(axis=0)
@@ -110,7 +110,7 @@ def test_brass_is_not_green_and_jade_is(products: Any) -> None:
     assert jade[1] > jade[0]
 
 
-def test_mesh_is_a_closed_textured_body(products: Any) -> None:
+def test_the_mesh_is_closed_and_textured(products: Any) -> None:
     document, data = _chunks(products["plain"][1])
     (primitive,) = document["meshes"][0]["primitives"]
     attributes = primitive["attributes"]
@@ -135,7 +135,7 @@ def test_mesh_is_a_closed_textured_body(products: Any) -> None:
     assert len(accessor["min"]) == len(accessor["max"]) == 3
 
 
-def test_mesh_follows_its_inputs(products: Any) -> None:
+def test_the_mesh_depends_on_its_inputs(products: Any) -> None:
     def faces(glb: bytes) -> int:
         document, _ = _chunks(glb)
         index = document["meshes"][0]["primitives"][0]["indices"]
@@ -147,7 +147,7 @@ def test_mesh_follows_its_inputs(products: Any) -> None:
     assert faces(products["few"][1]) <= 1000
 
 
-def test_files_carry_the_graph(comfyui: ComfyUi) -> None:
+def test_the_files_embed_the_graph(comfyui: ComfyUIClient) -> None:
     graph = flux_mesh()
     workflow = {"nodes": [1, "é"]}
     outputs = comfyui.run(graph, extra_data={"extra_pnginfo": {"workflow": workflow}})["outputs"]
@@ -161,7 +161,7 @@ def test_files_carry_the_graph(comfyui: ComfyUi) -> None:
     assert extras == {key: texts[key] for key in ("prompt", "workflow")}
 
 
-def test_alpha_of_the_render_counts(comfyui: ComfyUi) -> None:
+def test_the_alpha_channel_of_the_render_is_used(comfyui: ComfyUIClient) -> None:
     pixels = np.full((64, 64, 4), 200, np.uint8)
     pixels[..., 3] = 0
     pixels[16:48, 16:48, 3] = 255
@@ -173,14 +173,14 @@ def test_alpha_of_the_render_counts(comfyui: ComfyUi) -> None:
     assert alpha[:38].max() == 0
 
 
-def test_trimesh_slot_does_not_fit_save_glb(comfyui: ComfyUi) -> None:
+def test_a_trimesh_output_does_not_fit_save_glb(comfyui: ComfyUIClient) -> None:
     graph = flux_mesh()
     graph["33"]["inputs"]["mesh"] = ["32", 0]
-    (problem,) = comfyui.post(graph).json()["node_errors"]["33"]["errors"]
-    assert problem["type"] == "return_type_mismatch"
+    (error,) = comfyui.post(graph).json()["node_errors"]["33"]["errors"]
+    assert error["type"] == "return_type_mismatch"
 
 
-def test_unreadable_image_fails_in_the_run(comfyui: ComfyUi) -> None:
+def test_an_unreadable_image_fails_the_run(comfyui: ComfyUIClient) -> None:
     comfyui.upload("fake.png", b"hello")
     status = comfyui.run(flux_mesh(image="fake.png"))["status"]
     event, data = status["messages"][-1]
@@ -188,7 +188,7 @@ def test_unreadable_image_fails_in_the_run(comfyui: ComfyUi) -> None:
     assert data["exception_type"] == "PIL.UnidentifiedImageError"
 
 
-def test_cache_goes_by_the_content_of_the_image(comfyui: ComfyUi) -> None:
+def test_the_cache_depends_on_the_content_of_the_image(comfyui: ComfyUIClient) -> None:
     def cached() -> int:
         messages = comfyui.run(flux_mesh(image="r.png"))["status"]["messages"]
         return len(messages[1][1]["nodes"])
@@ -202,20 +202,20 @@ def test_cache_goes_by_the_content_of_the_image(comfyui: ComfyUi) -> None:
     assert 0 < counts[2] < 18
 
 
-def test_free_memory_drops_the_cache(comfyui: ComfyUi) -> None:
+def test_free_memory_drops_the_cache(comfyui: ComfyUIClient) -> None:
     comfyui.run(sleep())
     comfyui.call("POST", "/free", json={"free_memory": True})
     messages = comfyui.run(sleep())["status"]["messages"]
     assert messages[1][1]["nodes"] == []
 
 
-def test_cached_run_names_a_deleted_file(emulator: Emulator, comfyui: ComfyUi) -> None:
+def test_a_cached_run_names_the_earlier_files(emulator: Emulator, comfyui: ComfyUIClient) -> None:
     first = comfyui.run(flux_mesh())["outputs"]
     again = comfyui.run(flux_mesh())["outputs"]
     assert first == again
 
 
-def test_later_revision_with_primitive_nodes(comfyui: ComfyUi) -> None:
+def test_primitive_nodes_can_feed_the_inputs(comfyui: ComfyUIClient) -> None:
     graph = flux_mesh()
     graph["40"] = {"class_type": "PrimitiveStringMultiline", "inputs": {"value": "a jade frog"}}
     graph["42"] = {"class_type": "PrimitiveInt", "inputs": {"value": 7}}
@@ -225,7 +225,7 @@ def test_later_revision_with_primitive_nodes(comfyui: ComfyUi) -> None:
     assert sorted(comfyui.run(graph)["outputs"]) == ["24", "33"]
 
 
-def test_unknown_classes_give_placeholders_of_the_right_kind(start: Any) -> None:
+def test_unknown_node_types_give_placeholders_of_the_declared_types(start: Any) -> None:
     schemas = {
         "MakeAll": {
             "input": {"required": {}},
@@ -240,7 +240,7 @@ def test_unknown_classes_give_placeholders_of_the_right_kind(start: Any) -> None
         "ShowMesh": {"input": {"required": {"m": ["MESH"]}}, "output": [], "output_node": True},
         "ShowText": {"input": {"required": {"t": ["STRING"]}}, "output": [], "output_node": True},
     }
-    comfyui = ComfyUi(start(object_info=schemas).comfyui_url)
+    comfyui = ComfyUIClient(start(object_info=schemas).comfyui_url)
     graph = {
         "1": {"class_type": "MakeAll", "inputs": {}},
         "2": {"class_type": "ShowAll", "inputs": {"image": ["1", 0], "filename_prefix": "x/y"}},
@@ -263,14 +263,14 @@ def test_unknown_classes_give_placeholders_of_the_right_kind(start: Any) -> None
     comfyui.http.close()
 
 
-def test_unknown_classes_hand_on_what_they_can(start: Any) -> None:
+def test_unknown_node_types_pass_on_inputs_of_their_output_types(start: Any) -> None:
     links = {"positive": ["CONDITIONING"], "negative": ["CONDITIONING"], "image": ["IMAGE"]}
     schema = {
         "input": {"required": {**links, "strength": ["FLOAT", {}]}},
         "output": ["CONDITIONING", "CONDITIONING", "IMAGE"],
         "output_node": False,
     }
-    comfyui = ComfyUi(start(object_info={"Apply": schema}).comfyui_url)
+    comfyui = ComfyUIClient(start(object_info={"Apply": schema}).comfyui_url)
     graph = flux_mesh("a jade frog", size=128)
     graph["50"] = {
         "class_type": "Apply",

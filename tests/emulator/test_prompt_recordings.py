@@ -1,4 +1,4 @@
-"""POST /prompt, held to what a real server answered."""
+"""POST /prompt, compared with the recorded answers of a real server."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from typing import Any
 import pytest
 
 from comfyloom.emulator import ManualClock
-from emulator.clients import ComfyUi, Start, until
+from emulator.clients import ComfyUIClient, Start, wait_until
 from emulator.lab import cases, sleep
 from support import RECORDINGS
 
 
-def _post(comfyui: ComfyUi, name: str, request: Any) -> Any:
+def _post(comfyui: ComfyUIClient, name: str, request: Any) -> Any:
     method = "PUT" if name == "put_method" else "POST"
     body = request if isinstance(request, str) else json.dumps(request)
     body = body.replace("render.png", "example.png")
     return comfyui.call(method, "/prompt", data=body.encode())
 
 
-def _plain(problem: dict[str, Any]) -> dict[str, Any]:
-    """A validation error without what depends on the server's own code."""
-    extra = {k: v for k, v in problem["extra_info"].items() if k != "traceback"}
-    return {**problem, "extra_info": {**extra, "keys": sorted(problem["extra_info"])}}
+def _plain(error: dict[str, Any]) -> dict[str, Any]:
+    """Return a validation error without the server's own traceback."""
+    extra = {k: v for k, v in error["extra_info"].items() if k != "traceback"}
+    return {**error, "extra_info": {**extra, "keys": sorted(error["extra_info"])}}
 
 
 def _plain_errors(node_errors: dict[str, Any]) -> dict[str, Any]:
     return {
-        node: {**entry, "errors": [_plain(problem) for problem in entry["errors"]]}
+        node: {**entry, "errors": [_plain(error) for error in entry["errors"]]}
         for node, entry in node_errors.items()
     }
 
@@ -41,7 +41,7 @@ def _comparable(body: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", [*cases()])
-def test_answers_as_recorded(comfyui: ComfyUi, name: str) -> None:
+def test_prompts_are_answered_as_recorded(comfyui: ComfyUIClient, name: str) -> None:
     case = cases()[name]
     response = _post(comfyui, name, case["request"])
     recorded = json.loads(json.dumps(case["body"]).replace("render.png", "example.png"))
@@ -50,11 +50,11 @@ def test_answers_as_recorded(comfyui: ComfyUi, name: str) -> None:
     assert response.headers.get("Content-Type") == headers.get("Content-Type")
     assert response.headers.get("Allow") == headers.get("Allow")
     body = response.json() if response.text.startswith("{") else response.text
-    # NaN is not equal to itself: compare what is written.
+    # NaN is not equal to itself, so compare the JSON texts.
     assert json.dumps(_comparable(body)) == json.dumps(_comparable(recorded))
 
 
-def test_numbers_as_recorded(comfyui: ComfyUi) -> None:
+def test_prompts_are_numbered_as_recorded(comfyui: ComfyUIClient) -> None:
     offset = None
     for name, case in cases().items():
         response = _post(comfyui, name, case["request"])
@@ -79,15 +79,15 @@ def test_numbers_as_recorded(comfyui: ComfyUi) -> None:
         ("list_value_wrapped___value__", "1", {"tag": "['a', 'b']"}),
     ],
 )
-def test_history_shows_what_validation_made_of_a_value(
-    comfyui: ComfyUi, name: str, node: str, inputs: dict[str, Any]
+def test_the_history_shows_converted_values(
+    comfyui: ComfyUIClient, name: str, node: str, inputs: dict[str, Any]
 ) -> None:
     prompt_id = _post(comfyui, name, cases()[name]["request"]).json()["prompt_id"]
     graph = comfyui.entry(prompt_id)["prompt"][2]
     assert {key: graph[node]["inputs"][key] for key in inputs} == inputs
 
 
-def test_accepted_nonsense_ends_as_recorded(comfyui: ComfyUi) -> None:
+def test_invalid_graphs_that_are_accepted_end_as_recorded(comfyui: ComfyUIClient) -> None:
     recorded = json.loads(
         (RECORDINGS / "prompt" / "history_of_interesting_cases.json").read_text("utf-8")
     )
@@ -102,11 +102,11 @@ def test_accepted_nonsense_ends_as_recorded(comfyui: ComfyUi) -> None:
             assert last.get(key) == wanted_last.get(key)
 
 
-def test_same_number_and_id_fails_but_runs(start: Start) -> None:
+def test_a_prompt_with_a_taken_number_and_id_fails_but_runs(start: Start) -> None:
     emulator = start(time="manual")
-    comfyui = ComfyUi(emulator.comfyui_url)
+    comfyui = ComfyUIClient(emulator.comfyui_url)
     blocker = comfyui.submit(sleep(1000, "b"), prompt_id="blocker")
-    until(lambda: comfyui.get("/queue")["queue_running"])
+    wait_until(lambda: comfyui.get("/queue")["queue_running"])
     answers = [comfyui.post(sleep(1, tag), prompt_id="hh", number=50) for tag in ("h1", "h2")]
     assert [answer.status_code for answer in answers] == [200, 500]
     assert [item[1] for item in comfyui.get("/queue")["queue_pending"]] == ["hh", "hh"]
@@ -114,7 +114,7 @@ def test_same_number_and_id_fails_but_runs(start: Start) -> None:
     for _ in range(4):
         emulator.clock.advance(10)
     comfyui.entry(blocker)
-    until(lambda: emulator.clock.advance(1) or not comfyui.get("/queue")["queue_pending"])
-    until(lambda: emulator.clock.advance(1) or not comfyui.get("/queue")["queue_running"])
+    wait_until(lambda: emulator.clock.advance(1) or not comfyui.get("/queue")["queue_pending"])
+    wait_until(lambda: emulator.clock.advance(1) or not comfyui.get("/queue")["queue_running"])
     assert comfyui.entry("hh")["prompt"][2]["1"]["inputs"]["tag"] == "h2"
     comfyui.http.close()

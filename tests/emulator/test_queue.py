@@ -1,4 +1,4 @@
-"""Order, interrupts and the worker of the queue."""
+"""The queue: order, interrupts and worker."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from comfyloom.emulator import Emulator, ManualClock
-from emulator.clients import ComfyUi, Start, until
+from emulator.clients import ComfyUIClient, Start, wait_until
 from emulator.lab import flux_mesh, sleep
 from support import RECORDINGS
 
@@ -18,26 +18,28 @@ def emulator(start: Start) -> Emulator:
     return start(time="manual")
 
 
-def _finish(emulator: Emulator, comfyui: ComfyUi) -> None:
+def _finish(emulator: Emulator, comfyui: ComfyUIClient) -> None:
     assert isinstance(emulator.clock, ManualClock)
     while comfyui.get("/prompt")["exec_info"]["queue_remaining"]:
         emulator.clock.advance(1000)
 
 
-def _running(comfyui: ComfyUi) -> list[str]:
+def _running(comfyui: ComfyUIClient) -> list[str]:
     return [item[1] for item in comfyui.get("/queue")["queue_running"]]
 
 
-def test_pending_list_is_a_heap_and_runs_in_order(emulator: Emulator, comfyui: ComfyUi) -> None:
+def test_pending_prompts_are_listed_as_a_heap_and_run_in_order(
+    emulator: Emulator, comfyui: ComfyUIClient
+) -> None:
     comfyui.submit(sleep(100, "run"), prompt_id="run", extra_data={"api_key_comfy_org": "S"})
-    until(lambda: _running(comfyui))
+    wait_until(lambda: _running(comfyui))
     for name in ("p0", "p1", "p2", "p3"):
         comfyui.submit(sleep(1, name), prompt_id=name)
     comfyui.submit(sleep(1, "front"), prompt_id="front", front=True)
     comfyui.submit(sleep(1, "numneg"), prompt_id="numneg", number=-5)
     comfyui.submit(sleep(1, "num2.5"), prompt_id="num2.5", number=2.5)
     queue = comfyui.get("/queue")
-    # The ties of the recording were broken by random ids; here front sorts before numneg.
+    # In the recording, random ids decided between equal numbers; here, front precedes numneg.
     pending = [[item[0], item[1]] for item in queue["queue_pending"]]
     recorded = json.loads((RECORDINGS / "http" / "queue_order_note.json").read_text("utf-8"))
     assert pending == recorded["pending_order_as_listed"]
@@ -48,10 +50,12 @@ def test_pending_list_is_a_heap_and_runs_in_order(emulator: Emulator, comfyui: C
     assert comfyui.entry("run")["prompt"][3] == {}
 
 
-def test_targeted_interrupt_hits_only_the_running_one(emulator: Emulator, comfyui: ComfyUi) -> None:
+def test_an_interrupt_with_an_id_stops_only_that_prompt(
+    emulator: Emulator, comfyui: ComfyUIClient
+) -> None:
     comfyui.submit(sleep(5000, "a"), prompt_id="a")
     comfyui.submit(sleep(1, "b"), prompt_id="b")
-    until(lambda: _running(comfyui) == ["a"])
+    wait_until(lambda: _running(comfyui) == ["a"])
     comfyui.call("POST", "/interrupt", json={"prompt_id": "b"})
     assert _running(comfyui) == ["a"]
     comfyui.call("POST", "/interrupt", json={"prompt_id": "a"})
@@ -65,12 +69,12 @@ def test_targeted_interrupt_hits_only_the_running_one(emulator: Emulator, comfyu
     assert comfyui.entry("b")["status"]["completed"]
 
 
-def test_interrupt_is_seen_only_where_it_is_looked_for(
-    emulator: Emulator, comfyui: ComfyUi
+def test_an_interrupt_takes_effect_only_where_a_node_checks_it(
+    emulator: Emulator, comfyui: ComfyUIClient
 ) -> None:
     comfyui.submit(sleep(5000, "a", interruptible=False), prompt_id="a")
     with comfyui.socket("x"):
-        until(lambda: _running(comfyui) == ["a"])
+        wait_until(lambda: _running(comfyui) == ["a"])
         comfyui.call("POST", "/interrupt")
         assert _running(comfyui) == ["a"]
     _finish(emulator, comfyui)
@@ -79,7 +83,9 @@ def test_interrupt_is_seen_only_where_it_is_looked_for(
     assert (data["node_id"], data["executed"]) == ("2", ["1"])
 
 
-def test_interrupted_sampler_keeps_what_was_done(emulator: Emulator, comfyui: ComfyUi) -> None:
+def test_an_interrupted_run_keeps_its_finished_nodes(
+    emulator: Emulator, comfyui: ComfyUIClient
+) -> None:
     assert isinstance(emulator.clock, ManualClock)
     with comfyui.socket("c") as socket:
         comfyui.submit(flux_mesh(), prompt_id="a", client_id="c")
@@ -95,7 +101,9 @@ def test_interrupted_sampler_keeps_what_was_done(emulator: Emulator, comfyui: Co
     _finish(emulator, comfyui)
 
 
-def test_interrupt_flag_is_cleared_at_the_start(emulator: Emulator, comfyui: ComfyUi) -> None:
+def test_the_interrupt_flag_is_cleared_at_the_start_of_a_run(
+    emulator: Emulator, comfyui: ComfyUIClient
+) -> None:
     comfyui.call("POST", "/interrupt")
     comfyui.submit(sleep(1), prompt_id="a")
     _finish(emulator, comfyui)
@@ -103,8 +111,8 @@ def test_interrupt_flag_is_cleared_at_the_start(emulator: Emulator, comfyui: Com
 
 
 @pytest.mark.parametrize("inputs", [None, [1]])
-def test_unconnected_node_without_inputs_kills_the_worker(
-    emulator: Emulator, comfyui: ComfyUi, inputs: Any
+def test_an_unlinked_node_without_inputs_kills_the_worker(
+    emulator: Emulator, comfyui: ComfyUIClient, inputs: Any
 ) -> None:
     dead = (
         {"class_type": "LabSleep"} if inputs is None else {"class_type": "LabSleep", "inputs": []}
@@ -120,16 +128,16 @@ def test_unconnected_node_without_inputs_kills_the_worker(
     assert comfyui.get("/history") == {}
 
 
-def test_extra_data_list_with_client_id_kills_the_worker(
-    emulator: Emulator, comfyui: ComfyUi
+def test_a_list_as_extra_data_with_client_id_kills_the_worker(
+    emulator: Emulator, comfyui: ComfyUIClient
 ) -> None:
     comfyui.submit(sleep(), prompt_id="a", extra_data=["client_id"])
     comfyui.submit(sleep(1, "next"), prompt_id="b")
-    until(lambda: _running(comfyui) == ["a"])
+    wait_until(lambda: _running(comfyui) == ["a"])
     assert comfyui.get("/history") == {}
 
 
-def test_unconnected_cycle_does_no_harm(emulator: Emulator, comfyui: ComfyUi) -> None:
+def test_an_unlinked_cycle_is_ignored(emulator: Emulator, comfyui: ComfyUIClient) -> None:
     cycle = {
         "8": {"class_type": "ImageInvert", "inputs": {"image": ["9", 0]}},
         "9": {"class_type": "ImageInvert", "inputs": {"image": ["8", 0]}},
@@ -139,7 +147,7 @@ def test_unconnected_cycle_does_no_harm(emulator: Emulator, comfyui: ComfyUi) ->
     assert comfyui.entry("a")["status"]["completed"]
 
 
-def test_same_id_twice_runs_twice(emulator: Emulator, comfyui: ComfyUi) -> None:
+def test_a_repeated_id_runs_twice(emulator: Emulator, comfyui: ComfyUIClient) -> None:
     comfyui.submit(sleep(1, "x"), prompt_id="a")
     comfyui.submit(sleep(1, "y"), prompt_id="a")
     _finish(emulator, comfyui)
@@ -147,10 +155,10 @@ def test_same_id_twice_runs_twice(emulator: Emulator, comfyui: ComfyUi) -> None:
     assert [p["status"] for p in emulator.state()["prompts"]] == ["success", "success"]
 
 
-def test_run_time_is_spread_over_the_nodes(emulator: Emulator, comfyui: ComfyUi) -> None:
+def test_the_run_time_is_spread_over_the_nodes(emulator: Emulator, comfyui: ComfyUIClient) -> None:
     assert isinstance(emulator.clock, ManualClock)
     comfyui.submit(flux_mesh(), prompt_id="a")
-    until(lambda: _running(comfyui))
+    wait_until(lambda: _running(comfyui))
     emulator.clock.advance(199)
     for _ in range(20):
         assert _running(comfyui) == ["a"]

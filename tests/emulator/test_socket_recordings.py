@@ -1,4 +1,4 @@
-"""Event streams, held to what a real server sent."""
+"""Event streams, compared with recordings of a real server."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from comfyloom.emulator import Emulator, ManualClock
-from emulator.clients import ComfyUi, Start, kind_of, until
+from emulator.clients import ComfyUIClient, Start, frame_kind, wait_until
 from emulator.lab import cases, flux_mesh, sleep
 from support import RECORDINGS
 
@@ -24,9 +24,9 @@ def _recorded_kind(frame: Any) -> str:
 
 
 def _shape(frame: Any) -> Any:
-    """What must be the same: the kind of a frame, its node and state, its keys."""
+    """Return the parts of a frame to compare: its type, keys, node and state."""
     if isinstance(frame, bytes) or frame.get("_binary"):
-        return kind_of(frame) if isinstance(frame, bytes) else _recorded_kind(frame)
+        return frame_kind(frame) if isinstance(frame, bytes) else _recorded_kind(frame)
     data = frame["data"]
     shape: list[Any] = [frame["type"], sorted(data)]
     if frame["type"] == "progress_state":
@@ -49,7 +49,7 @@ def _full_graph() -> Any:
     return {node: graph[node] for node in ["33", *order]}
 
 
-def test_fresh_and_cached_runs(comfyui: ComfyUi) -> None:
+def test_fresh_and_cached_runs_send_the_recorded_events(comfyui: ComfyUIClient) -> None:
     with comfyui.socket("cid-01") as socket:
         comfyui.submit(_full_graph(), client_id="cid-01")
         fresh = socket.run()
@@ -61,7 +61,7 @@ def test_fresh_and_cached_runs(comfyui: ComfyUi) -> None:
     assert [_shape(frame) for frame in again] == [_shape(frame) for frame in wanted]
 
 
-def test_history_of_a_run_has_the_recorded_shape(comfyui: ComfyUi) -> None:
+def test_the_history_entry_has_the_recorded_shape(comfyui: ComfyUIClient) -> None:
     entry = comfyui.run(_full_graph(), client_id="cid-01")
     wanted = json.loads((RECORDINGS / "ws" / "01_history.json").read_text("utf-8"))
     (wanted,) = wanted.values()
@@ -74,7 +74,7 @@ def test_history_of_a_run_has_the_recorded_shape(comfyui: ComfyUi) -> None:
     assert isinstance(entry["prompt"][2]["19"]["inputs"]["guidance"], float)
 
 
-def test_partly_cached_run_and_renamed_nodes(comfyui: ComfyUi) -> None:
+def test_a_partly_cached_run_and_a_run_with_renamed_nodes(comfyui: ComfyUIClient) -> None:
     comfyui.run(_full_graph())
     changed = _full_graph()
     changed["3"]["inputs"]["noise_seed"] = 99
@@ -84,7 +84,7 @@ def test_partly_cached_run_and_renamed_nodes(comfyui: ComfyUi) -> None:
         wanted = _recorded("02c_partially_cached_run.jsonl")
         cached = [sorted(f["data"]["nodes"]) for f in _texts(frames, "execution_cached")]
         assert cached == [sorted(f["data"]["nodes"]) for f in _texts(wanted, "execution_cached")]
-        # Every second preview was lost on the way to the recorder: compare what is text.
+        # The recording misses every second preview, so compare only the text frames.
         assert _text_kinds(frames) == _text_kinds(wanted)
         renamed = json.loads(json.dumps(changed))
         renamed = {f"n{node}": _rename(entry) for node, entry in renamed.items()}
@@ -112,7 +112,7 @@ def _text_kinds(frames: list[Any]) -> list[str]:
     return [f["type"] for f in frames if isinstance(f, dict) and not f.get("_binary")]
 
 
-def test_previews_with_metadata(comfyui: ComfyUi) -> None:
+def test_previews_have_the_recorded_metadata(comfyui: ComfyUIClient) -> None:
     with comfyui.socket("cid-03", features=True) as socket:
         status = socket.next()
         assert (status["type"], status["data"]["sid"]) == ("status", "cid-03")
@@ -121,7 +121,7 @@ def test_previews_with_metadata(comfyui: ComfyUi) -> None:
         assert answer == wanted[1]
         comfyui.submit(flux_mesh(), client_id="cid-03")
         frames = socket.run()
-    kinds = [kind_of(frame) for frame in frames]
+    kinds = [frame_kind(frame) for frame in frames]
     first = kinds.index("binary4")
     assert kinds[first - 1 : first + 2] == ["progress_state", "binary4", "progress"]
     assert kinds.count("binary4") == 20
@@ -134,27 +134,27 @@ def test_previews_with_metadata(comfyui: ComfyUi) -> None:
     assert frame[8 + size :].startswith(b"\xff\xd8\xff")
 
 
-def test_feature_flags_count_only_as_very_first_frame(comfyui: ComfyUi) -> None:
+def test_feature_flags_count_only_in_the_first_frame(comfyui: ComfyUIClient) -> None:
     with comfyui.socket("late") as socket:
         socket.send("hello", {})
         socket.send("feature_flags", {"supports_preview_metadata": True})
         comfyui.submit(flux_mesh(), client_id="late")
-        kinds = {kind_of(frame) for frame in socket.run()}
+        kinds = {frame_kind(frame) for frame in socket.run()}
     assert "binary1" in kinds
     assert not kinds & {"binary4", "feature_flags"}
 
 
-def test_no_previews_when_switched_off(start: Start) -> None:
-    comfyui = ComfyUi(start(previews=False).comfyui_url)
+def test_previews_can_be_disabled(start: Start) -> None:
+    comfyui = ComfyUIClient(start(previews=False).comfyui_url)
     with comfyui.socket("quiet") as socket:
         comfyui.submit(flux_mesh(), client_id="quiet")
         frames = socket.run()
-    kinds = [kind_of(frame) for frame in frames]
+    kinds = [frame_kind(frame) for frame in frames]
     assert (kinds.count("progress"), kinds.count("binary1")) == (71, 0)
     comfyui.http.close()
 
 
-def test_error_stream(comfyui: ComfyUi) -> None:
+def test_a_failed_run_sends_the_recorded_events(comfyui: ComfyUIClient) -> None:
     graph = {
         "1": {"class_type": "LabRaise", "inputs": {"message": "boom"}},
         "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}},
@@ -172,7 +172,7 @@ def test_error_stream(comfyui: ComfyUi) -> None:
     assert error["current_outputs"] == ["1", "2"]
 
 
-def test_cached_output_without_ui_has_a_null_output(comfyui: ComfyUi) -> None:
+def test_a_cached_output_node_without_ui_data_reports_null(comfyui: ComfyUIClient) -> None:
     graph = {
         "1": sleep()["1"],
         "2": {"class_type": "LabQuiet", "inputs": {"image": ["1", 0]}},
@@ -181,22 +181,22 @@ def test_cached_output_without_ui_has_a_null_output(comfyui: ComfyUi) -> None:
     with comfyui.socket("cid-10c") as socket:
         prompt_id = comfyui.submit(graph, client_id="cid-10c")
         frames = socket.run()
-    kinds = [kind_of(f) for f in frames]
+    kinds = [frame_kind(f) for f in frames]
     assert kinds == [f["type"] for f in _recorded("10d_cached_output_without_ui.jsonl")]
     assert _texts(frames, "executed")[0]["data"]["output"] is None
     assert comfyui.entry(prompt_id)["outputs"] == {}
 
 
-def test_who_sees_a_run_without_client(comfyui: ComfyUi) -> None:
+def test_a_run_without_client_id_is_seen_by_all_clients(comfyui: ComfyUIClient) -> None:
     with comfyui.socket("obs-09", features=True) as observer:
         comfyui.run(_full_graph())
         frames = observer.rest()
-    frames = [frame for frame in frames if kind_of(frame) != "feature_flags"]
+    frames = [frame for frame in frames if frame_kind(frame) != "feature_flags"]
     wanted = _recorded("09_no_client_id_in_post.jsonl")
     assert [_shape(f) for f in frames] == [_shape(f) for f in wanted]
 
 
-def test_others_see_only_the_queue(comfyui: ComfyUi) -> None:
+def test_other_clients_see_only_the_queue(comfyui: ComfyUIClient) -> None:
     with comfyui.socket("obs-08") as other, comfyui.socket("") as nameless:
         comfyui.run(sleep(40, progress=True), client_id="cid-08")
         comfyui.run(cases()["success"]["request"]["prompt"], client_id="cid-08")
@@ -206,7 +206,7 @@ def test_others_see_only_the_queue(comfyui: ComfyUi) -> None:
 
 
 @pytest.fixture
-def clocked(start: Start) -> Emulator:
+def manual_emulator(start: Start) -> Emulator:
     return start(time="manual")
 
 
@@ -215,44 +215,44 @@ def _advance(emulator: Emulator, seconds: float) -> None:
     emulator.clock.advance(seconds)
 
 
-def test_reconnect_mid_run(clocked: Emulator) -> None:
-    comfyui = ComfyUi(clocked.comfyui_url)
+def test_a_client_can_reconnect_during_a_run(manual_emulator: Emulator) -> None:
+    comfyui = ComfyUIClient(manual_emulator.comfyui_url)
     with comfyui.socket("cid-07") as socket:
         comfyui.submit(sleep(100, progress=True), client_id="cid-07")
         socket.event("executing")
-        _advance(clocked, 0.02)
+        _advance(manual_emulator, 0.02)
         assert socket.event("progress")["value"] == 1
     with comfyui.socket("cid-07") as socket:
         frames = [socket.next(), socket.next()]
         assert frames[0]["data"]["status"]["exec_info"]["queue_remaining"] == 1
         assert frames[1] == {"type": "executing", "data": {"node": "1"}}
-        _advance(clocked, 60)
-        kinds = [kind_of(frame) for frame in socket.run()]
+        _advance(manual_emulator, 60)
+        kinds = [frame_kind(frame) for frame in socket.run()]
         assert kinds[-1] == "executing"
     with comfyui.socket("cid-07") as socket:
-        assert [kind_of(frame) for frame in socket.rest()] == ["status"]
+        assert [frame_kind(frame) for frame in socket.rest()] == ["status"]
     comfyui.http.close()
 
 
-def test_takeover_and_the_overlap_bug(clocked: Emulator) -> None:
-    comfyui = ComfyUi(clocked.comfyui_url)
+def test_closing_a_taken_over_connection_silences_the_newer_one(manual_emulator: Emulator) -> None:
+    comfyui = ComfyUIClient(manual_emulator.comfyui_url)
     with comfyui.socket("cid-07b") as first:
         comfyui.submit(sleep(200, progress=True), client_id="cid-07b")
         first.event("executing")
         with comfyui.socket("cid-07b") as second:
             assert first.rest() == []
-            _advance(clocked, 0.02)
+            _advance(manual_emulator, 0.02)
             assert second.event("progress")["value"] == 1
             assert first.rest() == []
             first.close()
-            until(lambda: _advance(clocked, 0.02) or second.rest() == [])
-            _advance(clocked, 60)
+            wait_until(lambda: _advance(manual_emulator, 0.02) or second.rest() == [])
+            _advance(manual_emulator, 60)
             assert second.rest() == []
     comfyui.http.close()
 
 
-def test_status_frames_of_queue_edits(clocked: Emulator) -> None:
-    comfyui = ComfyUi(clocked.comfyui_url)
+def test_queue_edits_send_status_events(manual_emulator: Emulator) -> None:
+    comfyui = ComfyUIClient(manual_emulator.comfyui_url)
     with comfyui.socket("cid-06b") as socket:
         comfyui.submit(sleep(100), client_id="cid-06b")
         socket.event("executing")
@@ -261,8 +261,8 @@ def test_status_frames_of_queue_edits(clocked: Emulator) -> None:
         comfyui.call("POST", "/queue", json={"clear": True})
         counts = [socket.event("status") for _ in range(4)]
         assert [c["status"]["exec_info"]["queue_remaining"] for c in counts] == [2, 3, 4, 1]
-        _advance(clocked, 60)
+        _advance(manual_emulator, 60)
         socket.run()
-    statuses = [prompt["status"] for prompt in clocked.state()["prompts"]]
+    statuses = [prompt["status"] for prompt in manual_emulator.state()["prompts"]]
     assert statuses == ["success", "deleted", "deleted", "deleted"]
     comfyui.http.close()

@@ -5,19 +5,17 @@ from __future__ import annotations
 import threading
 import time
 from pathlib import Path
-from unittest import mock
 
 import attrs
 
 from comfyloom import Run, RunComfySession
-from comfyloom._comfyui import client
-from comfyloom._comfyui.timeouts import Patience
+from comfyloom._core.timeouts import Timeouts
 from comfyloom.emulator import SCENARIOS, Emulator
 from comfyloom.errors import ComfyloomError, RunTimeout
 from comfyloom_workflows import FluxMeshResult, FluxMeshWorkflow
 from support import RENDER, HastyClock
 
-QUICK = Patience(poll_s=0.5, submit_s=0.7, upload_s=0.7, download_s=0.7, cancel_s=0.5, ping_s=0.2)
+QUICK = Timeouts(poll_s=0.5, submit_s=0.7, upload_s=0.7, download_s=0.7, cancel_s=0.5, ping_s=0.2)
 """Silences are over in moments, so that a trial is."""
 TIMEOUT_S = 20.0
 DEAD_S = 3.0
@@ -89,13 +87,15 @@ def try_out(name: str, folder: Path) -> Trial:
     before = set(threading.enumerate())
     # A socket that is lost again and again needs a run that lasts.
     slow = {"time": "real", "run_s": 1.0} if scenario.group == "socket" else {}
-    with Emulator(**slow) as emulator, mock.patch.object(client, "PATIENCE", QUICK):
+    with Emulator(**slow) as emulator:
         good = _good(emulator, work) if scenario.reruns else None
         emulator.faults.add(*scenario.faults)
         began, outcome, message, wrong, again = time.perf_counter(), "result", "", "", 0
         timeout = DEAD_S if expected(name) == RunTimeout.__name__ else TIMEOUT_S
         try:
-            with RunComfySession(emulator.comfyui_url, clock=HastyClock()) as session:
+            with RunComfySession(
+                emulator.comfyui_url, timeouts=QUICK, clock=HastyClock()
+            ) as session:
                 run = session.submit(work, out_dir=folder, timeout=timeout)
                 if scenario.cancels:
                     _cancel(run)

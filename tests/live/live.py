@@ -23,6 +23,7 @@ from comfyloom._machines.launch import LONGEST_LEASE_S
 from comfyloom._money.prices import PriceList
 from comfyloom._runcomfy.client import ServerApi
 from comfyloom._workflow.compatibility import compare
+from comfyloom._workflow.graph_view import GraphView
 from comfyloom._workflow.node_schemas import Schemas, pinned
 from comfyloom.errors import ComfyloomError, exit_code
 from comfyloom.settings import SettingsLoader
@@ -102,7 +103,7 @@ def _one_run(settings: Settings, seconds: float) -> dict[str, Any]:
         server = session.server(job)
         stats = server.system_stats()
         live = Schemas(server.object_info())
-        found = compare(job.to_graph(), live, pinned("comfyloom_workflows"), frozenset())
+        found = compare(GraphView(job.to_graph(), live), pinned("comfyloom_workflows"), frozenset())
         result = session.run(job, timeout=seconds * 0.8)
         sizes = {"image": result.image.size, "mesh": result.mesh.size}
     assert session.machine is not None

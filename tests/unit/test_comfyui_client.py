@@ -9,6 +9,7 @@ import pytest
 import requests
 import responses
 
+from comfyloom._comfyui.cancel_scope import CancelScope
 from comfyloom._comfyui.client import ComfyUI, rejection
 from comfyloom._comfyui.history import FileReference
 from comfyloom._http.retry import NO_RETRY
@@ -90,8 +91,8 @@ def test_an_upload_uses_the_name_that_comes_back(server: ComfyUI) -> None:
         f"{URL}/upload/image", json={"name": "a (1).png", "subfolder": "s", "type": "input"}
     )
     file = read_input(b"bytes", "file")
-    assert server.uploads.put(file) == "s/a (1).png"
-    assert server.uploads.put(file) == "s/a (1).png"
+    assert server.uploads.put(file, CancelScope()) == "s/a (1).png"
+    assert server.uploads.put(file, CancelScope()) == "s/a (1).png"
     assert len(responses.calls) == 1  # known by now
     request = responses.calls[0].request
     body = b"".join(cast("Any", request.body))
@@ -104,7 +105,7 @@ def test_an_upload_uses_the_name_that_comes_back(server: ComfyUI) -> None:
 def test_an_upload_without_a_name(server: ComfyUI) -> None:
     responses.post(f"{URL}/upload/image", json={})
     with pytest.raises(ApiError, match="names no file"):
-        server.uploads.put(read_input(b"bytes", "file"))
+        server.uploads.put(read_input(b"bytes", "file"), CancelScope())
 
 
 @responses.activate

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from comfyloom._workflow.compatibility import Incompatibility, compare
+from comfyloom._workflow.graph_view import GraphView
 from comfyloom._workflow.node_schemas import Schemas, pinned
 from comfyloom_workflows import FluxMeshWorkflow
 from support import ROOT
@@ -22,7 +23,7 @@ def check(
     free: frozenset[tuple[str, str]] = frozenset(),
 ) -> list[Incompatibility]:
     given = FluxMeshWorkflow.template_graph() if graph is None else graph
-    return compare(given, Schemas(live), Schemas(LIVE), free | {("16", "image")})
+    return compare(GraphView(given, Schemas(live)), Schemas(LIVE), free | {("16", "image")})
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ def test_the_pack_that_the_server_told_counts_first(live: dict[str, Any]) -> Non
     before["XlabsSampler"]["python_module"] = "custom_nodes.my_fork.nodes"
     del live["XlabsSampler"]
     graph = FluxMeshWorkflow.template_graph()
-    found = compare(graph, Schemas(live), Schemas(before), frozenset())
+    found = compare(GraphView(graph, Schemas(live)), Schemas(before), frozenset())
     assert "my_fork" in next(each for each in found if each.kind == "node").advice
 
 

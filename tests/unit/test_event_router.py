@@ -7,11 +7,12 @@ import threading
 import attrs
 import pytest
 
-from comfyloom._comfyui import event_router as channels
+from comfyloom._comfyui import event_router
 from comfyloom._comfyui.event_router import EventRouter
 from comfyloom._comfyui.events import ServerEvent
 from comfyloom._comfyui.queue_poll import QueueIds, SharedQueuePoll
-from comfyloom._comfyui.websocket import Link, SocketMessage
+from comfyloom._comfyui.websocket import ConnectionLost, SocketMessage
+from comfyloom._core.timeouts import Timeouts
 from comfyloom.errors import TransportError
 from support import FakeClock
 
@@ -23,7 +24,7 @@ class FakeSocket:
     url: str
     deliver: object
     is_wanted: object
-    silence_s: float
+    timeouts: Timeouts
     is_up: bool = False
 
     def open(self) -> None:
@@ -41,7 +42,7 @@ def sockets(monkeypatch: pytest.MonkeyPatch) -> list[FakeSocket]:
         made.append(FakeSocket(*args, **options))  # type: ignore[arg-type]
         return made[-1]
 
-    monkeypatch.setattr(channels, "EventSocket", make)
+    monkeypatch.setattr(event_router, "EventSocket", make)
     return made
 
 
@@ -50,38 +51,38 @@ def event(kind: str, prompt_id: str | None, node: str | None = "3") -> ServerEve
 
 
 def test_runs_share_a_socket_and_get_their_own_events(sockets: list[FakeSocket]) -> None:
-    channel = EventRouter(lambda client: f"ws://here/{client}")
+    router = EventRouter(lambda client: f"ws://here/{client}")
     a: list[SocketMessage] = []
     b: list[SocketMessage] = []
-    with channel.listening("a", a.append), channel.listening("b", b.append):
-        assert [socket.url for socket in sockets] == [f"ws://here/{channel.client_id}"]
+    with router.listening("a", a.append), router.listening("b", b.append):
+        assert [socket.url for socket in sockets] == [f"ws://here/{router.client_id}"]
         for_a, for_b = event("executing", "a"), event("executing", "b")
         for each in (for_a, for_b, event("executing", "foreign")):
-            channel._deliver(each)
+            router._deliver(each)
     assert (a, b) == ([for_a], [for_b])
 
 
 def test_all_hear_of_the_queue_and_of_a_loss(sockets: list[FakeSocket]) -> None:
-    channel = EventRouter(str)
+    router = EventRouter(str)
     a: list[SocketMessage] = []
     b: list[SocketMessage] = []
-    with channel.listening("a", a.append), channel.listening("b", b.append):
-        channel._deliver(event("status", None))
-        channel._deliver(Link.DOWN)
+    with router.listening("a", a.append), router.listening("b", b.append):
+        router._deliver(event("status", None))
+        router._deliver(ConnectionLost())
     assert len(a) == len(b) == 2
 
 
 def test_a_preview_without_a_name_is_of_the_run_that_works(sockets: list[FakeSocket]) -> None:
-    channel = EventRouter(str)
+    router = EventRouter(str)
     a: list[SocketMessage] = []
     b: list[SocketMessage] = []
-    with channel.listening("a", a.append), channel.listening("b", b.append):
-        channel._deliver(event("preview", None))
+    with router.listening("a", a.append), router.listening("b", b.append):
+        router._deliver(event("preview", None))
         assert (a, b) == ([], [])  # whose it is cannot be known
-        channel._deliver(event("progress", "b"))
-        channel._deliver(event("preview", None))
-        channel._deliver(event("executing", "b", None))
-        channel._deliver(event("preview", None))
+        router._deliver(event("progress", "b"))
+        router._deliver(event("preview", None))
+        router._deliver(event("executing", "b", None))
+        router._deliver(event("preview", None))
     assert (
         a,
         [each.type for each in b if isinstance(each, ServerEvent)],
@@ -89,30 +90,30 @@ def test_a_preview_without_a_name_is_of_the_run_that_works(sockets: list[FakeSoc
 
 
 def test_the_only_run_gets_what_has_no_name(sockets: list[FakeSocket]) -> None:
-    channel = EventRouter(str)
+    router = EventRouter(str)
     a: list[SocketMessage] = []
-    with channel.listening("a", a.append):
-        channel._deliver(event("executing", None))
+    with router.listening("a", a.append):
+        router._deliver(event("executing", None))
     assert len(a) == 1
 
 
 def test_a_lost_socket_is_renewed_for_those_who_listen(sockets: list[FakeSocket]) -> None:
-    channel = EventRouter(str)
-    with channel.listening("a", lambda _: None):
-        assert channel._is_wanted(channel._socket)
-    socket = channel._socket
-    assert not channel._is_wanted(socket)
-    with channel.listening("b", lambda _: None):
+    router = EventRouter(str)
+    with router.listening("a", lambda _: None):
+        assert router._is_wanted(router._socket)
+    socket = router._socket
+    assert not router._is_wanted(socket)
+    with router.listening("b", lambda _: None):
         assert len(sockets) == 2
-    channel.close()
+    router.close()
     assert not sockets[1].is_up
 
 
 def test_the_server_tells_how_much_it_takes(sockets: list[FakeSocket]) -> None:
-    channel = EventRouter(str)
+    router = EventRouter(str)
     flags = ServerEvent(type="feature_flags", data={"max_upload_size": 1000})
-    channel._deliver(flags)
-    assert channel.max_upload_bytes == 1000
+    router._deliver(flags)
+    assert router.max_upload_bytes == 1000
 
 
 def test_a_look_serves_all_who_want_no_newer_one(clock: FakeClock) -> None:

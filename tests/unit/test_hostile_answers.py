@@ -87,7 +87,7 @@ def test_frames_are_events_or_nothing(given_frames: list[str | bytes]) -> None:
 
     narrator = ProgressReporter(GRAPH, FluxMeshWorkflow.with_prompt("x"), say)
     channel = EventRouter(str)
-    channel._listeners = {"p": lambda event: narrator.tell(event) if event else None}  # type: ignore[dict-item, arg-type, return-value]
+    channel._listeners = {"p": lambda event: narrator.on_event(event) if event else None}  # type: ignore[dict-item, arg-type, return-value]
     for frame in given_frames:
         event = parse_frame(frame)
         if event is None:
@@ -95,7 +95,7 @@ def test_frames_are_events_or_nothing(given_frames: list[str | bytes]) -> None:
         assert event.prompt_id is None or isinstance(event.prompt_id, str)
         assert event.node is None or isinstance(event.node, str)
         channel._deliver(event)
-        narrator.tell(event)
+        narrator.on_event(event)
     assert all(isinstance(text, str) for _, text in told)
 
 
@@ -113,7 +113,7 @@ def test_history_is_an_entry_or_nothing(raw: Any) -> None:
             for file in entry.files(node, key, has_paths=True):
                 assert all(isinstance(each, str) for each in (file.filename, file.subfolder))
     try:
-        downloads.reported(entry, SPECS)
+        downloads.values_of(entry, SPECS)
         wanted = downloads.plan(entry, SPECS)
     except OutputMissing:
         return

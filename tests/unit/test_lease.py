@@ -10,6 +10,7 @@ from typing import Any
 import attrs
 import pytest
 
+from comfyloom._core.timeouts import DEFAULT_TIMEOUTS, Timeouts
 from comfyloom._machines.lease import Lease
 from comfyloom._runcomfy.models import Server
 from comfyloom.errors import TransportError
@@ -24,6 +25,7 @@ class FakeApi:
     fails: bool = False
     tells_time: bool = True
     duration: float = 1000
+    timeouts: Timeouts = DEFAULT_TIMEOUTS
 
     def now(self) -> float:
         return self.clock.time()
@@ -151,7 +153,7 @@ def test_without_the_platforms_time_it_cannot_be_ready_before_its_launch(
 def test_a_change_is_told(api: FakeApi, clock: FakeClock) -> None:
     lease = make(api)
     told: list[Server] = []
-    lease.changed = told.append
+    lease.on_changed = told.append
     clock.sleep(700)
     lease.renew()
     assert [server.estimated_duration for server in told] == [1700]

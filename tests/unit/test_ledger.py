@@ -17,7 +17,8 @@ import pytest
 from sqlalchemy import text
 
 from comfyloom._records.ledger import Ledger
-from comfyloom._records.machine_records import MachineRecords, MachineRow
+from comfyloom._records.machine_records import MachineRecords
+from comfyloom._records.machine_row import MachineRow
 from comfyloom._records.owner import Owner
 from comfyloom.errors import ConfigError, LedgerError, LedgerTooNew
 from databases import WORD, postgres_server
@@ -74,43 +75,43 @@ def of(where: str, user: str = "me") -> MachineRecords:
 
 def test_what_was_written_is_read(machines: MachineRecords) -> None:
     written = row()
-    machines.intend(written)
-    assert machines.open() == [written]
+    machines.record_intent(written)
+    assert machines.list_open() == [written]
     assert written.is_open
 
 
 def test_a_launch_whose_list_failed_is_told_from_one_without_machines(
     machines: MachineRecords,
 ) -> None:
-    machines.intend(row("unknown", known_servers=None))
-    machines.intend(row("none", known_servers=frozenset()))
-    known = {each.key: each.known_servers for each in machines.open()}
+    machines.record_intent(row("unknown", known_servers=None))
+    machines.record_intent(row("none", known_servers=frozenset()))
+    known = {each.key: each.known_servers for each in machines.list_open()}
     assert known == {"unknown": None, "none": frozenset()}
 
 
 def test_a_whole_life(machines: MachineRecords) -> None:
-    machines.intend(row())
-    machines.launched("k", "m-1")
-    machines.ready("k", 200.0)
-    machines.beat("k", 260.0)
+    machines.record_intent(row())
+    machines.record_launched("k", "m-1")
+    machines.record_ready("k", 200.0)
+    machines.record_heartbeat("k", 260.0)
     stopper = attrs.evolve(OWNER, pid=77)
-    machines.stopping("k", 400.0, stopper)
-    (found,) = machines.open()
+    machines.record_stopping("k", 400.0, stopper)
+    (found,) = machines.list_open()
     assert (found.server_id, found.ready_at, found.heartbeat_at) == ("m-1", 200.0, 260.0)
     assert (found.stopping_at, found.owner) == (400.0, stopper)
-    assert machines.ids() == {"m-1"}
-    machines.ended("k", 500.0, "deleted")
-    assert machines.open() == []
+    assert machines.list_ids() == {"m-1"}
+    machines.record_ended("k", 500.0, "deleted")
+    assert machines.list_open() == []
     ended = machines.find("m-1")
     assert ended is not None
     assert (ended.ended_at, ended.ended_by) == (500.0, "deleted")
 
 
 def test_the_first_word_on_an_end_counts(machines: MachineRecords) -> None:
-    machines.intend(row())
-    machines.launched("k", "m-1")
-    machines.ended("k", 500.0, "deleted")
-    machines.ended("k", 900.0, "guard: not found")
+    machines.record_intent(row())
+    machines.record_launched("k", "m-1")
+    machines.record_ended("k", 500.0, "deleted")
+    machines.record_ended("k", 900.0, "guard: not found")
     ended = machines.find("m-1")
     assert ended is not None
     assert ended.ended_by == "deleted"
@@ -118,16 +119,20 @@ def test_the_first_word_on_an_end_counts(machines: MachineRecords) -> None:
 
 def test_accounts_do_not_see_each_other(where: str) -> None:
     mine, other = of(where), of(where, "somebody")
-    mine.intend(row())
-    assert other.open() == []
-    other.ended("k", 1.0, "deleted")
-    assert len(mine.open()) == 1
-    assert (mine.of_others(0.0), other.of_others(0.0), other.of_others(100.0)) == (0, 1, 0)
+    mine.record_intent(row())
+    assert other.list_open() == []
+    other.record_ended("k", 1.0, "deleted")
+    assert len(mine.list_open()) == 1
+    assert (
+        mine.count_of_other_accounts(0.0),
+        other.count_of_other_accounts(0.0),
+        other.count_of_other_accounts(100.0),
+    ) == (0, 1, 0)
 
 
 def test_a_launch_is_found_by_its_duration(machines: MachineRecords) -> None:
-    machines.intend(row("old", state_file="/p/dev.json", intended_at=1.0))
-    machines.intend(row("new", state_file="/p/dev.json", intended_at=2.0))
+    machines.record_intent(row("old", state_file="/p/dev.json", intended_at=1.0))
+    machines.record_intent(row("new", state_file="/p/dev.json", intended_at=2.0))
     found = machines.find_launch("/p/dev.json", 1234)
     assert found is not None
     assert found.key == "new"
@@ -139,12 +144,12 @@ def test_many_at_once(where: str) -> None:
 
     def live(number: int) -> None:
         machines = of(where)
-        machines.intend(row(f"k{number}"))
-        machines.launched(f"k{number}", f"m{number}")
+        machines.record_intent(row(f"k{number}"))
+        machines.record_launched(f"k{number}", f"m{number}")
 
     with ThreadPoolExecutor(12) as pool:
         list(pool.map(live, range(24)))
-    assert len(of(where).ids()) == 24
+    assert len(of(where).list_ids()) == 24
 
 
 def test_one_at_a_time(where: str) -> None:
@@ -153,7 +158,7 @@ def test_one_at_a_time(where: str) -> None:
 
     def enter(_: int) -> None:
         nonlocal inside, most
-        with Ledger.of(where).alone("launch"):
+        with Ledger.of(where).exclusive("launch"):
             with lock:
                 inside += 1
                 most = max(most, inside)
@@ -170,18 +175,18 @@ def test_one_at_a_time(where: str) -> None:
 
 
 def test_a_newer_ledger_is_not_touched(where: str) -> None:
-    of(where).intend(row())
+    of(where).record_intent(row())
     newer = attrs.evolve(Ledger.of(where), version=2, migrations={1: []})
     with newer.connected():
         pass
     with pytest.raises(LedgerTooNew, match="version 2") as caught:
-        of(where).open()
+        of(where).list_open()
     assert "upgrade" in str(caught.value)
     assert WORD not in str(caught.value)
 
 
 def test_an_older_ledger_is_brought_forward(where: str) -> None:
-    of(where).intend(row())
+    of(where).record_intent(row())
     steps = {
         1: ["ALTER TABLE machines ADD COLUMN colour TEXT"],
         2: ["UPDATE machines SET colour='red'"],
@@ -193,7 +198,7 @@ def test_an_older_ledger_is_brought_forward(where: str) -> None:
 
 
 def test_a_migration_that_fails_leaves_all_as_it_was(where: str) -> None:
-    of(where).intend(row())
+    of(where).record_intent(row())
     steps = {1: ["ALTER TABLE machines ADD COLUMN colour TEXT", "ALTER TABLE nothing ADD x TEXT"]}
     with (
         pytest.raises(LedgerError),
@@ -202,7 +207,7 @@ def test_a_migration_that_fails_leaves_all_as_it_was(where: str) -> None:
         pass
     with pytest.raises(LedgerError), Ledger.of(where).connected() as connection:
         connection.execute(text("SELECT colour FROM machines"))
-    assert len(of(where).open()) == 1
+    assert len(of(where).list_open()) == 1
 
 
 # --- a file that cannot be used ------------------------------------------------------------------
@@ -210,7 +215,7 @@ def test_a_migration_that_fails_leaves_all_as_it_was(where: str) -> None:
 
 def test_it_is_for_this_user_alone(tmp_path: Path) -> None:
     file = tmp_path / "deep" / "ledger.db"
-    of(str(file)).intend(row())
+    of(str(file)).record_intent(row())
     assert file.stat().st_mode & 0o777 == 0o600
     assert file.parent.stat().st_mode & 0o777 == 0o700
 
@@ -229,7 +234,7 @@ def spoil(how: str, file: Path) -> None:
 @pytest.mark.parametrize("how", ["garbage", "cut", "folder"])
 def test_a_file_that_is_no_ledger(tmp_path: Path, how: str) -> None:
     file = tmp_path / "ledger.db"
-    of(str(file)).intend(row())
+    of(str(file)).record_intent(row())
     with sqlite3.connect(file) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.close()
@@ -237,7 +242,7 @@ def test_a_file_that_is_no_ledger(tmp_path: Path, how: str) -> None:
         rest.unlink()
     spoil(how, file)
     with pytest.raises(LedgerError) as caught:
-        of(str(file)).open()
+        of(str(file)).list_open()
     assert str(file) in str(caught.value)
     assert caught.value.path == str(file)
 
@@ -245,15 +250,14 @@ def test_a_file_that_is_no_ledger(tmp_path: Path, how: str) -> None:
 def test_a_locked_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "ledger.db"
     machines = of(str(file))
-    machines.intend(row())
-    monkeypatch.setattr("comfyloom._records.ledger.BUSY_S", 0.1)
+    machines.record_intent(row())
     blocker = sqlite3.connect(file, isolation_level=None)
     blocker.execute("BEGIN IMMEDIATE")
     with pytest.raises(LedgerError, match="keeps it locked"):
-        of(str(file)).intend(row("other"))
+        of(str(file)).record_intent(row("other"))
     blocker.execute("ROLLBACK")
     blocker.close()
-    of(str(file)).intend(row("other"))
+    of(str(file)).record_intent(row("other"))
 
 
 @pytest.mark.parametrize(
@@ -261,7 +265,7 @@ def test_a_locked_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_a_server_that_is_not_there(where: str) -> None:
     with pytest.raises(LedgerError) as caught:
-        of(f"postgresql://{where}").open()
+        of(f"postgresql://{where}").list_open()
     assert Ledger.of(f"postgresql://{where}").secrets == ["topsecret"]
     assert "topsecret" not in str(caught.value)
 
@@ -292,7 +296,7 @@ from comfyloom._records.machine_records import MachineRecords
 from test_ledger import of, row
 machines = of(sys.argv[1])
 for number in range(10**6):
-    machines.intend(row(f"k{number}"))
+    machines.record_intent(row(f"k{number}"))
     print(number, flush=True)
 """
 
@@ -312,21 +316,20 @@ def test_what_was_told_as_written_is_there_after_a_kill(tmp_path: Path) -> None:
     told = [int(line) for line in (last + writer.stdout.read()).split()]
     writer.stdout.close()
     writer.wait()
-    keys = {each.key for each in of(str(file)).open()}
+    keys = {each.key for each in of(str(file)).list_open()}
     assert {f"k{number}" for number in range(told[-1] + 1)} <= keys
 
 
 def test_a_table_that_somebody_keeps_locked(postgres: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("comfyloom._records.ledger.BUSY_S", 1.0)
     mine = of(postgres, "locked-out")
-    mine.intend(row("locked-out"))
+    mine.record_intent(row("locked-out"))
     with Ledger.of(postgres).connected() as blocker:
         blocker.exec_driver_sql("BEGIN")
         blocker.exec_driver_sql("LOCK TABLE machines IN ACCESS EXCLUSIVE MODE")
         with pytest.raises(LedgerError):
-            mine.beat("locked-out", 1.0)
+            mine.record_heartbeat("locked-out", 1.0)
         blocker.exec_driver_sql("ROLLBACK")
-    mine.beat("locked-out", 1.0)
+    mine.record_heartbeat("locked-out", 1.0)
 
 
 # --- owners --------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 import pytest
 
+from comfyloom._core.timeouts import DEFAULT_TIMEOUTS, Timeouts
 from comfyloom._machines import launched as machine_module
 from comfyloom._machines.heartbeat import HEARTBEAT, Heartbeat
 from comfyloom._machines.launch import draw_lease
@@ -42,6 +43,7 @@ class FakeApi:
     calls: list[tuple[str, Any]] = attrs.field(factory=list)
     ready_at: float = 0.0
     tells_time: bool = True
+    timeouts: Timeouts = DEFAULT_TIMEOUTS
 
     def now(self) -> float:
         return self.clock.time()
@@ -151,7 +153,7 @@ def test_a_whole_life(make: Any, clock: FakeClock) -> None:
     machine.stop()
     assert api.count("launch") == api.count("stop") == 1
     assert machine.billed_s == pytest.approx(3600, abs=2)
-    assert str(machine.cost()) == "0.9900"
+    assert str(machine.cost) == "0.9900"
 
 
 def test_the_platform_may_not_know_a_young_machine(make: Any) -> None:
@@ -350,13 +352,13 @@ def test_a_machine_that_died_is_known_to_have_died(make: Any, answer: Any) -> No
     machine, _ = make(get=[ready, answer])
     start(machine)
     with pytest.raises(MachineError, match="ended during the run"):
-        machine.still_there()
+        machine.check_alive()
 
 
 def test_a_platform_that_is_out_of_reach_says_nothing_of_the_machine(make: Any) -> None:
     machine, _ = make(get=[ready, TransportError()])
     start(machine)
-    machine.still_there()
+    machine.check_alive()
 
 
 # --- heartbeat, forks, and what outlives the process ---------------------------------------------
@@ -369,23 +371,23 @@ class Witness(NullTracker):
     told: list[str] = attrs.field(factory=list[str])
     surrenders: bool = False
 
-    def intend(self, seconds: int, before: frozenset[str] | None, lease_s: float) -> None:
+    def record_intent(self, seconds: int, before: frozenset[str] | None, lease_s: float) -> None:
         self.told.append(f"intend {sorted(before or ())}")
         self.is_guarded = self.surrenders
 
-    def launched(self, server_id: str) -> None:
+    def record_launched(self, server_id: str) -> None:
         self.told.append(f"launched {server_id}")
 
-    def beat(self) -> None:
+    def record_heartbeat(self) -> None:
         self.told.append("beat")
 
-    def stopping(self) -> None:
+    def record_stopping(self) -> None:
         self.told.append("stopping")
 
-    def ended(self, by: str) -> None:
+    def record_ended(self, by: str) -> None:
         self.told.append(f"ended: {by}")
 
-    def surrender(self) -> bool:
+    def hand_over_to_guard(self) -> bool:
         self.told.append("surrender")
         return self.surrenders
 

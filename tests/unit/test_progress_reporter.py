@@ -19,7 +19,7 @@ WORKFLOW = FluxMeshWorkflow(input_image="render.png", prompt="x")
 
 def told(recording: str, drop: tuple[str, ...] = ()) -> list[dict[str, Any]]:
     said: list[dict[str, Any]] = []
-    narrator = ProgressReporter(
+    reporter = ProgressReporter(
         WORKFLOW.to_graph(), WORKFLOW, lambda kind, message, **f: said.append({"kind": kind, **f})
     )
     for line in (RECORDINGS / "ws" / f"{recording}.jsonl").read_text("utf-8").splitlines():
@@ -28,7 +28,7 @@ def told(recording: str, drop: tuple[str, ...] = ()) -> list[dict[str, Any]]:
             continue
         event = parse_frame(json.dumps(frame))
         assert event is not None
-        narrator.tell(event)
+        reporter.on_event(event)
     return said
 
 

@@ -10,7 +10,7 @@ import responses
 from comfyloom._http.rate_limit import RateLimiter
 from comfyloom._http.retry import NO_RETRY
 from comfyloom._runcomfy.client import ServerApi
-from comfyloom._runcomfy.rate_limits import pace_of
+from comfyloom._runcomfy.rate_limits import rate_limit_of
 from comfyloom.errors import ApiError
 from support import FakeClock, HastyClock
 
@@ -67,10 +67,10 @@ def test_threads_share_it() -> None:
 
 
 def test_clients_of_one_account_share_a_pace(clock: FakeClock) -> None:
-    one = pace_of(URL, "u", clock)
-    assert pace_of(f"{URL}/", "u", clock) is one
-    assert pace_of(URL, "v", clock) is not one
-    assert pace_of("http://127.0.0.1:2", "u", clock) is not one
+    one = rate_limit_of(URL, "u", clock)
+    assert rate_limit_of(f"{URL}/", "u", clock) is one
+    assert rate_limit_of(URL, "v", clock) is not one
+    assert rate_limit_of("http://127.0.0.1:2", "u", clock) is not one
 
 
 @responses.activate
@@ -96,7 +96,7 @@ def test_after_a_429_all_of_the_account_wait(clock: FakeClock) -> None:
     begun = clock.now
     assert one.list_servers() == []
     assert clock.now - begun == 9.0
-    assert one._http.pace is other._http.pace
+    assert one._http.rate_limit is other._http.rate_limit
 
 
 @responses.activate

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import random
 
-import pytest
-
-from comfyloom._core.waiting import Deadline, Waiter
+from comfyloom._core.waiting import Deadline, polling
 from comfyloom._http.retry import Backoff
 from support import FakeClock
 
@@ -35,45 +33,20 @@ def test_delays_double_with_jitter_up_to_the_longest() -> None:
     assert all(0 <= delay <= ceiling for delay, ceiling in zip(low, [0.5, 1, 2, 4], strict=True))
 
 
-def test_a_waiter_returns_the_first_observation_that_is_the_end(clock: FakeClock) -> None:
+def test_polling_starts_at_once_and_then_waits_the_interval(clock: FakeClock) -> None:
     states = iter([1, 2, 3, 4])
-    seen: list[int] = []
-    waiter = Waiter[int](
-        observe=lambda: next(states),
-        success=lambda state: state == 3,
-        seen=seen.append,
-        timed_out=lambda last: TimeoutError(last),
-        interval_s=2.0,
-        deadline=Deadline.after(60.0, clock),
-    )
-    assert waiter.wait() == 3
-    assert seen == [1, 2]
+    for _ in polling(2.0, Deadline.after(60.0, clock)):
+        if next(states) == 3:
+            break
     assert clock.slept == [2.0, 2.0]
 
 
-def test_a_waiter_gives_up_with_its_last_observation(clock: FakeClock) -> None:
-    waiter = Waiter[str](
-        observe=lambda: "Starting",
-        success=lambda _: False,
-        timed_out=lambda last: TimeoutError(last),
-        interval_s=2.0,
-        deadline=Deadline.after(5.0, clock),
-    )
-    with pytest.raises(TimeoutError, match="Starting"):
-        waiter.wait()
+def test_polling_has_a_last_round_at_the_deadline(clock: FakeClock) -> None:
+    left = list(polling(2.0, Deadline.after(5.0, clock)))
+    assert left == [5.0, 3.0, 1.0, 0.0]
     assert clock.slept == [2.0, 2.0, 1.0]
 
 
-def test_a_waiter_fails_at_once_on_an_end_that_is_none(clock: FakeClock) -> None:
-    states = iter(["Starting", "Error", "Ready"])
-    waiter = Waiter[str](
-        observe=lambda: next(states),
-        success=lambda state: state == "Ready",
-        failure=lambda state: ValueError(state) if state == "Error" else None,
-        timed_out=lambda last: TimeoutError(last),
-        interval_s=2.0,
-        deadline=Deadline.after(60.0, clock),
-    )
-    with pytest.raises(ValueError, match="Error"):
-        waiter.wait()
-    assert clock.slept == [2.0]
+def test_polling_has_a_round_although_the_deadline_has_passed(clock: FakeClock) -> None:
+    assert list(polling(2.0, Deadline.after(0.0, clock))) == [0.0]
+    assert clock.slept == []

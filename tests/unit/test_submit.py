@@ -10,8 +10,10 @@ import pytest
 import requests
 import responses
 
+from comfyloom._comfyui.cancel_scope import CancelScope
 from comfyloom._comfyui.client import ComfyUI
 from comfyloom._comfyui.submit import Submission
+from comfyloom._core.waiting import Deadline
 from comfyloom._http.retry import Backoff
 from comfyloom.errors import ApiError, PromptRejected, RunLost, RunTimeout, TransportError
 from support import FakeClock
@@ -26,7 +28,7 @@ QUEUED: dict[str, Any] = {"queue_running": [], "queue_pending": [[1, "p", {}, {}
 def submission(clock: FakeClock) -> Submission:
     backoff = Backoff(random=random.Random(0))
     server = ComfyUI(URL, clock=clock, backoff=backoff)
-    return Submission(server, {"1": {}}, "client", "p", backoff)
+    return Submission(server, {"1": {}}, "client", "p", backoff=backoff)
 
 
 def posts() -> int:
@@ -136,20 +138,21 @@ def test_a_prompt_that_is_accepted_in_part_is_withdrawn(submission: Submission) 
 
 
 @responses.activate
-def test_a_prompt_that_somebody_gives_up_is_withdrawn(submission: Submission) -> None:
+def test_a_prompt_whose_caller_gives_up_is_withdrawn(
+    submission: Submission, clock: FakeClock
+) -> None:
     """The answer is lost, and time is over before it is known whether the prompt is there."""
-    answers({"body": requests.ReadTimeout()}, queue=NOWHERE)
+
+    def lose(_: object) -> Any:
+        clock.sleep(6.0)
+        raise requests.ReadTimeout
+
+    responses.add_callback("POST", f"{URL}/prompt", callback=lose)
+    answers(queue=NOWHERE)
     responses.post(f"{URL}/api/jobs/p/cancel", json={"cancelled": True})
-    left = iter([5.0])
-
-    def check() -> float:
-        try:
-            return next(left)
-        except StopIteration:
-            raise RunTimeout(prompt_id="p") from None
-
+    scope = CancelScope(Deadline.after(5.0, clock))
     with pytest.raises(RunTimeout):
-        attrs.evolve(submission, check=check).send()
+        attrs.evolve(submission, scope=scope).send()
     assert [call.request.path_url for call in responses.calls][-2] == "/api/jobs/p/cancel"
 
 

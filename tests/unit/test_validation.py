@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comfyloom._workflow.compatibility import compare
-from comfyloom._workflow.graph import check_graph, cycle_in, unused_nodes
+from comfyloom._workflow.graph import check_graph, cycle_in, links_of, reachable_from
+from comfyloom._workflow.graph_view import GraphView
 from comfyloom._workflow.node_schemas import Schemas
 from comfyloom._workflow.validation import problems_of, validate
 from comfyloom_workflows import FluxMeshWorkflow
@@ -56,12 +57,15 @@ def graph(**changes: Any) -> dict[str, Any]:
 
 
 def told(given: dict[str, Any]) -> list[str]:
-    return [str(each) for each in problems_of(given, Schemas(SCHEMAS))]
+    return [str(each) for each in problems_of(GraphView(given, Schemas(SCHEMAS)))]
 
 
 def test_what_only_the_server_can_tell_is_left_to_it() -> None:
     assert told(graph()) == []
-    kinds = {each.kind for each in compare(graph(), Schemas(SCHEMAS), Schemas({}), frozenset())}
+    kinds = {
+        each.kind
+        for each in compare(GraphView(graph(), Schemas(SCHEMAS)), Schemas({}), frozenset())
+    }
     assert kinds == {"model", "node"}
 
 
@@ -70,15 +74,15 @@ def test_what_only_the_server_can_tell_is_left_to_it() -> None:
     [
         ({"steps": 101}, "steps: 101 is more than 100"),
         ({"steps": "0"}, "steps: '0' is less than 1"),
-        ({"steps": "many"}, "steps: 'many' is no INT"),
-        ({"steps": None}, "steps: None is no INT"),
-        ({"steps": [1]}, "steps: [1] is no INT"),
+        ({"steps": "many"}, "steps: 'many' is not a valid INT"),
+        ({"steps": None}, "steps: None is not a valid INT"),
+        ({"steps": [1]}, "steps: [1] is not a valid INT"),
         ({"steps": 10**5000}, "steps: the number is more than 100"),
         ({"cfg": float("inf")}, "cfg: inf is more than 30"),
-        ({"cfg": {}}, "cfg: {} is no FLOAT"),
+        ({"cfg": {}}, "cfg: {} is not a valid FLOAT"),
         (
             {"sampler": "oiler"},
-            "sampler: 'oiler' is none of euler, heun, ddim; did you mean 'euler'?",
+            "sampler: 'oiler' is not one of euler, heun, ddim; did you mean 'euler'?",
         ),
         ({"model": ["1", 1]}, "model: it takes MODEL, and node 1 gives CLIP"),
         ({"model": ["1", 7]}, "model: node 1 has no output 7 there, but 2"),
@@ -103,7 +107,7 @@ def test_all_that_the_server_coerces_passes() -> None:
 
 def test_slots_beyond_outputs_of_any_type_are_the_packs_own_business() -> None:
     schemas = Schemas({**SCHEMAS, "Load": {**SCHEMAS["Load"], "output": ["MODEL", "*"]}})
-    assert not problems_of(graph(any=["1", 5]), schemas)
+    assert not problems_of(GraphView(graph(any=["1", 5]), schemas))
 
 
 def test_what_no_output_needs_is_not_judged() -> None:
@@ -139,7 +143,7 @@ def test_what_a_server_takes_is_not_refused(declared: Any, given: dict[str, Any]
         "7": {"class_type": "Number", "inputs": {}},
         "8": {"class_type": "New", "inputs": given},
     }
-    found = problems_of(made, Schemas(schemas))
+    found = problems_of(GraphView(made, Schemas(schemas)))
     assert [str(each) for each in found] == []
 
 
@@ -156,15 +160,15 @@ def test_the_committed_workflow_is_valid() -> None:
 def test_circles_are_found_however_deep() -> None:
     deep = {str(n): {"class_type": "A", "inputs": {"x": [str(n + 1), 0]}} for n in range(20_000)}
     deep["20000"] = {"class_type": "A", "inputs": {}}
-    assert cycle_in(deep) == []
+    assert cycle_in(links_of(deep)) == []
     deep["20000"]["inputs"]["x"] = ["19998", 0]
-    assert cycle_in(deep) == ["19998", "19999", "20000", "19998"]
-    assert cycle_in({"1": {"inputs": {"x": ["1", 0]}}}) == ["1", "1"]
+    assert cycle_in(links_of(deep)) == ["19998", "19999", "20000", "19998"]
+    assert cycle_in(links_of({"1": {"inputs": {"x": ["1", 0]}}})) == ["1", "1"]
 
 
 def test_nodes_that_nothing_needs() -> None:
-    assert unused_nodes(graph(), ["3"]) == ["4"]
-    assert unused_nodes(graph(), []) == ["1", "2", "3", "4"]
+    assert reachable_from(["3"], links_of(graph())) == {"1", "2", "3"}
+    assert reachable_from([], links_of(graph())) == set()
 
 
 links = st.lists(st.sampled_from("abcdef"), max_size=3)
@@ -186,7 +190,7 @@ def test_circles_are_found_as_by_following_every_link(shape: dict[str, list[str]
                 waiting += [to for to in shape[each] if to in shape]
         return seen
 
-    circle = cycle_in(made)
+    circle = cycle_in(links_of(made))
     assert bool(circle) == any(node in reach(node) for node in shape)
     for node, source in pairwise(circle):
         assert source in shape[node]

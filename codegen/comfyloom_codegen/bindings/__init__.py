@@ -1,1 +1,1 @@
-"""Binding files: what they say, and which nodes they mean."""
+"""Binding files: parse them and resolve their selectors."""

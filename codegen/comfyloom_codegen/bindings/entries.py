@@ -3,7 +3,7 @@
 class = "FluxMesh"
 command = "flux-mesh"
 doc = "What the workflow does."
-expose = ["KSampler"]               # public under names by rule
+expose = ["KSampler"]               # public under default names
 hide = ["KSampler.denoise"]
 
 [inputs.prompt]                     # kind, required, doc, ge, le, choices, default
@@ -30,7 +30,7 @@ from comfyloom._workflow.outputs import OutputKind
 
 @attrs.frozen(kw_only=True)
 class Selector:
-    """Which node is meant: one text (title, else class type, else id), or all that is given."""
+    """Names one node: by one text (title, else node type, else id), or by all given values."""
 
     text: str = ""
     title: str | None = None
@@ -39,7 +39,7 @@ class Selector:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What it asks for."""
+        """The texts given."""
         return tuple(filter(None, (self.text, self.title, self.class_, self.id)))
 
     def __str__(self) -> str:
@@ -51,7 +51,7 @@ class Selector:
 
 @attrs.frozen(kw_only=True)
 class TargetEntry:
-    """Which node input is meant: `"NODE.input"`, or both on their own."""
+    """Names one node input: `"NODE.input"`, or node and input separately."""
 
     text: str = ""
     node: Selector = Selector()
@@ -60,7 +60,7 @@ class TargetEntry:
 
 @attrs.frozen(kw_only=True)
 class PartEntry:
-    """Which inputs are meant: those of a node, or one of them; the text `"*"` means all."""
+    """Names all inputs of a node, or one of them; the text `"*"` means all inputs of all nodes."""
 
     text: str = ""
     node: Selector = Selector()
@@ -69,7 +69,7 @@ class PartEntry:
 
 @attrs.frozen(kw_only=True)
 class InputEntry:
-    """One value that callers set; what is None follows from the schemas or the file."""
+    """One value that callers set; None is replaced by the schema or the file."""
 
     to: list[TargetEntry]
     kind: Kind | None = None
@@ -96,7 +96,7 @@ class ResultEntry:
 
 @attrs.frozen(kw_only=True)
 class StageEntry:
-    """A part of the work, for progress."""
+    """A stage of a run, for progress."""
 
     name: str
     share: float
@@ -109,14 +109,14 @@ class Binding:
 
     Attributes:
         class_: The name of the workflow class, with or without `Workflow`.
-        command: Its name on the command line.
+        command: The name of the workflow on the command line.
         doc: What the workflow does, one sentence.
-        expose: What is public under names by rule, beside `inputs`; None for everything if there
-            are no `inputs`, else for nothing.
-        hide: What is not public after all.
-        inputs: What callers set, by public name.
-        results: What they get, by public name; every output node by rule if there are none.
-        stages: The parts of the work, for progress.
+        expose: The inputs that are public under default names, in addition to `inputs`; None
+            exposes everything if there are no `inputs`, else nothing.
+        hide: The inputs to leave out of `expose`.
+        inputs: The values that callers set, by public name.
+        results: The results, by public name; without entries, every output node gives one.
+        stages: The stages of a run, for progress.
     """
 
     class_: str = ""

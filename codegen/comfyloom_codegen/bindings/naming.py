@@ -1,13 +1,13 @@
-"""How a binding names a node best: by what stays when a workflow is exported again."""
+"""The most stable selector of a node: one that survives a new export if possible."""
 
 from __future__ import annotations
 
 from comfyloom_codegen.bindings.entries import PartEntry, Selector, TargetEntry
-from comfyloom_codegen.bindings.selectors import Address, Nodes, SelectorError, title_of
+from comfyloom_codegen.bindings.selectors import Address, NodeIndex, SelectorError, title_of
 
 
-def best_selector(nodes: Nodes, node: str) -> Selector:
-    """Return the selector that fits just this node: its title, its class, both, or its id."""
+def best_selector(nodes: NodeIndex, node: str) -> Selector:
+    """Return a selector that fits only this node: its title, its type, both, or its id."""
     entry = nodes.graph[node]
     title, class_type = _writable(title_of(entry)), _writable(entry["class_type"])
     candidates = (
@@ -20,8 +20,8 @@ def best_selector(nodes: Nodes, node: str) -> Selector:
     return next(fits, Selector(id=node))
 
 
-def best_target(nodes: Nodes, address: Address) -> TargetEntry:
-    """Return the entry that names just this node input, as one text where that is not ambiguous."""
+def best_target(nodes: NodeIndex, address: Address) -> TargetEntry:
+    """Return an entry that names only this node input, as one text if that is unambiguous."""
     selector = best_selector(nodes, address[0])
     if selector.text:
         entry = TargetEntry(text=f"{selector.text}.{address[1]}")
@@ -33,13 +33,13 @@ def best_target(nodes: Nodes, address: Address) -> TargetEntry:
     return TargetEntry(node=selector, input=address[1])
 
 
-def best_part(nodes: Nodes, node: str) -> PartEntry:
-    """Return the entry that names all inputs of just this node."""
+def best_part(nodes: NodeIndex, node: str) -> PartEntry:
+    """Return an entry that names all inputs of only this node."""
     selector = best_selector(nodes, node)
     return PartEntry(text=selector.text) if selector.text else PartEntry(node=selector)
 
 
-def _fits(nodes: Nodes, selector: Selector, node: str) -> bool:
+def _fits(nodes: NodeIndex, selector: Selector, node: str) -> bool:
     try:
         return nodes.find(selector) == node
     except SelectorError:
@@ -47,7 +47,7 @@ def _fits(nodes: Nodes, selector: Selector, node: str) -> bool:
 
 
 def is_writable(text: str) -> bool:
-    """Return whether a binding file can hold a text: half of a pair of code units is no letter."""
+    """Return whether a binding file can hold a text; a lone surrogate cannot be encoded."""
     return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 

@@ -1,4 +1,4 @@
-"""Binding files: from TOML to entries, every complaint on one line with its place."""
+"""Parse binding files: from TOML to entries, each error on one line with its key."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from comfyloom_codegen.bindings.entries import (
     StageEntry,
     TargetEntry,
 )
-from comfyloom_codegen.problems import Findings
+from comfyloom_codegen.problems import ProblemLog
 
 if TYPE_CHECKING:
     import cattrs
@@ -32,8 +32,8 @@ Hook: TypeAlias = Callable[[Any, Any], Any]
 _TABLE: Final = "a table is expected"
 
 
-def parse_binding(text: str, file: str, findings: Findings) -> Binding | None:
-    """Return the binding that a TOML text holds; what is wrong goes to `findings`."""
+def parse_binding(text: str, file: str, problems: ProblemLog) -> Binding | None:
+    """Return the binding in a TOML text, None if it is invalid; errors are added to `problems`."""
     import tomllib
 
     from cattrs import BaseValidationError, transform_error
@@ -41,22 +41,22 @@ def parse_binding(text: str, file: str, findings: Findings) -> Binding | None:
     try:
         return _converter().structure(tomllib.loads(text), Binding)
     except tomllib.TOMLDecodeError as error:
-        findings.error(str(error), file=file)
+        problems.error(str(error), file=file)
     except BaseValidationError as error:
-        for line in transform_error(error, format_exception=_reason):
+        for line in transform_error(error, format_exception=_format_error):
             reason, _, path = line.rpartition(" @ ")
-            findings.error(reason, file=file, field=_key_path(path))
+            problems.error(reason, file=file, field=_dotted_path(path))
     except (TypeError, ValueError, RecursionError) as error:
-        findings.error(f"cannot be read as TOML: {error}", file=file)
+        problems.error(f"cannot be read as TOML: {error}", file=file)
     return None
 
 
-def _key_path(path: str) -> str:
+def _dotted_path(path: str) -> str:
     plain = path.removeprefix("$").lstrip(".").replace("['", ".").replace("']", "")
     return ".".join(part.removesuffix("_") for part in plain.split("."))
 
 
-def _reason(error: BaseException, _: type[Any] | None) -> str:
+def _format_error(error: BaseException, _: type[Any] | None) -> str:
     from cattrs.errors import ForbiddenExtraKeysError
 
     if isinstance(error, ForbiddenExtraKeysError):
@@ -66,7 +66,7 @@ def _reason(error: BaseException, _: type[Any] | None) -> str:
             for key in sorted(error.extra_fields)
         )
     if isinstance(error, KeyError):
-        return "it is missing"
+        return "this key is missing"
     return str(error)
 
 
@@ -76,20 +76,20 @@ def _converter() -> cattrs.Converter:
 
     converter = Converter(forbid_extra_keys=True)
     for kind, expected in ((str, "a text"), (bool, "true or false")):
-        converter.register_structure_hook(kind, _exactly(kind, f"{expected} is expected"))
+        converter.register_structure_hook(kind, _exact_type(kind, f"{expected} is expected"))
     converter.register_structure_hook(float, _number)
     for choices in (Kind, OutputKind):
-        converter.register_structure_hook_func(_is(choices), _one_of(get_args(choices)))
+        converter.register_structure_hook_func(_equals(choices), _one_of(get_args(choices)))
     for origin, factory in ((list, "list_structure_factory"), (dict, "mapping_structure_factory")):
-        made = _container(origin, getattr(cols, factory))
-        converter.register_structure_hook_factory(_origin_is(origin), made)
+        hook = _container(origin, getattr(cols, factory))
+        converter.register_structure_hook_factory(_has_origin(origin), hook)
     for cls in (Selector, TargetEntry, PartEntry, InputEntry, ResultEntry, StageEntry, Binding):
         converter.register_structure_hook(cls, _table_hook(cls, converter))
     return converter
 
 
-def _exactly(kind: type[Any], message: str) -> Hook:
-    # cattrs would make a text of a number, and a flag of a text.
+def _exact_type(kind: type[Any], message: str) -> Hook:
+    # By itself, cattrs turns a number into a text, and a text into a flag.
     def structure(value: Any, _: Any) -> Any:
         if type(value) is not kind:
             raise TypeError(message)
@@ -104,11 +104,11 @@ def _number(value: Any, _: Any) -> float:
     return cast("float", value)
 
 
-def _is(wanted: Any) -> Callable[[Any], bool]:
+def _equals(wanted: Any) -> Callable[[Any], bool]:
     return lambda kind: kind == wanted
 
 
-def _origin_is(wanted: type[Any]) -> Callable[[Any], bool]:
+def _has_origin(wanted: type[Any]) -> Callable[[Any], bool]:
     return lambda kind: getattr(kind, "__origin__", None) is wanted
 
 
@@ -116,7 +116,7 @@ def _one_of(choices: tuple[str, ...]) -> Hook:
     def structure(value: Any, _: Any) -> Any:
         if value not in choices:
             known = did_you_mean(str(value), choices)
-            raise ValueError(f"{value!r} is none of {', '.join(choices)}{known}")
+            raise ValueError(f"{value!r} is not one of {', '.join(choices)}{known}")
         return value
 
     return structure
@@ -153,16 +153,16 @@ def _table_hook(cls: type[Any], converter: cattrs.Converter) -> Hook:
             return cls(text=value)
         if not is_mapping(value):
             raise TypeError("a text or a table is expected" if "text" in names else _TABLE)
-        return _demanding(inner(value, target))
+        return _check_keys(inner(value, target))
 
     return structure
 
 
-def _demanding(made: Any) -> Any:
-    if isinstance(made, Selector) and not made.names:
-        raise ValueError("one of title, class, id is needed")
-    if isinstance(made, TargetEntry) and not (made.node.names and made.input):
-        raise ValueError("both node and input are needed")
-    if isinstance(made, PartEntry) and not made.node.names:
-        raise ValueError("node is needed")
-    return made
+def _check_keys(entry: Any) -> Any:
+    if isinstance(entry, Selector) and not entry.names:
+        raise ValueError("one of title, class, id is required")
+    if isinstance(entry, TargetEntry) and not (entry.node.names and entry.input):
+        raise ValueError("both node and input are required")
+    if isinstance(entry, PartEntry) and not entry.node.names:
+        raise ValueError("node is required")
+    return entry

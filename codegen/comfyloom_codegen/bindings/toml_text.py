@@ -8,7 +8,7 @@ from comfyloom_codegen.bindings.entries import PartEntry, Selector, TargetEntry
 
 
 def selector_value(selector: Selector) -> str | dict[str, str]:
-    """Return a selector as a binding file has it: one text, or a table."""
+    """Return the TOML value of a selector: one text, or a table."""
     if selector.text:
         return selector.text
     given = {"title": selector.title, "class": selector.class_, "id": selector.id}
@@ -16,7 +16,7 @@ def selector_value(selector: Selector) -> str | dict[str, str]:
 
 
 def entry_value(entry: TargetEntry | PartEntry) -> str | dict[str, Any]:
-    """Return an entry of `to`, `expose` or `hide` as a binding file has it."""
+    """Return the TOML value of an entry of `to`, `expose` or `hide`."""
     if entry.text:
         return entry.text
     node = {"node": selector_value(entry.node)}
@@ -24,7 +24,7 @@ def entry_value(entry: TargetEntry | PartEntry) -> str | dict[str, Any]:
 
 
 def toml(value: object) -> str:
-    """Return a text, number, flag, list or table on one line of TOML."""
+    """Return a text, number, flag, list or table as one line of TOML."""
     import tomlkit
 
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""The command `comfyloom codegen` and what is below it, one file a command."""
+"""The command `comfyloom codegen` and its subcommands, one file for each."""
 
 from __future__ import annotations
 

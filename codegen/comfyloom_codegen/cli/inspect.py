@@ -1,4 +1,4 @@
-"""`comfyloom codegen inspect FILE`: what a workflow file holds."""
+"""`comfyloom codegen inspect FILE`: show the contents of a workflow file."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from comfyloom_codegen.cli.shared import CONTEXT, json_option, say, say_json
-from comfyloom_codegen.problems import printable
+from comfyloom_codegen.cli.shared import CONTEXT, echo, echo_json, json_option
+from comfyloom_codegen.problems import escape_unprintable
 
 if TYPE_CHECKING:
     from comfyloom_codegen.scaffold.inspecting import InspectedInput, Inspection
 
-_LONGEST: Final = 60
+_MAX_VALUE_LENGTH: Final = 60
 
 
 @click.command(context_settings=CONTEXT)
 @click.argument("file", type=click.Path(path_type=Path))
 @json_option
 def inspect(file: Path, *, as_json: bool) -> None:
-    """Show the nodes of a workflow, their inputs and links, and what to beware of."""
+    """Show the nodes of a workflow, their inputs and links, and hazards."""
     import attrs
 
-    from comfyloom_codegen.problems import Findings
-    from comfyloom_codegen.reading.files import only_source
+    from comfyloom_codegen.problems import ProblemLog
+    from comfyloom_codegen.reading.files import require_source
     from comfyloom_codegen.reading.schemas import schemas_beside
     from comfyloom_codegen.scaffold import inspecting
 
-    source = only_source(file)
-    findings = Findings(source.file, list(source.problems))
-    found = inspecting.inspect(source, schemas_beside(file), findings)
+    source = require_source(file)
+    problems = ProblemLog(source.file, list(source.problems))
+    found = inspecting.inspect(source, schemas_beside(file), problems)
     if as_json:
-        say_json(attrs.asdict(found))
+        echo_json(attrs.asdict(found))
     else:
         _print(found)
 
@@ -49,22 +49,22 @@ def _print(found: Inspection) -> None:
     for name in ("id", "class", "title", "input", "value or link", "public name"):
         table.add_column(name, overflow="fold")
     for node in found.nodes:
-        heads = [node.id, node.class_type, node.title if node.title != node.class_type else ""]
+        node_cells = [node.id, node.class_type, node.title if node.title != node.class_type else ""]
         rows = [[each.name, _shown(each), each.public] for each in node.inputs]
         if node.result:
             rows.append(["", "", f"⇒ {node.result}"])
-        for number, row in enumerate(rows or [["", "", ""]]):
-            cells = [*(heads if number == 0 else ["", "", ""]), *row]
+        for index, row in enumerate(rows or [["", "", ""]]):
+            cells = [*(node_cells if index == 0 else ["", "", ""]), *row]
             styles = ["bold", "", "dim", "", "cyan" if row[1].startswith("←") else "", "green"]
-            table.add_row(*(Text(printable(c), s) for c, s in zip(cells, styles, strict=True)))
+            table.add_row(*map(Text, map(escape_unprintable, cells), styles))
     print_table(table)
-    say(f"\n{found.file}: {len(found.nodes)} nodes → {found.workflow or 'no class'}")
+    echo(f"\n{found.file}: {len(found.nodes)} nodes → {found.workflow or 'no class'}")
     for hazard in found.hazards:
-        say(f"! {hazard}")
+        echo(f"! {hazard}")
 
 
 def _shown(each: InspectedInput) -> str:
     if each.link:
         return f"← {each.link}"
     text = json.dumps(each.value, ensure_ascii=False)
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+    return text if len(text) <= _MAX_VALUE_LENGTH else f"{text[:_MAX_VALUE_LENGTH]}…"

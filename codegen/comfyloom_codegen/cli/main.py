@@ -1,4 +1,4 @@
-"""`comfyloom codegen`: workflow files to typed classes."""
+"""`comfyloom codegen`: turn workflow files into typed classes."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from comfyloom_codegen.cli.schema import binding_schema
 from comfyloom_codegen.cli.schemas import schemas
 from comfyloom_codegen.cli.shared import (
     CONTEXT,
+    echo,
+    echo_json,
     json_option,
-    project,
-    say,
-    say_json,
+    resolve_project,
     workflows_option,
 )
 
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 )
 @click.option("--package", help="Name of the generated package.  [default: comfyloom_workflows]")
 @click.option("--check", is_flag=True, help="Write nothing; exit 1 if anything would change.")
-@click.option("--force", is_flag=True, help="Print again even what is unchanged by its head.")
-@click.option("--verify", is_flag=True, help="Then import the package and type-check it.")
+@click.option("--force", is_flag=True, help="Generate also what its checksum shows to be current.")
+@click.option("--verify", is_flag=True, help="Then import and type-check the package.")
 @json_option
 @click.pass_context
 def codegen(
@@ -55,20 +55,19 @@ def codegen(
 ) -> None:
     """Turn workflow files into typed Python classes.
 
-    What is not given is taken from [tool.comfyloom.codegen] in the nearest pyproject.toml.
+    Defaults come from [tool.comfyloom.codegen] in the nearest pyproject.toml.
     """
     if context.invoked_subcommand is not None:
         given: dict[str, object] = {"--check": check, "--force": force, "--verify": verify}
         given |= {"--json": as_json, "--out": out, "--package": package}
-        for option, is_given in given.items():
-            if is_given:
+        for option, value in given.items():
+            if value:
                 name = context.invoked_subcommand
-                raise click.UsageError(f"{option} belongs behind {name}, if {name} has it")
+                raise click.UsageError(f"{option} belongs after {name}, if {name} supports it")
         context.obj = workflows
         return
-    _generate(
-        project(workflows, out, package), check=check, force=force, verify=verify, as_json=as_json
-    )
+    paths = resolve_project(workflows, out, package)
+    _generate(paths, check=check, force=force, verify=verify, as_json=as_json)
 
 
 codegen.add_command(binding_schema)
@@ -77,39 +76,39 @@ codegen.add_command(inspect)
 codegen.add_command(schemas)
 
 
-def _generate(where: Project, *, check: bool, force: bool, verify: bool, as_json: bool) -> None:
+def _generate(paths: Project, *, check: bool, force: bool, verify: bool, as_json: bool) -> None:
     from comfyloom_codegen.pipeline import generate
 
-    report = generate(where.workflows, where.out, where.package, check=check, force=force)
+    report = generate(paths.workflows, paths.out, paths.package, check=check, force=force)
     if as_json:
         import attrs
 
-        say_json(attrs.asdict(report))
+        echo_json(attrs.asdict(report))
     else:
-        for line in _lines(report, where.package, check=check):
-            say(line)
+        for line in _lines(report, paths.package, check=check):
+            echo(line)
     for warning in report.warnings:
-        say(str(warning), err=True)
+        echo(str(warning), err=True)
     differs = check and bool(report.drift)
     if verify and not differs and any(outcome.workflow for outcome in report.outcomes):
-        _verify(where, report, as_json=as_json)
+        _verify(paths, report, as_json=as_json)
     report.raise_for_errors()
     if differs:
         sys.exit(1)
 
 
-def _verify(where: Project, report: Report, *, as_json: bool) -> None:
-    """Verify what is there; a file that failed before is told as well.
+def _verify(paths: Project, report: Report, *, as_json: bool) -> None:
+    """Verify the generated package.
 
     Raises:
-        WorkflowError: Something is not right.
+        WorkflowError: A check failed; the message includes the errors of the report.
     """
     from comfyloom.errors import WorkflowError
     from comfyloom_codegen.verifying import verify
 
     try:
-        for line in verify(where.out, where.package):
-            say(line, err=as_json)
+        for line in verify(paths.out, paths.package):
+            echo(line, err=as_json)
     except WorkflowError as error:
         raise WorkflowError("\n".join([*map(str, report.errors), str(error)])) from None
 
@@ -124,23 +123,23 @@ def _lines(report: Report, package: str, *, check: bool) -> Iterator[str]:
         for drift in report.drift:
             if drift.kind == "orphaned":
                 yield f"{package}/{drift.file} removed"
-    yield from _exported_again(report, check=check)
+    yield from _export_changes(report, check=check)
 
 
-def _exported_again(report: Report, *, check: bool) -> Iterator[str]:
-    """Yield what became of public names where a workflow was exported again."""
+def _export_changes(report: Report, *, check: bool) -> Iterator[str]:
+    """Yield the effects of new exports on bindings and public names."""
     if report.followed:
         yield ""
-        yield f"bindings that {'must follow' if check else 'followed'} a new export:"
+        yield f"selectors {'to rewrite' if check else 'rewritten'} for a new export:"
         yield from (f"  {line}" for line in report.followed)
     if report.changes:
         yield ""
-        yield "public names after a new export:"
+        yield "public names changed by a new export:"
         yield from (f"  {line}" for line in _changes(report))
 
 
 def _changes(report: Report) -> Iterator[str]:
-    """Yield what callers may notice, line by line, and in one line what only moved."""
+    """Yield one line for each change, and one for each file with names that only moved."""
     moved: defaultdict[str, list[Change]] = defaultdict(list)
     for change in report.changes:
         if change.kind == "moved":
@@ -150,7 +149,7 @@ def _changes(report: Report) -> Iterator[str]:
     for file, found in moved.items():
         ids = dict.fromkeys(f"{old} → {new}" for change in found for old, new in change.moves)
         names = ", ".join(change.name for change in found)
-        yield f"{file}: as before, with nodes that have moved ({', '.join(ids)}): {names}"
+        yield f"{file}: unchanged, with new node ids ({', '.join(ids)}): {names}"
 
 
 def _line(outcome: Outcome) -> str:

@@ -1,4 +1,4 @@
-"""`comfyloom codegen binding-schema`: the JSON schema of binding files, for editors."""
+"""`comfyloom codegen binding-schema`: print the JSON schema of binding files, for editors."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from comfyloom_codegen.cli.shared import CONTEXT
 def binding_schema() -> None:
     """Print the JSON schema of binding files.
 
-    Saved as binding.schema.json beside the bindings, it lets an editor complete and check them:
-    their first line is then `#:schema ./binding.schema.json`.
+    Save it as binding.schema.json beside the bindings and start each binding with the line
+    `#:schema ./binding.schema.json`: an editor can then complete and check them.
     """
     import importlib.resources
 

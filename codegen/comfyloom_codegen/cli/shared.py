@@ -1,4 +1,4 @@
-"""What the commands share: the options that say where things are, and safe printing."""
+"""Shared by the commands: the location options, and safe output."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from comfyloom_codegen.problems import printable
+from comfyloom_codegen.problems import escape_unprintable
 from comfyloom_codegen.project import Project
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -21,25 +21,25 @@ workflows_option = click.option(
     type=click.Path(path_type=Path),
     help="Folder of workflow files, their bindings and object_info.json.  [default: workflows]",
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-def project(
+def resolve_project(
     workflows: Path | None = None, out: Path | None = None, package: str | None = None
 ) -> Project:
-    """Return where things are: as given, else as pyproject.toml has it, else the defaults."""
-    return Project.read(Path.cwd()).or_else(workflows, out, package)
+    """Return the project: the given values, else those of pyproject.toml, else the defaults."""
+    return Project.read(Path.cwd()).with_overrides(workflows, out, package)
 
 
-def say(text: str, *, err: bool = False) -> None:
-    """Print a text; a terminal that does not know a letter of a title shall not end the command."""
+def echo(text: str, *, err: bool = False) -> None:
+    """Print a text; characters that the terminal cannot encode are replaced."""
     encoding = (sys.stderr if err else sys.stdout).encoding or "utf-8"
-    lines = "\n".join(map(printable, text.split("\n")))
+    lines = "\n".join(map(escape_unprintable, text.split("\n")))
     click.echo(lines.encode(encoding, "replace").decode(encoding), err=err)
 
 
-def say_json(value: object) -> None:
-    """Print a value for programs."""
+def echo_json(value: object) -> None:
+    """Print a value as JSON."""
     import json
 
-    say(json.dumps(value, indent=2))
+    echo(json.dumps(value, indent=2))

@@ -1,1 +1,1 @@
-"""A workflow that was exported again: what moved, and what that changes."""
+"""Compare a new export of a workflow with the previous one."""

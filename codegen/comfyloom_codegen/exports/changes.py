@@ -1,4 +1,4 @@
-"""What a new export of a workflow changes for the callers of its class."""
+"""The changes that a new export of a workflow makes for callers of its class."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ import attrs
 
 from comfyloom._core.suggestions import nearest, nearest_words
 from comfyloom._workflow.graph import Graph, is_link_shaped
-from comfyloom_codegen.bindings.selectors import Address, Nodes, title_of
+from comfyloom_codegen.bindings.selectors import Address, NodeIndex, title_of
 from comfyloom_codegen.exports.matching import Match
-from comfyloom_codegen.exports.previous_module import Former
+from comfyloom_codegen.exports.previous_module import PreviousModule
 from comfyloom_codegen.modelling.model import Module
 
 ChangeKind: TypeAlias = Literal["moved", "changed", "renamed", "gone", "new"]
 
-_NEAREST: Final = 3
-_HINTS: Final = 20
+_MAX_SIMILAR: Final = 3
+_MAX_HINTS: Final = 20
 
 
 @attrs.frozen(kw_only=True)
 class Change:
-    """What became of one public name.
+    """The change of one public name.
 
     Attributes:
         file: The workflow file.
-        name: The name, of an input or a result.
-        kind: `moved` with its nodes to other ids, `changed` to other nodes, `renamed`, `gone`, or
-            `new`.
-        detail: Where it is, or what is nearest to it now.
-        moves: The ids of its nodes, before and now, if it has moved with them.
+        name: The name of an input or a result.
+        kind: `moved` if its nodes have new ids, `changed` if it has other nodes, `renamed`, `gone`
+            or `new`.
+        detail: Its new target, or the most similar one.
+        moves: The previous and the new id of each of its nodes, for `moved`.
     """
 
     file: str
@@ -44,32 +44,32 @@ class Change:
 
 
 def changes(
-    former: Former, old: Graph, module: Module, matches: Mapping[str, Match]
+    previous: PreviousModule, old: Graph, module: Module, matches: Mapping[str, Match]
 ) -> tuple[Change, ...]:
-    """Return what changed for callers between the module before and the module now.
+    """Return the changes for callers between the previous and the new module.
 
     Args:
-        former: The public names of the module before.
-        old: Its graph.
-        module: The module now.
-        matches: Where the nodes of the old graph are in the new one.
+        previous: The public names of the previous module.
+        old: The graph of the previous module.
+        module: The new module.
+        matches: The new node of each node of the old graph.
     """
-    teller = _Teller(old, module, matches)
-    return (*teller.inputs(former), *teller.results(former))
+    finder = _ChangeFinder(old, module, matches)
+    return (*finder.inputs(previous), *finder.results(previous))
 
 
-class _Teller:
+class _ChangeFinder:
     def __init__(self, old: Graph, module: Module, matches: Mapping[str, Match]) -> None:
-        self._old = Nodes(old)
-        self._new = Nodes(module.graph)
+        self._old = NodeIndex(old)
+        self._new = NodeIndex(module.graph)
         self._module = module
         self._matches = matches
-        self._hints = _HINTS
+        self._hints_left = _MAX_HINTS
 
-    def inputs(self, former: Former) -> Iterator[Change]:
+    def inputs(self, previous: PreviousModule) -> Iterator[Change]:
         before = {
             name: frozenset((to.node, to.input) for to in targets)
-            for name, targets in former.inputs.items()
+            for name, targets in previous.inputs.items()
         }
         now = {
             str(field.name): frozenset((to.node, to.input) for to in field.spec.targets)
@@ -77,8 +77,8 @@ class _Teller:
         }
         yield from self._compare(before, now)
 
-    def results(self, former: Former) -> Iterator[Change]:
-        before = {name: frozenset({(node, "")}) for name, node in former.results.items()}
+    def results(self, previous: PreviousModule) -> Iterator[Change]:
+        before = {name: frozenset({(node, "")}) for name, node in previous.results.items()}
         now = {
             str(result.name): frozenset({(result.spec.node, "")}) for result in self._module.results
         }
@@ -90,84 +90,84 @@ class _Teller:
         now: Mapping[str, frozenset[Address]],
     ) -> Iterator[Change]:
         expected = {name: self._moved(addresses) for name, addresses in before.items()}
-        heirs = {addresses: name for name, addresses in now.items() if name not in before}
-        inherited: set[str] = set()
+        added = {addresses: name for name, addresses in now.items() if name not in before}
+        new_names: set[str] = set()
         for name, addresses in before.items():
-            there = expected[name]
+            target = expected[name]
             if name in now:
                 if now[name] != addresses:
-                    yield self._journey(name, addresses, now[name], there)
-            elif there is not None and there in heirs:
-                inherited.add(heirs[there])
-                yield self._change(name, "renamed", f"is called {heirs[there]} now")
+                    yield self._move(name, addresses, now[name], target)
+            elif target is not None and target in added:
+                new_names.add(added[target])
+                yield self._change(name, "renamed", f"is now called {added[target]}")
             else:
                 yield self._change(name, "gone", self._loss(addresses))
-        for name in (name for name in now if name not in before and name not in inherited):
-            yield self._change(name, "new", f"is new ({self._places(self._new, now[name])})")
+        for name in (name for name in now if name not in before and name not in new_names):
+            yield self._change(name, "new", f"is new ({self._describe(self._new, now[name])})")
 
     def _change(self, name: str, kind: ChangeKind, detail: str) -> Change:
         return Change(file=self._module.file, name=name, kind=kind, detail=detail)
 
     def _moved(self, addresses: Iterable[Address]) -> frozenset[Address] | None:
-        """Return where node inputs are now, None if one of them is gone."""
+        """Return the new addresses of node inputs, None if one of them is gone."""
         found: set[Address] = set()
         for node, name in addresses:
-            there = self._matches.get(node)
-            if there is None or (name and name not in self._new.graph[there.node]["inputs"]):
+            match = self._matches.get(node)
+            if match is None or (name and name not in self._new.graph[match.node]["inputs"]):
                 return None
-            found.add((there.node, name))
+            found.add((match.node, name))
         return frozenset(found)
 
-    def _journey(
+    def _move(
         self,
         name: str,
         before: frozenset[Address],
         now: frozenset[Address],
         expected: frozenset[Address] | None,
     ) -> Change:
-        places = f"{self._places(self._old, before)} → {self._places(self._new, now)}"
+        nodes = f"{self._describe(self._old, before)} → {self._describe(self._new, now)}"
         if now != expected:
-            return self._change(name, "changed", f"{places}, other inputs than before")
-        nodes = sorted({node for node, _ in before})
-        hows = " and ".join(sorted({self._matches[node].how for node in nodes}))
+            return self._change(name, "changed", f"{nodes}, not the same inputs as before")
+        ids = sorted({node for node, _ in before})
+        methods = " and ".join(sorted({self._matches[node].method for node in ids}))
         return attrs.evolve(
-            self._change(name, "moved", f"{places}, found again by {hows}"),
-            moves=tuple((node, self._matches[node].node) for node in nodes),
+            self._change(name, "moved", f"{nodes}, matched by {methods}"),
+            moves=tuple((node, self._matches[node].node) for node in ids),
         )
 
-    def _places(self, nodes: Nodes, addresses: Iterable[Address]) -> str:
-        return nodes.named(dict.fromkeys(node for node, _ in sorted(addresses)))
+    def _describe(self, nodes: NodeIndex, addresses: Iterable[Address]) -> str:
+        return nodes.describe(dict.fromkeys(node for node, _ in sorted(addresses)))
 
     def _loss(self, addresses: Iterable[Address]) -> str:
-        return "is gone: " + "; ".join(self._lost(*address) for address in sorted(addresses))
+        return "is gone: " + "; ".join(self._loss_of(*address) for address in sorted(addresses))
 
-    def _lost(self, node: str, name: str) -> str:
-        there = self._matches.get(node)
-        if there is None:
-            return f"node {self._old.named([node])} is gone{self._near_nodes(node)}"
-        inputs = self._new.graph[there.node]["inputs"]
-        shown = self._new.named([there.node])
+    def _loss_of(self, node: str, name: str) -> str:
+        match = self._matches.get(node)
+        if match is None:
+            return f"node {self._old.describe([node])} is gone{self._similar_nodes(node)}"
+        inputs = self._new.graph[match.node]["inputs"]
+        shown = self._new.describe([match.node])
         if name and name not in inputs:
             near = nearest(name, inputs)
-            hint = "" if near is None else f"; nearest is {near!r}"
-            return f"node {shown} has no input {name!r} any more{hint}"
+            hint = "" if near is None else f"; the most similar is {near!r}"
+            return f"node {shown} no longer has an input {name!r}{hint}"
         value = inputs.get(name)
         if is_link_shaped(value) and value[0] in self._new.graph:
-            source = self._new.named([value[0]])
-            return f"input {name!r} of node {shown} is linked to node {source} now"
-        return f"node {shown} is not public any more"
+            source = self._new.describe([value[0]])
+            return f"input {name!r} of node {shown} is now linked to node {source}"
+        return f"node {shown} is no longer public"
 
-    def _near_nodes(self, node: str) -> str:
-        if self._hints == 0:  # so much is gone that nobody reads it one by one
+    def _similar_nodes(self, node: str) -> str:
+        if self._hints_left == 0:  # a long list of hints is not read
             return ""
-        self._hints -= 1
+        self._hints_left -= 1
         entry = self._old.graph[node]
         titles = {title_of(each): other for other, each in self._new.graph.items()}
-        alike = nearest_words(title_of(entry), filter(None, titles), _NEAREST)
-        of_class = [
+        alike = nearest_words(title_of(entry), filter(None, titles), _MAX_SIMILAR)
+        same_type = [
             other
             for other, each in self._new.graph.items()
             if each["class_type"] == entry["class_type"]
         ]
-        near = list(dict.fromkeys([*(titles[title] for title in alike), *of_class]))
-        return f"; nearest: {self._new.named(near[:_NEAREST])}" if near else ""
+        near = list(dict.fromkeys([*(titles[title] for title in alike), *same_type]))
+        return f"; similar: {self._new.describe(near[:_MAX_SIMILAR])}" if near else ""

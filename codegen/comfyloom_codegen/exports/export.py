@@ -1,4 +1,4 @@
-"""A workflow that was exported again, beside what was generated from the export before."""
+"""The previous export of a workflow, read back from the package generated from it."""
 
 from __future__ import annotations
 
@@ -11,47 +11,55 @@ from comfyloom._workflow.graph import Graph
 from comfyloom_codegen.bindings.parsing import parse_binding
 from comfyloom_codegen.exports.changes import Change, changes
 from comfyloom_codegen.exports.matching import Match, match
-from comfyloom_codegen.exports.previous_module import Former, read_former
-from comfyloom_codegen.exports.rebinding import Rebound, rebind
+from comfyloom_codegen.exports.previous_module import PreviousModule, read_previous
+from comfyloom_codegen.exports.rebinding import RewrittenBinding, rewrite_binding
 from comfyloom_codegen.modelling.model import Module
-from comfyloom_codegen.printing.generated_module import Printed
-from comfyloom_codegen.problems import Findings
-from comfyloom_codegen.reading.files import Source
+from comfyloom_codegen.printing.generated_module import GeneratedModule
+from comfyloom_codegen.problems import ProblemLog
+from comfyloom_codegen.reading.files import WorkflowSource
 
 
 @attrs.frozen(kw_only=True)
-class Export:
-    """The export before, and where its nodes are now."""
+class PreviousExport:
+    """The previous export of a workflow, matched with the new one.
 
-    former: Former
+    Attributes:
+        module: The public names of the module generated from it.
+        graph: Its nodes.
+        matches: The new node of each of its nodes.
+    """
+
+    module: PreviousModule
     graph: Graph
     matches: dict[str, Match]
 
     @classmethod
-    def of(cls, there: Printed, graph: Graph) -> Self | None:
-        """Return the export that a module was made from, None if it cannot be read any more.
+    def of(cls, generated: GeneratedModule, graph: Graph) -> Self | None:
+        """Return the export that a module was generated from, None if it cannot be read.
 
         Args:
-            there: What was generated from it.
-            graph: The graph now.
+            generated: The module generated from the previous export.
+            graph: The graph of the new export.
         """
         try:
-            former = read_former(there.text)
-            before = cast("Graph", json.loads(there.graph))
+            module = read_previous(generated.text)
+            before = cast("Graph", json.loads(generated.graph))
             matches = match(before, graph)
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
-            return None  # somebody has edited it
-        return cls(former=former, graph=before, matches=matches) if former else None
+            return None  # the package was edited
+        return cls(module=module, graph=before, matches=matches) if module else None
 
-    def rebound(self, source: Source) -> Rebound | None:
-        """Return the binding of a workflow with the selectors that it needs now, None if none."""
+    def rewrite_binding(self, source: WorkflowSource) -> RewrittenBinding | None:
+        """Return the binding rewritten for the new export, None if there is nothing to rewrite."""
         if source.binding is None:
             return None
-        binding = parse_binding(source.binding, source.file, Findings(source.file))
+        binding = parse_binding(source.binding, source.file, ProblemLog(source.file))
         if binding is None:
             return None
-        return rebind(source.binding, binding, self.former, self.graph, source.graph, self.matches)
+        return rewrite_binding(
+            source.binding, binding, self.module, self.graph, source.graph, self.matches
+        )
 
     def changes(self, module: Module) -> tuple[Change, ...]:
-        """Return what has changed for callers."""
-        return changes(self.former, self.graph, module, self.matches)
+        """Return the changes for callers of the module."""
+        return changes(self.module, self.graph, module, self.matches)

@@ -1,4 +1,4 @@
-"""Which node of a new export is which node of the one before: by title, by shape, by class."""
+"""Match the nodes of a new export with the nodes of the previous one."""
 
 from __future__ import annotations
 
@@ -11,39 +11,38 @@ import attrs
 from comfyloom._workflow.graph import Graph, is_link_shaped
 from comfyloom_codegen.bindings.selectors import title_of
 
-How: TypeAlias = Literal["title", "shape", "id", "class"]
+MatchMethod: TypeAlias = Literal["title", "contents", "id", "type"]
 
-_ROUNDS: Final = 12
-"""So far does what is known of a node tell of its neighbours, and they of theirs."""
+_MAX_ROUNDS: Final = 12
+"""Rounds in which new matches help to match their neighbours."""
 
 
 @attrs.frozen
 class Match:
-    """Where a node is now, and how it was found again."""
+    """The new node of a previous one, and the method that matched it."""
 
     node: str
-    how: How
+    method: MatchMethod
 
 
 def match(old: Graph, new: Graph) -> dict[str, Match]:
-    """Return where the nodes of a graph are in another export of it; some may be gone.
+    """Return the new node of each old node; nodes that are gone or ambiguous are left out.
 
-    What has kept its id, values and links is the same node, whatever its title is now. Then a title
-    that is the only one of its class is believed, then what a node holds and is linked with, then
-    an id that still has its class, and last a class that is the only one of its kind. What fits
-    several is left out.
+    Nodes are matched in this order: unchanged id, values and links, whatever the title; a title
+    that is unique for its node type; contents and links; an id with the same node type; a unique
+    node type.
 
     Args:
-        old: The graph before.
-        new: The graph now.
+        old: The graph of the previous export.
+        new: The graph of the new export.
     """
     matcher = _Matcher(old, new)
-    matcher.pair_unchanged()
-    matcher.pair("title", lambda graph, node: _titled(graph, node))
-    matcher.pair_by_shape()
-    matcher.pair("id", lambda graph, node: (node, graph[node]["class_type"]))
-    matcher.pair_by_shape()
-    matcher.pair("class", lambda graph, node: graph[node]["class_type"])
+    matcher.match_unchanged()
+    matcher.match_unique("title", _titled)
+    matcher.match_by_contents()
+    matcher.match_unique("id", lambda graph, node: (node, graph[node]["class_type"]))
+    matcher.match_by_contents()
+    matcher.match_unique("type", lambda graph, node: graph[node]["class_type"])
     return matcher.found
 
 
@@ -63,43 +62,45 @@ class _Matcher:
         self._taken: dict[str, str] = {}
         self._users = {id(graph): _users(graph) for graph in (old, new)}
 
-    def pair(self, how: How, key: Key) -> bool:
-        """Match the nodes whose key is the only one of its kind on both sides."""
-        before = _unique(key, self._old, self._rest(self._old, self.found))
-        after = _unique(key, self._new, self._rest(self._new, self._taken))
+    def match_unique(self, method: MatchMethod, key: Key) -> bool:
+        """Match the nodes whose key is unique in both graphs; return whether there were any."""
+        before = _unique(key, self._old, self._unmatched(self._old, self.found))
+        after = _unique(key, self._new, self._unmatched(self._new, self._taken))
         pairs = [(node, after[k]) for k, node in before.items() if k in after]
-        for node, there in pairs:
-            self.found[node] = Match(there, how)
-            self._taken[there] = node
+        for node, counterpart in pairs:
+            self.found[node] = Match(counterpart, method)
+            self._taken[counterpart] = node
         return bool(pairs)
 
-    def pair_unchanged(self) -> None:
-        """Match what has kept its id, values and links, unless it has the title of another now."""
+    def match_unchanged(self) -> None:
+        """Match nodes with the same id, values and links, unless their title was another node's."""
         titles = {_titled(self._old, node) for node in self._old}
-        shape = self._shape(True, with_id=True)
+        contents = self._contents(True, with_id=True)
 
         def key(graph: Graph, node: str) -> Hashable | None:
-            there = self._new.get(node)
-            if there is None or node not in self._old:
+            entry = self._new.get(node)
+            if entry is None or node not in self._old:
                 return None
-            is_old = title_of(there) == title_of(self._old[node])
-            return shape(graph, node) if is_old or _titled(self._new, node) not in titles else None
+            has_same_title = title_of(entry) == title_of(self._old[node])
+            if has_same_title or _titled(self._new, node) not in titles:
+                return contents(graph, node)
+            return None
 
-        self.pair("id", key)
+        self.match_unique("id", key)
 
-    def pair_by_shape(self) -> None:
-        """Match what holds and is linked with the same, each match telling more of the others."""
+    def match_by_contents(self) -> None:
+        """Match nodes with equal contents and links; each match may identify its neighbours."""
         for has_values in (True, False):
-            # The id first: of several that look alike, the one that kept its id is meant.
-            for _ in range(_ROUNDS):
-                found = self.pair("id", self._shape(has_values, with_id=True))
-                if not (self.pair("shape", self._shape(has_values)) or found):
+            # With the id first: of several equal nodes, the one with the same id is meant.
+            for _ in range(_MAX_ROUNDS):
+                found = self.match_unique("id", self._contents(has_values, with_id=True))
+                if not (self.match_unique("contents", self._contents(has_values)) or found):
                     break
 
-    def _rest(self, graph: Graph, known: Mapping[str, object]) -> Iterable[str]:
+    def _unmatched(self, graph: Graph, known: Mapping[str, object]) -> Iterable[str]:
         return [node for node in graph if node not in known]
 
-    def _shape(self, has_values: bool, *, with_id: bool = False) -> Key:
+    def _contents(self, has_values: bool, *, with_id: bool = False) -> Key:
         def key(graph: Graph, node: str) -> Hashable:
             entry = graph[node]
             inputs = tuple(sorted(self._inputs(graph, entry["inputs"], has_values)))
@@ -113,23 +114,23 @@ class _Matcher:
     ) -> Iterator[tuple[str, str]]:
         for name, value in inputs.items():
             if is_link_shaped(value):
-                yield name, f"link {value[1]} {self._name(graph, value[0])}"
+                yield name, f"link {value[1]} {self._label(graph, value[0])}"
             else:
                 yield name, f"value {value!r}" if has_values else "value"
 
     def _linked(self, graph: Graph, node: str) -> Iterator[tuple[str, str]]:
         for user, name in self._users[id(graph)].get(node, ()):
-            yield self._name(graph, user), name
+            yield self._label(graph, user), name
 
-    def _name(self, graph: Graph, node: str) -> str:
-        """Return one name for a node on both sides: its id now if it is known, else its class."""
+    def _label(self, graph: Graph, node: str) -> str:
+        """Return the same label for a node in both graphs: its new id if matched, else its type."""
         if node not in graph:
             return "nothing"
         if graph is self._old:
-            there = self.found[node].node if node in self.found else None
+            new_id = self.found[node].node if node in self.found else None
         else:
-            there = node if node in self._taken else None
-        return f"={there}" if there is not None else f":{graph[node]['class_type']}"
+            new_id = node if node in self._taken else None
+        return f"={new_id}" if new_id is not None else f":{graph[node]['class_type']}"
 
 
 def _users(graph: Graph) -> dict[str, list[tuple[str, str]]]:

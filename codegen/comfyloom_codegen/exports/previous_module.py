@@ -1,4 +1,4 @@
-"""What a module that was generated earlier made public, read from its source and never run."""
+"""The public names of a module generated earlier, read from its source without running it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from comfyloom._workflow.inputs import Target
 
 
 @attrs.frozen(kw_only=True)
-class Former:
-    """What a module made public.
+class PreviousModule:
+    """The public names of a module.
 
     Attributes:
-        inputs: Where each input goes, by name.
-        results: The node that gives each result, by name.
+        inputs: The targets of each input, by name.
+        results: The node of each result, by name.
         stages: The nodes of each stage, in order.
     """
 
@@ -25,8 +25,8 @@ class Former:
     stages: tuple[tuple[str, ...], ...] = ()
 
 
-def read_former(source: str) -> Former | None:
-    """Return what a generated module made public, None if its source cannot be read."""
+def read_previous(source: str) -> PreviousModule | None:
+    """Return the public names of a generated module, None if its source is not valid Python."""
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError):
@@ -41,7 +41,7 @@ def read_former(source: str) -> Former | None:
                 results[name] = next(_texts(call), "")
             case _:
                 continue
-    return Former(inputs=inputs, results=results, stages=tuple(_stages(tree)))
+    return PreviousModule(inputs=inputs, results=results, stages=tuple(_stages(tree)))
 
 
 def _fields(tree: ast.Module) -> Iterator[tuple[str, ast.Call]]:

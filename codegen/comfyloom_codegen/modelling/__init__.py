@@ -1,1 +1,1 @@
-"""From a workflow, its binding and the schemas to the model of one module."""
+"""The model of one module, built from a workflow, its binding and the schemas."""

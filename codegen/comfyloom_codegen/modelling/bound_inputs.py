@@ -11,13 +11,9 @@ from comfyloom._workflow.files import FILE_KINDS
 from comfyloom._workflow.graph import Graph
 from comfyloom._workflow.inputs import MISSING, InputSpec, Kind, Target
 from comfyloom._workflow.node_schemas import InputSchema, Schemas
-from comfyloom_codegen.bindings.entries import (
-    Binding,
-    InputEntry,
-    PartEntry,
-)
+from comfyloom_codegen.bindings.entries import Binding, InputEntry, PartEntry
 from comfyloom_codegen.bindings.naming import best_target
-from comfyloom_codegen.bindings.selectors import Address, Nodes, SelectorError
+from comfyloom_codegen.bindings.selectors import Address, NodeIndex, SelectorError
 from comfyloom_codegen.bindings.toml_text import entry_value, toml
 from comfyloom_codegen.modelling import unbound
 from comfyloom_codegen.modelling.docs import field_doc, field_summary, humanised
@@ -30,31 +26,31 @@ from comfyloom_codegen.modelling.infer import (
     lowest,
     seed_limit,
 )
-from comfyloom_codegen.modelling.model import Field
-from comfyloom_codegen.modelling.resolve_each import EntryError, check_name, follow_each
+from comfyloom_codegen.modelling.model import InputField
+from comfyloom_codegen.modelling.resolve_each import EntryError, check_name, resolve_each
 from comfyloom_codegen.names import WORKFLOW_NAMES, PythonName
-from comfyloom_codegen.problems import Findings
+from comfyloom_codegen.problems import ProblemLog
 from comfyloom_codegen.reading.graphs import is_public_literal, unwrapped
 
 NEVER_A_DEFAULT: Final = FILE_KINDS | {"seed"}
 
 
 class InputBinder:
-    """Follows the inputs of one binding; what is wrong with them goes to its findings."""
+    """Resolves the inputs of one binding; errors and warnings are added to a log."""
 
-    def __init__(self, graph: Graph, schemas: Schemas, findings: Findings) -> None:
+    def __init__(self, graph: Graph, schemas: Schemas, problems: ProblemLog) -> None:
         self._graph = graph
         self._schemas = schemas
-        self._findings = findings
-        self._nodes = Nodes(graph)
+        self._problems = problems
+        self._nodes = NodeIndex(graph)
 
-    def fields(self, binding: Binding) -> tuple[Field, ...]:
-        """Return the fields of the workflow class: those with an entry, then those exposed."""
-        fields = follow_each(self._findings, "inputs", binding.inputs.items(), self._field)
+    def fields(self, binding: Binding) -> tuple[InputField, ...]:
+        """Return the fields of the workflow class: those with an entry, then the exposed ones."""
+        fields = resolve_each(self._problems, "inputs", binding.inputs.items(), self._field)
         self._refuse_shared_targets(fields)
         return (*fields, *self._exposed(binding, fields))
 
-    def _refuse_shared_targets(self, fields: Iterable[Field]) -> None:
+    def _refuse_shared_targets(self, fields: Iterable[InputField]) -> None:
         taken: dict[Target, str] = {}
         for field in fields:
             for target in field.spec.targets:
@@ -62,9 +58,9 @@ class InputBinder:
                 other = taken.setdefault(key, field.name)
                 if other != field.name:
                     reason = f"{other} sets input {target.input!r} too"
-                    self._findings.error(reason, node=target.node, field=f"inputs.{field.name}")
+                    self._problems.error(reason, node=target.node, field=f"inputs.{field.name}")
 
-    def _exposed(self, binding: Binding, fields: Iterable[Field]) -> tuple[Field, ...]:
+    def _exposed(self, binding: Binding, fields: Iterable[InputField]) -> tuple[InputField, ...]:
         by_rule = None if binding.inputs else [PartEntry(text="*")]
         wanted = self._parts("expose", by_rule if binding.expose is None else binding.expose)
         hidden = self._parts("hide", binding.hide)
@@ -72,21 +68,23 @@ class InputBinder:
         rest = wanted - hidden
         if not rest:
             return ()
-        exposed = unbound.fields(self._graph, self._schemas, self._findings, rest.__contains__)
+        exposed = unbound.fields(self._graph, self._schemas, self._problems, rest.__contains__)
         names = {field.name for field in fields}
         for field in exposed:
             if field.name in names:
                 (target,) = field.spec.targets
                 reason = f"input {target.input!r} is exposed under this name too: hide or rename it"
-                self._findings.error(reason, node=target.node, field=f"inputs.{field.name}")
+                self._problems.error(reason, node=target.node, field=f"inputs.{field.name}")
         return exposed
 
     def _parts(self, part: str, entries: Iterable[PartEntry] | None) -> set[Address]:
-        named = [(f"[{place}]", entry) for place, entry in enumerate(entries or [])]
-        found = follow_each(self._findings, part, named, lambda _, entry: self._nodes.part(entry))
+        named = [(f"[{index}]", entry) for index, entry in enumerate(entries or [])]
+        found = resolve_each(
+            self._problems, part, named, lambda _, entry: self._nodes.addresses(entry)
+        )
         return {address for addresses in found for address in addresses}
 
-    def _field(self, name: str, entry: InputEntry) -> Field:
+    def _field(self, name: str, entry: InputEntry) -> InputField:
         check_name(name, WORKFLOW_NAMES, has_method=True)
         addresses = self._addresses(entry)
         facts = self._facts(entry, addresses)
@@ -108,17 +106,19 @@ class InputBinder:
         default = self._default(entry, spec, addresses)
         problem = None if default is MISSING else spec.problem(default)
         free = attrs.evolve(spec, ge=None, le=None)
-        is_files_own = (entry.default, entry.ge, entry.le) == (MISSING, None, None)
-        if problem and is_files_own and free.problem(default) is None:
-            # The file's own value against the schema's range: as without a binding.
-            reason = f"{problem.reason}, says its schema; it is taken as it is"
-            self._findings.warn(reason, node=spec.node, field=f"inputs.{name}")
+        is_from_file = (entry.default, entry.ge, entry.le) == (MISSING, None, None)
+        if problem and is_from_file and free.problem(default) is None:
+            # The value in the file violates the schema: warn, as without a binding.
+            reason = f"{problem.reason} by its schema; the value is kept"
+            self._problems.warn(reason, node=spec.node, field=f"inputs.{name}")
             spec = free
         elif problem:
             raise EntryError(f"its default: {problem.reason}")
         summary = field_summary(entry.doc or humanised(name), spec, default)
         doc = field_doc(summary, spec, self._graph)
-        return Field(name=PythonName(name), spec=spec, default=default, summary=summary, doc=doc)
+        return InputField(
+            name=PythonName(name), spec=spec, default=default, summary=summary, doc=doc
+        )
 
     def _addresses(self, entry: InputEntry) -> list[Address]:
         if not entry.to:
@@ -131,7 +131,7 @@ class InputBinder:
             except SelectorError as error:
                 reasons.append(str(error))
         reasons += [
-            f"the id {node!r} of a node holds a backslash" for node, _ in addresses if "\\" in node
+            f"the node id {node!r} contains a backslash" for node, _ in addresses if "\\" in node
         ]
         if reasons:
             raise EntryError("\n".join(reasons))
@@ -145,7 +145,7 @@ class InputBinder:
         if kind == "choice":
             choices = tuple(entry.choices) or found.choices
             if not choices:
-                raise EntryError("no schema lists its choices: give them here")
+                raise EntryError("no schema lists its choices: list them here")
             return attrs.evolve(found, choices=choices)
         whole = kind != "number"
         low = lowest([found.ge, entry.ge], whole=whole)
@@ -161,7 +161,7 @@ class InputBinder:
         if kinds == {"integer", "number"}:
             return "integer"
         if len(kinds) > 1:
-            raise EntryError(f"its node inputs differ ({', '.join(sorted(kinds))}): give a kind")
+            raise EntryError(f"its node inputs differ ({', '.join(sorted(kinds))}): set kind")
         return kinds.pop()
 
     def _kind_at(self, address: Address) -> Kind:
@@ -169,21 +169,21 @@ class InputBinder:
         return kind_of(class_type, address[1], self._sample(address), self._schema(address))
 
     def _check_kind(self, kind: Kind, address: Address) -> None:
-        """Refuse a kind that the input cannot take, as far as its schema tells."""
+        """Refuse a kind that the schema of the input excludes."""
         schema = self._schema(address)
         if schema is None or fits(kind, schema):
             return
-        place = f"input {address[1]!r} of node {self._nodes.named([address[0]])}"
-        raise EntryError(f"the kind {kind} does not fit {place}, which takes {schema.type}")
+        target = f"input {address[1]!r} of node {self._nodes.describe([address[0]])}"
+        raise EntryError(f"the kind {kind} does not fit {target}, which takes {schema.type}")
 
     def _default(self, entry: InputEntry, spec: InputSpec, addresses: list[Address]) -> object:
         self._warn_of_links(spec, addresses)
         if entry.default is not MISSING:
             if spec.required or spec.kind in NEVER_A_DEFAULT:
-                raise EntryError("a required value, a seed and a file have no default")
+                raise EntryError("a required value, a seed or a file cannot have a default")
             return entry.default
         if spec.kind == "seed" and spec.required:
-            raise EntryError("a seed is never required: None draws one")
+            raise EntryError("a seed cannot be required: None draws one")
         if spec.required:
             return MISSING
         return None if spec.kind in NEVER_A_DEFAULT else self._common_value(addresses)
@@ -192,38 +192,39 @@ class InputBinder:
         for node, name in addresses:
             value = self._graph[node]["inputs"][name]
             if not is_public_literal(value):
-                reason = f"input {name!r} is linked to {self._linked(value)}; a value cuts the link"
-                self._findings.warn(reason, node=node, field=f"inputs.{spec.name}")
+                reason = (
+                    f"input {name!r} is linked to {self._linked(value)}; a value replaces the link"
+                )
+                self._problems.warn(reason, node=node, field=f"inputs.{spec.name}")
 
     def _linked(self, value: list[Any]) -> str:
         node = str(value[0]) if value else ""
-        return f"node {self._nodes.named([node])}" if node in self._graph else repr(value)
+        return f"node {self._nodes.describe([node])}" if node in self._graph else repr(value)
 
     def _common_value(self, addresses: list[Address]) -> object:
         samples = [self._sample(address) for address in addresses]
         if MISSING in samples:
-            hint = self._instead_of(addresses[samples.index(MISSING)])
+            hint = self._target_hint(addresses[samples.index(MISSING)])
             raise EntryError(
-                f"its input is linked: {hint}give a default, or required = true, to cut the link"
+                f"its input is linked: {hint}set default, or required = true, to replace the link"
             )
         if any(_differ(samples[0], other) for other in samples[1:]):
             shown = ", ".join(map(_short, samples))
             raise EntryError(
-                f"its node inputs hold different values ({shown}): give a default, "
-                "or required = true"
+                f"its node inputs hold different values ({shown}): set default, or required = true"
             )
         return samples[0]
 
-    def _instead_of(self, address: Address) -> str:
-        """Return the advice to name the value that a linked input gets, if that is one value."""
+    def _target_hint(self, address: Address) -> str:
+        """Return a hint to target the value that feeds a linked input, if it is a single value."""
         link = self._graph[address[0]]["inputs"][address[1]]
         source = str(link[0]) if link else ""
         inputs: dict[str, Any] = self._graph[source]["inputs"] if source in self._graph else {}
         values = [name for name, value in inputs.items() if is_public_literal(value)]
         if len(values) != 1 or len(inputs) != 1:
             return ""
-        there = toml(entry_value(best_target(self._nodes, (source, values[0]))))
-        return f"name {there} instead, or "
+        target = toml(entry_value(best_target(self._nodes, (source, values[0]))))
+        return f"target {target} instead, or "
 
     def _targets(self, addresses: list[Address], kind: Kind) -> tuple[Target, ...]:
         if kind != "seed":

@@ -11,52 +11,52 @@ from comfyloom._workflow.node_schemas import Schemas
 from comfyloom._workflow.outputs import OUTPUT_TYPES, OutputSpec
 from comfyloom.progress import Stage
 from comfyloom_codegen.bindings.entries import ResultEntry, StageEntry
-from comfyloom_codegen.bindings.selectors import Nodes
+from comfyloom_codegen.bindings.selectors import NodeIndex
 from comfyloom_codegen.modelling import unbound
 from comfyloom_codegen.modelling.docs import node_doc
-from comfyloom_codegen.modelling.infer import Saver, saver
-from comfyloom_codegen.modelling.model import Result
-from comfyloom_codegen.modelling.resolve_each import EntryError, check_name, follow_each
+from comfyloom_codegen.modelling.infer import NodeOutput, node_output
+from comfyloom_codegen.modelling.model import ResultField
+from comfyloom_codegen.modelling.resolve_each import EntryError, check_name, resolve_each
 from comfyloom_codegen.names import RESULT_NAMES, PythonName
-from comfyloom_codegen.problems import Findings
+from comfyloom_codegen.problems import ProblemLog
 
 _BARE_FILE: Final = re.compile(r"[^./\\\x00-\x1f:*?\"<>|][^/\\\x00-\x1f:*?\"<>|]*")
 
 
 class ResultBinder:
-    """Follows the results and stages of one binding; what is wrong goes to its findings."""
+    """Resolves the results and stages of one binding; errors and warnings are added to a log."""
 
-    def __init__(self, graph: Graph, schemas: Schemas, findings: Findings) -> None:
+    def __init__(self, graph: Graph, schemas: Schemas, problems: ProblemLog) -> None:
         self._graph = graph
         self._schemas = schemas
-        self._findings = findings
-        self._nodes = Nodes(graph)
+        self._problems = problems
+        self._nodes = NodeIndex(graph)
 
-    def results(self, entries: Mapping[str, ResultEntry]) -> tuple[Result, ...]:
-        """Return the fields of the result class; without entries those of the rule."""
+    def results(self, entries: Mapping[str, ResultEntry]) -> tuple[ResultField, ...]:
+        """Return the fields of the result class; without entries, one for each end node."""
         if not entries:
             return unbound.results(self._graph, self._schemas)
-        return follow_each(self._findings, "results", entries.items(), self._result)
+        return resolve_each(self._problems, "results", entries.items(), self._result)
 
     def stages(self, entries: Iterable[StageEntry]) -> tuple[Stage, ...]:
-        """Return the parts of the work."""
+        """Return the stages of a run."""
         named = [(entry.name, entry) for entry in entries]
-        stages = follow_each(self._findings, "stages", named, self._stage)
-        places = [node for stage in stages for node in stage.nodes]
-        for node in dict.fromkeys(places):
-            if places.count(node) > 1:
-                self._findings.error("it is in several stages", node=node, field="stages")
+        stages = resolve_each(self._problems, "stages", named, self._stage)
+        nodes = [node for stage in stages for node in stage.nodes]
+        for node in dict.fromkeys(nodes):
+            if nodes.count(node) > 1:
+                self._problems.error("the node is in several stages", node=node, field="stages")
         return stages
 
-    def _result(self, name: str, entry: ResultEntry) -> Result:
+    def _result(self, name: str, entry: ResultEntry) -> ResultField:
         check_name(name, RESULT_NAMES)
         node = self._nodes.find(entry.node)
         class_type = self._graph[node]["class_type"]
-        known = saver(class_type, entry.kind)
+        known = node_output(class_type, entry.kind)
         schema = self._schemas.node(class_type)
         if schema and not schema.is_output:
-            reason = f"{class_type} is no output node, and may report nothing"
-            self._findings.warn(reason, node=node, field=f"results.{name}")
+            reason = f"{class_type} is not an output node and may report nothing"
+            self._problems.warn(reason, node=node, field=f"results.{name}")
         spec = OutputSpec(
             kind=known.kind,
             node=node,
@@ -67,7 +67,7 @@ class ResultBinder:
             name=name,
         )
         doc = node_doc(entry.doc or unbound.RESULT_DOCS[known.kind], [node], self._graph)
-        return Result(name=PythonName(name), spec=spec, doc=doc)
+        return ResultField(name=PythonName(name), spec=spec, doc=doc)
 
     def _stage(self, name: str, entry: StageEntry) -> Stage:
         if entry.share <= 0:
@@ -75,18 +75,18 @@ class ResultBinder:
         return Stage(name, tuple(map(self._nodes.find, entry.nodes)), entry.share)
 
 
-def _file_name(name: str, entry: ResultEntry, known: Saver) -> str:
+def _file_name(name: str, entry: ResultEntry, known: NodeOutput) -> str:
     if known.kind in OUTPUT_TYPES:
         file = entry.file or ("" if known.kind == "file" else f"{name}{known.suffix}")
         if file and not _BARE_FILE.fullmatch(file):
-            raise EntryError(f"{file!r} is no name of a file")
+            raise EntryError(f"{file!r} is not a file name")
         return file
     if entry.file:
-        raise EntryError(f"a result of kind {known.kind} is no file: leave out file")
+        raise EntryError(f"a result of kind {known.kind} is not a file: remove file")
     return ""
 
 
-def _is_required(entry: ResultEntry, known: Saver) -> bool:
+def _is_required(entry: ResultEntry, known: NodeOutput) -> bool:
     if known.kind == "json" and (entry.required or entry.many):
-        raise EntryError("a result of kind json is what comes: leave out required and many")
+        raise EntryError("a result of kind json is returned as it is: remove required and many")
     return known.kind not in ("file", "json") if entry.required is None else entry.required

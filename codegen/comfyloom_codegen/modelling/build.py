@@ -1,45 +1,52 @@
-"""From a workflow file, its binding and the schemas to the model of one module."""
+"""Build the model of one module from a workflow file, its binding and the schemas."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from typing import Final
 
-from comfyloom._workflow.graph import Graph, unused_nodes
+from comfyloom._workflow.graph import Graph, links_of, reachable_from
 from comfyloom._workflow.node_schemas import Schemas
 from comfyloom_codegen.bindings.parsing import parse_binding
 from comfyloom_codegen.modelling import unbound
 from comfyloom_codegen.modelling.bound_inputs import InputBinder
 from comfyloom_codegen.modelling.bound_results import ResultBinder
 from comfyloom_codegen.modelling.model import Module
-from comfyloom_codegen.names import ClassName, PythonName, class_stem, illegal, kebab, python_name
-from comfyloom_codegen.problems import Findings
+from comfyloom_codegen.names import (
+    ClassName,
+    PythonName,
+    class_stem,
+    invalid_reason,
+    kebab,
+    python_name,
+)
+from comfyloom_codegen.problems import ProblemLog
 from comfyloom_codegen.pycode import sentence
-from comfyloom_codegen.reading.files import Source
+from comfyloom_codegen.reading.files import WorkflowSource
 
-# What a package has beside its workflows, and what its __init__.py refers to.
-_MODULES: Final = frozenset({"importlib", "object_info"})
+# Names that the __init__.py of a package refers to, and the file beside its modules.
+_RESERVED_MODULES: Final = frozenset({"importlib", "object_info"})
 
 
 def module_name(stem: str) -> PythonName:
-    """Return the name of the module that a workflow file becomes."""
-    return python_name(stem, reserved=_MODULES, spare="workflow")
+    """Return the name of the module generated from a workflow file."""
+    return python_name(stem, reserved=_RESERVED_MODULES, fallback="workflow")
 
 
-def build(source: Source, schemas: Schemas, findings: Findings) -> Module | None:
-    """Return the model of a module, None if something is wrong; `findings` tells what."""
-    _check_required(source.graph, schemas, findings)
+def build(source: WorkflowSource, schemas: Schemas, problems: ProblemLog) -> Module | None:
+    """Return the model of a module, None if there are errors; they are added to `problems`."""
+    _check_required(source.graph, schemas, problems)
     module = (
-        _unbound(source, schemas, findings)
+        _unbound(source, schemas, problems)
         if source.binding is None
-        else _bound(source, schemas, source.binding, findings)
+        else _bound(source, schemas, source.binding, problems)
     )
-    if module and not findings.failed:
-        _check_ends(module, schemas, findings)
-    return None if findings.failed else module
+    if module and not problems.has_errors:
+        _check_ends(module, schemas, problems)
+    return None if problems.has_errors else module
 
 
-def _unbound(source: Source, schemas: Schemas, findings: Findings) -> Module:
+def _unbound(source: WorkflowSource, schemas: Schemas, problems: ProblemLog) -> Module:
     stem = class_stem(source.stem)
     return Module(
         file=source.file,
@@ -48,26 +55,28 @@ def _unbound(source: Source, schemas: Schemas, findings: Findings) -> Module:
         result=ClassName(f"{stem}Result"),
         command=kebab(source.stem),
         doc=sentence(f"The ComfyUI workflow `{source.stem}`"),
-        fields=unbound.fields(source.graph, schemas, findings),
+        fields=unbound.fields(source.graph, schemas, problems),
         results=unbound.results(source.graph, schemas),
         graph=source.graph,
     )
 
 
-def _bound(source: Source, schemas: Schemas, text: str, findings: Findings) -> Module | None:
+def _bound(
+    source: WorkflowSource, schemas: Schemas, text: str, problems: ProblemLog
+) -> Module | None:
     file = f"{source.stem}.toml"
-    findings = Findings(file, findings.problems)
-    binding = parse_binding(text, file, findings)
+    problems = ProblemLog(file, problems.entries)
+    binding = parse_binding(text, file, problems)
     if binding is None:
         return None
     stem = binding.class_.removesuffix("Workflow") or class_stem(source.stem)
     command = binding.command or kebab(source.stem)
-    _check_names(stem, command, findings)
-    fields = InputBinder(source.graph, schemas, findings).fields(binding)
-    binder = ResultBinder(source.graph, schemas, findings)
+    _check_names(stem, command, problems)
+    fields = InputBinder(source.graph, schemas, problems).fields(binding)
+    binder = ResultBinder(source.graph, schemas, problems)
     results = binder.results(binding.results)
     stages = binder.stages(binding.stages)
-    if findings.failed:
+    if problems.has_errors:
         return None
     return Module(
         file=source.file,
@@ -83,38 +92,39 @@ def _bound(source: Source, schemas: Schemas, text: str, findings: Findings) -> M
     )
 
 
-def _check_ends(module: Module, schemas: Schemas, findings: Findings) -> None:
-    """Warn of a workflow that gives nothing, and of values that nothing depends on."""
+def _check_ends(module: Module, schemas: Schemas, problems: ProblemLog) -> None:
+    """Warn of a workflow without results, and of inputs that no output depends on."""
     if not module.results:
-        findings.warn("no node gives a result")
+        problems.warn("no node gives a result")
         return
-    ends = unbound.ends(module.graph, schemas)
-    unused = set(unused_nodes(module.graph, [*ends, *(r.spec.node for r in module.results)]))
+    end_nodes = unbound.end_nodes(module.graph, schemas)
+    ends = [*end_nodes, *(result.spec.node for result in module.results)]
+    unused = module.graph.keys() - reachable_from(ends, links_of(module.graph))
     idle: defaultdict[str, list[str]] = defaultdict(list)
     for field in module.fields:
         if unused.issuperset(target.node for target in field.spec.targets):
             idle[field.spec.node].append(field.name)
     for node, names in idle.items():
-        findings.warn(f"no output node needs it, so {', '.join(names)} changes nothing", node=node)
+        problems.warn(f"no output node uses it, so {', '.join(names)} has no effect", node=node)
 
 
-def _check_names(stem: str, command: str, findings: Findings) -> None:
-    reason = illegal(f"{stem}Workflow")
+def _check_names(stem: str, command: str, problems: ProblemLog) -> None:
+    reason = invalid_reason(f"{stem}Workflow")
     if reason or stem[:1].islower():
-        findings.error(f"{stem!r} {reason or 'begins with a small letter'}", field="class")
+        problems.error(f"{stem!r} {reason or 'begins with a lowercase letter'}", field="class")
     if not all(f"a{word}".isidentifier() and "_" not in word for word in _words(command)):
-        findings.error(f"{command!r} is no name such as 'flux-mesh'", field="command")
+        problems.error(f"{command!r} is not a name such as 'flux-mesh'", field="command")
 
 
 def _words(command: str) -> list[str]:
-    # An empty word is none that can follow: "a--b", "-a".
+    # An empty word is not valid: "a--b", "-a".
     return [word or "-" for word in command.split("-")]
 
 
-def _check_required(graph: Graph, schemas: Schemas, findings: Findings) -> None:
+def _check_required(graph: Graph, schemas: Schemas, problems: ProblemLog) -> None:
     for node, entry in graph.items():
         schema = schemas.node(entry["class_type"])
         for name in schema.required if schema else ():
             if name not in entry["inputs"]:
                 reason = f"{entry['class_type']} requires an input {name!r}, which is not set"
-                findings.warn(reason, node=node)
+                problems.warn(reason, node=node)

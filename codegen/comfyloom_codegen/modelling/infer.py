@@ -1,4 +1,4 @@
-"""What kind of value a node input takes: by its schema where there is one, else by its value."""
+"""The kind of value that a node input takes: by its schema if there is one, else by its value."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ ANY_SEED: Final = 2**64 - 1
 """The largest seed that any node takes."""
 
 _SEEDS: Final = frozenset({"seed", "noise_seed"})
-# Where no schema tells that a file is uploaded: `(class, input)` of ComfyUI and of its widest pack.
+# Inputs whose file is uploaded, for nodes without a schema: `(node type, input)` of ComfyUI and of
+# the Video Helper Suite.
 _LOADERS: Final[dict[tuple[str, str], Kind]] = {
     ("LoadImage", "image"): "image",
     ("LoadImageMask", "image"): "mask",
@@ -34,8 +35,8 @@ _UPLOADS: Final[dict[str, Kind]] = {
     "file": "file",
 }
 _LARGEST_NUMBER: Final = 2**1023
-# What ComfyUI's page saves of its buttons and of what it does between two runs.
-_PAGE_STATE: Final = frozenset(
+# Inputs that only ComfyUI's web UI uses: its buttons, and its behaviour between two runs.
+_UI_STATE: Final = frozenset(
     {"upload", "choose file to upload", "control_after_generate", "control_before_generate"}
 )
 _KEYS: Final[dict[OutputKind, str]] = {
@@ -45,58 +46,57 @@ _KEYS: Final[dict[OutputKind, str]] = {
     "mesh": "3d",
     "text": "text",
 }
-
-
 _TEXTUAL: Final = FILE_KINDS | {"text", "choice"}
-_TAKEN: Final[dict[str, frozenset[str]]] = {
+_ACCEPTED: Final[dict[str, frozenset[str]]] = {
     "INT": frozenset({"integer", "number", "seed", "choice"}),
     "FLOAT": frozenset({"integer", "number", "seed", "choice"}),
     "BOOLEAN": frozenset({"flag"}),
     "STRING": _TEXTUAL,
     "COMBO": _TEXTUAL | {"integer", "number"},
 }
-# Types of ComfyUI that no value can be of; packs' own may be values of widgets.
-_LINKS: Final = frozenset(
+# ComfyUI types that only links carry; types of custom node packs may also be widget values.
+_LINK_TYPES: Final = frozenset(
     {"MODEL", "CLIP", "VAE", "CONDITIONING", "LATENT", "IMAGE", "MASK", "CONTROL_NET", "AUDIO"}
     | {"VIDEO", "MESH", "SAMPLER", "SIGMAS", "GUIDER", "NOISE", "CLIP_VISION"}
 )
 
 
 @attrs.frozen
-class Saver:
-    """What a node reports: of which kind, under which key, in files with which suffix."""
+class NodeOutput:
+    """What a node reports: the kind, the key in its `ui` data, and the suffix of its files."""
 
     kind: OutputKind
     key: str = ""
     suffix: str = ""
 
 
-# As ComfyUI 0.3.64 and the packs named here report it; anything else may be a file.
-_SAVERS: Final[dict[str, Saver]] = {
-    "SaveImage": Saver("image", "images", ".png"),
-    "PreviewImage": Saver("image", "images", ".png"),
-    "MaskPreview": Saver("image", "images", ".png"),
-    "SaveAnimatedPNG": Saver("animation", "images", ".png"),
-    "SaveAnimatedWEBP": Saver("animation", "images", ".webp"),
-    "SaveWEBM": Saver("video", "images", ".webm"),
-    "SaveVideo": Saver("video", "images"),
-    "VHS_VideoCombine": Saver("video", "gifs"),
-    "SaveAudio": Saver("audio", "audio", ".flac"),
-    "SaveAudioMP3": Saver("audio", "audio", ".mp3"),
-    "SaveAudioOpus": Saver("audio", "audio", ".opus"),
-    "PreviewAudio": Saver("audio", "audio", ".flac"),
-    "SaveGLB": Saver("mesh", "3d", ".glb"),
-    "Preview3D": Saver("mesh", "result"),
-    "PreviewAny": Saver("text", "text"),
-    "ShowText|pysssss": Saver("text", "text"),
-    "SaveLatent": Saver("file", "latents", ".latent"),
+# Reported by ComfyUI 0.3.64, the Video Helper Suite (VHS_) and Custom Scripts (pysssss); any other
+# node may report a file.
+_NODE_OUTPUTS: Final[dict[str, NodeOutput]] = {
+    "SaveImage": NodeOutput("image", "images", ".png"),
+    "PreviewImage": NodeOutput("image", "images", ".png"),
+    "MaskPreview": NodeOutput("image", "images", ".png"),
+    "SaveAnimatedPNG": NodeOutput("animation", "images", ".png"),
+    "SaveAnimatedWEBP": NodeOutput("animation", "images", ".webp"),
+    "SaveWEBM": NodeOutput("video", "images", ".webm"),
+    "SaveVideo": NodeOutput("video", "images"),
+    "VHS_VideoCombine": NodeOutput("video", "gifs"),
+    "SaveAudio": NodeOutput("audio", "audio", ".flac"),
+    "SaveAudioMP3": NodeOutput("audio", "audio", ".mp3"),
+    "SaveAudioOpus": NodeOutput("audio", "audio", ".opus"),
+    "PreviewAudio": NodeOutput("audio", "audio", ".flac"),
+    "SaveGLB": NodeOutput("mesh", "3d", ".glb"),
+    "Preview3D": NodeOutput("mesh", "result"),
+    "PreviewAny": NodeOutput("text", "text"),
+    "ShowText|pysssss": NodeOutput("text", "text"),
+    "SaveLatent": NodeOutput("file", "latents", ".latent"),
 }
-_ANY_FILE: Final = Saver("file")
+_ANY_FILE: Final = NodeOutput("file")
 
 
 @attrs.frozen(kw_only=True)
 class Facts:
-    """What is known of the values of one or several node inputs."""
+    """The kind and limits that one or several node inputs share."""
 
     kind: Kind
     ge: float | None = None
@@ -104,33 +104,33 @@ class Facts:
     choices: tuple[str, ...] = ()
 
 
-def is_page_state(name: str) -> bool:
-    """Return whether an input is none of the node's, but saved by ComfyUI's page."""
-    return name.lower() in _PAGE_STATE
+def is_ui_state(name: str) -> bool:
+    """Return whether an input is not read by the node, but only by ComfyUI's web UI."""
+    return name.lower() in _UI_STATE
 
 
-def saver(class_type: str, kind: OutputKind | None = None) -> Saver:
-    """Return what a node of a class reports; `kind` is what somebody says that it is."""
-    known = _SAVERS.get(class_type, _ANY_FILE)
+def node_output(class_type: str, kind: OutputKind | None = None) -> NodeOutput:
+    """Return what a node of some type reports; `kind` is the kind that a binding gives."""
+    known = _NODE_OUTPUTS.get(class_type, _ANY_FILE)
     if kind in (None, known.kind):
         return known
-    return Saver(kind or "file", known.key or _KEYS.get(kind or "file", ""))
+    return NodeOutput(kind or "file", known.key or _KEYS.get(kind or "file", ""))
 
 
 def kind_of(class_type: str, name: str, sample: object, schema: InputSchema | None) -> Kind:
     """Return the kind of one node input.
 
     Args:
-        class_type: The class of the node.
+        class_type: The type of the node.
         name: The name of the input.
         sample: Its value in the file, MISSING if it is linked there.
-        schema: Its schema, if it is at hand.
+        schema: Its schema, if it is known.
     """
     uploaded = _uploaded(class_type, name, schema)
-    if uploaded and _is(sample, str):
+    if uploaded and _has_type(sample, str):
         return uploaded
     is_integer = schema is None or schema.type == "INT"
-    if name in _SEEDS and is_integer and _is(sample, int):
+    if name in _SEEDS and is_integer and _has_type(sample, int):
         return "seed"
     return (_by_schema(schema, sample) if schema else None) or _by_sample(sample)
 
@@ -141,7 +141,7 @@ def _uploaded(class_type: str, name: str, schema: InputSchema | None) -> Kind | 
 
 
 def _by_schema(schema: InputSchema, sample: object) -> Kind | None:
-    """Return what the schema says, None where it is silent or the file does otherwise."""
+    """Return the kind by the schema, None if it has none or the file's value contradicts it."""
     choices = closed_choices(schema)
     if choices and (sample is MISSING or sample in choices):
         return "choice"
@@ -153,7 +153,7 @@ def _by_schema(schema: InputSchema, sample: object) -> Kind | None:
         "COMBO": ("text", str),
     }
     kind, types = by_type.get(schema.type, ("value", ()))
-    return kind if _is(sample, types) else None
+    return kind if _has_type(sample, types) else None
 
 
 def _by_sample(sample: object) -> Kind:
@@ -161,7 +161,7 @@ def _by_sample(sample: object) -> Kind:
         case bool():
             return "flag"
         case int() | float() if abs(sample) < _LARGEST_NUMBER:
-            # A whole number may be the value of a FLOAT.
+            # A FLOAT may hold a whole number.
             return "number"
         case str():
             return "text"
@@ -169,7 +169,7 @@ def _by_sample(sample: object) -> Kind:
             return "value"
 
 
-def _is(sample: object, types: type | tuple[type, ...]) -> bool:
+def _has_type(sample: object, types: type | tuple[type, ...]) -> bool:
     if sample is MISSING:
         return True
     if isinstance(sample, bool):
@@ -182,11 +182,11 @@ def _is_huge(sample: object) -> bool:
 
 
 def fits(kind: Kind, schema: InputSchema) -> bool:
-    """Return whether an input takes values of a kind; what is not known fits."""
+    """Return whether an input takes values of a kind; an unknown type takes any."""
     if kind == "value":
         return True
-    taken = _TAKEN.get(schema.type)
-    return schema.type not in _LINKS if taken is None else kind in taken
+    accepted = _ACCEPTED.get(schema.type)
+    return schema.type not in _LINK_TYPES if accepted is None else kind in accepted
 
 
 def seed_limit(schema: InputSchema | None) -> int:
@@ -195,7 +195,7 @@ def seed_limit(schema: InputSchema | None) -> int:
 
 
 def facts_of(kind: Kind, schemas: Iterable[InputSchema | None]) -> Facts:
-    """Return what all the schemas of one field agree on; unknown ones forbid nothing."""
+    """Return the limits that satisfy all schemas of one field; an unknown schema sets none."""
     known = [schema for schema in schemas if schema is not None]
     if kind == "choice":
         return Facts(kind=kind, choices=_common([closed_choices(schema) for schema in known]))

@@ -1,4 +1,4 @@
-"""What a generated module says, as frozen values ready to be printed."""
+"""The contents of a generated module, as frozen values ready to be rendered."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from comfyloom_codegen.names import ClassName, PythonName
 
 
 @attrs.frozen(kw_only=True)
-class Field:
+class InputField:
     """One value that callers set.
 
     Attributes:
         name: Its public name.
-        spec: Where it goes and what it may be, as the generated class will know it.
-        default: What it is when nobody sets it; `MISSING` if somebody must.
-        summary: What it is and which values it takes, one sentence.
-        doc: The same with the titles of the nodes that it goes to.
+        spec: Its targets, kind and limits, as the generated class declares them.
+        default: The value if the caller sets none; `MISSING` if the caller must set one.
+        summary: Its meaning and limits, one sentence.
+        doc: The summary with the titles of its target nodes.
     """
 
     name: PythonName
@@ -31,7 +31,7 @@ class Field:
 
 
 @attrs.frozen(kw_only=True)
-class Result:
+class ResultField:
     """One result that callers get."""
 
     name: PythonName
@@ -50,9 +50,9 @@ class Module:
         result: The name of the result class.
         command: The name of the workflow on the command line.
         doc: What the workflow does, one sentence.
-        fields: What callers set, in the order of the binding or of the file.
-        results: What they get.
-        stages: The parts of the work, for progress.
+        fields: The inputs, in the order of the binding or of the file.
+        results: The results.
+        stages: The stages of a run, for progress.
         graph: The nodes.
     """
 
@@ -62,7 +62,7 @@ class Module:
     result: ClassName
     command: str
     doc: str
-    fields: tuple[Field, ...] = ()
-    results: tuple[Result, ...] = ()
+    fields: tuple[InputField, ...] = ()
+    results: tuple[ResultField, ...] = ()
     stages: tuple[Stage, ...] = ()
     graph: Graph

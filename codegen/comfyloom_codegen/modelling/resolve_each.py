@@ -1,4 +1,4 @@
-"""Following the entries of a binding one by one, each with complaints of its own."""
+"""Resolve the entries of a binding one by one, and report the problems of each."""
 
 from __future__ import annotations
 
@@ -6,42 +6,49 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from comfyloom_codegen.bindings.selectors import SelectorError
-from comfyloom_codegen.names import illegal
-from comfyloom_codegen.problems import Findings
+from comfyloom_codegen.names import invalid_reason
+from comfyloom_codegen.problems import ProblemLog
 
 T = TypeVar("T")
 
 
 class EntryError(ValueError):
-    """An entry of a binding cannot be followed."""
+    """An entry of a binding cannot be resolved."""
 
 
-def follow_each(
-    findings: Findings,
+def resolve_each(
+    problems: ProblemLog,
     part: str,
     entries: Iterable[tuple[str, Any]],
-    follow: Callable[[str, Any], T],
+    resolve: Callable[[str, Any], T],
 ) -> tuple[T, ...]:
-    """Return what each entry of a part of a binding gives; what is wrong goes to `findings`."""
-    followed: list[T] = []
+    """Return the resolved entries of one part of a binding; errors are added to `problems`.
+
+    Args:
+        problems: Collects the errors.
+        part: The name of the part, such as `inputs`.
+        entries: Each entry with its name, or with its position as `[0]`.
+        resolve: Resolves one entry.
+    """
+    resolved: list[T] = []
     for name, entry in entries:
         try:
-            followed.append(follow(name, entry))
+            resolved.append(resolve(name, entry))
         except (EntryError, SelectorError) as error:
             for line in str(error).split("\n"):
-                place = f"{part}{name}" if name.startswith("[") else f"{part}.{name}"
-                findings.error(line, field=place)
-    return tuple(followed)
+                key = f"{part}{name}" if name.startswith("[") else f"{part}.{name}"
+                problems.error(line, field=key)
+    return tuple(resolved)
 
 
 def check_name(name: str, reserved: Iterable[str], *, has_method: bool = False) -> None:
-    """Refuse a public name that cannot be one.
+    """Refuse an invalid public name.
 
     Raises:
-        EntryError: It is no identifier, or taken.
+        EntryError: The name is not an identifier, or is taken.
     """
-    reason = illegal(name, reserved)
+    reason = invalid_reason(name, reserved)
     if has_method and name.startswith("with_"):
-        reason = "begins as the methods do"
+        reason = "begins with 'with_', as the methods do"
     if reason:
         raise EntryError(f"{name!r} {reason}")

@@ -1,4 +1,4 @@
-"""The public names of a workflow without a binding: a pure rule of each node itself."""
+"""The public names of a workflow without a binding, derived from each node alone."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from comfyloom_codegen.modelling.docs import field_doc, field_summary, humanised
 from comfyloom_codegen.modelling.infer import (
     Facts,
     facts_of,
-    is_page_state,
+    is_ui_state,
     kind_of,
-    saver,
+    node_output,
     seed_limit,
 )
-from comfyloom_codegen.modelling.model import Field, Result
+from comfyloom_codegen.modelling.model import InputField, ResultField
 from comfyloom_codegen.names import (
     RESULT_NAMES,
     WORKFLOW_NAMES,
@@ -31,7 +31,7 @@ from comfyloom_codegen.names import (
     python_name,
     snake,
 )
-from comfyloom_codegen.problems import Findings
+from comfyloom_codegen.problems import ProblemLog
 from comfyloom_codegen.reading.graphs import is_public_literal, unwrapped
 
 RESULT_DOCS: Final[dict[OutputKind, str]] = {
@@ -45,72 +45,72 @@ RESULT_DOCS: Final[dict[OutputKind, str]] = {
     "json": "What the node reports",
 }
 
-_LONGEST_NODE: Final = 32
-_LONGEST_ID: Final = 12
+_MAX_NODE: Final = 32
+_MAX_ID: Final = 12
 
 
 def node_names(graph: Graph) -> dict[str, str]:
-    """Return a name for each node: its title, else its class type, with its id where it must."""
+    """Return a name for each node: its title, else its type; with its id if that is not unique."""
     plain = {node: _node_name(entry) for node, entry in graph.items()}
-    ladders = [(name, _with_id(name, node)) for node, name in plain.items()]
-    return dict(zip(graph, distinct(ladders), strict=True))
+    candidates = [(name, _with_id(name, node)) for node, name in plain.items()]
+    return dict(zip(graph, distinct(candidates), strict=True))
 
 
 def _node_name(entry: Mapping[str, Any]) -> str:
     title, class_type = title_of(entry), entry["class_type"]
-    return snake(title, _LONGEST_NODE) or snake(class_type, _LONGEST_NODE) or "node"
+    return snake(title, _MAX_NODE) or snake(class_type, _MAX_NODE) or "node"
 
 
 def _with_id(name: str, node: str) -> str:
-    return f"{name}_{snake(node, _LONGEST_ID) or 'x'}"
+    return f"{name}_{snake(node, _MAX_ID) or 'x'}"
 
 
 def fields(
     graph: Graph,
     schemas: Schemas,
-    findings: Findings,
+    problems: ProblemLog,
     is_wanted: Callable[[Address], bool] = lambda _: True,
-) -> tuple[Field, ...]:
-    """Return a field for each input that holds a value, and that is wanted.
+) -> tuple[InputField, ...]:
+    """Return a field for each wanted input that holds a value.
 
-    A name does not depend on which others are wanted.
+    The name of a field does not depend on which inputs are wanted.
     """
     names = node_names(graph)
-    addresses = list(_public_inputs(graph, findings))
-    ladders = [_ladder(graph, names, address) for address in addresses]
+    addresses = list(_public_inputs(graph, problems))
+    candidates = [_name_candidates(graph, names, address) for address in addresses]
     return tuple(
-        _field(graph, address, PythonName(name), schemas, findings)
-        for address, name in zip(addresses, distinct(ladders, _field_name), strict=True)
+        _field(graph, address, PythonName(name), schemas, problems)
+        for address, name in zip(addresses, distinct(candidates, _field_name), strict=True)
         if is_wanted(address)
     )
 
 
 def public_inputs(graph: Graph) -> list[Address]:
-    """Return the node inputs that can be public: values that are no state of ComfyUI's page."""
-    return list(_public_inputs(graph, Findings("")))
+    """Return the node inputs that can be public: values, without the state of the web UI."""
+    return list(_public_inputs(graph, ProblemLog("")))
 
 
-def _public_inputs(graph: Graph, findings: Findings) -> Iterator[Address]:
+def _public_inputs(graph: Graph, problems: ProblemLog) -> Iterator[Address]:
     for node, entry in graph.items():
         names = [
             name
             for name, value in entry["inputs"].items()
-            if is_public_literal(value) and not is_page_state(name)
+            if is_public_literal(value) and not is_ui_state(name)
         ]
         if names and "\\" in node:
-            findings.warn("its values are not public: its id holds a backslash", node=node)
+            problems.warn("its values are not public: its id contains a backslash", node=node)
         else:
             yield from ((node, name) for name in names)
 
 
-def _ladder(graph: Graph, names: Mapping[str, str], address: Address) -> tuple[str, ...]:
-    """Return names for an input: by its node, by the node's id too, by its place too."""
+def _name_candidates(graph: Graph, names: Mapping[str, str], address: Address) -> tuple[str, ...]:
+    """Return candidate names of an input: by node, by node and id, by node, id and position."""
     node, name = address
-    word = snake(name, _LONGEST_NODE) or "input"
-    place = list(graph[node]["inputs"]).index(name) + 1
+    word = snake(name, _MAX_NODE) or "input"
+    position = list(graph[node]["inputs"]).index(name) + 1
     plain = _node_name(graph[node])
     own = _with_id(plain, node) if names[node] == plain else names[node]
-    return f"{names[node]}_{word}", f"{own}_{word}", f"{own}_{word}_{place}"
+    return f"{names[node]}_{word}", f"{own}_{word}", f"{own}_{word}_{position}"
 
 
 @functools.lru_cache(maxsize=4096)
@@ -119,8 +119,8 @@ def _field_name(text: str) -> str:
 
 
 def _field(
-    graph: Graph, address: Address, name: PythonName, schemas: Schemas, findings: Findings
-) -> Field:
+    graph: Graph, address: Address, name: PythonName, schemas: Schemas, problems: ProblemLog
+) -> InputField:
     node, key = address
     class_type, sample = graph[node]["class_type"], unwrapped(graph[node]["inputs"][key])
     schema = schemas.input(class_type, key)
@@ -129,11 +129,11 @@ def _field(
     default = None if spec.is_file or kind == "seed" else sample
     problem = spec.problem(default)
     if problem:
-        findings.warn(f"{problem.reason}, says its schema; it is taken as it is", node=node)
+        problems.warn(f"{problem.reason} by its schema; the value is kept", node=node)
         spec = attrs.evolve(spec, ge=None, le=None)
     summary = field_summary(humanised(key), spec, default)
     doc = field_doc(summary, spec, graph)
-    return Field(name=name, spec=spec, default=default, summary=summary, doc=doc)
+    return InputField(name=name, spec=spec, default=default, summary=summary, doc=doc)
 
 
 def _spec(
@@ -152,19 +152,19 @@ def _spec(
     )
 
 
-def results(graph: Graph, schemas: Schemas) -> tuple[Result, ...]:
-    """Return a result for each node that ends the workflow."""
+def results(graph: Graph, schemas: Schemas) -> tuple[ResultField, ...]:
+    """Return a result for each end node."""
     names = node_names(graph)
-    nodes = ends(graph, schemas)
-    wanted = [(python_name(names[node], reserved=RESULT_NAMES),) for node in nodes]
+    nodes = end_nodes(graph, schemas)
+    candidates = [(python_name(names[node], reserved=RESULT_NAMES),) for node in nodes]
     return tuple(
         _result(graph, node, PythonName(name))
-        for node, name in zip(nodes, distinct(wanted), strict=True)
+        for node, name in zip(nodes, distinct(candidates), strict=True)
     )
 
 
-def ends(graph: Graph, schemas: Schemas) -> list[str]:
-    """Return the nodes that end a workflow: output nodes, and unknown ones that nobody uses."""
+def end_nodes(graph: Graph, schemas: Schemas) -> list[str]:
+    """Return the end nodes: output nodes, and nodes without a schema that no other node uses."""
     linked = {
         value[0]
         for entry in graph.values()
@@ -177,14 +177,14 @@ def ends(graph: Graph, schemas: Schemas) -> list[str]:
         schema = schemas.node(class_type)
         if schema:
             return schema.is_output
-        return node not in linked or saver(class_type) != saver("")
+        return node not in linked or node_output(class_type) != node_output("")
 
     return [node for node in graph if is_end(node)]
 
 
-def _result(graph: Graph, node: str, name: PythonName) -> Result:
-    known = saver(graph[node]["class_type"])
-    is_known = known != saver("")
+def _result(graph: Graph, node: str, name: PythonName) -> ResultField:
+    known = node_output(graph[node]["class_type"])
+    is_known = known != node_output("")
     spec = OutputSpec(
         kind=known.kind,
         node=node,
@@ -193,4 +193,4 @@ def _result(graph: Graph, node: str, name: PythonName) -> Result:
         required=is_known,
         name=name,
     )
-    return Result(name=name, spec=spec, doc=node_doc(RESULT_DOCS[known.kind], [node], graph))
+    return ResultField(name=name, spec=spec, doc=node_doc(RESULT_DOCS[known.kind], [node], graph))

@@ -1,1 +1,1 @@
-"""From the model to Python source, and what such source tells of itself."""
+"""Python source from the model of a module, and facts read back from such source."""

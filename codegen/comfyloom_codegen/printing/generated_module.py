@@ -1,4 +1,4 @@
-"""A module as text, and what the text itself tells of it."""
+"""The text of a generated module, and the facts read back from it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Final
 
 import attrs
 
-from comfyloom_codegen.printing.header import is_ours
+from comfyloom_codegen.printing.header import is_generated
 
-# Some letters of identifiers, such as the middle dot, are none of `\w`.
+# `\w` lacks some letters of identifiers, such as the middle dot.
 _CLASSES: Final = re.compile(r"^class ([^\s(]+)\(Workflow\[([^\s\]]+)\]\):$", re.MULTILINE)
 _COMMAND: Final = re.compile(
     r'^(?:@workflow_class\(graph="[^"]+\.json", |    )command="([^\s"]+)"', re.M
@@ -20,15 +20,15 @@ _RESULT: Final = re.compile(r"^    [^\s:]+: [\w\[\], .|]+ = outputs\.", re.MULTI
 
 
 @attrs.frozen(kw_only=True)
-class Summary:
-    """What a module tells of itself.
+class ModuleSummary:
+    """The public names and counts of a module.
 
     Attributes:
         workflow: The name of the workflow class.
         result: The name of the result class.
         command: The name of the workflow on the command line.
-        inputs: How many values callers may set.
-        results: How many results they get.
+        inputs: The number of values that callers can set.
+        results: The number of results.
     """
 
     workflow: str
@@ -39,27 +39,26 @@ class Summary:
 
     @property
     def classes(self) -> tuple[str, str]:
-        """The names of both classes, in the order of the alphabet."""
+        """The names of both classes, in alphabetical order."""
         return self.result, self.workflow
 
 
 @attrs.frozen
-class Printed:
+class GeneratedModule:
     """The source of one generated module, and the graph beside it."""
 
     text: str
     graph: str
 
-    def summary(self) -> Summary | None:
-        """Return what the text tells of itself, None if it is none of ours.
+    def summary(self) -> ModuleSummary | None:
+        """Return the summary of the module, None if the text has no workflow class.
 
-        A module that was generated earlier tells its names as well as a new one, so an unchanged
-        one needs no model.
+        It is read from the text, so a module generated earlier does not have to be modelled again.
         """
         classes, command = _CLASSES.search(self.text), _COMMAND.search(self.text)
         if classes is None:
             return None
-        return Summary(
+        return ModuleSummary(
             workflow=classes[1],
             result=classes[2],
             command=command[1] if command else "",
@@ -68,17 +67,17 @@ class Printed:
         )
 
 
-def read_printed(folder: Path, module: str) -> Printed | None:
-    """Return what was generated earlier, None if nothing is there or it is somebody's own."""
+def read_generated(folder: Path, module: str) -> GeneratedModule | None:
+    """Return a module generated earlier, None if there is none or another program wrote it."""
     text = read_exactly(folder / f"{module}.py")
-    if text is None or not is_ours(text):
+    if text is None or not is_generated(text):
         return None
     graph = read_exactly(folder / f"{module}.json")
-    return None if graph is None else Printed(text, graph)
+    return None if graph is None else GeneratedModule(text, graph)
 
 
 def read_exactly(path: Path) -> str | None:
-    """Return the text of a file with its own ends of line, None if there is none."""
+    """Return the text of a file with its line endings unchanged, None if it cannot be read."""
     try:
         return path.read_bytes().decode()
     except (OSError, UnicodeDecodeError):

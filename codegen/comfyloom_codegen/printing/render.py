@@ -1,4 +1,4 @@
-"""From the model to Python source, by templates that only loop."""
+"""Python source from the model of a module, with templates that only loop."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from comfyloom._workflow.inputs import MISSING, InputSpec, Kind, Target
 from comfyloom._workflow.outputs import OUTPUT_TYPES, OutputKind, OutputSpec
 from comfyloom_codegen.modelling.infer import ANY_SEED
-from comfyloom_codegen.modelling.model import Field, Module, Result
+from comfyloom_codegen.modelling.model import InputField, Module, ResultField
 from comfyloom_codegen.pycode import (
     Atom,
     Expr,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import jinja2
 
 Import: TypeAlias = tuple[str, tuple[str, ...]]
-"""A module, and the names taken from it."""
+"""A module, and the names imported from it."""
 
 _ALWAYS: Final = ("Result", "Workflow", "result_class", "workflow_class")
 _ANNOTATIONS: Final[dict[Kind, str]] = {
@@ -49,54 +49,56 @@ _OUTPUT_TYPES: Final[dict[OutputKind, str]] = {
     "text": "str",
     "json": "Any",
 }
-_HEAD_END: Final = '\n"""\n'
-# The linter knows capitals in some scripts only and suspects some letters of others; where it has
-# nothing to say it would complain of this line.
-_FOREIGN_LETTERS: Final = "\n# ruff: noqa: N801, N802, RUF001, RUF002, RUF100\n"
+_HEADER_END: Final = '\n"""\n'
+# The linter checks capitals in some scripts only and reports some letters of others as ambiguous;
+# RUF100 would report this line where it is not needed.
+_NON_ASCII_NOQA: Final = "\n# ruff: noqa: N801, N802, RUF001, RUF002, RUF100\n"
 _SEVERAL_BLANK_LINES: Final = re.compile(r"\n{4,}")
 
 
-def render_module(module: Module, head: Sequence[str]) -> str:
+def render_module(module: Module, header: Sequence[str]) -> str:
     """Return the source of one module.
 
     Args:
         module: Its model.
-        head: The lines of its docstring.
+        header: The lines of its docstring.
     """
     return _render(
         "module.py.jinja",
         module=module,
-        head=head,
+        header=header,
         imports=list(_imports(module)),
         result_doc=f"What one run of `{module.workflow}` gives.",
     )
 
 
-def render_package(package: str, homes: Mapping[str, Sequence[str]], head: Sequence[str]) -> str:
-    """Return the source of the package that imports a class when it is first used.
+def render_package(
+    package: str, classes: Mapping[str, Sequence[str]], header: Sequence[str]
+) -> str:
+    """Return the source of `__init__.py`, which imports each class on first use.
 
     Args:
         package: The name of the package.
-        homes: The names of the classes of each module.
-        head: The lines of its docstring.
+        classes: The class names of each module.
+        header: The lines of its docstring.
     """
-    if not homes:
-        return f"{docstring(head)}\n\n__all__: list[str] = []\n"
-    modules = sorted(homes, key=_natural)
+    if not classes:
+        return f"{docstring(header)}\n\n__all__: list[str] = []\n"
+    modules = sorted(classes, key=_natural_key)
     return _render(
         "package.py.jinja",
-        head=head,
-        imports=[(f"{package}.{name}", tuple(homes[name])) for name in modules],
-        homes={name: tuple(homes[name]) for name in modules},
-        names=[cls for name in modules for cls in homes[name]],
+        header=header,
+        imports=[(f"{package}.{name}", tuple(classes[name])) for name in modules],
+        classes={name: tuple(classes[name]) for name in modules},
+        names=[cls for name in modules for cls in classes[name]],
     )
 
 
 def _render(template: str, **values: Any) -> str:
     text = _environment().get_template(template).render(values)
-    # A class without fields leaves the place of its fields empty.
+    # A class without fields leaves blank lines in their place.
     text = _SEVERAL_BLANK_LINES.sub("\n\n\n", text).rstrip("\n") + "\n"
-    return text if text.isascii() else text.replace(_HEAD_END, _HEAD_END + _FOREIGN_LETTERS, 1)
+    return text if text.isascii() else text.replace(_HEADER_END, _HEADER_END + _NON_ASCII_NOQA, 1)
 
 
 @functools.cache
@@ -132,13 +134,13 @@ def _imported(block: Import, indent: int = 0) -> str:
     return import_from(*block, indent)
 
 
-def _declared(field: Field | Result) -> str:
-    if isinstance(field, Result):
+def _declared(field: InputField | ResultField) -> str:
+    if isinstance(field, ResultField):
         return declaration(field.name, Atom(_output_type(field.spec)), _output(field.spec))
     return declaration(field.name, _annotation(field), _input(field))
 
 
-def _signature(field: Field) -> str:
+def _signature(field: InputField) -> str:
     value = Prefixed("value: ", _annotation(field))
     return layout(Group(f"def with_{field.name}(", (Atom("cls"), value), ") -> Self:"), indent=4)
 
@@ -157,7 +159,7 @@ def _decorator(module: Module) -> str:
 # --- expressions ---------------------------------------------------------------------------------
 
 
-def _input(field: Field) -> Group:
+def _input(field: InputField) -> Group:
     spec = field.spec
     options: dict[str, Expr] = {}
     if spec.choices:
@@ -203,7 +205,7 @@ def _output_type(spec: OutputSpec) -> str:
     return name if spec.required or spec.kind == "json" else f"{name} | None"
 
 
-def _annotation(field: Field) -> Expr:
+def _annotation(field: InputField) -> Expr:
     spec = field.spec
     if spec.kind == "choice":
         return Group("Literal[", tuple(map(literal, spec.choices)), "]")
@@ -233,10 +235,10 @@ def _used(module: Module, specs: list[InputSpec]) -> set[str]:
 
 
 def _import_order(name: str) -> tuple[bool, str]:
-    # The order of the linter: classes before the rest.
+    # The import order of the linter: classes first.
     return name[0].islower(), name
 
 
-def _natural(name: str) -> list[tuple[int, str]]:
+def _natural_key(name: str) -> list[tuple[int, str]]:
     parts = re.split(r"(\d+)", name)
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]

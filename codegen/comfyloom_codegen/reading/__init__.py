@@ -1,1 +1,1 @@
-"""Workflow files and pinned schemas, from bytes to plain data."""
+"""Read workflow files and pinned schemas into plain data."""

@@ -1,4 +1,4 @@
-"""From the JSON of a workflow file to a graph that holds nodes and nothing else."""
+"""Turn the JSON of a workflow file into a graph that contains only nodes."""
 
 from __future__ import annotations
 
@@ -10,38 +10,37 @@ from typing import Any, Final
 
 from comfyloom._core.json import is_array, is_mapping, mapping
 from comfyloom._workflow.graph import Graph, is_link_shaped
-from comfyloom_codegen.problems import Findings
+from comfyloom_codegen.problems import ProblemLog
 
 UI_FORMAT: Final = (
-    "this is the format that ComfyUI saves for itself; export the workflow again "
-    "with Workflow → Export (API)"
+    "this is the format of ComfyUI's web UI; export the workflow again with Workflow → Export (API)"
 )
 _ENVELOPES: Final = (("prompt",), ("input", "workflow"), ("input", "prompt"), ("workflow",))
-_LIKE_AN_ID: Final = re.compile(r"\d+(?:[:_.]\d+)*")
+_NODE_ID: Final = re.compile(r"\d+(?:[:_.]\d+)*")
 
 
-def graph_of(data: dict[str, Any], findings: Findings) -> Graph:
-    """Return the nodes in the JSON of a workflow file; what is wrong goes to `findings`."""
+def graph_of(data: dict[str, Any], problems: ProblemLog) -> Graph:
+    """Return the nodes in the JSON of a workflow file; errors are added to `problems`."""
     data = _unpacked(data)
     if is_array(data.get("nodes")):
-        findings.error(UI_FORMAT)
+        problems.error(UI_FORMAT)
         return {}
-    graph = {key: value for key, value in data.items() if _is_meant_as_node(key, value)}
+    graph = {key: value for key, value in data.items() if _is_node(key, value)}
     for key in data:
         if key not in graph:
-            findings.warn(f"the key {key!r} is no node and is left out")
+            problems.warn(f"the key {key!r} is not a node and is left out")
     if not graph:
-        findings.error("there is no node in it")
+        problems.error("there is no node in it")
     for node, entry in graph.items():
-        _check_node(node, entry, findings)
-    if not findings.failed:
-        _check_numbers(graph, findings)
-        _check_links(graph, findings)
+        _check_node(node, entry, problems)
+    if not problems.has_errors:
+        _check_numbers(graph, problems)
+        _check_links(graph, problems)
     return graph
 
 
 def _unpacked(data: dict[str, Any]) -> dict[str, Any]:
-    """Return the graph inside the body of a request, or `data` if it is no such body."""
+    """Return the graph inside a request body, or `data` if it is not such a body."""
     if any(map(_is_node_shaped, data.values())):
         return data
     for path in _ENVELOPES:
@@ -58,23 +57,23 @@ def _is_node_shaped(value: object) -> bool:
     return is_mapping(value) and ("class_type" in value or "inputs" in value)
 
 
-def _is_meant_as_node(key: str, value: object) -> bool:
-    return _is_node_shaped(value) or _LIKE_AN_ID.fullmatch(key) is not None
+def _is_node(key: str, value: object) -> bool:
+    return _is_node_shaped(value) or _NODE_ID.fullmatch(key) is not None
 
 
-def _check_node(node: str, entry: object, findings: Findings) -> None:
+def _check_node(node: str, entry: object, problems: ProblemLog) -> None:
     if not is_mapping(entry):
-        findings.error("an object is expected", node=node)
+        problems.error("an object is expected", node=node)
         return
     class_type = entry.get("class_type")
     if not isinstance(class_type, str) or not class_type:
-        findings.error("class_type is no text", node=node)
+        problems.error("class_type is not a text", node=node)
     if not is_mapping(entry.get("inputs")):
-        findings.error("inputs is no object", node=node)
+        problems.error("inputs is not an object", node=node)
 
 
-def _check_numbers(graph: Graph, findings: Findings) -> None:
-    """Refuse what JSON has no number for in inputs; elsewhere, where nobody reads it, drop it."""
+def _check_numbers(graph: Graph, problems: ProblemLog) -> None:
+    """Refuse NaN and infinite numbers in inputs; elsewhere ComfyUI ignores them: use null."""
     try:
         json.dumps(graph, allow_nan=False)
     except ValueError:
@@ -84,10 +83,10 @@ def _check_numbers(graph: Graph, findings: Findings) -> None:
     for node, entry in graph.items():
         for name, value in entry["inputs"].items():
             if not _is_finite(value):
-                findings.error(f"input {name!r} holds NaN or an infinite number", node=node)
+                problems.error(f"input {name!r} holds NaN or an infinite number", node=node)
         for key, value in entry.items():
             if key != "inputs" and not _is_finite(value):
-                findings.warn(f"NaN under {key!r} becomes null", node=node)
+                problems.warn(f"NaN under {key!r} becomes null", node=node)
                 entry[key] = _without_nan(value)
 
 
@@ -112,20 +111,20 @@ def _without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _check_links(graph: Graph, findings: Findings) -> None:
+def _check_links(graph: Graph, problems: ProblemLog) -> None:
     for node, entry in graph.items():
         for name, value in entry["inputs"].items():
             if is_link_shaped(value) and value[0] not in graph:
-                reason = f"input {name!r} links to node {value[0]!r}, which is not there"
-                findings.warn(f"{reason}; the workflow cannot run", node=node)
+                reason = f"input {name!r} links to node {value[0]!r}, which does not exist"
+                problems.warn(f"{reason}; the workflow cannot run", node=node)
 
 
 def is_public_literal(value: object) -> bool:
-    """Return whether an input holds a value; ComfyUI takes every bare list for a link."""
+    """Return whether an input holds a value; ComfyUI treats every bare list as a link."""
     return not is_array(value)
 
 
 def unwrapped(value: object) -> object:
-    """Return the list that `{"__value__": […]}` stands for; other values as they are."""
+    """Return the list inside `{"__value__": […]}`; other values unchanged."""
     inner = value.get("__value__") if is_mapping(value) and len(value) == 1 else None
     return inner if is_array(inner) else value

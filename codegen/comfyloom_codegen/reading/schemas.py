@@ -1,4 +1,4 @@
-"""Pinned node schemas: what a server said of its nodes' inputs (`/object_info`)."""
+"""Pinned node schemas: the answer of a server to `/object_info`."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ import attrs
 
 from comfyloom._core.json import is_mapping, mapping
 from comfyloom._workflow.node_schemas import InputSchema, Schemas, is_listing
-from comfyloom_codegen.problems import Findings
-from comfyloom_codegen.reading.files import SCHEMA_FILE, is_there, parse_json, read_text
+from comfyloom_codegen.problems import ProblemLog
+from comfyloom_codegen.reading.files import SCHEMA_FILE, is_present, parse_json, read_text
 
-MOST_CHOICES: Final = 24
-"""Longer lists are what somebody installed, not what a node can do."""
+MAX_CHOICES: Final = 24
+"""A longer list shows what is installed on a server, not what a node can do."""
 
 
 def closed_choices(schema: InputSchema) -> tuple[str, ...]:
-    """Return the closed list of choices; () where files or installed things are listed."""
+    """Return the fixed list of choices; () if it lists files or installed resources."""
     options = schema.options or ()
     texts = tuple(option for option in options if isinstance(option, str))
-    few = 2 <= len(set(texts)) == len(options) <= MOST_CHOICES
-    return texts if few and not is_listing(texts) else ()
+    is_short = 2 <= len(set(texts)) == len(options) <= MAX_CHOICES
+    return texts if is_short and not is_listing(texts) else ()
 
 
 @attrs.frozen
-class Pinned(Schemas):
-    """The schemas beside the workflow files."""
+class PinnedSchemas(Schemas):
+    """The node schemas pinned beside the workflow files."""
 
     _texts: dict[str, str] = attrs.field(factory=dict[str, str], init=False, eq=False, repr=False)
 
     def text(self, class_types: Iterable[str]) -> str:
-        """Return the schemas of some classes as one text, to tell whether they changed."""
+        """Return the schemas of some node types as one text, to detect changes."""
         return "\n".join(map(self._text, sorted(set(class_types))))
 
     def package_file(self, class_types: Iterable[str]) -> str:
-        """Return the schemas of some classes as the file that the package carries."""
+        """Return the text of the schema file in the package, for some node types."""
         known = {name: self.raw[name] for name in sorted(set(class_types)) if name in self.raw}
         lines = (f"{json.dumps(name)}: {json.dumps(raw)}" for name, raw in known.items())
         return "{\n" + ",\n".join(lines) + "\n}\n"
@@ -48,8 +48,8 @@ class Pinned(Schemas):
         return self._texts[class_type]
 
 
-def classes_in(graph: str) -> set[str]:
-    """Return the class types of a graph that was written earlier; none if it is none any more."""
+def node_types_in(graph: str) -> set[str]:
+    """Return the node types of a graph written earlier; an empty set if it is damaged."""
     try:
         entries = mapping(json.loads(graph)).values()
     except ValueError:
@@ -58,29 +58,29 @@ def classes_in(graph: str) -> set[str]:
     return {each for each in found if isinstance(each, str)}
 
 
-def schemas_beside(path: Path) -> Pinned:
-    """Return the pinned schemas of the folder that a file lies in; there may be none.
+def schemas_beside(path: Path) -> PinnedSchemas:
+    """Return the schemas pinned in the folder of a file; there may be none.
 
     Raises:
-        WorkflowError: They cannot be read.
+        WorkflowError: The schemas cannot be read.
     """
-    findings = Findings(SCHEMA_FILE)
-    found = read_schemas(path.parent, findings)
-    findings.raise_for_errors()
+    problems = ProblemLog(SCHEMA_FILE)
+    found = read_schemas(path.parent, problems)
+    problems.raise_for_errors()
     return found
 
 
-def read_schemas(folder: Path, findings: Findings) -> Pinned:
+def read_schemas(folder: Path, problems: ProblemLog) -> PinnedSchemas:
     """Read the pinned schemas of a folder of workflows; there may be none."""
     path = folder / SCHEMA_FILE
-    return Pinned(read_object_info(path, findings) if is_there(path) else {})
+    return PinnedSchemas(read_object_info(path, problems) if is_present(path) else {})
 
 
-def read_object_info(path: Path, findings: Findings) -> dict[str, Any]:
-    """Return what a file says of classes, {} if it cannot be read; why not goes to `findings`."""
-    text = read_text(path, findings)
-    found = None if text is None else parse_json(text, findings)
-    classes = [each for each in (found or {}).values() if is_mapping(each)]
-    if found and not any("input" in each or "output" in each for each in classes):
-        findings.error("this is no answer of /object_info: no class of nodes is in it")
+def read_object_info(path: Path, problems: ProblemLog) -> dict[str, Any]:
+    """Return the schemas in a file by node type, {} if there are errors: see `problems`."""
+    text = read_text(path, problems)
+    found = None if text is None else parse_json(text, problems)
+    schemas = [each for each in (found or {}).values() if is_mapping(each)]
+    if found and not any("input" in each or "output" in each for each in schemas):
+        problems.error("this is not an answer of /object_info: it contains no node types")
     return found or {}

@@ -1,1 +1,1 @@
-"""What helps people to write a binding: guesses, and a look into the workflow."""
+"""Help for authors of bindings: an initial binding, and the inspection of a workflow."""

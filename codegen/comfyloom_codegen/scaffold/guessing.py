@@ -1,4 +1,4 @@
-"""Guesses at what callers of a workflow want to set and get, for a binding to start from."""
+"""Guess the public inputs and results of a workflow, for an initial binding."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from comfyloom_codegen.bindings.naming import is_writable
 from comfyloom_codegen.bindings.selectors import Address
 from comfyloom_codegen.modelling import unbound
 from comfyloom_codegen.modelling.docs import humanised
-from comfyloom_codegen.modelling.model import Field, Result
+from comfyloom_codegen.modelling.model import InputField, ResultField
 from comfyloom_codegen.names import RESULT_NAMES, WORKFLOW_NAMES, distinct, python_name
-from comfyloom_codegen.problems import Findings
+from comfyloom_codegen.problems import ProblemLog
 
-# How samplers of ComfyUI and of its packs call what they are conditioned with.
+# Names of conditioning inputs of samplers, in ComfyUI and in custom node packs.
 _POSITIVE: Final = ("positive", "conditioning", "pos_conditioning")
 _NEGATIVE: Final = ("negative", "neg_conditioning")
-# How encoders call their texts, and nodes that only hold one theirs.
+# Names of text inputs of encoders, and of nodes that only hold a text.
 _TEXTS: Final = frozenset(
     {"text", "clip_l", "clip_g", "t5xxl", "llama", "text_g", "text_l", "prompt", "value", "string"}
     | {"positive_prompt", "negative_prompt", "text_positive", "text_negative", "bert", "mt5xl"}
 )
-# What is worth a name of its own where a workflow has it once.
-_TELLING: Final = (
+# Inputs that get a short name if the workflow has only one of them.
+_WELL_KNOWN: Final = (
     *("steps", "cfg", "guidance", "denoise", "width", "height", "batch_size", "strength"),
     *("length", "fps", "frame_rate", "scale_by", "seconds"),
 )
@@ -42,13 +42,13 @@ _FILES: Final[dict[Kind, str]] = {
 _DOCS: Final = {
     "prompt": "What the picture shows",
     "negative_prompt": "What the picture must not show",
-    "seed": "Where chance begins; without one, each run draws its own and its result tells it",
+    "seed": "Seed; without one, each run draws its own and reports it in the result",
 }
 
 
 @attrs.frozen(kw_only=True)
 class GuessedInput:
-    """A value that callers may want to set: its name, its kind and the node inputs it goes to."""
+    """A value that callers probably set: its name, its kind and its target node inputs."""
 
     name: str
     kind: Kind
@@ -56,24 +56,24 @@ class GuessedInput:
     required: bool = False
     default: object = None
     doc: str = ""
-    by_rule: str = ""
+    default_name: str = ""
 
 
 @attrs.frozen(kw_only=True)
 class Guess:
-    """What callers may want to set and get, and what is left."""
+    """The inputs and results that callers probably use, and the remaining fields."""
 
     inputs: tuple[GuessedInput, ...]
-    results: tuple[tuple[str, Result], ...]
-    rest: tuple[Field, ...]
+    results: tuple[tuple[str, ResultField], ...]
+    rest: tuple[InputField, ...]
 
 
 def guess(graph: Graph, schemas: Schemas) -> Guess:
     """Return a guess at the public names of a workflow."""
-    fields = [each for each in unbound.fields(graph, schemas, Findings("")) if _is_nameable(each)]
+    fields = [each for each in unbound.fields(graph, schemas, ProblemLog("")) if _is_nameable(each)]
     found = [*_files(fields), *_prompts(graph, fields), *_seeds(fields)]
     taken = {address for each in found for address in each.targets}
-    found += _telling([field for field in fields if _address(field) not in taken])
+    found += _well_known([field for field in fields if _address(field) not in taken])
     taken = {address for each in found for address in each.targets}
     return Guess(
         inputs=tuple(_named(found)),
@@ -82,36 +82,38 @@ def guess(graph: Graph, schemas: Schemas) -> Guess:
     )
 
 
-def _is_nameable(field: Field) -> bool:
+def _is_nameable(field: InputField) -> bool:
     """Return whether a binding file can name the input of a field."""
     node, name = _address(field)
     return bool(name) and is_writable(node) and is_writable(name)
 
 
-def _address(field: Field) -> Address:
+def _address(field: InputField) -> Address:
     (target,) = field.spec.targets
     return target.node, target.input
 
 
 def _named(found: Sequence[GuessedInput]) -> Iterator[GuessedInput]:
-    # Where several would be called alike, all get their names by rule.
-    ladders = [(each.name, each.by_rule) for each in found]
-    names = distinct(ladders, lambda text: python_name(text, reserved=WORKFLOW_NAMES))
+    # Guesses that share a name all get their default names.
+    candidates = [(each.name, each.default_name) for each in found]
+    names = distinct(candidates, lambda text: python_name(text, reserved=WORKFLOW_NAMES))
     for each, name in zip(found, names, strict=True):
         yield attrs.evolve(each, name=name)
 
 
-def _files(fields: Iterable[Field]) -> Iterator[GuessedInput]:
+def _files(fields: Iterable[InputField]) -> Iterator[GuessedInput]:
     files = [field for field in fields if field.spec.is_file]
     times = Counter(field.spec.kind for field in files)
     for field in files:
         kind = field.spec.kind
         name = _FILES[kind] if times[kind] == 1 else field.name
         targets = (_address(field),)
-        yield GuessedInput(name=name, kind=kind, targets=targets, required=True, by_rule=field.name)
+        yield GuessedInput(
+            name=name, kind=kind, targets=targets, required=True, default_name=field.name
+        )
 
 
-def _prompts(graph: Graph, fields: Iterable[Field]) -> Iterator[GuessedInput]:
+def _prompts(graph: Graph, fields: Iterable[InputField]) -> Iterator[GuessedInput]:
     texts = {_address(field): field for field in fields if field.spec.kind == "text"}
     positive = _encoders(graph, texts, _POSITIVE)
     negative = [node for node in _encoders(graph, texts, _NEGATIVE) if node not in positive]
@@ -119,7 +121,7 @@ def _prompts(graph: Graph, fields: Iterable[Field]) -> Iterator[GuessedInput]:
     for name, nodes in (("prompt", positive), ("negative_prompt", negative)):
         for node in nodes:
             # Two encoders may share one text.
-            targets = tuple(at for at in _texts_of(graph, texts, node) if at not in taken)
+            targets = tuple(each for each in _texts_of(graph, texts, node) if each not in taken)
             taken |= set(targets)
             if not targets:
                 continue
@@ -130,12 +132,12 @@ def _prompts(graph: Graph, fields: Iterable[Field]) -> Iterator[GuessedInput]:
                 required=name == "prompt",
                 default=texts[targets[0]].default,
                 doc=_DOCS[name],
-                by_rule=texts[targets[0]].name,
+                default_name=texts[targets[0]].name,
             )
 
 
 def _encoders(graph: Graph, texts: Iterable[Address], names: Sequence[str]) -> list[str]:
-    """Return the nodes nearest to the samplers' inputs of such names that hold texts."""
+    """Return the nodes with texts that are closest to the inputs with these names."""
     known = set(texts)
     found: dict[str, None] = {}
     seen: set[str] = set()
@@ -162,7 +164,7 @@ def _sources(graph: Graph, node: str) -> list[str]:
 
 
 def _texts_of(graph: Graph, texts: Iterable[Address], node: str) -> Iterator[Address]:
-    """Yield the texts that a node holds, and those of the nodes that only hold one for it."""
+    """Yield the text inputs of a node, and those of nodes that feed texts into it."""
     known = set(texts)
     for name, value in graph[node]["inputs"].items():
         if name not in _TEXTS:
@@ -170,19 +172,19 @@ def _texts_of(graph: Graph, texts: Iterable[Address], node: str) -> Iterator[Add
         if (node, name) in known:
             yield node, name
         elif is_link_shaped(value) and value[0] in graph:
-            held = [(value[0], each) for each in graph[value[0]]["inputs"] if each in _TEXTS]
-            yield from (address for address in held if address in known)
+            feeding = [(value[0], each) for each in graph[value[0]]["inputs"] if each in _TEXTS]
+            yield from (address for address in feeding if address in known)
 
 
-def _seeds(fields: Iterable[Field]) -> Iterator[GuessedInput]:
+def _seeds(fields: Iterable[InputField]) -> Iterator[GuessedInput]:
     targets = tuple(_address(field) for field in fields if field.spec.kind == "seed")
     if targets:
         doc = _DOCS["seed"]
-        yield GuessedInput(name="seed", kind="seed", targets=targets, doc=doc, by_rule="seed")
+        yield GuessedInput(name="seed", kind="seed", targets=targets, doc=doc, default_name="seed")
 
 
-def _telling(fields: Sequence[Field]) -> Iterator[GuessedInput]:
-    for name in _TELLING:
+def _well_known(fields: Sequence[InputField]) -> Iterator[GuessedInput]:
+    for name in _WELL_KNOWN:
         for field in fields:
             address = _address(field)
             if address[1] == name and field.spec.kind in ("integer", "number"):
@@ -192,22 +194,22 @@ def _telling(fields: Sequence[Field]) -> Iterator[GuessedInput]:
                     targets=(address,),
                     default=field.default,
                     doc=humanised(name).capitalize(),
-                    by_rule=field.name,
+                    default_name=field.name,
                 )
 
 
-def _results(results: Sequence[Result], graph: Graph) -> Iterator[tuple[str, Result]]:
-    """Yield what is saved; what is only shown counts where nothing of its kind is saved."""
+def _results(results: Sequence[ResultField], graph: Graph) -> Iterator[tuple[str, ResultField]]:
+    """Yield the saved results, and previews of kinds that are not saved."""
     saved = {r.spec.kind for r in results if not _is_preview(r, graph)}
-    wanted = [r for r in results if not _is_preview(r, graph) or r.spec.kind not in saved]
-    times = Counter(result.spec.kind for result in wanted)
-    ladders = [
+    results = [r for r in results if not _is_preview(r, graph) or r.spec.kind not in saved]
+    times = Counter(result.spec.kind for result in results)
+    candidates = [
         (result.spec.kind if times[result.spec.kind] == 1 else result.name, result.name)
-        for result in wanted
+        for result in results
     ]
-    names = distinct(ladders, lambda text: python_name(text, reserved=RESULT_NAMES))
-    yield from zip(names, wanted, strict=True)
+    names = distinct(candidates, lambda text: python_name(text, reserved=RESULT_NAMES))
+    yield from zip(names, results, strict=True)
 
 
-def _is_preview(result: Result, graph: Graph) -> bool:
+def _is_preview(result: ResultField, graph: Graph) -> bool:
     return "preview" in graph[result.spec.node]["class_type"].lower()

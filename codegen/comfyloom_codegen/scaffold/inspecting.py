@@ -1,4 +1,4 @@
-"""What a workflow file holds, for people who write a binding: nodes, inputs, links, hazards."""
+"""Inspect a workflow file for the author of a binding: nodes, inputs, links, hazards."""
 
 from __future__ import annotations
 
@@ -8,23 +8,24 @@ from typing import Any, Final
 
 import attrs
 
-from comfyloom._workflow.graph import Graph, cycle_in, is_link_shaped, unused_nodes
+from comfyloom._workflow.graph import Graph, cycle_in, is_link_shaped, reachable_from
+from comfyloom._workflow.graph_view import GraphView
 from comfyloom._workflow.node_schemas import Schemas
 from comfyloom._workflow.validation import problems_of
 from comfyloom_codegen.bindings.selectors import title_of
 from comfyloom_codegen.modelling import unbound
 from comfyloom_codegen.modelling.build import build
-from comfyloom_codegen.modelling.infer import is_page_state
+from comfyloom_codegen.modelling.infer import is_ui_state
 from comfyloom_codegen.modelling.model import Module
-from comfyloom_codegen.problems import Findings
-from comfyloom_codegen.reading.files import Source
+from comfyloom_codegen.problems import ProblemLog
+from comfyloom_codegen.reading.files import WorkflowSource
 
-_EXACT: Final = 2**53
+_MAX_EXACT: Final = 2**53
 
 
 @attrs.frozen(kw_only=True)
 class InspectedInput:
-    """One input of a node: a value or a link, and the public name that leads to it."""
+    """One input of a node: its value or link, and its public name."""
 
     name: str
     value: Any = None
@@ -34,7 +35,7 @@ class InspectedInput:
 
 @attrs.frozen(kw_only=True)
 class InspectedNode:
-    """One node: what it is, what it holds, and the result that it gives."""
+    """One node: its type, its inputs, and the public name of its result."""
 
     id: str
     class_type: str
@@ -45,13 +46,13 @@ class InspectedNode:
 
 @attrs.frozen(kw_only=True)
 class Inspection:
-    """A whole workflow file.
+    """The contents of a workflow file.
 
     Attributes:
         file: Its name.
-        workflow: The name of its class, "" if none can be made.
+        workflow: The name of its class, "" if none can be generated.
         nodes: Its nodes, in the order of the file.
-        hazards: What its author should know, one line each.
+        hazards: Warnings for its author, one line each.
     """
 
     file: str
@@ -60,15 +61,15 @@ class Inspection:
     hazards: tuple[str, ...]
 
 
-def inspect(source: Source, schemas: Schemas, findings: Findings) -> Inspection:
-    """Return what a workflow file holds.
+def inspect(source: WorkflowSource, schemas: Schemas, problems: ProblemLog) -> Inspection:
+    """Return the contents of a workflow file and its hazards.
 
     Args:
         source: The file.
-        schemas: The schemas of its nodes, as far as they are known.
-        findings: What is wrong with it so far.
+        schemas: The known schemas of its nodes.
+        problems: The problems so far; more are added.
     """
-    module = build(source, schemas, findings)
+    module = build(source, schemas, problems)
     inputs = {
         (target.node, target.input): str(field.name)
         for field in (module.fields if module else ())
@@ -85,12 +86,12 @@ def inspect(source: Source, schemas: Schemas, findings: Findings) -> Inspection:
         )
         for node, entry in source.graph.items()
     )
-    told = [str(problem).partition(": ")[2] for problem in findings.problems]
+    reported = [str(problem).partition(": ")[2] for problem in problems.entries]
     return Inspection(
         file=source.file,
         workflow=str(module.workflow) if module else "",
         nodes=nodes,
-        hazards=(*told, *_hazards(source.graph, schemas, module)),
+        hazards=(*reported, *_hazards(source.graph, schemas, module)),
     )
 
 
@@ -106,34 +107,36 @@ def _inputs(
 
 
 def _hazards(graph: Graph, schemas: Schemas, module: Module | None) -> Iterator[str]:
-    if loop := cycle_in(graph):
-        yield f"nodes {' → '.join(loop)} wait for each other: the workflow cannot run"
-    for node in unused_nodes(graph, unbound.ends(graph, schemas)):
-        yield f"node {node} ({graph[node]['class_type']}) is needed by no output node"
+    view = GraphView(graph, schemas)
+    if cycle := cycle_in(view.links):
+        yield f"nodes {' → '.join(cycle)} form a cycle: the workflow cannot run"
+    needed = reachable_from(unbound.end_nodes(graph, schemas), view.links)
+    for node in (node for node in graph if node not in needed):
+        yield f"node {node} ({graph[node]['class_type']}) is not used by any output node"
     titles = Counter(title for entry in graph.values() if (title := title_of(entry)))
     for title, times in titles.items():
         if times > 1:
-            yield f"{times} nodes have the title {title!r}: names by rule carry their ids"
+            yield f"{times} nodes share the title {title!r}: their default names contain ids"
     for node, entry in graph.items():
         for name, value in entry["inputs"].items():
             yield from _hazards_of_input(node, name, value)
     if not schemas.names:
         yield "no node schemas are pinned: types are guessed (comfyloom codegen schemas)"
         return
-    free = frozenset(
+    caller_set = frozenset(
         (target.node, target.input)
         for field in (module.fields if module else ())
         if field.spec.required or field.spec.is_file
         for target in field.spec.targets
     )
-    yield from map(str, problems_of(graph, schemas, free))
+    yield from map(str, problems_of(view, caller_set))
     unknown = sorted({each["class_type"] for each in graph.values()} - set(schemas.names))
     if unknown:
-        yield f"not pinned, so guessed: {', '.join(unknown)} (comfyloom codegen schemas)"
+        yield f"not pinned, types are guessed: {', '.join(unknown)} (comfyloom codegen schemas)"
 
 
 def _hazards_of_input(node: str, name: str, value: object) -> Iterator[str]:
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > _EXACT:
-        yield f"node {node}: input {name!r} is beyond 2^53: some JSON readers change it"
-    elif is_page_state(name):
-        yield f"node {node}: input {name!r} is state of ComfyUI's page, and not public"
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > _MAX_EXACT:
+        yield f"node {node}: input {name!r} is above 2^53: some JSON parsers round it"
+    elif is_ui_state(name):
+        yield f"node {node}: input {name!r} is state of ComfyUI's web UI and not public"

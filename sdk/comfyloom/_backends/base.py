@@ -21,7 +21,7 @@ class Backend(Protocol):
         Args:
             workflow: The name of the workflow file, None before the first run; when it is needed
                 to know what to launch, and is None, nothing happens and None is returned.
-            report: Told how it goes.
+            report: Called with the progress of a start.
         """
         ...
 
@@ -29,8 +29,8 @@ class Backend(Protocol):
         """Keep it alive: it is in use."""
         ...
 
-    def still_there(self) -> None:
-        """Raise when it has ended for good."""
+    def check_alive(self) -> None:
+        """Raise `MachineError` if it has ended for good."""
         ...
 
     def close(self) -> None:
@@ -39,7 +39,7 @@ class Backend(Protocol):
 
     @property
     def timings_key(self) -> str:
-        """What names the places where a run takes as long as here: the type of the machine."""
+        """Key for run-time statistics (same machine type)."""
         ...
 
     @property
@@ -47,10 +47,12 @@ class Backend(Protocol):
         """The paid machine, None if there is none."""
         ...
 
+    @property
     def summary(self) -> list[str]:
-        """Return what was used of each machine and what that cost, for people."""
+        """One human-readable line for each machine: its use and cost."""
         ...
 
+    @property
     def cost(self) -> Decimal | None:
-        """Return what it has cost in USD; None when a price is not known."""
+        """What it has cost, in USD; None if a price is unknown."""
         ...

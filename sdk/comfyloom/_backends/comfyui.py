@@ -9,6 +9,7 @@ import attrs
 
 from comfyloom._comfyui.client import ComfyUI
 from comfyloom._core.clock import SYSTEM_CLOCK, Clock
+from comfyloom._core.timeouts import DEFAULT_TIMEOUTS, Timeouts
 from comfyloom.progress import ProgressCallback
 
 if TYPE_CHECKING:
@@ -17,9 +18,10 @@ if TYPE_CHECKING:
 
 @attrs.define(eq=False)
 class ComfyUIBackend:
-    """A ComfyUI server that somebody else runs."""
+    """A ComfyUI server that the user runs."""
 
     url: str = attrs.field(repr=False)
+    timeouts: Timeouts = DEFAULT_TIMEOUTS
     clock: Clock = SYSTEM_CLOCK
     machine: Machine | None = attrs.field(default=None, init=False)
     _comfyui: ComfyUI | None = attrs.field(default=None, init=False, repr=False)
@@ -32,23 +34,25 @@ class ComfyUIBackend:
     def open(self, workflow: str | None, report: ProgressCallback) -> ComfyUI:  # noqa: ARG002
         """Return the server's client, once it has answered."""
         if self._comfyui is None:
-            comfyui = ComfyUI(self.url, clock=self.clock)
+            comfyui = ComfyUI(self.url, timeouts=self.timeouts, clock=self.clock)
             comfyui.system_stats()
             self._comfyui = comfyui
         return self._comfyui
 
     def touch(self) -> None:
-        """Do nothing: it is not ours."""
+        """Do nothing: its life is not ours to extend."""
 
-    def still_there(self) -> None:
-        """Do nothing: whether it comes back, only it knows."""
+    def check_alive(self) -> None:
+        """Do nothing: only the server itself knows whether it will come back."""
 
+    @property
     def summary(self) -> list[str]:
-        """Return nothing: no machine is paid for."""
+        """Empty: no machine is paid for."""
         return []
 
+    @property
     def cost(self) -> Decimal:
-        """Return 0: what it costs is somebody else's business."""
+        """0: its cost is unknown to us, and not ours."""
         return Decimal(0)
 
     def close(self) -> None:

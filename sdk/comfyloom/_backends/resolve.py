@@ -11,6 +11,7 @@ from comfyloom._backends.base import Backend
 from comfyloom._backends.comfyui import ComfyUIBackend
 from comfyloom._core.clock import SYSTEM_CLOCK, Clock
 from comfyloom._core.redact import register_url_secret
+from comfyloom._core.timeouts import DEFAULT_TIMEOUTS, Timeouts
 from comfyloom.errors import ConfigError
 from comfyloom.settings import Settings, is_http_url
 
@@ -23,7 +24,7 @@ _KNOWN: Final = f"{RUNCOMFY}, {EMULATOR}, the http(s):// URL of a ComfyUI server
 
 
 class HasEnvironment(Protocol):
-    """An emulator that runs: it tells the environment variables that a client needs."""
+    """A running emulator: it has the environment variables that a client needs."""
 
     def environment(self) -> Mapping[str, str]:
         """Return `RUNCOMFY_API_TOKEN` and the others, by name."""
@@ -61,6 +62,7 @@ def resolve(
     server_type: str | None = None,
     emulator_options: Mapping[str, Any] | None = None,
     may_launch: bool = True,
+    timeouts: Timeouts = DEFAULT_TIMEOUTS,
     clock: Clock = SYSTEM_CLOCK,
 ) -> Backend:
     """Return the backend that a target names; nothing is started yet.
@@ -68,29 +70,30 @@ def resolve(
     Args:
         target: `"runcomfy"` or None, `"emulator"`, an `http(s)://` URL, or an `Emulator`.
         settings: For `runcomfy`; by default gathered from the environment and credentials file.
-        server_type: Another kind of machine than that of the settings.
+        server_type: The machine type, instead of the one in the settings.
         emulator_options: For `"emulator"`: how the emulator behaves.
         may_launch: Whether to launch a machine when there is no dev server to use.
+        timeouts: Time limits and intervals.
         clock: The time.
 
     Raises:
         ConfigError: The target is none of these, or settings are missing.
     """
     if isinstance(target, str) and target not in (RUNCOMFY, EMULATOR):
-        return ComfyUIBackend(_checked_url(target), clock)
-    # Nobody who has a ComfyUI of their own waits for what a rented machine takes.
+        return ComfyUIBackend(_checked_url(target), timeouts, clock)
+    # Imported when first used: your own ComfyUI needs nothing that rented machines need.
     from comfyloom._backends.runcomfy import RunComfyBackend
 
     if target is None or target == RUNCOMFY:
         account = _with_type(settings or Settings.load(server_type=server_type), server_type)
-        return RunComfyBackend(lambda: account, clock, may_launch=may_launch)
+        return RunComfyBackend(lambda: account, timeouts, clock, may_launch=may_launch)
     if isinstance(target, str):
         own = _OwnEmulator(emulator_options or {}, server_type)
-        return RunComfyBackend(own.settings, clock, own.close, is_real=False)
+        return RunComfyBackend(own.settings, timeouts, clock, own.close, is_real=False)
     if not callable(getattr(target, "environment", None)):
-        raise ConfigError(f"target {target!r} is none of {_KNOWN}, or an Emulator")
+        raise ConfigError(f"target {target!r} is not one of {_KNOWN}, or an Emulator")
     given = _settings_of(target, server_type)
-    return RunComfyBackend(lambda: given, clock, may_launch=may_launch)
+    return RunComfyBackend(lambda: given, timeouts, clock, may_launch=may_launch)
 
 
 def _settings_of(emulator: HasEnvironment, server_type: str | None) -> Settings:
@@ -109,7 +112,7 @@ def _checked_url(target: str) -> str:
     if not is_http_url(target):
         guess = f"http://{target}"
         hint = f"; did you mean {guess}?" if ":" in target and is_http_url(guess) else ""
-        raise ConfigError(f"target {target!r} is none of {_KNOWN}{hint}")
+        raise ConfigError(f"target {target!r} is not one of {_KNOWN}{hint}")
     register_url_secret(target)
     return target
 

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from decimal import Decimal
 from functools import partial
-from typing import Final
 
 import attrs
 
@@ -15,25 +14,24 @@ from comfyloom._comfyui.client import ComfyUI
 from comfyloom._core.clock import SYSTEM_CLOCK, Clock
 from comfyloom._core.redact import log
 from comfyloom._core.threads import daemon_thread
+from comfyloom._core.timeouts import DEFAULT_TIMEOUTS, Timeouts
 from comfyloom._dev.borrow import Borrowing, Refusal
 from comfyloom._machines.launched import LaunchedMachine
 from comfyloom._machines.machine import Machine
+from comfyloom._machines.reaper import Reaper, reap_quietly
 from comfyloom._money.prices import PriceList
-from comfyloom._records.quick_check import may_have_others
-from comfyloom._records.tracker import MachineTracker, NullTracker, records_of
+from comfyloom._records.quick_check import may_have_other_machines
+from comfyloom._records.tracker import MachineTracker, NullTracker
 from comfyloom._runcomfy.client import ServerApi
 from comfyloom._runcomfy.versions import find_version
 from comfyloom.errors import LedgerError, MachineError
 from comfyloom.progress import Progress, ProgressCallback
 from comfyloom.settings import Settings
 
-REAP_S: Final = 15.0
-"""How long a launch waits until what others left is stopped."""
-
 
 @attrs.frozen(kw_only=True)
 class _Need:
-    """A machine is needed: whose, with which workflow version, and who is told how it goes."""
+    """A request for a machine: account, workflow version, and the callback for progress."""
 
     settings: Settings
     api: ServerApi
@@ -52,6 +50,7 @@ class RunComfyBackend:
 
     Args:
         account: Gives the settings when they are needed.
+        timeouts: Time limits and intervals.
         clock: The time.
         closing: What else to close in the end.
         is_real: Whether machines outlive this process: those of an emulator in it do not.
@@ -59,6 +58,7 @@ class RunComfyBackend:
     """
 
     account: Callable[[], Settings] = attrs.field(repr=False)
+    timeouts: Timeouts = DEFAULT_TIMEOUTS
     clock: Clock = SYSTEM_CLOCK
     closing: Callable[[], object] = attrs.field(default=lambda: None, repr=False)
     is_real: bool = True
@@ -91,9 +91,9 @@ class RunComfyBackend:
         if (borrowed := self._borrow(need)) is not None:
             self._reap(need)
             return borrowed
-        # What others left counts for `max_machines`, too; yet nobody waits for it for long.
+        # Orphaned machines count for `max_machines` too, so wait a little for their stop.
         if (reaping := self._reap(need)) is not None:
-            reaping.join(REAP_S)
+            reaping.join(self.timeouts.reap_wait_s)
         return self._launch(need)
 
     def touch(self) -> None:
@@ -101,26 +101,28 @@ class RunComfyBackend:
         if self.machine is not None:
             self.machine.touch()
 
-    def still_there(self) -> None:
+    def check_alive(self) -> None:
         """Raise `MachineError` when the machine has ended; the next run uses another."""
         if self.machine is None:
             return
         try:
-            self.machine.still_there()
+            self.machine.check_alive()
         except MachineError:
             self.machine.disconnect()
             self.machine.comfyui = None
             raise
 
+    @property
     def summary(self) -> list[str]:
-        """Return what was used of each machine and what that cost."""
+        """One human-readable line for each machine: its use and cost."""
         return [machine.summary for machine in self._machines if machine.server_id]
 
+    @property
     def cost(self) -> Decimal | None:
-        """Return what all its machines have cost."""
+        """What all its machines have cost, in USD; None if a price is unknown."""
         total = Decimal(0)
         for machine in self._machines:
-            if (cost := machine.cost()) is None:
+            if (cost := machine.cost) is None:
                 return None
             total += cost
         return total
@@ -136,9 +138,8 @@ class RunComfyBackend:
 
     def _connect(self, settings: Settings) -> ServerApi:
         if self._api is None:
-            base_url, user, token = settings.api_base_url, settings.user_id, settings.api_token
-            self._api = ServerApi(base_url, user, token, clock=self.clock)
-            self._account = base_url if self.is_real else "emulator"
+            self._api = ServerApi.of(settings, timeouts=self.timeouts, clock=self.clock)
+            self._account = settings.api_base_url if self.is_real else "emulator"
         return self._api
 
     def _borrow(self, need: _Need) -> ComfyUI | None:
@@ -195,25 +196,23 @@ class RunComfyBackend:
             raise
 
     def _reap(self, need: _Need) -> threading.Thread | None:
-        """Begin to stop what dead processes left on the account, once in a session's life."""
+        """Start stopping the machines that dead processes left, once in a session's life."""
         known = self.machine.server_id if self.machine is not None else ""
-        if self._reaped or not self.is_real or not may_have_others(need.settings, known):
+        if self._reaped or not self.is_real or not may_have_other_machines(need.settings, known):
             return None
         self._reaped = True
-        thread = daemon_thread(partial(_reap, need.settings, self.clock), "reaper")
+        thread = daemon_thread(partial(_reap, need.settings, self.timeouts, self.clock), "reaper")
         thread.start()
         return thread
 
     def _tracker(self, need: _Need) -> NullTracker:
         if not self.is_real:
             return NullTracker()
-        settings = need.settings
-        return MachineTracker(
-            api=need.api,
-            settings=settings,
-            machines=records_of(settings),
-            kind="session",
-            server_type=settings.server_type,
+        return MachineTracker.of(
+            need.settings,
+            need.api,
+            purpose="session",
+            server_type=need.settings.server_type,
             workflow_version=need.version,
         )
 
@@ -222,12 +221,6 @@ class RunComfyBackend:
         self._machines.append(machine)
 
 
-def _reap(settings: Settings, clock: Clock) -> None:
-    from comfyloom._machines.reaper import Reaper, reap_quietly
-
-    api = ServerApi(settings.api_base_url, settings.user_id, settings.api_token, clock=clock)
-    try:
-        machines, prices = records_of(settings), PriceList.of(settings)
-        reap_quietly(Reaper(api=api, machines=machines, prices=prices))
-    finally:
-        api.close()
+def _reap(settings: Settings, timeouts: Timeouts, clock: Clock) -> None:
+    with ServerApi.of(settings, timeouts=timeouts, clock=clock) as api:
+        reap_quietly(Reaper.of(settings, api))

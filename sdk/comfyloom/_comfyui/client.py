@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import attrs
 
+from comfyloom._comfyui.cancel_scope import CancelScope
 from comfyloom._comfyui.event_router import EventRouter
 from comfyloom._comfyui.history import HistoryEntry
 from comfyloom._comfyui.multipart import Multipart
 from comfyloom._comfyui.queue_poll import QueueIds, SharedQueuePoll
-from comfyloom._comfyui.timeouts import PATIENCE, Patience
 from comfyloom._comfyui.upload_cache import UploadCache
 from comfyloom._comfyui.uploads import Uploads
 from comfyloom._core.clock import SYSTEM_CLOCK, Clock
 from comfyloom._core.json import is_mapping, items, mapping, mappings, number, text
 from comfyloom._core.redact import log
+from comfyloom._core.timeouts import DEFAULT_TIMEOUTS, Timeouts
 from comfyloom._http.retry import NO_RETRY, Backoff
-from comfyloom._http.transport import Transport, asked_to_wait_s, text_of
+from comfyloom._http.transport import Transport, retry_after_s, text_of
 from comfyloom._workflow.graph import Graph
 from comfyloom.errors import ApiError, NotFound, PromptRejected, RateLimited, TransportError
 
@@ -46,8 +47,8 @@ class ComfyUI:
 
     Args:
         url: Where the server answers, with or without a path.
-        backoff: How often to try and how long to wait.
-        patience: How long it may be silent.
+        backoff: Attempts, and waits between them.
+        timeouts: How long it may be silent, and how often runs are polled.
         clock: The time.
     """
 
@@ -56,16 +57,21 @@ class ComfyUI:
         url: str,
         *,
         backoff: Backoff | None = None,
-        patience: Patience | None = None,
+        timeouts: Timeouts = DEFAULT_TIMEOUTS,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self.clock = clock
-        self.patience = patience or PATIENCE
+        self.timeouts = timeouts
         self._url = url.rstrip("/")
         self._http = Transport(
-            self._url, "ComfyUI", backoff=backoff or Backoff(), clock=clock, connections=CONNECTIONS
+            self._url,
+            "ComfyUI",
+            backoff=backoff or Backoff(),
+            timeouts=timeouts,
+            clock=clock,
+            connections=CONNECTIONS,
         )
-        self.channel = EventRouter(self.socket_url, silence_s=self.patience.ping_s)
+        self.event_router = EventRouter(self.socket_url, timeouts=timeouts)
         self.queue_poll = SharedQueuePoll(self._look, clock)
         self.uploads = Uploads(self._upload, self.max_upload_bytes, UploadCache.of(self._url))
         self._has_jobs: bool | None = None
@@ -79,7 +85,7 @@ class ComfyUI:
 
     def close(self) -> None:
         """Close all connections."""
-        self.channel.close()
+        self.event_router.close()
         self._http.close()
 
     # --- reading ---------------------------------------------------------------------------------
@@ -91,7 +97,7 @@ class ComfyUI:
             TransportError: No answer.
             ApiError: An answer that is not ComfyUI's.
         """
-        stats = self._get("/system_stats", backoff=backoff, timeout_s=self.patience.poll_s)
+        stats = self._get("/system_stats", backoff=backoff, timeout_s=self.timeouts.poll_s)
         if not is_mapping(stats):
             raise ApiError("ComfyUI: /system_stats is no object", request="GET /system_stats")
         return mapping(stats)
@@ -113,12 +119,12 @@ class ComfyUI:
     ) -> HistoryEntry | None:
         """Return what history says of a run; None while it is queued, running or unknown."""
         path = f"/history/{quote(prompt_id, safe='')}"
-        found = self._get(path, backoff=backoff, timeout_s=timeout_s or self.patience.poll_s)
+        found = self._get(path, backoff=backoff, timeout_s=timeout_s or self.timeouts.poll_s)
         return HistoryEntry.parse(prompt_id, mapping(found).get(prompt_id))
 
     def queue(self, *, backoff: Backoff | None = None, timeout_s: float | None = None) -> QueueIds:
         """Return the ids of the prompts that run and of those that wait, in the order of turn."""
-        found = self._get("/queue", backoff=backoff, timeout_s=timeout_s or self.patience.poll_s)
+        found = self._get("/queue", backoff=backoff, timeout_s=timeout_s or self.timeouts.poll_s)
         lists = mapping(found)
         return _ids(lists.get("queue_running")), _ids(lists.get("queue_pending"))
 
@@ -150,19 +156,19 @@ class ComfyUI:
         It tells in `/features`, and on the event socket; it is asked once. An old server, or a
         gateway before it, may not answer that, and takes files all the same.
         """
-        if self.channel.max_upload_bytes is None and not self._asked_for_limit:
+        if self.event_router.max_upload_bytes is None and not self._asked_for_limit:
             self._asked_for_limit = True
             try:
-                told = self._get("/features", backoff=NO_RETRY, timeout_s=self.patience.poll_s)
+                told = self._get("/features", backoff=NO_RETRY, timeout_s=self.timeouts.poll_s)
             except (ApiError, TransportError) as error:
                 log.debug("the limit of uploads is not known: %s", error)
             else:
-                self.channel.note_features(mapping(told))
-        return self.channel.max_upload_bytes
+                self.event_router.note_features(mapping(told))
+        return self.event_router.max_upload_bytes
 
     @contextmanager
     def view(
-        self, file: FileReference, *, first: int = 0, timeout_s: float = 60.0
+        self, file: FileReference, *, first: int = 0, timeout_s: float | None = None
     ) -> Generator[requests.Response]:
         """Stream one output file; tried once, whoever reads it tries again from where it broke.
 
@@ -187,7 +193,7 @@ class ComfyUI:
     # --- changing --------------------------------------------------------------------------------
 
     def post_prompt(
-        self, graph: Graph, *, client_id: str, prompt_id: str, timeout_s: float = 60.0
+        self, graph: Graph, *, client_id: str, prompt_id: str, timeout_s: float | None = None
     ) -> requests.Response:
         """POST a graph once and return the answer as it is.
 
@@ -195,6 +201,7 @@ class ComfyUI:
             TransportError: No answer; the prompt may have been accepted all the same.
         """
         body = {"prompt": graph, "client_id": client_id, "prompt_id": prompt_id}
+        timeout_s = timeout_s or self.timeouts.submit_s
         times: dict[str, Any] = {"timeout_s": timeout_s, "whole_s": timeout_s}
         return self._http.send("POST", "/prompt", backoff=NO_RETRY, json=body, **times)
 
@@ -209,7 +216,7 @@ class ComfyUI:
             TransportError: No answer.
             ApiError: A refusal.
         """
-        once: dict[str, Any] = {"backoff": NO_RETRY, "timeout_s": self.patience.cancel_s}
+        once: dict[str, Any] = {"backoff": NO_RETRY, "timeout_s": self.timeouts.cancel_s}
         if self._has_jobs is not False and self._cancel_job(prompt_id, **once):
             return
         self._post("/queue", json={"delete": [prompt_id]}, **once)
@@ -235,11 +242,11 @@ class ComfyUI:
         self._has_jobs = has_told or self._has_jobs
         return has_told
 
-    def _upload(self, file: InputFile, check: Callable[[], float]) -> str:
+    def _upload(self, file: InputFile, scope: CancelScope) -> str:
         """Upload an input file under the name that tells its content, and return its name there."""
-        timeout_s = min(self.patience.upload_s, check())
+        timeout_s = min(self.timeouts.upload_s, scope.checkpoint())
         total_s = min(self._http.backoff.total_s, timeout_s)
-        body = Multipart("image", file, {"type": "input"}, check)
+        body = Multipart("image", file, {"type": "input"}, scope)
         answer = self._post(
             "/upload/image",
             data=body,
@@ -254,12 +261,16 @@ class ComfyUI:
             raise ApiError("ComfyUI: the upload's answer names no file", body=text_of(answer, 200))
         return f"{folder}/{stored}" if folder else stored
 
-    def _get(self, path: str, *, backoff: Backoff | None = None, timeout_s: float = 60.0) -> object:
+    def _get(
+        self, path: str, *, backoff: Backoff | None = None, timeout_s: float | None = None
+    ) -> object:
         errors: list[str] = []
-        # The list of all classes is some megabytes; all else is small.
-        times: dict[str, Any] = {"timeout_s": timeout_s}
-        times |= {} if path == "/object_info" else {"whole_s": timeout_s}
-        answer = self._http.send("GET", path, backoff=backoff, errors=errors, **times)
+        timeout_s = timeout_s or self.timeouts.answer_s
+        # The list of all node types has some megabytes; everything else is small.
+        whole_s = None if path == "/object_info" else timeout_s
+        answer = self._http.send(
+            "GET", path, backoff=backoff, errors=errors, timeout_s=timeout_s, whole_s=whole_s
+        )
         _raise_for_status(answer, f"GET {path}", errors)
         return _json(answer, f"GET {path}")
 
@@ -315,7 +326,7 @@ def api_error(answer: requests.Response, request: str, errors: Sequence[str] = (
         body=body,
         request=request,
         errors=errors,
-        retry_after_s=asked_to_wait_s(answer, Backoff()),
+        retry_after_s=retry_after_s(answer, Backoff()),
     )
 
 

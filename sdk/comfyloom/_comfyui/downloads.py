@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import attrs
 
+from comfyloom._comfyui.cancel_scope import CancelScope
 from comfyloom._comfyui.client import ComfyUI
 from comfyloom._comfyui.history import FileReference, HistoryEntry
 from comfyloom._comfyui.resumable_download import ResumableDownload
 from comfyloom._core.redact import log
 from comfyloom._core.threads import map_in_threads
-from comfyloom._core.waiting import FOREVER
 from comfyloom._workflow import formats
 from comfyloom._workflow.outputs import OutputSpec
 from comfyloom.errors import (
@@ -63,8 +62,8 @@ def plan(entry: HistoryEntry, specs: Sequence[OutputSpec]) -> list[Download]:
     return _of_different_names(wanted)
 
 
-def reported(entry: HistoryEntry, specs: Sequence[OutputSpec]) -> dict[str, Any]:
-    """Return the results of a run that are no files, by name.
+def values_of(entry: HistoryEntry, specs: Sequence[OutputSpec]) -> dict[str, Any]:
+    """Return the results of a run that are not files, by name.
 
     Raises:
         OutputMissing: A result is not there.
@@ -113,7 +112,7 @@ def fetch_all(
     folder: Path,
     prompt_id: str,
     *,
-    check: Callable[[], float] = lambda: FOREVER,
+    scope: CancelScope,
     begin: Callable[[Download], object] = lambda _: None,
 ) -> dict[str, Path]:
     """Stream results into `folder`, some at once, and return their paths by name.
@@ -126,25 +125,20 @@ def fetch_all(
         OutputNotWritable: The folder cannot be written.
         TransportError: A download breaks off every time.
     """
-    failed = threading.Event()
-
-    def check_all() -> float:
-        if failed.is_set():
-            raise _Abandoned
-        return check()
+    together = CancelScope(parent=scope)
 
     def fetched(item: Download) -> Path | None:
         try:
             begin(item)
-            return fetch(server, item, folder, prompt_id, check=check_all)
+            return fetch(server, item, folder, prompt_id, scope=together)
         except OutputMissing as error:
             if item.spec.required:
-                failed.set()
+                together.cancel(_Abandoned())
                 raise
             log.warning("%s", error)
             return None
         except BaseException:
-            failed.set()
+            together.cancel(_Abandoned())
             raise
 
     paths = map_in_threads(fetched, downloads, AT_ONCE)
@@ -162,13 +156,13 @@ def fetch(
     folder: Path,
     prompt_id: str,
     *,
-    check: Callable[[], float] = lambda: FOREVER,
+    scope: CancelScope,
 ) -> Path:
     """Stream a result into `folder`, check it, and return its path.
 
     A download that breaks off goes on from there, as often as the backoff has it without a megabyte
-    of gain; from the beginning, if the server cannot do that or has another file by now. `check` is
-    called before each piece; it gives the seconds that are left, or ends it by raising.
+    of gain; from the beginning, if the server cannot do that or has another file by now. The
+    scope may end it before each piece.
 
     Raises:
         OutputMissing: The server has no such file, or it is not whole.
@@ -179,8 +173,8 @@ def fetch(
     delays, gained = server.backoff.delays(), 0
     while True:
         try:
-            check()
-            part.fetch(server, download.file, check)
+            scope.checkpoint()
+            part.fetch(server, download.file, scope)
             break
         except NotFound:
             raise _missing(prompt_id, download.spec, _GONE) from None
@@ -192,7 +186,7 @@ def fetch(
                 raise
             log.warning("downloading %s again: %s", download.name, error)
             asked_s = error.retry_after_s if isinstance(error, ApiError) else 0.0
-            server.clock.sleep(min(asked_s or delay, check()))
+            server.clock.sleep(min(asked_s or delay, scope.checkpoint()))
         except ComfyloomError:  # before OSError: our timeouts are TimeoutErrors as well
             raise
         except OSError as error:

@@ -1,8 +1,7 @@
 """One event socket for all runs of a client on one server.
 
-A server sends the events of a prompt to the client id that posted it, and knows one socket for
-each id. So the runs of a client share the id and the socket, and the events are told apart by the
-prompt id that they carry.
+A server sends the events of a prompt to the client id that posted it, and keeps one socket for each
+id. So the runs of a client share id and socket, and events are routed by the prompt id they carry.
 """
 
 from __future__ import annotations
@@ -16,42 +15,42 @@ from typing import Any, Final, TypeAlias
 import attrs
 
 from comfyloom._comfyui.events import ServerEvent
-from comfyloom._comfyui.timeouts import PATIENCE
-from comfyloom._comfyui.websocket import EventSocket, Link, SocketMessage
+from comfyloom._comfyui.websocket import ConnectionLost, EventSocket, SocketMessage
 from comfyloom._core.json import number
 from comfyloom._core.redact import log
+from comfyloom._core.timeouts import DEFAULT_TIMEOUTS, Timeouts
 
 Listener: TypeAlias = Callable[[SocketMessage], object]
 
-# What follows without a prompt id, such as an old preview, is about the run that these name.
+# Frames without a prompt id, such as an old preview, belong to the run that these named last.
 _NAMING: Final = frozenset({"execution_start", "executing", "progress"})
 
 
 @attrs.define(eq=False)
 class _Subscription:
-    """Somebody who listens to a run."""
+    """A listener of one run."""
 
     prompt_id: str
-    hear: Listener
+    listener: Listener
 
 
 class EventRouter:
-    """Brings each run its own events, over one socket that is opened when the first one listens.
+    """Routes events to their runs, over one socket that is opened when the first run listens.
 
     Args:
         url_for: Gives the WebSocket URL for a client id.
-        silence_s: As for `EventSocket`.
+        timeouts: As for `EventSocket`.
     """
 
     def __init__(
-        self, url_for: Callable[[str], str], *, silence_s: float = PATIENCE.ping_s
+        self, url_for: Callable[[str], str], *, timeouts: Timeouts = DEFAULT_TIMEOUTS
     ) -> None:
         self.client_id = _new_id()
         self.max_upload_bytes: int | None = None
-        """The largest request that the server said it takes; None before it said so."""
+        """The largest request that the server accepts, in bytes; None while unknown."""
         self._url_for = url_for
-        self._silence_s = silence_s
-        self._ears: dict[str, _Subscription] = {}
+        self._timeouts = timeouts
+        self._subscriptions: dict[str, _Subscription] = {}
         self._current: str | None = None
         self._socket: EventSocket | None = None
         self._lock = threading.Lock()
@@ -65,7 +64,7 @@ class EventRouter:
 
     @contextmanager
     def listening(self, prompt_id: str, listener: Listener) -> Generator[None]:
-        """Tell a function of the events of a run, and of the socket's losses, within the block.
+        """Pass the events of a run, and losses of the socket, to a function inside the block.
 
         The socket is connected when the block begins, or could not be and is tried again.
 
@@ -73,36 +72,35 @@ class EventRouter:
             prompt_id: The run; it has to be posted with `client_id`.
             listener: Called in the reader's thread, which it must not hold up.
         """
-        ear = _Subscription(prompt_id, listener)
+        subscription = _Subscription(prompt_id, listener)
         with self._lock:
-            self._ears[prompt_id] = ear
+            self._subscriptions[prompt_id] = subscription
         try:
             self._open()
             yield
         finally:
             with self._lock:
-                if self._ears.get(ear.prompt_id) is ear:
-                    del self._ears[ear.prompt_id]
+                if self._subscriptions.get(subscription.prompt_id) is subscription:
+                    del self._subscriptions[subscription.prompt_id]
 
     def rename(self, prompt_id: str, new_id: str) -> None:
-        """Listen to another run instead: the server gave the prompt an id of its own."""
+        """Route by another prompt id: the server gave the prompt an id of its own."""
         with self._lock:
-            ear = self._ears.pop(prompt_id)
-            ear.prompt_id = new_id
-            self._ears[new_id] = ear
+            subscription = self._subscriptions.pop(prompt_id)
+            subscription.prompt_id = new_id
+            self._subscriptions[new_id] = subscription
 
-    def doubt(self) -> None:
-        """Connect anew: the socket is up, but tells nothing of a run that runs or has ended.
+    def reconnect(self) -> None:
+        """Reconnect a socket that is open but silent.
 
-        A server forgets a client whose earlier socket is closed late, and tells it no more; nothing
-        but this brings its events back.
+        A server forgets a client whose earlier socket is closed late, and sends it nothing more.
         """
-        log.info("the event socket tells nothing; it is connected anew")
+        log.info("reconnecting the event socket, which is silent")
         if (socket := self._socket) is not None:
             socket.renew()
 
     def note_features(self, features: Mapping[str, Any]) -> None:
-        """Note what the server says that it can."""
+        """Note the features that the server announces."""
         limit = number(features.get("max_upload_size"))
         self.max_upload_bytes = int(limit) if limit else None
 
@@ -118,14 +116,14 @@ class EventRouter:
             with self._lock:
                 if self._socket is not None:
                     return
-                if len(self._ears) == 1:
-                    # Nobody waits for events of the old id, and whatever is wrong with it is past.
+                if len(self._subscriptions) == 1:
+                    # No other run uses the old id; a new one leaves its troubles behind.
                     self.client_id = _new_id()
                 self._socket = socket = EventSocket(
                     self._url_for(self.client_id),
                     self._deliver,
                     is_wanted=self._is_wanted,
-                    silence_s=self._silence_s,
+                    timeouts=self._timeouts,
                 )
             socket.open()
 
@@ -134,29 +132,29 @@ class EventRouter:
         with self._lock:
             if self._socket is not socket:
                 return False
-            if not self._ears:
+            if not self._subscriptions:
                 self._socket = None
-            return bool(self._ears)
+            return bool(self._subscriptions)
 
-    def _deliver(self, delivery: SocketMessage) -> None:
-        if isinstance(delivery, ServerEvent):
-            self._note(delivery)
+    def _deliver(self, message: SocketMessage) -> None:
+        if isinstance(message, ServerEvent):
+            self._note(message)
         else:
             self._current = None
-        for ear in self._concerned(delivery):
-            ear.hear(delivery)
+        for subscription in self._subscriptions_for(message):
+            subscription.listener(message)
 
-    def _concerned(self, delivery: SocketMessage) -> list[_Subscription]:
+    def _subscriptions_for(self, message: SocketMessage) -> list[_Subscription]:
         with self._lock:
-            if isinstance(delivery, Link) or delivery.type == "status":
-                return list(self._ears.values())
-            if delivery.prompt_id is not None:
-                ear = self._ears.get(delivery.prompt_id)
+            if isinstance(message, ConnectionLost) or message.type == "status":
+                return list(self._subscriptions.values())
+            if message.prompt_id is not None:
+                subscription = self._subscriptions.get(message.prompt_id)
             else:
-                ear = self._ears.get(self._current or "")
-                if ear is None and len(self._ears) == 1:
-                    return list(self._ears.values())
-            return [] if ear is None else [ear]
+                subscription = self._subscriptions.get(self._current or "")
+                if subscription is None and len(self._subscriptions) == 1:
+                    return list(self._subscriptions.values())
+            return [] if subscription is None else [subscription]
 
     def _note(self, event: ServerEvent) -> None:
         if event.type == "feature_flags":

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
+from comfyloom._comfyui.cancel_scope import CancelScope
 from comfyloom._workflow.files import InputFile
 
 
-class Left(Exception):
-    """Nobody waits for the request any more.
+class UploadCancelled(Exception):
+    """The scope of the upload ended it.
 
     Attributes:
-        cause: Why.
+        cause: The error of the scope.
     """
 
     def __init__(self, cause: Exception) -> None:
@@ -27,7 +28,7 @@ class Multipart:
         field: The field that the file is in.
         file: The file; its name is plain ASCII.
         values: Further fields.
-        check: Called before each piece; ends the request by raising.
+        scope: Ends the request.
     """
 
     def __init__(
@@ -35,7 +36,7 @@ class Multipart:
         field: str,
         file: InputFile,
         values: Mapping[str, str],
-        check: Callable[[], object] = lambda: None,
+        scope: CancelScope,
     ) -> None:
         boundary = uuid.uuid4().hex
         self.content_type = f"multipart/form-data; boundary={boundary}"
@@ -48,7 +49,7 @@ class Multipart:
         kind = "Content-Type: application/octet-stream\r\n\r\n"
         self._head = f"{''.join(parts)}--{boundary}\r\n{head}{kind}".encode()
         self._file = file
-        self._check = check
+        self._scope = scope
         self._tail = f"\r\n--{boundary}--\r\n".encode()
 
     def __len__(self) -> int:
@@ -57,13 +58,10 @@ class Multipart:
     def __iter__(self) -> Iterator[bytes]:
         yield self._head
         for chunk in self._file.chunks():
-            self._go_on()
+            try:
+                self._scope.checkpoint()
+            except Exception as error:  # noqa: BLE001 - the sender raises it again
+                # Our timeouts are also TimeoutErrors, which the HTTP library takes for its own.
+                raise UploadCancelled(error) from None
             yield chunk
         yield self._tail
-
-    def _go_on(self) -> None:
-        try:
-            self._check()
-        except Exception as error:  # noqa: BLE001 - it is raised again by whoever sends
-            # Our timeouts are TimeoutErrors as well, which the HTTP library takes for its own.
-            raise Left(error) from None

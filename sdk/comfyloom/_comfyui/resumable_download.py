@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from comfyloom._comfyui.cancel_scope import CancelScope
 from comfyloom._comfyui.client import ComfyUI
 from comfyloom._comfyui.history import FileReference
 from comfyloom._workflow import formats
@@ -43,13 +44,13 @@ class ResumableDownload:
     etag: str = ""
     total: int | None = None
 
-    def fetch(self, server: ComfyUI, file: FileReference, check: Callable[[], float]) -> None:
+    def fetch(self, server: ComfyUI, file: FileReference, scope: CancelScope) -> None:
         """Fetch what is missing.
 
         Args:
             server: Where the file is.
             file: Its name there.
-            check: Called before each piece; gives the seconds that are left, or raises.
+            scope: Ends the download.
 
         Raises:
             NotFound: There is no such file.
@@ -59,10 +60,10 @@ class ResumableDownload:
         """
         first = self.size if self.etag else 0
         try:
-            silence_s = min(server.patience.download_s, check())
+            silence_s = min(server.timeouts.download_s, scope.checkpoint())
             with server.view(file, first=first, timeout_s=silence_s) as answer:
                 self._begin(answer, first)
-                self._take(answer, check)
+                self._take(answer, scope)
         except ApiError as error:
             if error.status != _UNSATISFIABLE:
                 raise
@@ -97,11 +98,11 @@ class ResumableDownload:
             self._forget()
             raise TransportError(f"{self.path.name}: the file has changed on the server")
 
-    def _take(self, answer: requests.Response, check: Callable[[], float]) -> None:
+    def _take(self, answer: requests.Response, scope: CancelScope) -> None:
         with self.path.open("r+b" if self.size else "wb") as part:
             part.seek(self.size)
             for chunk in _chunks(answer):
-                check()
+                scope.checkpoint()
                 part.write(chunk)
                 self.size += len(chunk)
 

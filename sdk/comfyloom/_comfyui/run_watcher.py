@@ -1,24 +1,24 @@
-"""Watching one run until it has ended: socket and polling side by side.
+"""Watching one run until it has ended: event socket and polling side by side.
 
-The socket is a hint, history is the truth. `executing {node: null}` ends every run, and history
-is complete when it comes; `execution_success` comes a little earlier and only hurries the next
-poll. Polling is slow while events flow and quick while they do not. Looks at the queue are shared
-by all runs on a server, so that sixty runs that wait cost it no more than one.
+The socket is a hint, history is the truth. `executing {node: null}` ends every run, and history is
+complete when it arrives; `execution_success` comes a little earlier and only hurries the next poll.
+Looks at the queue are shared by all runs on a server.
 """
 
 from __future__ import annotations
 
 import queue
-import threading
-from collections.abc import Callable
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 import attrs
 
+from comfyloom._comfyui.cancel_scope import CancelScope
 from comfyloom._comfyui.client import ComfyUI
 from comfyloom._comfyui.events import ServerEvent
 from comfyloom._comfyui.history import HistoryEntry
-from comfyloom._comfyui.websocket import Link, SocketMessage
+from comfyloom._comfyui.poll_schedule import LATER, Poll, PollSchedule, RunPhase
+from comfyloom._comfyui.silence import SilenceWatch
+from comfyloom._comfyui.websocket import ConnectionLost, SocketMessage
 from comfyloom._core.redact import log
 from comfyloom._core.waiting import Deadline
 from comfyloom._http.retry import NO_RETRY
@@ -31,70 +31,48 @@ from comfyloom.errors import (
     TransportError,
 )
 
-_ENDINGS: Final = frozenset({"execution_success", "execution_error", "execution_interrupted"})
-_MISSES: Final = 2
-SHORTEST_S: Final = 1.0
-AT_ONCE: Final = 200
-SILENT_S: Final = 30.0
-NEVER: Final = float("-inf")
-LATER: Final = float("inf")
+_ENDING: Final = frozenset({"execution_success", "execution_error", "execution_interrupted"})
+_AT_ONCE: Final = 200
+_SHORTEST_S: Final = 1.0
 
 
-@attrs.frozen(kw_only=True)
-class PollSchedule:
-    """How often to ask, in seconds.
+class RunListener(Protocol):
+    """Is notified of what happens to a run, in the thread that watches it."""
 
-    Attributes:
-        flowing_s: While events come …
-        stopped_s: … and so long after the last of them, they do not any more.
-        quick_s: While none do, in the first `quick_for_s` of a run.
-        quick_for_s: How long that lasts.
-        slowest_share: After it, the interval grows to this share of the elapsed time …
-        slow_s: … but is at least this, which also holds for a run that waits in the queue while
-            the socket would tell when that changes …
-        slowest_s: … and at most this.
-        queue_s: Between looks at the queue, which tell a lost run from one that waits.
-        settle_s: When an event said that the run has ended but history does not have it yet …
-        settle_for_s: … for this long at most.
-        silent_s: When to say that a run is silent; again when it has been so for twice as long.
-        cancel_s: Between repeated attempts to cancel …
-        cancel_for_s: … for this long at most.
-        ask_s: Between questions whether a server that is out of reach is still there.
-        give_up_s: How long a server may be out of reach.
-    """
+    def on_event(self, event: ServerEvent) -> None:
+        """An event of this run arrived."""
+        ...
 
-    flowing_s: float = 5.0
-    stopped_s: float = 2.0
-    quick_s: float = 0.25
-    quick_for_s: float = 10.0
-    slowest_share: float = 0.03
-    slow_s: float = 0.7
-    slowest_s: float = 4.0
-    queue_s: float = 1.5
-    settle_s: float = 0.02
-    settle_for_s: float = 1.5
-    silent_s: float = SILENT_S
-    cancel_s: float = 0.5
-    cancel_for_s: float = 3.0
-    ask_s: float = 5.0
-    give_up_s: float = 60.0
+    def on_queued(self, position: int) -> None:
+        """The run waits behind `position` others."""
+        ...
 
-    def quiet_s(self, elapsed_s: float) -> float:
-        """Return the interval without events, `elapsed_s` after the submission."""
-        if elapsed_s < self.quick_for_s:
-            return self.quick_s
-        return min(max(self.slow_s, self.slowest_share * elapsed_s), self.slowest_s)
+    def on_running(self) -> None:
+        """The server says that the run is running, and no event did before."""
+        ...
+
+    def on_silent(self, seconds: float) -> None:
+        """The run is running, and sent no event for this long."""
+        ...
+
+
+class Liveness(Protocol):
+    """The server's own life, which a watched run depends on."""
+
+    def touch(self) -> None:
+        """Keep the server alive: it is in use."""
+        ...
+
+    def check_alive(self) -> None:
+        """Raise `MachineError` if the server has ended for good."""
+        ...
 
 
 class _Wake:
-    """Put into the inbox to make the monitor look at its flags."""
+    """Put into the inbox to make the watcher look at its scope."""
 
 
 _Inbox: TypeAlias = "queue.SimpleQueue[SocketMessage | _Wake]"
-
-
-def _new_inbox() -> _Inbox:
-    return queue.SimpleQueue()
 
 
 @attrs.define(eq=False)
@@ -104,87 +82,58 @@ class RunWatcher:
     Args:
         server: Where it runs.
         prompt_id: Its id.
-        on_event: Called with each event of this run.
-        on_queued: Called with the number of runs before it while it waits.
-        on_running: Called when the server says that it runs, before any event did.
-        on_silent: Called with the seconds for which a run that runs has told nothing.
-        still_there: Called when the server is out of reach; raises when that is final.
-        on_poll: Called at each poll, every few seconds.
-        schedule: How often to ask.
+        scope: Ends the watch, and the run.
+        listener: Is notified of what happens.
+        liveness: Is touched at each poll, and asked when the server is unreachable.
     """
 
     server: ComfyUI
     prompt_id: str
-    on_event: Callable[[ServerEvent], object] = lambda _: None
-    on_queued: Callable[[int], object] = lambda _: None
-    on_running: Callable[[], object] = lambda: None
-    on_silent: Callable[[float], object] = lambda _: None
-    still_there: Callable[[], object] = lambda: None
-    on_poll: Callable[[], object] = lambda: None
-    schedule: PollSchedule = attrs.field(factory=PollSchedule)
-    _inbox: _Inbox = attrs.field(factory=_new_inbox, init=False)
-    _cancelled: threading.Event = attrs.field(factory=threading.Event, init=False)
-    _deadline: Deadline = attrs.field(factory=lambda: Deadline(None), init=False)
-    _misses: int = attrs.field(default=0, init=False)
-    _waits: bool = attrs.field(default=False, init=False)
-    _runs: bool = attrs.field(default=False, init=False)
-    _told_silent_s: float = attrs.field(default=0.0, init=False)
-    _has_heard: bool = attrs.field(default=False, init=False)
-    _was_up: bool = attrs.field(default=False, init=False)
-    # Moments of the clock; NEVER is before all of them, LATER after.
-    _begun: float = attrs.field(default=NEVER, init=False)
-    _reached: float = attrs.field(default=NEVER, init=False)
-    _last_event: float = attrs.field(default=NEVER, init=False)
-    _heard: float = attrs.field(default=LATER, init=False)
-    _last_poll: float = attrs.field(default=NEVER, init=False)
-    _last_look: float = attrs.field(default=NEVER, init=False)
-    _last_ask: float = attrs.field(default=NEVER, init=False)
-    _ended: float = attrs.field(default=NEVER, init=False)
-    _due: float = attrs.field(default=LATER, init=False)
+    scope: CancelScope
+    listener: RunListener
+    liveness: Liveness
+    _inbox: _Inbox = attrs.field(factory=lambda: queue.SimpleQueue[Any](), init=False)
+    _schedule: PollSchedule = attrs.field(init=False)
+    _silence: SilenceWatch = attrs.field(init=False)
+    _is_cancelling: bool = attrs.field(default=False, init=False)
+    # When the server last answered, and when its life was last checked.
+    _reached: float = attrs.field(init=False)
+    _checked: float = attrs.field(init=False)
 
-    def deliver(self, delivery: SocketMessage) -> None:
-        """Take an event or a change of the socket; called from the reader's thread."""
-        self._inbox.put(delivery)
+    def deliver(self, message: SocketMessage) -> None:
+        """Take an event or the loss of the socket; called in the reader's thread."""
+        self._inbox.put(message)
 
-    def cancel(self) -> None:
-        """Ask for the run to be cancelled; `wait` repeats it until the server confirms."""
-        self._cancelled.set()
-        self._inbox.put(_Wake())
-
-    def forget_listeners(self) -> None:
-        """Tell nobody any more, and refer to nobody."""
-        self.on_event = lambda _: None
-        self.on_queued = self.on_silent = lambda _: None
-        self.on_running = self.on_poll = self.still_there = lambda: None
-
-    def wait(self, deadline: Deadline) -> HistoryEntry:
-        """Block until the run has ended, and return what history says of it.
+    def wait(self) -> HistoryEntry:
+        """Block until the run has ended, and return its history.
 
         Raises:
-            RunCancelled: `cancel` was called, and the run is gone or has ended.
-            RunTimeout: The deadline is over; the run was cancelled.
-            RunLost: The server knows nothing of the run any more.
-            TransportError: The server stays out of reach.
+            RunCancelled: The scope was cancelled, and the run is gone or has ended.
+            RunTimeout: The scope's deadline has passed; the run was cancelled.
+            RunLost: The server does not know the run any more.
+            TransportError: The server stays unreachable.
         """
-        self._deadline = deadline
-        self._begun = self._reached = self._last_poll = self._now()
-        # A run without events at its first poll most likely waits in the queue: look at once.
-        self._last_look = self._begun - self.schedule.queue_s
-        self._was_up = self.server.channel.is_up
-        entry = self._watch(deadline, lambda: self._cancelled.is_set())
+        now, timeouts = self._now(), self.server.timeouts
+        self._schedule = PollSchedule(timeouts.polling, now)
+        self._silence = SilenceWatch(timeouts.polling, self._is_connected())
+        self._reached, self._checked = now, now - timeouts.polling.alive_s
+        with self.scope.waking(lambda: self._inbox.put(_Wake())):
+            entry = self._watch(self.scope.deadline)
         if entry is not None:
-            if self._was_up and not self._has_heard:
-                self.server.channel.doubt()
+            if self._silence.never_heard:
+                self.server.event_router.reconnect()
             return entry
-        timed_out, silent_s = not self._cancelled.is_set(), self._silent_s()
-        self._see_it_cancelled()
+        timed_out, silent_s = not self.scope.is_cancelled, self._silence_s()
+        self._ensure_cancelled()
         if not timed_out:
             raise RunCancelled(prompt_id=self.prompt_id)
-        raise RunTimeout(_told_of_silence(silent_s), prompt_id=self.prompt_id)
+        text = f"the run timed out, and sent no event in its last {silent_s:.0f} s"
+        is_silent = silent_s >= self._schedule.intervals.silent_s
+        raise RunTimeout(text if is_silent else "", prompt_id=self.prompt_id)
 
-    def _watch(self, deadline: Deadline, leave: Callable[[], bool]) -> HistoryEntry | None:
-        """Return the entry of the ended run; None when time is over or `leave` says so."""
-        while not (deadline.over or leave()):
+    def _watch(self, deadline: Deadline) -> HistoryEntry | None:
+        """Return the history of the ended run; None at the deadline, or once it is cancelled."""
+        while not (deadline.over or (self.scope.is_cancelled and not self._is_cancelling)):
             self._receive(min(self._next_poll(), deadline.at or LATER))
             if self._now() >= self._next_poll() and (entry := self._poll()) is not None:
                 return entry
@@ -193,191 +142,144 @@ class RunWatcher:
     # --- events ----------------------------------------------------------------------------------
 
     def _receive(self, until: float) -> None:
-        """Take what has come, waiting for the first of it until a moment.
+        """Take what has arrived, waiting for the first message until a moment.
 
-        Only so much at once: events that come faster than they can be told must not keep from
-        polling, nor from a deadline.
+        The number is bounded: a flood of events must delay neither polls nor the deadline.
         """
         try:
-            item = self._inbox.get(timeout=max(0.0, until - self._now()))
-            for _ in range(AT_ONCE):
-                self._take(item)
-                item = self._inbox.get_nowait()
-            self._take(item)
+            message = self._inbox.get(timeout=max(0.0, until - self._now()))
+            for _ in range(_AT_ONCE):
+                self._take(message)
+                message = self._inbox.get_nowait()
+            self._take(message)
         except queue.Empty:
             return
 
-    def _take(self, item: SocketMessage | _Wake) -> None:
-        if isinstance(item, ServerEvent):
-            self._take_event(item)
-        elif item is Link.DOWN:
-            # What happens while the link is down is not told again: from now on, ask.
-            self._last_event, self._was_up = NEVER, False
-            self._due = self._now()
+    def _take(self, message: SocketMessage | _Wake) -> None:
+        if isinstance(message, ConnectionLost):
+            self._silence.socket_lost()
+            self._schedule.socket_lost(self._now())
+        elif isinstance(message, ServerEvent):
+            self._take_event(message)
 
     def _take_event(self, event: ServerEvent) -> None:
-        if event.type == "status" and (self._cancelled.is_set() or self._waits):
-            self._due = self._now()  # a deleted prompt has no event but the shorter queue
+        now = self._now()
+        if event.type == "status":
+            self._schedule.queue_changed(now, is_cancelling=self._is_cancelling)
         if event.prompt_id not in (self.prompt_id, None):
             return
         if event.prompt_id is not None:
-            self._note(event)
+            self._silence.event_arrived(now)
+            self._schedule.event_arrived(now)
+            if event.type == "executing" and event.node is None:
+                self._schedule.run_ended(now)
+            elif event.type in _ENDING:
+                self._schedule.run_ending(now)
         try:
-            self.on_event(event)
-        except Exception:  # noqa: BLE001 - what is told of a run must not end it
-            log.exception("an event could not be told")
-
-    def _note(self, event: ServerEvent) -> None:
-        """Let an event of this run set the pace of the polling."""
-        self._last_event = self._heard = self._now()
-        self._runs, self._waits, self._misses, self._told_silent_s = True, False, 0, 0.0
-        self._has_heard = True
-        if event.type == "executing" and event.node is None:
-            self._ended = self._due = self._now()
-        elif event.type in _ENDINGS:
-            self._ended = self._now()
-            # `executing {node: null}` follows within a moment; this is for the case it does not.
-            self._due = min(self._due, self._now() + self.schedule.quick_s)
+            self.listener.on_event(event)
+        except Exception:  # noqa: BLE001 - a failing listener must not end the run
+            log.exception("an event could not be reported")
 
     # --- polling ---------------------------------------------------------------------------------
 
     def _next_poll(self) -> float:
-        quiet = max(self._last_poll + self._interval(), self._last_event + self.schedule.stopped_s)
-        flowing = self._last_poll + self.schedule.flowing_s
-        settling = self._last_poll + self.schedule.settle_s if self._settles() else LATER
-        return min(self._due, quiet, flowing, settling)
-
-    def _settles(self) -> bool:
-        """Whether the run has ended by its events, and history is about to have it."""
-        return self._due == LATER and self._now() - self._ended < self.schedule.settle_for_s
-
-    def _interval(self) -> float:
-        """Return the seconds between two polls while nothing is heard."""
-        now, pace = self._now(), self.schedule
-        if self._waits and self.server.channel.is_up:
-            return pace.slow_s
-        return pace.quiet_s(now - self._begun)
+        return self._schedule.next_poll(self._now(), is_connected=self._is_connected())
 
     def _poll(self) -> HistoryEntry | None:
-        """Ask history, or the queue when it is time to; None while the run goes on."""
-        self._due = LATER
-        if self._waits and not self._may_look():
-            # What waits is not in history; the queue was looked at a moment ago.
-            self._due = self._last_look + self.schedule.quick_s
+        """Ask the server; return the history of the ended run, None while it goes on."""
+        poll = self._schedule.begin_poll(self._now(), is_cancelling=self._is_cancelling)
+        if poll is Poll.NOTHING:
             return None
-        self.on_poll()
+        self.liveness.touch()
         entry = None
         try:
-            entry = self._look_in_queue() if self._may_look() else self._read_history()
+            entry = self._look_in_queue() if poll is Poll.QUEUE else self._read_history()
             self._reached = self._now()
         except (TransportError, ApiError) as error:
-            self._unreachable(error)
-        self._last_poll = self._now()
+            self._handle_unreachable(error)
+        self._schedule.end_poll(self._now())
         return entry
 
     def _read_history(self) -> HistoryEntry | None:
-        how: dict[str, Any] = {"backoff": NO_RETRY, "timeout_s": self._patience_s()}
-        return self.server.history(self.prompt_id, **how)
+        return self.server.history(
+            self.prompt_id, backoff=NO_RETRY, timeout_s=self._answer_timeout_s()
+        )
 
-    def _patience_s(self) -> float:
-        """Return how long an answer is worth waiting for."""
-        poll_s = self.server.patience.poll_s
-        return min(poll_s, max(SHORTEST_S, self._deadline.remaining_s))
-
-    def _may_look(self) -> bool:
-        """Whether to read the queue: not while events tell that the run is alive."""
-        now = self._now()
-        alive = now - self._last_event < self.schedule.stopped_s and not self._cancelled.is_set()
-        often = self._misses or self._waits
-        wait = self.schedule.quick_s if often else self.schedule.queue_s
-        return not alive and now - self._last_look >= wait
+    def _answer_timeout_s(self) -> float:
+        left_s = max(_SHORTEST_S, self.scope.deadline.remaining_s)
+        return min(self.server.timeouts.poll_s, left_s)
 
     def _look_in_queue(self) -> HistoryEntry | None:
-        now = self._now()
-        # What another run saw just now will do, unless this one has seen it already.
-        after = max(self._begun, self._last_look, now - self.schedule.quick_s)
-        self._last_look = now
-        running, pending = self.server.queue_poll.since(after, self._patience_s())
-        self._waits = self.prompt_id in pending
-        if self._waits:
-            self._misses = 0
-            self.on_queued(len(running) + pending.index(self.prompt_id))
+        oldest = self._schedule.begin_look(self._now())
+        running, pending = self.server.queue_poll.since(oldest, self._answer_timeout_s())
+        if self.prompt_id in pending:
+            self._schedule.found(RunPhase.WAITING)
+            self.listener.on_queued(len(running) + pending.index(self.prompt_id))
             return None
         if self.prompt_id in running:
-            self._misses = 0
             self._note_running()
             return None
-        # History is read after the queue, else a run that ends between the two would look lost.
+        # Read after the queue: a run that ends between the two would look lost.
         entry = self._read_history()
-        if entry is None:
-            self._miss()
+        if entry is None and self._schedule.missed(self._now()):
+            raise RunLost(prompt_id=self.prompt_id)
         return entry
 
     def _note_running(self) -> None:
-        """The server says that it runs; say so if no event did, and if it has become silent."""
-        if not self._runs:
-            self._runs, self._heard = True, self._now()
-            self.on_running()
-        silent_s = self._silent_s()
-        if silent_s >= self.schedule.stopped_s and self._was_up and not self._has_heard:
-            self._was_up = False
-            self.server.channel.doubt()  # no run begins without an event
-        if silent_s >= max(self.schedule.silent_s, 2 * self._told_silent_s):
-            self._told_silent_s = silent_s
-            self.server.channel.doubt()
-            self.on_silent(silent_s)
+        """Report that it is running if no event did, and that it is silent if it is."""
+        now = self._now()
+        is_news = self._schedule.phase is not RunPhase.RUNNING
+        self._schedule.found(RunPhase.RUNNING)
+        if is_news:
+            self._silence.run_started(now)
+            self.listener.on_running()
+        silent_s = self._silence_s()
+        if self._silence.should_reconnect(silent_s):
+            self.server.event_router.reconnect()
+        if self._silence.should_report(silent_s):
+            self.server.event_router.reconnect()
+            self.listener.on_silent(silent_s)
 
-    def _silent_s(self) -> float:
-        """Return for how long a run that runs has told nothing, 0 when nothing could be heard."""
-        return max(0.0, self._now() - self._heard) if self.server.channel.is_up else 0.0
+    def _silence_s(self) -> float:
+        return self._silence.seconds(self._now()) if self._is_connected() else 0.0
 
-    def _miss(self) -> None:
-        self._misses += 1
-        if self._misses >= _MISSES:
-            raise RunLost(prompt_id=self.prompt_id)
-        self._due = self._now() + self.schedule.quick_s
-
-    def _unreachable(self, error: Exception) -> None:
-        first = self._last_ask < self._reached
-        if first:
-            log.warning("the run cannot be watched for the moment: %s", error)
-        if first or self._now() - self._last_ask >= self.schedule.ask_s:
-            self._last_ask = self._now()
-            self.still_there()
-        if self._now() - self._reached > self.schedule.give_up_s:
-            self._ask_to_cancel()  # it may come back to a run that nobody waits for any more
+    def _handle_unreachable(self, error: Exception) -> None:
+        is_first = self._checked < self._reached
+        if is_first:
+            log.warning("the run cannot be watched at the moment: %s", error)
+        every = self._schedule.intervals
+        if is_first or self._now() - self._checked >= every.alive_s:
+            self._checked = self._now()
+            self.liveness.check_alive()
+        if self._now() - self._reached > every.give_up_s:
+            self._cancel()  # the server may come back, to a run that nothing waits for
             raise error
 
     # --- cancelling ------------------------------------------------------------------------------
 
-    def _see_it_cancelled(self) -> None:
-        """Cancel until the server confirms or patience ends; a single interrupt can get lost."""
-        self._cancelled.set()
-        patience = Deadline.after(self.schedule.cancel_for_s, self.server.clock)
+    def _ensure_cancelled(self) -> None:
+        """Cancel until the server confirms it or time is over; a single interrupt can get lost."""
+        self._is_cancelling = True
+        clock, every = self.server.clock, self._schedule.intervals
+        deadline = Deadline.after(every.cancel_for_s, clock)
         try:
-            while not patience.over:
-                self._ask_to_cancel()
-                pause = Deadline.after(self.schedule.cancel_s, self.server.clock)
-                if self._watch(pause, lambda: False) is not None:
+            while not deadline.over:
+                self._cancel()
+                if self._watch(Deadline.after(every.cancel_s, clock)) is not None:
                     return
             log.warning("the server did not confirm that run %s is cancelled", self.prompt_id)
-        except ComfyloomError as gone:  # lost, or out of reach: it is gone either way
-            log.debug("cancelled: %s", gone)
+        except ComfyloomError as error:  # lost or unreachable: it is gone either way
+            log.debug("cancelled: %s", error)
 
-    def _ask_to_cancel(self) -> None:
+    def _cancel(self) -> None:
         try:
             self.server.cancel(self.prompt_id)
         except (TransportError, ApiError) as error:
             log.warning("cancelling: %s", error)
-        self._last_look = NEVER
-        self._due = self._now() + self.schedule.settle_s
+        self._schedule.cancel_requested(self._now())
+
+    def _is_connected(self) -> bool:
+        return self.server.event_router.is_up
 
     def _now(self) -> float:
         return self.server.clock.monotonic()
-
-
-def _told_of_silence(silent_s: float) -> str:
-    """Return the message of a run whose time is over and that was silent; "" if it was not."""
-    if silent_s < SILENT_S:
-        return ""
-    return f"the run took longer than it was given, and told nothing for its last {silent_s:.0f} s"

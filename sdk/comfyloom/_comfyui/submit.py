@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from comfyloom._comfyui.cancel_scope import CancelScope
 from comfyloom._comfyui.client import ComfyUI, accepted, api_error, no_json, rejection
 from comfyloom._core.redact import log
-from comfyloom._core.waiting import FOREVER, Deadline
+from comfyloom._core.waiting import Deadline, polling
 from comfyloom._http.retry import NO_RETRY, Backoff
 from comfyloom._workflow.graph import Graph
 from comfyloom.errors import ApiError, RunLost, TransportError
@@ -17,14 +17,8 @@ from comfyloom.errors import ApiError, RunLost, TransportError
 if TYPE_CHECKING:
     import requests
 
-LOOKUPS: Final = 2
-LOOKUP_S: Final = 1.0
-LATE_LOOKS: Final = 3
-BUSY_LOOK_S: Final = 5.0
-LOOK_FOR_S: Final = 60.0
-SHORTEST_S: Final = 0.5
-WITHDRAW_S: Final = 3.0
-WITHDRAW_EVERY_S: Final = 0.25
+_LOOKUPS: Final = 2
+_SHORTEST_S: Final = 0.5
 
 _BUSY: Final = 503
 _REFUSED: Final = 429
@@ -38,16 +32,15 @@ class Submission:
 
     It is sent again only when it surely did not arrive: the connection was refused, or the server
     was not ready (503) and knows nothing of it in two looks. In any other case a prompt that
-    cannot be found is `RunLost`: a second run would cost the GPU twice. `check` gives the seconds
-    that are left, or ends it by raising.
+    cannot be found is `RunLost`: a second run would cost the GPU twice.
     """
 
     server: ComfyUI
     graph: Graph
     client_id: str
     prompt_id: str
+    scope: CancelScope = attrs.field(factory=CancelScope)
     backoff: Backoff = attrs.field(factory=Backoff)
-    check: Callable[[], float] = lambda: FOREVER
 
     def send(self) -> str:
         """Submit the graph and return the id that the server runs it under.
@@ -63,13 +56,13 @@ class Submission:
         """
         delays = self.backoff.delays()
         while isinstance(failure := self._once(), Exception):
-            self.check()
+            self.scope.checkpoint()
             delay = next(delays, None)
             if delay is None:
                 raise failure
             log.warning("submitting again: %s", failure)
             asked_s = failure.retry_after_s if isinstance(failure, ApiError) else 0.0
-            self.server.clock.sleep(min(asked_s or delay, self.check()))
+            self.server.clock.sleep(min(asked_s or delay, self.scope.checkpoint()))
         return failure
 
     def _once(self) -> str | Exception:
@@ -79,7 +72,7 @@ class Submission:
                 self.graph,
                 client_id=self.client_id,
                 prompt_id=self.prompt_id,
-                timeout_s=min(self.server.patience.submit_s, self.check()),
+                timeout_s=min(self.server.timeouts.submit_s, self.scope.checkpoint()),
             )
         except TransportError as error:
             if not error.sent:
@@ -99,7 +92,7 @@ class Submission:
             return error
         if answer.status_code == _BUSY:
             # Some gateways say so after they have delivered it, so this takes a longer look.
-            return self.prompt_id if self._known(BUSY_LOOK_S) else error
+            return self.prompt_id if self._known(self.server.timeouts.busy_lookup_s) else error
         if answer.status_code >= _SERVER_SIDE or answer.status_code == _TIMED_OUT:
             # A gateway gave up: whether the prompt came through behind it, only a look can tell.
             return self._demand_known(error)
@@ -107,19 +100,18 @@ class Submission:
 
     def _withdraw(self, prompt_id: str) -> None:
         """Cancel what the server may run although nobody waits for it, until it is gone."""
-        deadline = Deadline.after(WITHDRAW_S, self.server.clock)
-        told: Exception | str = "the server does not stop it"
-        while not deadline.over:
+        timeouts = self.server.timeouts
+        deadline = Deadline.after(timeouts.withdraw_s, self.server.clock)
+        reason: Exception | str = "the server does not stop it"
+        for _ in polling(timeouts.withdraw_every_s, deadline):  # a single interrupt can get lost
             try:
                 self.server.cancel(prompt_id)
-                cancel_s = self.server.patience.cancel_s
-                running, pending = self.server.queue(backoff=NO_RETRY, timeout_s=cancel_s)
+                running, pending = self.server.queue(backoff=NO_RETRY, timeout_s=timeouts.cancel_s)
                 if prompt_id not in (*running, *pending):
                     return
             except (TransportError, ApiError) as error:
-                told = error
-            self.server.clock.sleep(WITHDRAW_EVERY_S)  # a single interrupt can get lost
-        log.warning("run %s may go on: %s", prompt_id, told)
+                reason = error
+        log.warning("run %s may go on: %s", prompt_id, reason)
 
     def _demand_known(self, otherwise: Exception) -> str:
         if not self._known():
@@ -129,8 +121,10 @@ class Submission:
 
     def _cancel_what_may_come(self) -> None:
         """Cancel for some seconds: a slow gateway may still deliver what nobody waits for."""
-        for _ in range(LATE_LOOKS):
-            self.server.clock.sleep(LOOKUP_S)
+        clock, timeouts = self.server.clock, self.server.timeouts
+        deadline = Deadline.after(timeouts.late_delivery_s, clock)
+        while not deadline.over:
+            clock.sleep(timeouts.lookup_every_s)
             try:
                 self.server.cancel(self.prompt_id)
             except (TransportError, ApiError) as error:
@@ -139,7 +133,7 @@ class Submission:
     def _left_or_withdrawn(self) -> float:
         """Return the seconds that are left; when none are, the prompt must not run for nobody."""
         try:
-            return self.check()
+            return self.scope.checkpoint()
         except BaseException:
             self._withdraw(self.prompt_id)
             raise
@@ -151,22 +145,23 @@ class Submission:
             TransportError, ApiError: The server does not tell for a minute. It may have the prompt,
                 so it is asked to cancel it.
         """
-        misses, least = 0, Deadline.after(for_s, self.server.clock)
-        deadline = Deadline.after(LOOK_FOR_S, self.server.clock)
+        clock, timeouts = self.server.clock, self.server.timeouts
+        misses, least = 0, Deadline.after(for_s, clock)
+        deadline = Deadline.after(timeouts.lookup_for_s, clock)
         while True:
-            timeout_s = min(self.server.patience.poll_s, max(SHORTEST_S, self._left_or_withdrawn()))
+            timeout_s = min(timeouts.poll_s, max(_SHORTEST_S, self._left_or_withdrawn()))
             try:
                 how: dict[str, Any] = {"backoff": NO_RETRY, "timeout_s": timeout_s}
                 if self.server.knows(self.prompt_id, **how):
                     return True
                 misses += 1
-                if misses >= LOOKUPS and least.over:
+                if misses >= _LOOKUPS and least.over:
                     return False
             except (TransportError, ApiError):
                 if deadline.over:
                     self._withdraw(self.prompt_id)
                     raise
-            self.server.clock.sleep(LOOKUP_S)
+            clock.sleep(timeouts.lookup_every_s)
 
 
 _LOST: Final = (

@@ -10,15 +10,13 @@ from typing import Final, TypeAlias
 
 import attrs
 
-from comfyloom._comfyui.multipart import Left
+from comfyloom._comfyui.cancel_scope import CancelScope
+from comfyloom._comfyui.multipart import UploadCancelled
 from comfyloom._comfyui.upload_cache import UploadCache
-from comfyloom._core.waiting import FOREVER
 from comfyloom._workflow.files import InputFile
 from comfyloom.errors import InputFileError
 
-Check: TypeAlias = Callable[[], float]
-"""Gives the seconds that are left, or ends what goes on by raising."""
-Send: TypeAlias = Callable[[InputFile, Check], str]
+Send: TypeAlias = Callable[[InputFile, CancelScope], str]
 
 TURN_S: Final = 0.2
 FORM_BYTES: Final = 1000
@@ -56,26 +54,26 @@ class Uploads:
                 self._names[file.name] = stored
             return self._names[file.name]
 
-    def put(self, file: InputFile, check: Check = lambda: FOREVER) -> str:
+    def put(self, file: InputFile, scope: CancelScope) -> str:
         """Return what the server calls a file, sending it if it is not known to be there.
 
         Args:
             file: The file.
-            check: Called before each piece; gives the seconds that are left, or ends it by raising.
+            scope: Ends the upload.
 
         Raises:
             InputFileError: It is larger than the server takes, or cannot be read any more.
             ApiError: The server refuses it.
             TransportError: It cannot be sent.
         """
-        with self._turn(file.name, check):  # two runs with the same picture send it once
+        with self._turn(file.name, scope):  # two runs with the same picture send it once
             if (stored := self.known(file)) is not None:
                 return stored
             self._demand_room(file)
             try:
-                stored = self._send(file, check)
-            except Left as left:
-                raise left.cause from None
+                stored = self._send(file, scope)
+            except UploadCancelled as ended:
+                raise ended.cause from None
             with self._lock:
                 self._names[file.name] = stored
             self._cache.put(file.name, stored)
@@ -88,11 +86,11 @@ class Uploads:
         self._cache.drop(file.name)
 
     @contextmanager
-    def _turn(self, name: str, check: Check) -> Generator[None]:
+    def _turn(self, name: str, scope: CancelScope) -> Generator[None]:
         with self._lock:
             turn = self._turns[name]
         while not turn.acquire(timeout=TURN_S):
-            check()
+            scope.checkpoint()
         try:
             yield
         finally:

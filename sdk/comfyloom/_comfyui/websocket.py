@@ -14,30 +14,25 @@ import json
 import os
 import threading
 from collections.abc import Callable
-from enum import Enum
 from pathlib import Path
 from socket import SHUT_RDWR
 from typing import Any, Final, TypeAlias
 
 from comfyloom._comfyui.events import ServerEvent, parse_frame
-from comfyloom._comfyui.timeouts import PATIENCE
 from comfyloom._core.redact import log
 from comfyloom._core.threads import daemon_thread
+from comfyloom._core.timeouts import DEFAULT_TIMEOUTS, Timeouts
 from comfyloom._http.retry import Backoff
-
-CONNECT_S: Final = 5.0
 
 _FLAGS: Final = json.dumps({"type": "feature_flags", "data": {"supports_preview_metadata": True}})
 _FOREVER: Final = 10**9
 
 
-class Link(Enum):
-    """What becomes of the connection."""
-
-    DOWN = "down"
+class ConnectionLost:
+    """The connection is lost: events may have been missed."""
 
 
-SocketMessage: TypeAlias = ServerEvent | Link
+SocketMessage: TypeAlias = ServerEvent | ConnectionLost
 
 
 class EventSocket:
@@ -48,8 +43,7 @@ class EventSocket:
         deliver: Called in the reader's thread with each event, and when the link is down.
         is_wanted: Whether this stream is to connect again after a loss; if not, it has ended.
         backoff: How long to wait before connecting again; attempts are not limited.
-        silence_s: Seconds without a frame after which the server is pinged, and after as many
-            more given up.
+        timeouts: How long to wait for a connection, and how long the server may be silent.
     """
 
     def __init__(
@@ -59,13 +53,13 @@ class EventSocket:
         *,
         is_wanted: Callable[[EventSocket], bool] = lambda _: True,
         backoff: Backoff | None = None,
-        silence_s: float = PATIENCE.ping_s,
+        timeouts: Timeouts = DEFAULT_TIMEOUTS,
     ) -> None:
         self._url = url
         self._is_wanted = is_wanted
         self._deliver = deliver
         self._backoff = backoff or Backoff(attempts=_FOREVER)
-        self._silence_s = silence_s
+        self._timeouts = timeouts
         self._socket: Any = None
         self._closing = threading.Event()
         self._thread = daemon_thread(self._live, "events")
@@ -91,20 +85,20 @@ class EventSocket:
         if (socket := self._socket) is not None:
             _wake(socket)
         if self._thread.is_alive():
-            self._thread.join(CONNECT_S)
+            self._thread.join(self._timeouts.connect_s)
 
     def _live(self) -> None:
         delays = self._backoff.delays()
-        told = False
+        was_reported = False
         while not self._closing.is_set():
             if self._socket is not None:
                 delays = self._backoff.delays()
                 self._read(self._socket)
                 self._socket = None
-                self._deliver(Link.DOWN)
-            elif not told:
-                self._deliver(Link.DOWN)
-            told = True
+                self._deliver(ConnectionLost())
+            elif not was_reported:
+                self._deliver(ConnectionLost())
+            was_reported = True
             if not self._is_wanted(self):
                 return
             if self._closing.wait(next(delays, self._backoff.longest_s)):
@@ -122,14 +116,19 @@ class EventSocket:
         )
         try:
             # A redirect is refused, as over HTTP: the URL may be a secret.
-            socket.connect(self._url, timeout=CONNECT_S, suppress_origin=True, redirect_limit=0)
+            socket.connect(
+                self._url,
+                timeout=self._timeouts.connect_s,
+                suppress_origin=True,
+                redirect_limit=0,
+            )
             socket.send(_FLAGS)
         except Exception as error:  # noqa: BLE001 - what a strange answer makes it raise varies
-            told = log.warning if _is_about_tls(error) else log.debug
-            told("the event socket does not connect: %s", type(error).__name__)
+            report = log.warning if _is_about_tls(error) else log.debug
+            report("the event socket does not connect: %s", type(error).__name__)
             socket.shutdown()
             return None
-        socket.settimeout(self._silence_s)
+        socket.settimeout(self._timeouts.ping_s)
         return socket
 
     def _read(self, socket: Any) -> None:

@@ -1,23 +1,21 @@
-"""Deadlines, and waiting until something is so."""
+"""Deadlines, and polling until one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final, Generic, TypeVar
+from collections.abc import Iterator
+from typing import Final
 
 import attrs
 
 from comfyloom._core.clock import SYSTEM_CLOCK, Clock
 
-T = TypeVar("T")
-
 FOREVER: Final = float("inf")
-"""Seconds of a wait without an end."""
+"""Seconds of a wait without end."""
 
 
 @attrs.frozen
 class Deadline:
-    """A moment after which waiting ends; `None` seconds never end."""
+    """A moment after which waiting ends; `None` never comes."""
 
     at: float | None
     clock: Clock = SYSTEM_CLOCK
@@ -29,7 +27,7 @@ class Deadline:
 
     @property
     def remaining_s(self) -> float:
-        """Seconds left, 0 when over, infinity without an end."""
+        """Seconds left, 0 when over, infinity without end."""
         return FOREVER if self.at is None else max(0.0, self.at - self.clock.monotonic())
 
     @property
@@ -38,42 +36,18 @@ class Deadline:
         return self.remaining_s <= 0.0
 
 
-@attrs.frozen(kw_only=True)
-class Waiter(Generic[T]):
-    """Observe something until it has ended, well or not.
+def polling(interval_s: float, deadline: Deadline) -> Iterator[float]:
+    """Yield the seconds left, at once and then every `interval_s`, until the deadline has passed.
 
-    Args:
-        observe: Looks once.
-        success: Whether an observation is the end that was waited for.
-        failure: Returns the error that an observation is, None if it is none.
-        timed_out: Makes the error of a wait that was too long, from the last observation.
-        interval_s: Seconds between two observations.
-        deadline: When waiting ends.
-        seen: Told each observation that is not the end.
+        for _ in polling(2.0, deadline):
+            if (found := look()) is not None:
+                return found
+        raise ...  # it was not found in time
+
+    There is always a first round, and a last one when the deadline comes.
     """
-
-    observe: Callable[[], T]
-    success: Callable[[T], bool]
-    timed_out: Callable[[T | None], Exception]
-    interval_s: float
-    deadline: Deadline
-    failure: Callable[[T], Exception | None] = lambda _: None
-    seen: Callable[[T], None] = lambda _: None
-
-    def wait(self) -> T:
-        """Return the first observation that is a success.
-
-        Raises:
-            Exception: What `failure` or, after the deadline, `timed_out` makes of an observation,
-                and whatever `observe` and `seen` raise.
-        """
-        last: T | None = None
-        while not self.deadline.over:
-            last = self.observe()
-            if self.success(last):
-                return last
-            if (failure := self.failure(last)) is not None:
-                raise failure
-            self.seen(last)
-            self.deadline.clock.sleep(min(self.interval_s, self.deadline.remaining_s))
-        raise self.timed_out(last)
+    while True:
+        yield deadline.remaining_s
+        if deadline.over:
+            return
+        deadline.clock.sleep(min(interval_s, deadline.remaining_s))

@@ -15,7 +15,7 @@ from comfyloom._dev.health import HealthCheck, check_health
 from comfyloom._machines.borrowed import BorrowedMachine
 from comfyloom._machines.starting import Starting
 from comfyloom._money.prices import PriceList
-from comfyloom._records.dev_state import DevState
+from comfyloom._records.dev_state import DevState, Health
 from comfyloom._records.dev_state_file import StateFile
 from comfyloom._runcomfy.client import ServerApi
 from comfyloom._runcomfy.machine_url import machine_url
@@ -76,21 +76,23 @@ class Borrowing:
         if (refusal := self._unfit(state)) is not None:
             return refusal
         seen = check_health(state, self.api)
-        if seen.health == "starting":
+        if seen.health is Health.STARTING:
             seen = self._await(state)
         if seen.has_ended:
             self._settle(file, state, seen)
             reason = f"the dev server {state.server_id} has ended ({seen.reason})"
             return Refusal(reason=reason, advice=_UP, unexpected=True)
-        if seen.server is None or seen.health != "healthy":
+        if seen.server is None or seen.health is not Health.HEALTHY:
             rate = self.prices.rate(state.server_type)
             reason = f"the dev server {state.server_id} ({rate}) is {seen.health}: {seen.reason}"
-            advice = _RESTART if seen.health == "unreachable" else ""
+            advice = _RESTART if seen.health is Health.UNREACHABLE else ""
             return Refusal(reason=reason, advice=advice, unexpected=True)
         machine = BorrowedMachine(self.api, state.server_type, prices=self.prices)
-        comfyui = ComfyUI(machine_url(seen.server), clock=self.api.clock)
+        comfyui = ComfyUI(
+            machine_url(seen.server), timeouts=self.api.timeouts, clock=self.api.clock
+        )
         lease = account.lease_of(state, self.api, self.settings)
-        lease.changed = partial(self._note, file, state)
+        lease.on_changed = partial(self._note, file, state)
         machine.take(seen.server, comfyui, lease)
         return machine
 
@@ -115,9 +117,9 @@ class Borrowing:
         try:
             server, comfyui = starting.wait()
         except MachineStartFailed as error:
-            return HealthCheck(has_ended=True, health="stopped", reason=error.status)
+            return HealthCheck(has_ended=True, health=Health.STOPPED, reason=error.status)
         comfyui.close()
-        return HealthCheck(server=server, health="healthy")
+        return HealthCheck(server=server, health=Health.HEALTHY)
 
     def _settle(self, file: StateFile, state: DevState, seen: HealthCheck) -> None:
         def ended(current: DevState) -> DevState:

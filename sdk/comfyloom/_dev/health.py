@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final
 
 import attrs
 
 from comfyloom._comfyui.client import ComfyUI
 from comfyloom._core.json import mapping, text
 from comfyloom._http.retry import NO_RETRY
-from comfyloom._machines.starting import YOUNG_S
 from comfyloom._money.prices import PriceList
-from comfyloom._records.dev_state import DevState
+from comfyloom._records.dev_state import DevState, Health
 from comfyloom._runcomfy.client import ServerApi
 from comfyloom._runcomfy.machine_url import machine_url
 from comfyloom._runcomfy.models import Server
 from comfyloom.errors import ApiError, NotFound, TransportError
 
-Health: TypeAlias = Literal["stopped", "launching", "starting", "healthy", "unreachable", "unknown"]
-
-LOOK_S: Final = 15.0
-"""Seconds in which a platform that does not answer is asked again: somebody waits for it."""
 PROBES: Final = 3
-PROBE_EVERY_S: Final = 2.0
 
 
 @attrs.frozen(kw_only=True)
@@ -51,7 +45,7 @@ class DevStatus:
         pending: Ids of the prompts that wait.
     """
 
-    health: Health = "stopped"
+    health: Health = Health.STOPPED
     server_id: str = ""
     server_type: str = ""
     workflow_version: str = ""
@@ -70,7 +64,7 @@ class DevStatus:
     @property
     def is_there(self) -> bool:
         """Whether there is, or may be, a machine that costs money."""
-        return self.health != "stopped"
+        return self.health is not Health.STOPPED
 
 
 @attrs.frozen(kw_only=True)
@@ -89,7 +83,7 @@ class HealthCheck:
 
     server: Server | None = None
     has_ended: bool = False
-    health: Health = "unknown"
+    health: Health = Health.UNKNOWN
     reason: str = ""
     version: str = ""
     running: tuple[str, ...] = ()
@@ -112,7 +106,7 @@ def status_of(state: DevState, seen: HealthCheck, now: float, prices: PriceList)
     # Nothing that is known, and something that is not, is no zero.
     is_known = bool(state.total_cost) or not (unpriced_s or is_unpriced)
     return DevStatus(
-        health=seen.health if there else "stopped",
+        health=seen.health if there else Health.STOPPED,
         server_id=state.server_id,
         server_type=state.server_type,
         workflow_version=state.workflow_version,
@@ -146,17 +140,19 @@ def check_health(state: DevState, api: ServerApi, *, probes: int = PROBES) -> He
             raise
         return HealthCheck(reason=str(error))
     if server is None:
-        if not state.was_seen and api.now() - state.launch_time < YOUNG_S:
-            return HealthCheck(health="starting", reason="the platform does not list it yet")
-        return HealthCheck(has_ended=True, health="stopped", reason="the platform knows it no more")
+        if not state.was_seen and api.now() - state.launch_time < api.timeouts.young_s:
+            return HealthCheck(health=Health.STARTING, reason="the platform does not list it yet")
+        return HealthCheck(
+            has_ended=True, health=Health.STOPPED, reason="the platform knows it no more"
+        )
     if server.has_ended:
         return HealthCheck(
-            server=server, has_ended=True, health="stopped", reason=server.current_status
+            server=server, has_ended=True, health=Health.STOPPED, reason=server.current_status
         )
     if not server.is_ready:
         status = server.current_status.lower()
         return HealthCheck(
-            server=server, health="starting", reason="" if status == "starting" else status
+            server=server, health=Health.STARTING, reason="" if status == "starting" else status
         )
     return _probe(server, api, probes)
 
@@ -170,7 +166,7 @@ def prompts_of(state: DevState, api: ServerApi) -> HealthCheck:
         except (TransportError, ApiError) as error:
             return HealthCheck(reason=str(error))
         if not server.is_ready:
-            return HealthCheck(server=server, health="starting")
+            return HealthCheck(server=server, health=Health.STARTING)
     return _probe(server, api, PROBES)
 
 
@@ -180,19 +176,20 @@ def _find(state: DevState, api: ServerApi) -> Server | None:
     A 404 alone may be a gateway's: the list must lack the machine as well.
     """
     try:
-        return api.get_server(state.server_id, backoff=attrs.evolve(api.backoff, total_s=LOOK_S))
+        backoff = attrs.evolve(api.backoff, total_s=api.timeouts.dev_check_s)
+        return api.get_server(state.server_id, backoff=backoff)
     except NotFound:
         listed = {server.server_id: server for server in api.list_servers()}
         return listed.get(state.server_id)
 
 
 def _probe(server: Server, api: ServerApi, probes: int) -> HealthCheck:
-    comfyui = ComfyUI(machine_url(server), clock=api.clock)
+    comfyui = ComfyUI(machine_url(server), timeouts=api.timeouts, clock=api.clock)
     reason = ""
     try:
         for attempt in range(probes):
             if attempt:
-                api.clock.sleep(PROBE_EVERY_S)
+                api.clock.sleep(api.timeouts.dev_probe_every_s)
             try:
                 version = comfyui_version(comfyui.system_stats(backoff=NO_RETRY))
                 running, pending = comfyui.queue(backoff=NO_RETRY)
@@ -201,14 +198,14 @@ def _probe(server: Server, api: ServerApi, probes: int) -> HealthCheck:
             else:
                 return HealthCheck(
                     server=server,
-                    health="healthy",
+                    health=Health.HEALTHY,
                     version=version,
                     running=running,
                     pending=pending,
                 )
     finally:
         comfyui.close()
-    return HealthCheck(server=server, health="unreachable", reason=reason)
+    return HealthCheck(server=server, health=Health.UNREACHABLE, reason=reason)
 
 
 def comfyui_version(stats: Any) -> str:

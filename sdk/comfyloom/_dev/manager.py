@@ -8,16 +8,19 @@ from typing import Any, Final, TypeAlias
 import attrs
 
 from comfyloom._core.redact import log
-from comfyloom._dev import account, orphaned_launch
+from comfyloom._dev import account
 from comfyloom._dev.health import HealthCheck, check_health, prompts_of
+from comfyloom._dev.orphaned_launch import stop_orphaned_launch
 from comfyloom._machines.launch import LONGEST_LEASE_S
 from comfyloom._machines.launched import LaunchedMachine
-from comfyloom._machines.starting import LONGEST_START_S
+from comfyloom._machines.reaper import Reaper
 from comfyloom._machines.stopping import Stopping
 from comfyloom._money.prices import PriceList
-from comfyloom._records.dev_state import LAUNCHING, DevState
+from comfyloom._records.best_effort import best_effort
+from comfyloom._records.dev_state import LAUNCHING, DevState, Health
 from comfyloom._records.dev_state_file import StateFile
-from comfyloom._records.tracker import MachineTracker, records_of
+from comfyloom._records.locations import records_of
+from comfyloom._records.tracker import MachineTracker
 from comfyloom._runcomfy.client import ServerApi
 from comfyloom._runcomfy.models import Server
 from comfyloom._runcomfy.versions import find_version
@@ -104,7 +107,8 @@ class DevServerManager:
         account.check_owner(state, self.settings, self.file.path)
         if not state.is_open:
             return state
-        orphaned_launch.end(state, self)
+        path = str(self.file.path.absolute())
+        stop_orphaned_launch(state, path, Reaper.of(self.settings, self.api), self.say)
         return self.settle(state)
 
     def current(self) -> DevState:
@@ -156,12 +160,10 @@ class DevServerManager:
         return self._remember(ended)
 
     def _note_end(self, server_id: str, by: str) -> None:
-        try:
-            machines = records_of(self.settings)
-            if (row := machines.find(server_id)) is not None:
-                machines.ended(row.key, self.api.now(), by)
-        except LedgerError as error:
-            log.warning("%s", error)
+        with best_effort():
+            records = records_of(self.settings)
+            if (row := records.find(server_id)) is not None:
+                records.record_ended(row.key, self.api.now(), by)
 
     def note(self, server: Server) -> None:
         """Write down what the platform told of the machine, if the file is about it."""
@@ -183,7 +185,7 @@ class DevServerManager:
             other = f"is a {state.server_type} machine, not {asked}"
         elif version and version != state.workflow_version:
             other = f"was launched with workflow version {state.workflow_version}, not {version}"
-        if not other and self._shall_end(state):
+        if not other and self._is_being_stopped(state):
             text = f"the dev server {state.server_id} is to be stopped: comfyloom dev down, then up"
             raise MachineError(text, server_id=state.server_id, status=state.status)
         if other:
@@ -209,13 +211,13 @@ class DevServerManager:
             lease_s=intent.idle_timeout,
             max_machines=self.settings.max_machines,
             tracker=tracker,
-            record_s=LONGEST_START_S + max(intent.max_duration, LONGEST_LEASE_S),
+            record_s=self.api.timeouts.start_s + max(intent.max_duration, LONGEST_LEASE_S),
         )
         self.say(f"launching a {machine.server_type} machine")
         written = [intent]
 
         def intended(seconds: int, before: frozenset[str] | None) -> None:
-            self._tell_of_others(before)
+            self._report_other_machines(before)
             known = None if before is None else tuple(sorted(before))
             dated = attrs.evolve(intent, launch_time=self.api.now(), launched_for=seconds)
             written.append(attrs.evolve(dated, known_servers=known))
@@ -224,10 +226,10 @@ class DevServerManager:
         def launched(server: Server) -> None:
             written.append(written[-1].seen(server, self.api.now(), self.prices))
             self.file.write(written[-1])
-            tracker.forget()  # from now on it is the file that answers for it
+            tracker.release_guard()  # from now on it is the file that answers for it
 
         try:
-            machine.launch(intent.workflow_version, intended=intended, launched=launched)
+            machine.launch(intent.workflow_version, on_intent=intended, on_launched=launched)
         except MachineLeak:
             raise  # which one it is must be found out: it stays written down
         except BaseException:
@@ -267,41 +269,38 @@ class DevServerManager:
             self._refuse_if_busy(state)
         tracker = self._tracker(state)
         tracker.adopt(state.server_id, seen=state.was_seen)
-        tracker.stopping()
+        tracker.record_stopping()
         # The platform is not asked first: what costs money is not kept waiting by a slow answer.
         stopping = Stopping(
             api=self.api,
             server_id=state.server_id,
             server_type=state.server_type,
             prices=self.prices,
-            seen=state.was_seen,
+            was_seen=state.was_seen,
             launched_at=self.api.clock.monotonic() - (self.api.now() - state.launch_time),
-            is_patient=False,
+            retry_auth_errors=False,
         )
         try:
             stopped = stopping.confirm()
         except (Unauthorized, Forbidden):
-            tracker.release()  # it runs on, and is the dev server still
+            tracker.clear_stopping()  # it runs on, and is the dev server still
             raise
         self.settle(state, stopped.server, by=stopped.by)
-        tracker.forget()
+        tracker.release_guard()
         self.say(f"machine {state.server_id} is stopped")
 
-    def _shall_end(self, state: DevState) -> bool:
+    def _is_being_stopped(self, state: DevState) -> bool:
         """Return whether somebody wanted it to end, and did not see it: a guard may be at it."""
-        try:
+        with best_effort():
             row = records_of(self.settings).find(state.server_id)
-        except LedgerError as error:
-            log.warning("%s", error)
-            return False
-        return row is not None and row.stopping_at is not None
+            return row is not None and row.stopping_at is not None
+        return False
 
     def _tracker(self, state: DevState) -> MachineTracker:
-        return MachineTracker(
-            api=self.api,
-            settings=self.settings,
-            machines=records_of(self.settings),
-            kind="dev",
+        return MachineTracker.of(
+            self.settings,
+            self.api,
+            purpose="dev",
             server_type=state.server_type,
             workflow_version=state.workflow_version,
             state_file=self.file.path.absolute(),
@@ -314,7 +313,7 @@ class DevServerManager:
             counts = f"{len(seen.running)} running, {len(seen.pending)} waiting"
             text = f"the dev server {state.server_id} has prompts ({counts}): --force stops it"
             raise MachineBusy(text, server_id=state.server_id, status=state.status)
-        if seen.health == "unreachable":
+        if seen.health is Health.UNREACHABLE:
             log.warning("its ComfyUI does not answer (%s); it is stopped all the same", seen.reason)
 
     def _remember(self, state: DevState) -> DevState:
@@ -326,9 +325,9 @@ class DevServerManager:
             log.error("%s; the state%s is not remembered", error, name)
         return state
 
-    def _tell_of_others(self, before: frozenset[str] | None) -> None:
+    def _report_other_machines(self, before: frozenset[str] | None) -> None:
         """Say that machines of ours run that the file does not name."""
-        if before and (ours := sorted(records_of(self.settings).ids() & before)):
+        if before and (ours := sorted(records_of(self.settings).list_ids() & before)):
             self.say(f"launched from here and still there: {', '.join(ours)} (comfyloom machines)")
 
     def _timed(self, state: DevState, request: LaunchRequest) -> DevState:

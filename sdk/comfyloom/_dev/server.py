@@ -12,13 +12,14 @@ from comfyloom._comfyui.client import ComfyUI
 from comfyloom._core.clock import SYSTEM_CLOCK, Clock
 from comfyloom._core.redact import log
 from comfyloom._core.signals import defer_signals, exit_on_sigterm
+from comfyloom._core.timeouts import DEFAULT_TIMEOUTS, Timeouts
 from comfyloom._dev import account
 from comfyloom._dev.health import DevStatus, HealthCheck, check_health, status_of
 from comfyloom._dev.manager import DevServerManager, Launched, LaunchRequest, WorkflowLike
 from comfyloom._dev.watch import StatusSnapshot, follow
 from comfyloom._machines.starting import Starting
 from comfyloom._money.prices import PriceList
-from comfyloom._records.dev_state import DevState
+from comfyloom._records.dev_state import DevState, Health
 from comfyloom._records.dev_state_file import StateFile
 from comfyloom._runcomfy.client import ServerApi
 from comfyloom._runcomfy.models import Server
@@ -43,7 +44,8 @@ class DevServer:
     Args:
         settings: The account; by default gathered by `Settings.load`.
         on_progress: Called with how a start goes.
-        clock: The time; another one than the real for tests.
+        timeouts: Time limits and intervals.
+        clock: The time; tests pass their own.
 
     Raises:
         ConfigError: Settings are missing or wrong; it lists them all.
@@ -54,10 +56,12 @@ class DevServer:
         settings: Settings | None = None,
         *,
         on_progress: ProgressCallback | None = None,
+        timeouts: Timeouts = DEFAULT_TIMEOUTS,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._settings = settings or Settings.load()
         self._report: ProgressCallback = on_progress or (lambda _: None)
+        self._timeouts = timeouts
         self._clock = clock
         self._file = StateFile(self._settings.state_file)
 
@@ -138,7 +142,10 @@ class DevServer:
                     waiting=lambda: log.warning("stopping the dev server first"),
                 )
             return status_of(
-                self._file.read(), HealthCheck(health="stopped"), manager.api.now(), manager.prices
+                self._file.read(),
+                HealthCheck(health=Health.STOPPED),
+                manager.api.now(),
+                manager.prices,
             )
 
     def restart(
@@ -162,7 +169,9 @@ class DevServer:
         if workflow is None and before.workflow_version:
             version = self._settings.workflow_version_id or before.workflow_version
             settings = attrs.evolve(self._settings, workflow_version_id=version)
-            successor = DevServer(settings, on_progress=self._report, clock=self._clock)
+            successor = DevServer(
+                settings, on_progress=self._report, timeouts=self._timeouts, clock=self._clock
+            )
         return successor.up(
             workflow,
             server_type=server_type or before.server_type or None,
@@ -199,9 +208,11 @@ class DevServer:
                 return status
 
             def connect() -> ComfyUI:
-                return ComfyUI(self._file.read().base_url, clock=self._clock)
+                return ComfyUI(
+                    self._file.read().base_url, timeouts=self._timeouts, clock=self._clock
+                )
 
-            yield from follow(see, connect, lease.touch, self._clock)
+            yield from follow(see, connect, lease.touch, self._timeouts, self._clock)
 
     # --- waiting and looking, without the lock ---------------------------------------------------
 
@@ -209,7 +220,7 @@ class DevServer:
         """Wait for our own machine; one that does not get ready is stopped and settled."""
         machine = launched.machine
         try:
-            machine.await_ready(self._report, noted=_once_ready(manager.note))
+            machine.await_ready(self._report, on_seen=_once_ready(manager.note))
         except BaseException:
             machine.stop()
             self._settle_if(manager, machine.server_id, is_watched=True)
@@ -224,12 +235,12 @@ class DevServer:
         """Wait for a machine that somebody else started."""
         seen = check_health(state, manager.api)
         server = seen.server
-        if seen.health == "starting":
+        if seen.health is Health.STARTING:
             starting = Starting(
                 api=manager.api,
                 server_id=state.server_id,
                 report=self._report,
-                note=_once_ready(manager.note),
+                on_seen=_once_ready(manager.note),
             )
             try:
                 server, comfyui = starting.wait()
@@ -237,7 +248,7 @@ class DevServer:
                 self._settle_if(manager, state.server_id)
                 raise
             comfyui.close()
-        elif seen.health != "healthy":
+        elif seen.health is not Health.HEALTHY:
             rate = manager.prices.rate(state.server_type)
             raise MachineError(
                 f"the dev server {state.server_id} ({rate}) is {seen.health}: {seen.reason}. It is "
@@ -260,12 +271,12 @@ class DevServer:
 
     def _seen(self, manager: DevServerManager, state: DevState) -> HealthCheck:
         if not state.is_there:
-            return HealthCheck(health="stopped")
+            return HealthCheck(health=Health.STOPPED)
         if not state.is_of(self._settings):
             return HealthCheck(reason="it belongs to another account")
         if state.is_open:
             reason = "its launch has no answer yet; if nobody waits for it, dev up finds it again"
-            return HealthCheck(health="launching", reason=reason)
+            return HealthCheck(health=Health.LAUNCHING, reason=reason)
         return check_health(state, manager.api)
 
     def _kept(self, manager: DevServerManager, state: DevState, seen: HealthCheck) -> DevState:
@@ -307,9 +318,7 @@ class DevServer:
     @contextmanager
     def _manager(self) -> Generator[DevServerManager]:
         settings = self._settings
-        base_url, user = settings.api_base_url, settings.user_id
-        api = ServerApi(base_url, user, settings.api_token, clock=self._clock)
-        try:
+        with ServerApi.of(settings, timeouts=self._timeouts, clock=self._clock) as api:
             yield DevServerManager(
                 api=api,
                 settings=settings,
@@ -317,8 +326,6 @@ class DevServer:
                 prices=PriceList.of(settings),
                 say=self._say,
             )
-        finally:
-            api.close()
 
     def _say(self, message: str) -> None:
         log.info("%s", message)

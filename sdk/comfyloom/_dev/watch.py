@@ -10,17 +10,16 @@ import attrs
 
 from comfyloom._comfyui.client import ComfyUI
 from comfyloom._core.clock import Clock
+from comfyloom._core.timeouts import Timeouts
 from comfyloom._dev.health import DevStatus
 from comfyloom._http.retry import NO_RETRY
+from comfyloom._records.dev_state import Health
 from comfyloom.errors import ApiError, RunCancelled, TransportError
 
 PromptState: TypeAlias = Literal["running", "waiting", "done", "failed", "cancelled", "gone"]
 
-STATUS_EVERY_S: Final = 15.0
-"""The platform allows one request a second for all of an account."""
-QUEUE_EVERY_S: Final = 1.0
 KEPT: Final = 8
-"""So many prompts that have ended are kept."""
+"""Ended prompts kept."""
 _ENDED: Final = frozenset({"done", "failed", "cancelled", "gone"})
 
 
@@ -109,6 +108,7 @@ def follow(
     look: Callable[[], DevStatus],
     connect: Callable[[], ComfyUI],
     in_use: Callable[[], object],
+    timeouts: Timeouts,
     clock: Clock,
 ) -> Iterator[StatusSnapshot]:
     """Yield what there is to see about once a second, until there is no dev server any more.
@@ -117,21 +117,26 @@ def follow(
         look: Returns its status; asked four times a minute.
         connect: Returns the client of its ComfyUI.
         in_use: Called while prompts run or wait: that is use, whoever submitted them.
+        timeouts: How often to ask.
         clock: The time.
     """
     prompts: Prompts | None = None
     try:
         while (status := look()).is_there:
-            prompts = prompts or (Prompts(connect(), clock) if status.health == "healthy" else None)
+            if prompts is None and status.health is Health.HEALTHY:
+                prompts = Prompts(connect(), clock)
             looked_at = clock.monotonic()
             silent = False
             # A ComfyUI that falls silent is a reason to ask the platform at once.
-            while not silent and (passed_s := clock.monotonic() - looked_at) < STATUS_EVERY_S:
+            while (
+                not silent
+                and (passed_s := clock.monotonic() - looked_at) < timeouts.dev_status_every_s
+            ):
                 shown, silent = _prompts(prompts)
                 yield StatusSnapshot(status=_aged(status, passed_s), prompts=shown)
                 if prompts is not None and prompts.at_work:
                     in_use()
-                clock.sleep(QUEUE_EVERY_S)
+                clock.sleep(timeouts.dev_queue_every_s)
         yield StatusSnapshot(status=status)
     finally:
         if prompts is not None:

@@ -1,4 +1,4 @@
-"""Not asking a server more often than it allows."""
+"""Limiting the rate of requests to a server."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from comfyloom._core.clock import SYSTEM_CLOCK, Clock
 
 @attrs.define(eq=False)
 class RateLimiter:
-    """Lets requests through at a rate, with a burst after a rest; shared by all threads.
+    """Limits requests to a rate, with a burst after a rest; shared by all threads.
 
     Args:
-        per_s: Requests a second on the average, above 0.
-        burst: So many may follow each other at once, at least 1.
+        per_s: Average requests per second, above 0.
+        burst: Requests that may follow each other at once after a rest, at least 1.
         clock: The time.
     """
 
@@ -24,21 +24,21 @@ class RateLimiter:
     clock: Clock = SYSTEM_CLOCK
     # When the next request would be due if they came at exactly the rate.
     _due: float = attrs.field(default=0.0, init=False, repr=False)
-    _shut_until: float = attrs.field(default=0.0, init=False, repr=False)
+    _paused_until: float = attrs.field(default=0.0, init=False, repr=False)
     _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False, repr=False)
 
     def take(self, *, urgent: bool = False) -> None:
-        """Wait for the turn of a request; an urgent one counts, but does not wait."""
+        """Wait until a request may be sent; an urgent one counts, but does not wait."""
         with self._lock:
             now = self.clock.monotonic()
             due = max(self._due, now)
             self._due = due + 1.0 / self.per_s
             early_s = (self.burst - 1) / self.per_s
-            wait_s = max(due - early_s, self._shut_until) - now
+            wait_s = max(due - early_s, self._paused_until) - now
         if wait_s > 0 and not urgent:
             self.clock.sleep(wait_s)
 
     def pause(self, seconds: float) -> None:
-        """Let nothing through for so long: the server said that it was too much."""
+        """Hold back every request for some seconds: the server asked for it."""
         with self._lock:
-            self._shut_until = max(self._shut_until, self.clock.monotonic() + seconds)
+            self._paused_until = max(self._paused_until, self.clock.monotonic() + seconds)

@@ -1,4 +1,4 @@
-"""How often a failed request is repeated, and the wait before each attempt."""
+"""The retry policy of a request, as data."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import attrs
 
 @attrs.frozen(kw_only=True)
 class Backoff:
-    """How often and how long to wait between attempts: doubling, with full jitter.
+    """Attempts of a request, and the waits between them: doubling, with full jitter.
 
-    The values are those of well-kept HTTP SDKs: 1 + 4 attempts, 0.5 s doubling to 8 s, 45 s in
-    all; a server's own `Retry-After` is honoured up to 60 s.
+    By default 1 + 4 attempts, 0.5 s doubling to 8 s, 45 s in all; a server's own `Retry-After` is
+    honoured up to 60 s. docs/retries.md lists what is retried.
     """
 
     attempts: int = 5

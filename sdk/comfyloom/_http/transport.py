@@ -1,6 +1,6 @@
-"""One HTTP server: connections, timeouts, retries, and errors that tell no secret.
+"""One HTTP server: connections, timeouts, retries, and errors without secrets.
 
-Both planes stand on it: the control plane sends the account token, the data plane never does.
+Used for RunComfy, which gets the account token, and for ComfyUI, which never does.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import attrs
 
 from comfyloom._core.clock import SYSTEM_CLOCK, Clock
 from comfyloom._core.redact import log, redact
+from comfyloom._core.timeouts import DEFAULT_TIMEOUTS, Timeouts
 from comfyloom._core.waiting import Deadline
 from comfyloom._http.rate_limit import RateLimiter
 from comfyloom._http.retry import Backoff
@@ -22,44 +23,45 @@ from comfyloom.errors import TransportError
 if TYPE_CHECKING:
     import requests
 
-CONNECT_S: Final = 5.0
-READ_S: Final = 60.0
 _PIECE: Final = 1 << 16
 
+# Safe to repeat: a second time changes nothing.
 _REPEATABLE: Final = frozenset({"GET", "HEAD", "DELETE"})
-_PASSING: Final = frozenset({429, 500, 502, 503, 504})
-# A refusal for the rate is the one answer after which any request may be sent again.
+_TRANSIENT: Final = frozenset({429, 500, 502, 503, 504})
+# After a refusal for the rate, any request may be sent again.
 _RATE: Final = 429
-_REFUSED: Final = frozenset({_RATE})
+_RATE_ONLY: Final = frozenset({_RATE})
 
 
 @attrs.define(eq=False)
 class Transport:
     """Requests to one server.
 
-    Retried are GET, HEAD and DELETE, and a POST that is marked `repeatable`: after an error of
-    the connection and after 429, 500, 502, 503 and 504. Any other POST is retried after 429
-    alone. How often and how long is the `backoff`. Redirects are not followed.
+    GET, HEAD, DELETE and a POST marked `repeatable` are retried after a connection error and after
+    429, 500, 502, 503 and 504; any other POST only after 429. The `backoff` limits attempts and
+    waits. Redirects are not followed.
 
     Args:
         base_url: Without a slash at the end.
-        name: What messages call the server; its URL may be a secret.
+        name: The server's name in messages; its URL may be a secret.
         token: The bearer token, None for none.
-        backoff: How often to try and how long to wait.
+        backoff: Attempts, and waits between them.
+        timeouts: How long to wait for the server.
         clock: The time.
         observe: Called with every answer, for its headers.
-        pace: How often it may be asked, None for any time. DELETE does not wait for its turn:
-            what costs money is never kept waiting.
-        connections: How many connections are kept for the next request.
+        rate_limit: Limits the requests; None for no limit. DELETE does not wait for it: a stop must
+            not be delayed.
+        connections: Connections kept open for later requests.
     """
 
     base_url: str = attrs.field(repr=False)
     name: str
     token: str | None = attrs.field(default=None, repr=False)
     backoff: Backoff = attrs.field(factory=Backoff)
+    timeouts: Timeouts = DEFAULT_TIMEOUTS
     clock: Clock = SYSTEM_CLOCK
     observe: Callable[[requests.Response], object] = lambda _: None
-    pace: RateLimiter | None = None
+    rate_limit: RateLimiter | None = None
     connections: int = 10
     _session: requests.Session | None = attrs.field(default=None, init=False, repr=False)
     _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False, repr=False)
@@ -71,8 +73,8 @@ class Transport:
         *,
         repeatable: bool | None = None,
         backoff: Backoff | None = None,
-        timeout_s: float = READ_S,
-        connect_s: float = CONNECT_S,
+        timeout_s: float | None = None,
+        connect_s: float | None = None,
         whole_s: float | None = None,
         errors: list[str] | None = None,
         **options: Any,
@@ -82,43 +84,47 @@ class Transport:
         Args:
             method: The HTTP method.
             path: Below the base URL, with a leading slash.
-            repeatable: Whether a second time does no harm; by default that of the method.
-            backoff: Another one than the transport's.
-            timeout_s: Longest silence of the server, in seconds.
-            connect_s: The same while a connection is made and the body is sent.
-            whole_s: How long the answer's body may take in all, for one that is small.
-            errors: Where to put what each failed attempt ran into, newest first.
+            repeatable: Whether a second time is harmless; by default it depends on the method.
+            backoff: Instead of the transport's.
+            timeout_s: Longest silence of the server; by default `Timeouts.answer_s`.
+            connect_s: The same while connecting and sending; by default `Timeouts.connect_s`.
+            whole_s: How long a small body may take in all, in seconds.
+            errors: A list that receives the error of each failed attempt, newest first.
             **options: As for `requests.Session.request`.
 
         Raises:
-            TransportError: No answer came; `errors` has what each attempt ran into, and `sent`
-                is False when the request surely never reached the server.
+            TransportError: No answer; `errors` has the error of each attempt, and `sent` is False
+                if the request certainly never reached the server.
         """
         again = method in _REPEATABLE if repeatable is None else repeatable
         notes = [] if errors is None else errors
+        times_s = (
+            self.timeouts.connect_s if connect_s is None else connect_s,
+            self.timeouts.answer_s if timeout_s is None else timeout_s,
+        )
         attempt = _Attempts(self, f"{method} {path}", backoff or self.backoff, notes)
         while True:
             try:
-                answer = self._once(method, path, (connect_s, timeout_s), whole_s, options)
+                answer = self._once(method, path, times_s, whole_s, options)
             except _requests().RequestException as error:
                 attempt.failed(error)
-                # A URL or proxy that cannot be is no passing trouble.
+                # An invalid URL or proxy is not transient: do not retry.
                 if again and not isinstance(error, ValueError) and attempt.wait():
                     continue
                 break
-            passing = answer.status_code in (_PASSING if again else _REFUSED)
-            if passing:
-                attempt.refused(answer)
-            if not (passing and attempt.wait(answer)):
+            if answer.status_code not in (_TRANSIENT if again else _RATE_ONLY):
+                return answer
+            attempt.refused(answer)
+            if not attempt.wait(answer):
                 return answer
         raise attempt.error()
 
     @contextmanager
     def stream(self, path: str, **options: Any) -> Generator[requests.Response]:
-        """GET without reading the body; the caller reads it from the answer, within the block.
+        """GET without reading the body; the caller reads it from the answer inside the block.
 
         Raises:
-            TransportError: No answer came, or the body broke off.
+            TransportError: No answer, or the body broke off.
         """
         answer = self.send("GET", path, stream=True, **options)
         failure: TransportError | None = None
@@ -146,8 +152,8 @@ class Transport:
         whole_s: float | None,
         options: Mapping[str, Any],
     ) -> requests.Response:
-        if self.pace is not None:
-            self.pace.take(urgent=method == "DELETE")
+        if self.rate_limit is not None:
+            self.rate_limit.take(urgent=method == "DELETE")
         log.debug("%s: %s %s", self.name, method, path)
         requests = _requests()
         try:
@@ -162,7 +168,7 @@ class Transport:
                 _read_whole(answer, Deadline.after(whole_s, self.clock))
         except requests.RequestException:
             raise
-        except ValueError:  # it reads where a redirect leads, also if it is not followed
+        except ValueError:  # requests parses a redirect's target even without following it
             raise requests.ConnectionError("the answer's headers cannot be read") from None
         self.observe(answer)
         return answer
@@ -184,7 +190,7 @@ class Transport:
         session.mount("http://", adapter)
         session.mount("https://", adapter)
         session.headers["User-Agent"] = f"comfyloom/{__version__}"
-        # Without an auth of its own, requests would put a password of ~/.netrc in the header.
+        # Without this, requests would send a password from ~/.netrc.
         session.auth = self._authorise
         return session
 
@@ -203,7 +209,7 @@ class Transport:
 
 @attrs.define
 class _Attempts:
-    """What the attempts of one request ran into, and whether there is another."""
+    """The attempts of one request: their errors, and whether there is another."""
 
     transport: Transport
     what: str
@@ -223,7 +229,7 @@ class _Attempts:
         self.sent = self.sent or reached_the_server(error)
 
     def refused(self, answer: requests.Response) -> None:
-        """Note an attempt that the server could not serve just now."""
+        """Note an attempt that the server could not serve at the moment."""
         self.errors.insert(0, f"{answer.status_code} {answer.reason or ''}".strip())
 
     def wait(self, answer: requests.Response | None = None) -> bool:
@@ -231,13 +237,14 @@ class _Attempts:
         delay = next(self._delays, None)
         if delay is None or self._deadline.over:
             return False
-        asked_s = 0.0 if answer is None else asked_to_wait_s(answer, self.backoff)
+        asked_s = 0.0 if answer is None else retry_after_s(answer, self.backoff)
         if answer is not None:
             answer.close()
-        # What the server asks for is waited in full: to come back too early would be refused.
+        # Wait as long as the server asks: an earlier attempt would be refused.
         wait_s = asked_s or min(delay, self._deadline.remaining_s)
-        if self.transport.pace is not None and answer is not None and answer.status_code == _RATE:
-            self.transport.pace.pause(wait_s)
+        limit = self.transport.rate_limit
+        if limit is not None and answer is not None and answer.status_code == _RATE:
+            limit.pause(wait_s)
         self.transport.clock.sleep(wait_s)
         return True
 
@@ -246,11 +253,11 @@ class _Attempts:
         return _broken(self.transport.name, self.what, self.errors, sent=self.sent)
 
 
-def asked_to_wait_s(answer: requests.Response, backoff: Backoff) -> float:
-    """Return the seconds that a server asks to wait (`Retry-After`), up to our own limit."""
+def retry_after_s(answer: requests.Response, backoff: Backoff) -> float:
+    """Return the seconds that a server asks to wait (`Retry-After`), up to the backoff's limit."""
     try:
         seconds = float(answer.headers.get("Retry-After", "0"))
-    except ValueError:  # a date: our own delays are as good
+    except ValueError:  # a date: use our own delays
         return 0.0
     return min(max(seconds, 0.0), backoff.retry_after_s)
 
@@ -261,8 +268,8 @@ def _broken(name: str, what: str, errors: list[str], *, sent: bool) -> Transport
 
 
 def _read_whole(answer: requests.Response, deadline: Deadline) -> None:
-    """Read a body that may not take longer than this: a server that trickles resets any timeout."""
-    if vars(answer).get("_content_consumed"):  # somebody who listens to the library has read it
+    """Read a body before the deadline: a server that trickles resets every other timeout."""
+    if vars(answer).get("_content_consumed"):  # a hook of the HTTP library has read it
         return
     pieces: list[bytes] = []
     try:
@@ -274,12 +281,12 @@ def _read_whole(answer: requests.Response, deadline: Deadline) -> None:
     except _urllib3().HTTPError as error:
         answer.close()
         raise _requests().ConnectionError(error) from None
-    # What the library itself does when it has read a body.
+    # As the library itself does after reading a body.
     vars(answer).update(_content=b"".join(pieces), _content_consumed=True)
 
 
 def text_of(answer: requests.Response, most: int) -> str:
-    """Return an answer's text, at most so much of it, whatever charset it claims."""
+    """Return at most `most` characters of an answer's text, whatever charset it claims."""
     try:
         text = answer.text
     except (LookupError, UnicodeError):
@@ -288,7 +295,7 @@ def text_of(answer: requests.Response, most: int) -> str:
 
 
 def describe(error: Exception) -> str:
-    """Return a short text for an error of the HTTP library, without its secrets."""
+    """Return a short text for an error of the HTTP library, without secrets."""
     requests = _requests()
     if isinstance(error, requests.exceptions.SSLError):
         return redact(f"TLS failed: {_innermost(error)}")
@@ -302,12 +309,12 @@ def describe(error: Exception) -> str:
 
 
 def reached_the_server(error: Exception) -> bool:
-    """Return False when a failed request surely never reached the server."""
+    """Return False if a failed request certainly never reached the server."""
     requests = _requests()
     if isinstance(error, requests.ConnectTimeout | ValueError):
         return False
     if isinstance(error, requests.exceptions.SSLError):
-        # TLS can fail while the answer is read, too; only a certificate is judged before all else.
+        # TLS can also fail while the answer is read; only the certificate is checked before.
         return not _is_about_a_certificate(error)
     from urllib3.exceptions import NameResolutionError, NewConnectionError
 
@@ -331,7 +338,7 @@ def _is_about_a_certificate(error: BaseException) -> bool:
 
 
 def _innermost(error: BaseException) -> str:
-    """Return the operating system's own words, which name no host."""
+    """Return the operating system's message, which names no host."""
     seen: BaseException = error
     while (inner := seen.__cause__ or seen.__context__) is not None:
         seen = inner
@@ -341,14 +348,14 @@ def _innermost(error: BaseException) -> str:
 
 
 def _urllib3() -> Any:
-    # What reading the raw body raises.
+    # Raised while the raw body is read.
     from urllib3 import exceptions
 
     return exceptions
 
 
 def _requests() -> Any:
-    # Imported when first used: it costs more than all the rest of the SDK.
+    # Imported when first used: it costs more than the rest of the SDK.
     import requests
 
     return requests

@@ -10,16 +10,18 @@ import attrs
 from comfyloom._core.redact import log
 from comfyloom._machines.stopping import Stopped, Stopping
 from comfyloom._money.prices import PriceList
+from comfyloom._records.best_effort import best_effort
 from comfyloom._records.dev_state import DevState
 from comfyloom._records.dev_state_file import StateFile
-from comfyloom._records.tracker import records_of
+from comfyloom._records.locations import records_of
 from comfyloom._runcomfy.client import ServerApi
 from comfyloom._runcomfy.models import Server
 from comfyloom.errors import LedgerError, MachineBusy, MachineError, NotFound
 from comfyloom.settings import Settings
 
 if TYPE_CHECKING:
-    from comfyloom._records.machine_records import MachineRecords, MachineRow
+    from comfyloom._records.machine_records import MachineRecords
+    from comfyloom._records.machine_row import MachineRow
 
 Whose: TypeAlias = Literal["dev server", "this computer", "others"]
 
@@ -61,13 +63,13 @@ class AccountMachines:
     api: ServerApi
     settings: Settings
     prices: PriceList = attrs.field(init=False)
-    _machines: MachineRecords = attrs.field(init=False, repr=False)
+    _records: MachineRecords = attrs.field(init=False, repr=False)
     _dev: StateFile = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         settings = self.settings
         self.prices = PriceList.of(settings)
-        self._machines = records_of(settings)
+        self._records = records_of(settings)
         self._dev = StateFile(settings.state_file)
 
     def list(self) -> list[Rented]:
@@ -129,9 +131,9 @@ class AccountMachines:
             server_id=server_id,
             server_type=self._type(server_id),
             prices=self.prices,
-            seen=False,
+            was_seen=False,
             launched_at=self.api.clock.monotonic() - (self.api.now() - since),
-            is_patient=False,
+            retry_auth_errors=False,
         ).confirm()
         self._forget(server_id, stopped)
         if not stopped.was_there:
@@ -163,18 +165,14 @@ class AccountMachines:
 
     def _ours(self) -> frozenset[str]:
         """Return the ids of the machines that were launched from here, as far as known."""
-        try:
-            return self._machines.ids()
-        except LedgerError as error:
-            log.warning("%s", error)
-            return frozenset()
+        with best_effort():
+            return self._records.list_ids()
+        return frozenset()
 
     def _row(self, server_id: str) -> MachineRow | None:
-        try:
-            return self._machines.find(server_id)
-        except LedgerError as error:
-            log.warning("%s", error)
-            return None
+        with best_effort():
+            return self._records.find(server_id)
+        return None
 
     def _type(self, server_id: str) -> str:
         state = self._dev_state()
@@ -207,21 +205,17 @@ class AccountMachines:
 
     def _dev_state(self) -> DevState | None:
         """Return what is remembered of the dev server, None if it is not of this account."""
-        try:
+        with best_effort():
             state = self._dev.read()
-        except LedgerError as error:
-            log.warning("%s", error)
-            return None
-        return state if state.is_of(self.settings) else None
+            return state if state.is_of(self.settings) else None
+        return None
 
     def _forget(self, server_id: str, stopped: Stopped) -> None:
         """Remember nowhere that it runs."""
         server = stopped.server
         if (row := self._row(server_id)) is not None:
-            try:
-                self._machines.ended(row.key, self.api.now(), stopped.by)
-            except LedgerError as error:
-                log.warning("%s", error)
+            with best_effort():
+                self._records.record_ended(row.key, self.api.now(), stopped.by)
 
         def ended(state: DevState) -> DevState:
             if state.server_id != server_id:

@@ -40,7 +40,7 @@ class BorrowedMachine(Machine):
         seconds = self.billed_s or self.used_s
         return (
             f"machine {self.server_id} ({self.server_type}): used for {seconds:.0f} s, "
-            f"{self.priced()}; the dev server goes on"
+            f"{self._priced()}; the dev server goes on"
         )
 
     def take(self, server: Server, comfyui: ComfyUI, lease: Lease) -> None:

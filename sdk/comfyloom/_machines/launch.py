@@ -15,7 +15,7 @@ from typing import Final
 import attrs
 
 from comfyloom._core.redact import log
-from comfyloom._core.waiting import Deadline
+from comfyloom._core.waiting import Deadline, polling
 from comfyloom._machines.stopping import leak
 from comfyloom._money.prices import PriceList
 from comfyloom._runcomfy.client import ServerApi
@@ -31,8 +31,6 @@ from comfyloom.errors import (
 
 SHORTEST_LEASE_S: Final = 900
 LONGEST_LEASE_S: Final = 1799
-SEARCH_FOR_S: Final = 60.0
-SEARCH_EVERY_S: Final = 2.0
 _GIVEN_UP: Final = frozenset({408, 425, 499})
 
 
@@ -53,7 +51,8 @@ class Launch:
         server_type: The kind of machine.
         lease_s: Its distinctive duration.
         on_launched: Called with the machine before anything else can go wrong.
-        intended: Told the duration and the machines that were there before, just before it is sent.
+        on_intent: Called with the duration and the machines that existed before, just before it is
+            sent.
         max_machines: How many the account may have at once, None for no limit.
         prices: What machines cost.
     """
@@ -63,7 +62,7 @@ class Launch:
     server_type: str
     lease_s: int
     on_launched: Callable[[Server], object]
-    intended: Callable[[int, frozenset[str] | None], object] = lambda _seconds, _before: None
+    on_intent: Callable[[int, frozenset[str] | None], object] = lambda _seconds, _before: None
     max_machines: int | None = None
     prices: PriceList = attrs.field(factory=PriceList)
 
@@ -77,7 +76,7 @@ class Launch:
             ApiError: The platform refuses it.
         """
         before = self._servers()
-        self.intended(self.lease_s, before)
+        self.on_intent(self.lease_s, before)
         try:
             server = self.api.launch(self.workflow_version_id, self.server_type, self.lease_s)
         except (TransportError, ApiError) as error:
@@ -127,7 +126,7 @@ class Launch:
         self,
         before: frozenset[str] | None,
         failure: ComfyloomError,
-        longest_s: float = SEARCH_FOR_S,
+        longest_s: float | None = None,
     ) -> Server:
         """Look for the machine of a launch whose answer is not known.
 
@@ -141,17 +140,18 @@ class Launch:
             MachineStartFailed: No machine appeared.
             MachineLeak: Which machine is ours cannot be told.
         """
+        timeouts = self.api.timeouts
+        longest_s = timeouts.launch_search_s if longest_s is None else longest_s
+        has_listed = False
         deadline = Deadline.after(longest_s, self.api.clock)
-        looked = False
-        while True:
+        for _ in polling(timeouts.launch_search_every_s, deadline):
             ours = self._candidates(before or frozenset())
-            looked = looked or ours is not None
+            has_listed = has_listed or ours is not None
+            if ours and (len(ours) > 1 or before is None):
+                raise self._ambiguous(ours)
             if ours:
-                return self._only(ours, is_certain=before is not None)
-            if deadline.over:
-                break
-            self.api.clock.sleep(SEARCH_EVERY_S)
-        if not looked:
+                return ours[0]
+        if not has_listed:
             raise self._leak(
                 f"its launch got no answer and RunComfy does not list the machines ({failure})"
             )
@@ -160,11 +160,6 @@ class Launch:
 
     def _leak(self, reason: str) -> MachineLeak:
         return leak("", self.server_type, reason, self.prices)
-
-    def _only(self, ours: list[Server], *, is_certain: bool) -> Server:
-        if len(ours) > 1 or not is_certain:
-            raise self._ambiguous(ours)
-        return ours[0]
 
     def _ambiguous(self, ours: list[Server]) -> MachineLeak:
         names = " ".join(server.server_id for server in ours)

@@ -1,4 +1,4 @@
-"""How long a machine runs by itself, and how use makes that longer."""
+"""The lease of a machine: how long it runs by itself, and how use extends it."""
 
 from __future__ import annotations
 
@@ -17,24 +17,21 @@ from comfyloom._runcomfy.models import Server
 from comfyloom.errors import ApiError, TransportError
 
 RENEW_SHARE: Final = 0.5
-RENEW_RETRY_S: Final = 30.0
-ASLEEP_S: Final = 30.0
-"""So far may the two clocks of this computer part by themselves."""
 
 
 @attrs.define(eq=False)
 class Lease:
     """The time after which the platform ends a machine by itself.
 
-    The platform counts it from Ready: what has passed is added to what is wanted.
+    The platform counts it from Ready, so the elapsed time is added to the wanted one.
 
     Args:
         api: The account.
         server_id: The machine.
-        seconds: How long it shall run without use.
+        seconds: How long it may run without use.
         longest_s: How long it may run at all, from Ready.
         launched_at: When it was launched, by the monotonic clock; None if not known.
-        changed: Told the machine when its lease was changed.
+        on_changed: Called with the machine when its lease was changed.
     """
 
     api: ServerApi
@@ -42,22 +39,27 @@ class Lease:
     seconds: int
     longest_s: float
     launched_at: float | None = None
-    changed: Callable[[Server], object] = lambda _: None
+    on_changed: Callable[[Server], object] = lambda _: None
     ready_at: datetime | None = attrs.field(default=None, init=False)
     ends_at: float = attrs.field(default=0.0, init=False)
-    _noted_at: tuple[float, float] = attrs.field(default=(0.0, 0.0), init=False, repr=False)
+    _noted_at: tuple[float, float] | None = attrs.field(default=None, init=False, repr=False)
     _duration_s: int = attrs.field(default=0, init=False)
     _next_renewal: float = attrs.field(default=0.0, init=False)
-    _told: bool = attrs.field(default=False, init=False)
+    _is_reported: bool = attrs.field(default=False, init=False)
     _renewing: threading.Lock = attrs.field(factory=threading.Lock, init=False, repr=False)
 
     def note(self, server: Server) -> None:
-        """Remember what the platform tells of the machine; what it leaves out stays."""
+        """Take over what the platform says of the machine; what it leaves out is kept."""
         self._noted_at = (self.api.clock.monotonic(), self.api.clock.time())
         self.ready_at = server.service_ready_at or self.ready_at
         self._duration_s = int(server.estimated_duration or self._duration_s)
-        told = server.estimated_stopping_at
-        self.ends_at = told.timestamp() if told else self._reckoned_end()
+        ends = server.estimated_stopping_at
+        self.ends_at = ends.timestamp() if ends else self._computed_end()
+
+    @property
+    def was_noted(self) -> bool:
+        """Whether the platform has described the machine."""
+        return self._noted_at is not None
 
     @property
     def elapsed_s(self) -> float:
@@ -76,7 +78,7 @@ class Lease:
         return max(0.0, self.ends_at - self.api.now())
 
     def settle(self) -> None:
-        """Set the lease to what is wanted, also when that is shorter than it was launched with."""
+        """Set the lease as configured, even if that shortens it."""
         wanted = int(min(self.elapsed_s + self.seconds, self.longest_s))
         if wanted != self._duration_s:
             self._set(wanted)
@@ -84,23 +86,25 @@ class Lease:
     def touch(self, share: float = RENEW_SHARE) -> None:
         """Renew the lease when no more than a share of it is left; cheap, to be called often.
 
-        The request is made in a thread of its own: a platform that is slow must not hold up a run.
+        The request is made in a thread of its own: a slow platform must not delay a run.
         """
         now = self.api.clock.monotonic()
         if now < self._next_renewal or not self.ends_at:
             return
-        self._next_renewal = now + RENEW_RETRY_S
+        self._next_renewal = now + self.api.timeouts.lease_retry_s
         if self.left_s <= share * self.seconds or self._was_asleep():
             daemon_thread(self._renew_once, "lease").start()
 
     def _was_asleep(self) -> bool:
         """Return whether the computer slept: the monotonic clock stands still meanwhile."""
+        if self._noted_at is None:
+            return False
         monotonic, time = self._noted_at
         clock = self.api.clock
-        return clock.time() - time - (clock.monotonic() - monotonic) > ASLEEP_S
+        return clock.time() - time - (clock.monotonic() - monotonic) > self.api.timeouts.sleep_gap_s
 
     def _renew_once(self) -> None:
-        """Renew, unless that is under way: a slow platform must not be asked again and again."""
+        """Renew, unless a renewal is under way: a slow platform must not be flooded."""
         if self._renewing.acquire(blocking=False):
             try:
                 self.renew()
@@ -108,9 +112,9 @@ class Lease:
                 self._renewing.release()
 
     def renew(self) -> None:
-        """Let it run for its whole length from now on, within the longest time; never for less.
+        """Extend the lease to its whole length from now, within the longest time; never shorten it.
 
-        The platform is asked first: somebody may have given it more time meanwhile.
+        The platform is asked first: another process may have extended it meanwhile.
         """
         try:
             self.note(self.api.get_server(self.server_id, backoff=NO_RETRY))
@@ -120,8 +124,8 @@ class Lease:
         wanted = int(min(self.elapsed_s + self.seconds, self.longest_s))
         if wanted > self._duration_s:
             self._set(wanted)
-        elif not self._told and wanted >= int(self.longest_s):
-            self._told = True
+        elif not self._is_reported and wanted >= int(self.longest_s):
+            self._is_reported = True
             log.warning(
                 "machine %s ends in %.0f s: it may not run for longer than %.0f s",
                 self.server_id,
@@ -135,10 +139,10 @@ class Lease:
         except (TransportError, ApiError) as error:
             log.error("the lease of machine %s is not renewed: %s", self.server_id, error)
             return
-        self._duration_s = seconds  # unless the answer tells another
+        self._duration_s = seconds  # unless the answer says otherwise
         self.note(server)
-        self.changed(server)
+        self.on_changed(server)
 
-    def _reckoned_end(self) -> float:
+    def _computed_end(self) -> float:
         begun = self.ready_at.timestamp() if self.ready_at else self.api.now()
         return begun + (self._duration_s or self.seconds)

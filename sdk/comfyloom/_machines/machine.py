@@ -60,8 +60,9 @@ class Machine(ABC):
         """Seconds of it that are paid for so far."""
         return self.lease.elapsed_s if self.lease else 0.0
 
+    @property
     def cost(self) -> Decimal | None:
-        """Return what it has cost so far in USD; None if its price is not known."""
+        """What it has cost so far, in USD; None if its price is unknown."""
         return self.prices.cost(self.server_type, self.billed_s or self.used_s)
 
     @property
@@ -69,9 +70,9 @@ class Machine(ABC):
     def summary(self) -> str:
         """What was used of it and what that cost, for people."""
 
-    def priced(self) -> str:
-        """Return its cost for people; one that is not known is never zero."""
-        cost = self.cost()
+    def _priced(self) -> str:
+        """Return its human-readable cost; an unknown one is never zero."""
+        cost = self.cost
         return "price not known" if cost is None else f"{cost:.4f} USD"
 
     def touch(self) -> None:
@@ -79,7 +80,7 @@ class Machine(ABC):
         if self.lease is not None:
             self.lease.touch()
 
-    def still_there(self) -> None:
+    def check_alive(self) -> None:
         """Ask the platform whether the machine still runs.
 
         Raises:

@@ -2,40 +2,37 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING
 
 import attrs
 
 from comfyloom._core.redact import log
 from comfyloom._http.retry import NO_RETRY
-from comfyloom._machines.launch import SEARCH_FOR_S, Launch
-from comfyloom._machines.starting import LONGEST_START_S
-from comfyloom._machines.stopping import LONGEST_STOP_S, Stopping
+from comfyloom._machines.launch import Launch
+from comfyloom._machines.stopping import Stopping
 from comfyloom._money.prices import PriceList
-from comfyloom._records import guard_log
+from comfyloom._records.best_effort import best_effort
 from comfyloom._records.dev_state import DevState
 from comfyloom._records.dev_state_file import StateFile
-from comfyloom._records.machine_records import MachineRecords, MachineRow
-from comfyloom._records.tracker import JOURNALS, state_folder
+from comfyloom._records.guard_log import fold_guard_logs
+from comfyloom._records.locations import guard_log_folder, records_of
+from comfyloom._records.machine_row import MachineRow
 from comfyloom._runcomfy.client import ServerApi
 from comfyloom.errors import (
     ApiError,
     ComfyloomError,
-    LedgerError,
     MachineLeak,
     MachineStartFailed,
     NotFound,
     TransportError,
 )
+from comfyloom.settings import Settings
 
-UNCONFIRMED_S: Final = 60.0
-"""A stop that was decided so long ago is nobody's any more: its owner gave it up."""
-SETTLING_S: Final = 600.0
-"""So long may a process that lives take until its file names what it launched."""
-QUIET_STOP_S: Final = 10.0
-"""How long a session that begins tries to stop what another one left."""
+if TYPE_CHECKING:
+    from comfyloom._records.machine_records import MachineRecords
 
 
 @attrs.frozen(kw_only=True)
@@ -79,17 +76,28 @@ class Reaper:
 
     Args:
         api: The account; no other one's machines are touched.
-        machines: The ledger.
+        records: The ledger.
         prices: What machines cost.
-        folder: Where guards leave their notes.
-        say: Told what is done.
+        folder: Where guard processes log what they did.
+        say: Called with what is being done.
     """
 
     api: ServerApi
-    machines: MachineRecords
+    records: MachineRecords
     prices: PriceList = attrs.field(factory=PriceList)
-    folder: Path = attrs.field(factory=lambda: state_folder() / JOURNALS)
+    folder: Path = attrs.field(factory=guard_log_folder)
     say: Callable[[str], object] = lambda text: log.info("%s", text)
+
+    @classmethod
+    def of(
+        cls,
+        settings: Settings,
+        api: ServerApi,
+        say: Callable[[str], object] = lambda text: log.info("%s", text),
+    ) -> Reaper:
+        """Return the reaper of an account."""
+        prices = PriceList.of(settings)
+        return cls(api=api, records=records_of(settings), prices=prices, say=say)
 
     def orphans(self) -> list[Orphan]:
         """Return what has no living owner; nothing is stopped.
@@ -100,7 +108,7 @@ class Reaper:
             TransportError: The platform is out of reach.
         """
         self.fold()
-        rows = self.machines.open()
+        rows = self.records.list_open()
         if rows and not self.api.tells_time:
             # The times in the ledger are the platform's: this computer's clock may be wrong.
             self.api.list_servers()
@@ -114,28 +122,28 @@ class Reaper:
         Raises:
             LedgerError: The ledger cannot be used.
         """
-        guard_log.fold(self.folder, self.machines, self.api.now())
+        fold_guard_logs(self.folder, self.records, self.api.now())
 
-    def reap(self, orphan: Orphan, *, is_patient: bool = True) -> Reaped:
+    def reap(self, orphan: Orphan, *, is_quick: bool = False) -> Reaped:
         """Stop an orphan and see it confirmed; a launch without an answer is looked for first.
 
         Args:
             orphan: It.
-            is_patient: Whether to go on for two minutes; else a few seconds, and a launch is looked
-                for once: whoever comes next goes on.
+            is_quick: Whether to try for a few seconds instead of two minutes, and look for a launch
+                only once: the next session goes on.
         """
         row = orphan.row
-        if row.is_open and self._age_s(row) > LONGEST_START_S + row.launched_for:
-            # It has ended by itself; whatever is found now is somebody else's.
-            self._write(lambda: self.machines.ended(row.key, self.api.now(), "its lease"))
+        if row.is_open and self._age_s(row) > self.api.timeouts.start_s + row.launched_for:
+            # It has ended by itself; a machine found now would belong to another process.
+            self._record_ended(row, "its lease")
             return Reaped(orphan=orphan, server_id="", outcome="gone")
         try:
-            server_id = row.server_id or self._find(row, is_patient=is_patient)
-            by = self._stop(row, server_id, is_patient=is_patient)
+            server_id = row.server_id or self._find(row, is_quick=is_quick)
+            by = self._stop(row, server_id, is_quick=is_quick)
         except MachineStartFailed as error:
-            if not is_patient and not self._is_searched(row):
+            if is_quick and self._age_s(row) < self.api.timeouts.launch_search_s:
                 return Reaped(orphan=orphan, server_id="", outcome="left", error=error)
-            self._write(lambda: self.machines.ended(row.key, self.api.now(), "never appeared"))
+            self._record_ended(row, "never appeared")
             return Reaped(orphan=orphan, server_id="", outcome="never appeared")
         except ComfyloomError as error:
             return Reaped(orphan=orphan, server_id=row.server_id or "", outcome="left", error=error)
@@ -147,7 +155,10 @@ class Reaper:
     def _why(self, row: MachineRow, now: float) -> str | None:
         """Return why nobody owns a machine, None if somebody does."""
         if row.stopping_at is not None:
-            is_left = row.owner.lives is False or now - row.stopping_at > UNCONFIRMED_S
+            is_left = (
+                row.owner.lives is False
+                or now - row.stopping_at > self.api.timeouts.abandoned_stop_s
+            )
             return "its stop was not confirmed" if is_left else None
         if row.kind == "dev":
             return self._why_dev(row, now)
@@ -171,9 +182,9 @@ class Reaper:
             # The file knows of the launch, but not of its machine: whoever launches still holds it.
             return f"{row.owner} is gone" if row.owner.lives is False else None
         if state.server_id and state.server_id == row.server_id:
-            is_past = 0 < state.stopping_time < now - UNCONFIRMED_S
+            is_past = 0 < state.stopping_time < now - self.api.timeouts.abandoned_stop_s
             return "its lease is over" if is_past and self._has_ended(row) else None
-        if row.owner.lives and now - row.intended_at < SETTLING_S:
+        if row.owner.lives and now - row.intended_at < self.api.timeouts.settling_s:
             return None
         return "no state file names it"
 
@@ -190,7 +201,7 @@ class Reaper:
 
     # --- what is done ----------------------------------------------------------------------------
 
-    def _find(self, row: MachineRow, *, is_patient: bool) -> str:
+    def _find(self, row: MachineRow, *, is_quick: bool) -> str:
         """Return the machine of a launch that has no answer, and note it.
 
         Raises:
@@ -209,43 +220,32 @@ class Reaper:
         reason = ComfyloomError("the process that launched it is gone")
         known = row.known_servers
         if known is not None:
-            # What another launch got is not this one's, whatever its duration.
-            known |= self._named_since(row.intended_at)
-        rest_s = SEARCH_FOR_S - max(0.0, self._age_s(row)) if is_patient else 0.0
-        server = launch.find(known, reason, rest_s)
-        self._write(lambda: self.machines.launched(row.key, server.server_id))
+            # The machine of another launch is not this one's, whatever its duration.
+            with best_effort(level=logging.ERROR):
+                known |= self.records.ids_since(row.intended_at)
+        rest_s = self.api.timeouts.launch_search_s - max(0.0, self._age_s(row))
+        server = launch.find(known, reason, 0.0 if is_quick else rest_s)
+        with best_effort(level=logging.ERROR):
+            self.records.record_launched(row.key, server.server_id)
         return server.server_id
 
-    def _named_since(self, at: float) -> frozenset[str]:
-        try:
-            return self.machines.named_since(at)
-        except LedgerError as error:
-            log.error("%s", error)
-            return frozenset()
-
-    def _stop(self, row: MachineRow, server_id: str, *, is_patient: bool) -> str:
+    def _stop(self, row: MachineRow, server_id: str, *, is_quick: bool) -> str:
         stopped = Stopping(
             api=self.api,
             server_id=server_id,
             server_type=row.server_type,
             prices=self.prices,
             # One that was found by its duration was just listed.
-            seen=row.ready_at is not None or row.server_id is None,
+            was_seen=row.ready_at is not None or row.server_id is None,
             launched_at=self.api.clock.monotonic() - self._age_s(row),
-            is_patient=False,
-        ).confirm(LONGEST_STOP_S if is_patient else QUIET_STOP_S)
-        self._write(lambda: self.machines.ended(row.key, self.api.now(), f"reaper: {stopped.by}"))
+            retry_auth_errors=False,
+        ).confirm(self.api.timeouts.reap_stop_s if is_quick else None)
+        self._record_ended(row, f"reaper: {stopped.by}")
         return stopped.by
 
-    def _write(self, write: Callable[[], object]) -> None:
-        """Write something down; a ledger that cannot be written must not keep a machine running."""
-        try:
-            write()
-        except LedgerError as error:
-            log.error("%s", error)
-
-    def _is_searched(self, row: MachineRow) -> bool:
-        return self._age_s(row) >= SEARCH_FOR_S
+    def _record_ended(self, row: MachineRow, by: str) -> None:
+        with best_effort(level=logging.ERROR):
+            self.records.record_ended(row.key, self.api.now(), by)
 
     def _age_s(self, row: MachineRow) -> float:
         return self.api.now() - row.intended_at
@@ -255,13 +255,13 @@ def reap_quietly(reaper: Reaper) -> None:
     """Stop what others have left, as a session does when it begins: nothing of it may fail."""
     try:
         for orphan in reaper.orphans():
-            reaped = reaper.reap(orphan, is_patient=False)
-            _tell(reaped)
+            reaped = reaper.reap(orphan, is_quick=True)
+            _report(reaped)
     except ComfyloomError as error:
         log.warning("what other processes left was not looked through: %s", error)
 
 
-def _tell(reaped: Reaped) -> None:
+def _report(reaped: Reaped) -> None:
     if reaped.outcome == "stopped":
         log.warning("machine %s was left behind (%s): stopped", reaped.server_id, reaped.orphan.why)
     elif isinstance(reaped.error, MachineLeak):
@@ -269,8 +269,6 @@ def _tell(reaped: Reaped) -> None:
 
 
 def _state(file: Path) -> DevState | None:
-    try:
+    with best_effort():
         return StateFile(file).read()
-    except LedgerError as error:
-        log.warning("%s", error)
-        return None
+    return None

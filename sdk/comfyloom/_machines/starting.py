@@ -9,7 +9,7 @@ import attrs
 
 from comfyloom._comfyui.client import ComfyUI
 from comfyloom._core.redact import log
-from comfyloom._core.waiting import Deadline, Waiter
+from comfyloom._core.waiting import Deadline, polling
 from comfyloom._http.retry import NO_RETRY
 from comfyloom._runcomfy.client import ServerApi
 from comfyloom._runcomfy.machine_url import machine_url
@@ -23,15 +23,8 @@ from comfyloom.errors import (
 )
 from comfyloom.progress import Progress, ProgressCallback
 
-LONGEST_START_S: Final = 1800.0
-LONGEST_SILENCE_S: Final = 600.0
-"""How long a ready machine's ComfyUI may not answer: all that time is billed."""
-POLL_S: Final = 2.0
-"""Billing begins with Ready, so each second that it is noticed later costs a second."""
-STATUS_EVERY: Final = 4
-"""After so many probes of a ComfyUI that does not answer, the platform is asked once more."""
-YOUNG_S: Final = 60.0
-"""The platform may not know a machine for so long after its launch."""
+_STATUS_EVERY: Final = 4
+"""After this many failed probes of a ComfyUI, the platform is asked once more."""
 USUAL: Final = "usually 120 to 300 s"
 
 
@@ -42,52 +35,48 @@ class Starting:
     Args:
         api: The account.
         server_id: The machine.
-        report: Told how long it has been starting.
-        note: Told each description that the platform gives of the machine.
+        report: Called with the progress of the start.
+        on_seen: Called with each description that the platform gives of the machine.
         connect: Makes the client of a ComfyUI from its URL.
     """
 
     api: ServerApi
     server_id: str
     report: ProgressCallback
-    note: Callable[[Server], object] = lambda _: None
+    on_seen: Callable[[Server], object] = lambda _: None
     connect: Callable[..., ComfyUI] = ComfyUI
     begun: float = attrs.field(
         default=attrs.Factory(lambda self: self.api.clock.monotonic(), takes_self=True)
     )
 
-    def wait(self, longest_s: float = LONGEST_START_S) -> tuple[Server, ComfyUI]:
+    def wait(self) -> tuple[Server, ComfyUI]:
         """Block until ComfyUI answers, and return the machine and its client.
 
         Raises:
             MachineStartFailed: It ended instead.
-            MachineTimeout: It took longer than `longest_s`.
+            MachineTimeout: It took longer than `Timeouts.start_s`.
         """
-        deadline = Deadline.after(longest_s, self.api.clock)
-        ready = Waiter[Server | None](
-            observe=self.look,
-            success=lambda server: server is not None and server.is_ready,
-            failure=self._ended,
-            seen=self._seen,
-            timed_out=self._timed_out,
-            interval_s=POLL_S,
-            deadline=deadline,
-        ).wait()
-        assert ready is not None  # the waiter's success
-        return ready, self._connected(ready, deadline)
+        timeouts = self.api.timeouts
+        deadline = Deadline.after(timeouts.start_s, self.api.clock)
+        server: Server | None = None
+        for _ in polling(timeouts.start_poll_s, deadline):
+            server = self.look_for_life()
+            if server is not None and server.is_ready:
+                return server, self._connected(server, deadline)
+            state = (server.current_status if server else "") or "Starting"
+            self.say(f"{state.lower()}, {self.elapsed_s:.0f} s, {USUAL}")
+        raise self._timed_out(server)
 
     def _connected(self, server: Server, deadline: Deadline) -> ComfyUI:
         """Return the client of a ready machine once its ComfyUI answers."""
         probe = _Probe(self, server)
-        Waiter[bool](
-            observe=probe.answers,
-            success=lambda answers: answers,
-            seen=lambda _: probe.look_again(),
-            timed_out=lambda _: self._timed_out(server, probe.reason),
-            interval_s=POLL_S / 2,
-            deadline=Deadline.after(min(LONGEST_SILENCE_S, deadline.remaining_s), self.api.clock),
-        ).wait()
-        return probe.comfyui
+        timeouts = self.api.timeouts
+        longest_s = min(timeouts.start_silence_s, deadline.remaining_s)
+        for _ in polling(timeouts.start_poll_s / 2, Deadline.after(longest_s, self.api.clock)):
+            if probe.answers():
+                return probe.comfyui
+            probe.look_again()
+        raise self._timed_out(server, probe.reason)
 
     @property
     def elapsed_s(self) -> float:
@@ -104,7 +93,7 @@ class Starting:
         try:
             server = self.api.get_server(self.server_id)
         except NotFound:
-            if self.elapsed_s > YOUNG_S:
+            if self.elapsed_s > self.api.timeouts.young_s:
                 raise self._gone("unknown to the platform") from None
             return None
         except (TransportError, ApiError) as error:
@@ -112,7 +101,7 @@ class Starting:
                 raise
             log.warning("the machine's state is not known for the moment: %s", error)
             return None
-        self.note(server)
+        self.on_seen(server)
         return server
 
     def look_for_life(self) -> Server | None:
@@ -122,16 +111,9 @@ class Starting:
             MachineStartFailed: It has ended.
         """
         server = self.look()
-        if (ended := self._ended(server)) is not None:
-            raise ended
+        if server is not None and server.has_ended:
+            raise self._gone(server.current_status)
         return server
-
-    def _ended(self, server: Server | None) -> MachineStartFailed | None:
-        return self._gone(server.current_status) if server and server.has_ended else None
-
-    def _seen(self, server: Server | None) -> None:
-        state = (server.current_status if server else "") or "Starting"
-        self.say(f"{state.lower()}, {self.elapsed_s:.0f} s, {USUAL}")
 
     def say(self, message: str) -> None:
         """Report how it goes."""
@@ -163,7 +145,7 @@ class _Probe:
         self._url = machine_url(server)
         self._count = 0
         self.reason = ""
-        self.comfyui = starting.connect(self._url, clock=starting.api.clock)
+        self.comfyui = self._connect()
 
     def answers(self) -> bool:
         """Return whether ComfyUI answers."""
@@ -179,10 +161,14 @@ class _Probe:
         """Say that it does not answer; now and then, ask the platform where it is."""
         self._starting.say(f"ready, but its ComfyUI does not answer yet ({self.reason})")
         self._count += 1
-        if self._count % STATUS_EVERY:
+        if self._count % _STATUS_EVERY:
             return
         server = self._starting.look_for_life()
         if server is not None and server.main_service_url and machine_url(server) != self._url:
             self.comfyui.close()
             self._url = machine_url(server)
-            self.comfyui = self._starting.connect(self._url, clock=self._starting.api.clock)
+            self.comfyui = self._connect()
+
+    def _connect(self) -> ComfyUI:
+        api = self._starting.api
+        return self._starting.connect(self._url, timeouts=api.timeouts, clock=api.clock)

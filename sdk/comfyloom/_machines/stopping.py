@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import attrs
 
 from comfyloom._core.redact import log
-from comfyloom._core.waiting import Deadline
+from comfyloom._core.waiting import Deadline, polling
 from comfyloom._http.retry import NO_RETRY
-from comfyloom._machines.starting import YOUNG_S
 from comfyloom._money.prices import PriceList
-from comfyloom._runcomfy.client import STATUS_S, ServerApi
+from comfyloom._runcomfy.client import ServerApi
 from comfyloom._runcomfy.models import Server
 from comfyloom.errors import (
     ApiError,
@@ -22,9 +19,6 @@ from comfyloom.errors import (
     TransportError,
     Unauthorized,
 )
-
-LONGEST_STOP_S: Final = 120.0
-RETRY_S: Final = 2.0
 
 
 @attrs.frozen(kw_only=True)
@@ -50,57 +44,59 @@ class Stopping:
         api: The account.
         server_id: The machine.
         server_type: Its kind, for its price.
-        seen: Whether the platform has ever shown it to us.
+        was_seen: Whether the platform has ever shown it.
         launched_at: When it was launched, by the API's clock.
         prices: What it costs.
-        is_patient: Whether a refusal of the account (401, 403) is tried again, as one that passes
-            when a token is changed; else it is raised at once.
+        retry_auth_errors: Whether to retry after 401 and 403, which may pass once a token is
+            changed; otherwise they are raised at once.
     """
 
     api: ServerApi
     server_id: str
     server_type: str
-    seen: bool
+    was_seen: bool
     launched_at: float
     prices: PriceList = attrs.field(factory=PriceList)
-    is_patient: bool = True
+    retry_auth_errors: bool = True
 
-    def confirm(self, longest_s: float = LONGEST_STOP_S) -> Stopped:
+    def confirm(self, longest_s: float | None = None) -> Stopped:
         """Stop the machine and return when the platform has confirmed it.
 
         Raises:
             MachineLeak: It was not confirmed in time; the machine may still cost money.
-            Unauthorized, Forbidden: The account may not, and nobody is patient.
+            Unauthorized, Forbidden: The account may not, and `retry_auth_errors` is off.
         """
-        deadline = Deadline.after(longest_s, self.api.clock)
+        timeouts = self.api.timeouts
+        deadline = Deadline.after(longest_s or timeouts.stop_s, self.api.clock)
         last: Exception | None = None
-        while not deadline.over:
+        for left_s in polling(timeouts.stop_retry_s, deadline):
             try:
-                if (stopped := self._attempt(deadline.remaining_s)) is not None:
+                if (stopped := self._attempt(left_s)) is not None:
                     return stopped
             except (TransportError, ApiError) as error:
-                if isinstance(error, Unauthorized | Forbidden) and not self.is_patient:
+                if isinstance(error, Unauthorized | Forbidden) and not self.retry_auth_errors:
                     raise
-                # Each reason is told once, not every two seconds; to be too quick is no reason.
+                # Each reason is logged once, not every two seconds; a rate limit is not a reason.
                 if str(error) != str(last) and not isinstance(error, RateLimited):
                     log.error("machine %s does not stop: %s", self.server_id, error)
                 last = error
-            self.api.clock.sleep(min(RETRY_S, deadline.remaining_s))
         reason = str(last or "the platform does not confirm its end")
         raise leak(self.server_id, self.server_type, reason, self.prices)
 
     def _attempt(self, longest_s: float) -> Stopped | None:
         try:
-            server = self.api.stop_server(self.server_id, timeout_s=min(longest_s, STATUS_S))
+            server = self.api.stop_server(
+                self.server_id, timeout_s=max(1.0, min(longest_s, self.api.timeouts.status_s))
+            )
         except NotFound:
-            return Stopped(was_there=self.seen, by="not found") if self._is_gone() else None
+            return Stopped(was_there=self.was_seen, by="not found") if self._is_gone() else None
         return Stopped(was_there=True, by="deleted", server=server)
 
     def _is_gone(self) -> bool:
         """Judge a 404: a machine that was launched seconds ago gives one as well."""
-        if self.seen:
+        if self.was_seen:
             return True
-        if self.api.clock.monotonic() - self.launched_at < YOUNG_S:
+        if self.api.clock.monotonic() - self.launched_at < self.api.timeouts.young_s:
             return False
         servers = self.api.list_servers(backoff=NO_RETRY)
         return all(server.server_id != self.server_id for server in servers)

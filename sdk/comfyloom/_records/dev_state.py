@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from enum import StrEnum
 from typing import Final
 
 import attrs
@@ -14,6 +15,30 @@ import attrs
 from comfyloom._money.prices import PriceList
 from comfyloom._runcomfy.models import Server
 from comfyloom.settings import Settings
+
+
+class Health(StrEnum):
+    """How the dev server is.
+
+    | health | means | becomes |
+    | --- | --- | --- |
+    | STOPPED | there is none | LAUNCHING by `up` |
+    | LAUNCHING | its launch has no answer yet | STARTING; STOPPED if it was refused |
+    | STARTING | the machine exists, and is not ready | HEALTHY; STOPPED if it ended |
+    | HEALTHY | its ComfyUI answers | UNREACHABLE, UNKNOWN, STOPPED |
+    | UNREACHABLE | it costs money, but its ComfyUI does not answer | HEALTHY, STOPPED |
+    | UNKNOWN | the platform does not answer | any |
+
+    Only the platform's word that the machine is gone leads to STOPPED.
+    """
+
+    STOPPED = "stopped"
+    LAUNCHING = "launching"
+    STARTING = "starting"
+    HEALTHY = "healthy"
+    UNREACHABLE = "unreachable"
+    UNKNOWN = "unknown"
+
 
 LAUNCHING: Final = "Launching"
 STOPPED: Final = "Stopped"

@@ -17,14 +17,12 @@ import attrs
 from comfyloom._core.atomic_write import PRIVATE, write_atomically
 from comfyloom._core.json import is_mapping, mapping
 from comfyloom._core.redact import log, register_url_secret
+from comfyloom._core.timeouts import DEFAULT_TIMEOUTS
 from comfyloom._records.dev_state import DevState
 from comfyloom.errors import LedgerError, MachineBusy
 
 if TYPE_CHECKING:
     from cattrs import Converter
-
-LOCK_S: Final = 180.0
-"""How long another process may hold the file: a launch whose answer is lost takes two minutes."""
 
 
 @attrs.frozen
@@ -85,7 +83,7 @@ class StateFile:
         self,
         waiting: Callable[[], object] = lambda: None,
         *,
-        longest_s: float = LOCK_S,
+        longest_s: float = DEFAULT_TIMEOUTS.lock_s,
         required: bool = True,
     ) -> Generator[None]:
         """Keep all others from changing the file while the block lasts.

@@ -1,4 +1,4 @@
-"""What guard processes did after the death of their owners."""
+"""The log of guard processes: what they did after the death of their owners."""
 
 from __future__ import annotations
 
@@ -6,20 +6,22 @@ import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from comfyloom._core.json import is_mapping, mapping, text
 from comfyloom._core.redact import log
-from comfyloom._records.machine_records import MachineRecords
+
+if TYPE_CHECKING:
+    from comfyloom._records.machine_records import MachineRecords
 
 _ENDS: Final = frozenset({"deleted", "not found", "never appeared"})
 """The outcomes that prove an end; after any other the machine may still run."""
 
 
 @attrs.frozen(kw_only=True)
-class Entry:
+class GuardLogEntry:
     """What a guard came to with one machine."""
 
     key: str
@@ -27,28 +29,28 @@ class Entry:
     outcome: str
 
 
-def fold(folder: Path, machines: MachineRecords, now: float) -> None:
-    """Write into the ledger what the guards did, and delete their notes.
+def fold_guard_logs(folder: Path, records: MachineRecords, now: float) -> None:
+    """Record in the ledger what the guards did, and delete their logs.
 
-    Each note is about one machine of one account: those of other accounts stay.
+    Each log is about one machine of one account; logs of other accounts stay.
 
     Raises:
-        LedgerError: The ledger cannot be used; the notes stay.
+        LedgerError: The ledger cannot be used; the logs stay.
     """
-    waiting = {row.key for row in machines.open()}
+    waiting = {row.key for row in records.list_open()}
     for file in folder.glob("*.jsonl"):
         if file.stem not in waiting:
             continue
         for entry in _entries(file):
             if entry.server_id:
-                machines.launched(entry.key, entry.server_id)
+                records.record_launched(entry.key, entry.server_id)
             if entry.outcome in _ENDS:
-                machines.ended(entry.key, now, f"guard: {entry.outcome}")
-        with contextlib.suppress(OSError):  # what it says is folded once more, and changes nothing
+                records.record_ended(entry.key, now, f"guard: {entry.outcome}")
+        with contextlib.suppress(OSError):  # folding it again changes nothing
             file.unlink()
 
 
-def _entries(file: Path) -> Iterator[Entry]:
+def _entries(file: Path) -> Iterator[GuardLogEntry]:
     try:
         lines = file.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -60,5 +62,8 @@ def _entries(file: Path) -> Iterator[Entry]:
         except ValueError:
             continue  # cut off, by a full disk
         if is_mapping(raw):
-            fields = {name: text(mapping(raw).get(name)) or "" for name in attrs.fields_dict(Entry)}
-            yield Entry(**fields)
+            fields = {
+                name: text(mapping(raw).get(name)) or ""
+                for name in attrs.fields_dict(GuardLogEntry)
+            }
+            yield GuardLogEntry(**fields)

@@ -8,6 +8,7 @@ import hashlib
 import os
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,16 +19,13 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from comfyloom._core.redact import redact
+from comfyloom._core.timeouts import DEFAULT_TIMEOUTS, Timeouts
 from comfyloom._records.schema import METADATA, MIGRATIONS, SCHEMA, VERSION
 from comfyloom.errors import ConfigError, LedgerError, LedgerTooNew
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
-BUSY_S: Final = 15.0
-"""How long to wait for another process that writes."""
-LOCK_S: Final = 180.0
-"""How long another process may launch: one whose answer is lost takes two minutes."""
 _POSTGRES: Final = "postgresql+psycopg"
 
 
@@ -40,11 +38,13 @@ class Ledger:
 
     Args:
         url: The database.
+        timeouts: How long other processes may write to it, or hold a lock.
         version: The version of the tables that this code knows.
         migrations: The statements that lead from a version to the next.
     """
 
     url: URL = attrs.field(repr=False)
+    timeouts: Timeouts = DEFAULT_TIMEOUTS
     version: int = VERSION
     migrations: Mapping[int, Sequence[str]] = MIGRATIONS
     _engine: Engine | None = attrs.field(default=None, init=False, repr=False)
@@ -92,7 +92,7 @@ class Ledger:
             raise self._failure(error) from None
 
     @contextmanager
-    def alone(self, name: str) -> Generator[None]:
+    def exclusive(self, name: str) -> Generator[None]:
         """Keep all others out of the blocks of this name, whatever process they are in.
 
         Raises:
@@ -109,7 +109,7 @@ class Ledger:
         lock = FileLock(f"{path}.{_digest(name):016x}.lock", thread_local=False)
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock.acquire(timeout=LOCK_S)
+            lock.acquire(timeout=self.timeouts.lock_s)
         except Timeout:
             raise self._error("another process keeps it locked") from None
         except OSError as error:
@@ -122,7 +122,7 @@ class Ledger:
     @contextmanager
     def _with_advisory(self, name: str) -> Generator[None]:
         with self.connected() as connection:
-            connection.execute(text(f"SET lock_timeout = '{LOCK_S:.0f}s'"))
+            connection.execute(text(f"SET lock_timeout = '{self.timeouts.lock_s:.0f}s'"))
             connection.execute(text("SET statement_timeout = 0"))
             connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _digest(name)})
             yield  # the lock goes with the connection
@@ -137,12 +137,12 @@ class Ledger:
     def _make_engine(self) -> Engine:
         path = self.path
         if path is None:
-            options: dict[str, Any] = {"connect_timeout": int(BUSY_S)}
+            options: dict[str, Any] = {"connect_timeout": int(self.timeouts.ledger_busy_s)}
         else:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with contextlib.suppress(FileExistsError):
                 os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))  # for this user alone
-            options = {"timeout": BUSY_S}
+            options = {"timeout": self.timeouts.ledger_busy_s}
         try:
             # No pool: a connection must neither outlive a fork nor be shared by threads.
             engine = create_engine(
@@ -151,7 +151,8 @@ class Ledger:
         except (NoSuchModuleError, ModuleNotFoundError):
             text = "a ledger in PostgreSQL needs psycopg: pip install 'comfyloom[postgres]'"
             raise ConfigError(text) from None
-        event.listen(engine, "connect", _make_hasty if path is None else _make_durable)
+        hasty = partial(_make_hasty, self.timeouts.ledger_busy_s)
+        event.listen(engine, "connect", hasty if path is None else _make_durable)
         return engine
 
     def _prepare(self, engine: Engine) -> None:
@@ -159,7 +160,7 @@ class Ledger:
         with engine.connect() as connection:
             if self._found(connection) == self.version:
                 return
-        with self._prepared_alone(engine) as connection:
+        with self._exclusive_transaction(engine) as connection:
             found = self._found(connection)
             if found is None:
                 METADATA.create_all(connection)
@@ -171,7 +172,7 @@ class Ledger:
                 connection.execute(SCHEMA.update().values(version=step + 1))
 
     @contextmanager
-    def _prepared_alone(self, engine: Engine) -> Generator[Connection]:
+    def _exclusive_transaction(self, engine: Engine) -> Generator[Connection]:
         """Give a transaction that nobody else has: half a migration must not remain."""
         with engine.connect() as connection:
             # By hand: the driver's own transaction would begin after the first change of a table.
@@ -214,7 +215,9 @@ class Ledger:
             return self._error(error.strerror or str(error))
         reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
         if "locked" in reason:
-            reason = f"another process keeps it locked for more than {BUSY_S:.0f} s"
+            reason = (
+                f"another process keeps it locked for more than {self.timeouts.ledger_busy_s:.0f} s"
+            )
         elif "not a database" in reason or "malformed" in reason:
             reason = f"it is damaged ({reason}); move it away, and see comfyloom machines list"
         return self._error(redact(reason))
@@ -231,12 +234,12 @@ def _make_durable(connection: Any, _: object) -> None:
     cursor.close()
 
 
-def _make_hasty(connection: Any, _: object) -> None:
+def _make_hasty(busy_s: float, connection: Any, _: object) -> None:
     connection.autocommit = True  # else the settings would be rolled back
     cursor = connection.cursor()
     # A table that somebody keeps locked must not keep a machine running.
     for name in ("lock_timeout", "statement_timeout"):
-        cursor.execute(f"SET {name} = '{BUSY_S:.0f}s'")
+        cursor.execute(f"SET {name} = '{busy_s:.0f}s'")
     cursor.close()
 
 

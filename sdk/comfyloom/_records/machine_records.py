@@ -3,69 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import attrs
 from sqlalchemy import ColumnElement, func, select
 
 from comfyloom._records.ledger import Ledger
+from comfyloom._records.machine_row import MachineRow
 from comfyloom._records.owner import Owner
 from comfyloom._records.schema import MACHINES
-
-Kind: TypeAlias = Literal["session", "dev", "pool"]
-
-
-@attrs.frozen(kw_only=True)
-class MachineRow:
-    """One machine, from the intent to launch it to the proof of its end.
-
-    Times are seconds since the epoch by the platform's clock.
-
-    Attributes:
-        key: SettingMeta it, also before the platform has given it an id.
-        kind: What it is for: `session` belongs to its owner, `dev` to its state file, `pool` to
-            whoever renews it.
-        server_type: The kind of machine.
-        workflow_version: What it was launched with.
-        launched_for: The distinctive duration of its launch, in seconds.
-        known_servers: The machines listed just before the launch, None if that failed.
-        intended_at: When the launch was about to be sent.
-        state_file: For `dev`: the file that remembers it, else "".
-        server_id: Its id, None while the launch has no answer.
-        ready_at: When it became ready and its billing began, None before.
-        heartbeat_at: When its owner last gave a sign of life.
-        lease_s: Without a sign of life for so long, the owner is dead and the lease over.
-        stopping_at: When somebody decided that it shall end, None before.
-        ended_at: When its end was confirmed, None before.
-        ended_by: What confirmed it, "" before.
-        owner: The process that launched it.
-    """
-
-    key: str
-    kind: Kind
-    server_type: str
-    workflow_version: str
-    launched_for: int
-    known_servers: frozenset[str] | None
-    intended_at: float
-    state_file: str
-    heartbeat_at: float
-    lease_s: float
-    owner: Owner
-    server_id: str | None = None
-    ready_at: float | None = None
-    stopping_at: float | None = None
-    ended_at: float | None = None
-    ended_by: str = ""
-
-    @property
-    def is_open(self) -> bool:
-        """Whether its launch has no answer that was written down."""
-        return self.server_id is None
-
-    def is_overdue(self, now: float) -> bool:
-        """Whether no sign of life came for longer than the lease."""
-        return now - self.heartbeat_at > self.lease_s
 
 
 def _bare(url: str) -> str:
@@ -79,7 +25,7 @@ class MachineRecords:
     Every method raises `LedgerError` when the database cannot be used.
 
     Args:
-        ledger: Where they are written down.
+        ledger: Where they are recorded.
         base_url: The account's platform.
         user_id: The account's id.
     """
@@ -88,8 +34,8 @@ class MachineRecords:
     base_url: str = attrs.field(converter=_bare)
     user_id: str
 
-    def intend(self, row: MachineRow) -> None:
-        """Write down that a machine is about to be launched."""
+    def record_intent(self, row: MachineRow) -> None:
+        """Record that a machine is about to be launched."""
         values = attrs.asdict(row, recurse=False)
         del values["owner"]
         owner, known = row.owner, row.known_servers
@@ -102,27 +48,27 @@ class MachineRecords:
         with self.ledger.connected() as connection:
             connection.execute(MACHINES.insert().values(values))
 
-    def launched(self, key: str, server_id: str) -> None:
-        """Write down which machine a launch gave."""
+    def record_launched(self, key: str, server_id: str) -> None:
+        """Record which machine a launch gave."""
         self._change(key, server_id=server_id)
 
-    def ready(self, key: str, at: float) -> None:
-        """Write down when a machine became ready."""
+    def record_ready(self, key: str, at: float) -> None:
+        """Record when a machine became ready."""
         self._change(key, ready_at=at)
 
-    def beat(self, key: str, at: float) -> None:
-        """Write down a sign of life of the owner."""
+    def record_heartbeat(self, key: str, at: float) -> None:
+        """Record a sign of life of the owner."""
         self._change(key, heartbeat_at=at)
 
-    def stopping(self, key: str, at: float, owner: Owner) -> None:
-        """Write down that a machine shall end, and who sees to it: when they die, anybody may."""
+    def record_stopping(self, key: str, at: float, owner: Owner) -> None:
+        """Record that a machine is being stopped, and by which process."""
         self._change(key, stopping_at=at, **_columns(owner))
 
-    def ended(self, key: str, at: float, by: str) -> None:
-        """Write down that a machine has ended, and what confirmed it; the first word counts."""
+    def record_ended(self, key: str, at: float, by: str) -> None:
+        """Record that a machine has ended, and what confirmed it; the first record counts."""
         self._change(key, ended_at=at, ended_by=by)
 
-    def open(self) -> list[MachineRow]:
+    def list_open(self) -> list[MachineRow]:
         """Return the machines whose end is not confirmed, the oldest first."""
         rows = select(MACHINES).where(self._mine, MACHINES.c.ended_at.is_(None))
         with self.ledger.connected() as connection:
@@ -147,15 +93,15 @@ class MachineRecords:
             found = connection.execute(rows.order_by(MACHINES.c.intended_at.desc()))
             return next((_row(each) for each in found.mappings()), None)
 
-    def ids(self) -> frozenset[str]:
+    def list_ids(self) -> frozenset[str]:
         """Return the ids of the machines whose end is not confirmed."""
-        return frozenset(row.server_id for row in self.open() if row.server_id)
+        return frozenset(row.server_id for row in self.list_open() if row.server_id)
 
-    def unsettled(self, key: str) -> None:
-        """Write down that a machine shall not end after all."""
+    def clear_stopping(self, key: str) -> None:
+        """Record that a machine is not being stopped after all."""
         self._change(key, stopping_at=None)
 
-    def named_since(self, at: float) -> frozenset[str]:
+    def ids_since(self, at: float) -> frozenset[str]:
         """Return the ids of all machines whose launch was intended since then, ended or not."""
         rows = select(MACHINES.c.server_id).where(
             self._mine, MACHINES.c.server_id.is_not(None), MACHINES.c.intended_at >= at
@@ -163,7 +109,7 @@ class MachineRecords:
         with self.ledger.connected() as connection:
             return frozenset(connection.execute(rows).scalars())
 
-    def of_others(self, since: float) -> int:
+    def count_of_other_accounts(self, since: float) -> int:
         """Return how many machines of other accounts are not known to have ended.
 
         Args:

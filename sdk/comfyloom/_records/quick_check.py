@@ -1,4 +1,4 @@
-"""Whether the ledger is worth opening: a look of a few milliseconds instead of a quarter second."""
+"""Whether the ledger is worth opening: some milliseconds instead of a quarter of a second."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
-from comfyloom._records.tracker import FILE, state_folder
+from comfyloom._records.locations import ledger_location
 from comfyloom.settings import Settings
 
 _OTHERS: Final = """
@@ -17,14 +17,14 @@ _OTHERS: Final = """
 """
 
 
-def may_have_others(settings: Settings, server_id: str) -> bool:
+def may_have_other_machines(settings: Settings, server_id: str) -> bool:
     """Return whether the ledger has machines of the account that may still run, but for one.
 
     Args:
         settings: The account.
         server_id: The machine that does not count.
     """
-    where = settings.ledger or str(state_folder() / FILE)
+    where = ledger_location(settings)
     if "://" in where:
         return True
     file = Path(where).expanduser().absolute()
@@ -35,4 +35,4 @@ def may_have_others(settings: Settings, server_id: str) -> bool:
         with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as connection:
             return connection.execute(_OTHERS, (*account, server_id)).fetchone() is not None
     except sqlite3.Error:
-        return True  # whoever opens it in earnest says what is wrong
+        return True  # opening it properly reports what is wrong

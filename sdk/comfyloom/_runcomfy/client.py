@@ -6,25 +6,26 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import quote
 
 from comfyloom._core.clock import SYSTEM_CLOCK, Clock
 from comfyloom._core.json import items, mapping, mappings, text
 from comfyloom._core.redact import log, register_secret, register_url_secret
+from comfyloom._core.timeouts import DEFAULT_TIMEOUTS, Timeouts
 from comfyloom._http.retry import NO_RETRY, Backoff
 from comfyloom._http.transport import Transport
 from comfyloom._runcomfy.models import CloudWorkflow, Server, decode, rows
-from comfyloom._runcomfy.rate_limits import pace_of
+from comfyloom._runcomfy.rate_limits import rate_limit_of
 from comfyloom.errors import ApiError, Forbidden, NotFound, RateLimited, Unauthorized
 
 if TYPE_CHECKING:
     import requests
 
+    from comfyloom.settings import Settings
+
 _GATEWAY: Final = "key=value pair"
 _LONGEST_BODY: Final = 2000
-RENEW_S: Final = 10.0
-STATUS_S: Final = 15.0
 
 
 class ServerApi:
@@ -49,25 +50,46 @@ class ServerApi:
         token: str,
         *,
         backoff: Backoff | None = None,
+        timeouts: Timeouts = DEFAULT_TIMEOUTS,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         register_secret(token)
         self.clock = clock
         self.backoff = backoff or Backoff()
+        self.timeouts = timeouts
         # A part of the base, not of each path: it would be noise in every message.
         self._http = Transport(
             account_url(base_url, user_id),
             "RunComfy",
             token=token,
             backoff=self.backoff,
+            timeouts=timeouts,
             clock=clock,
             observe=self._read_date,
-            pace=pace_of(base_url, user_id, clock),
+            rate_limit=rate_limit_of(base_url, user_id, clock),
         )
         self._date: tuple[float, float] | None = None
 
+    @classmethod
+    def of(
+        cls,
+        settings: Settings,
+        *,
+        timeouts: Timeouts = DEFAULT_TIMEOUTS,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> ServerApi:
+        """Return the Server API of the account in some settings."""
+        account = settings.api_base_url, settings.user_id, settings.api_token
+        return cls(*account, timeouts=timeouts, clock=clock)
+
     def __repr__(self) -> str:
         return "ServerApi()"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Close all connections."""
@@ -112,7 +134,7 @@ class ServerApi:
         Raises:
             NotFound: It is gone, or was launched only seconds ago.
         """
-        raw = self._call("GET", _path(server_id), backoff=backoff, timeout_s=STATUS_S)
+        raw = self._call("GET", _path(server_id), backoff=backoff, timeout_s=self.timeouts.status_s)
         return self._server(raw, "GET server")
 
     def launch(self, workflow_version_id: str, server_type: str, duration_s: int) -> Server:
@@ -143,12 +165,14 @@ class ServerApi:
         """Let a machine end by itself `duration_s` seconds after Ready; retried after 429."""
         body = {"update_estimated_duration": duration_s}
         path = f"{_path(server_id)}/update-estimated-duration"
-        answer = self._call("POST", path, json=body, backoff=backoff, timeout_s=RENEW_S)
+        answer = self._call(
+            "POST", path, json=body, backoff=backoff, timeout_s=self.timeouts.renew_s
+        )
         if not answer:  # done, without a word
             return self.get_server(server_id, backoff=NO_RETRY)
         return self._server(answer, "POST update-estimated-duration")
 
-    def stop_server(self, server_id: str, *, timeout_s: float = STATUS_S) -> Server | None:
+    def stop_server(self, server_id: str, *, timeout_s: float | None = None) -> Server | None:
         """Stop a machine, and return what the platform tells of it; billing ends with the answer.
 
         Tried once, without any wait: whoever stops a machine repeats it until it is confirmed.
@@ -156,7 +180,12 @@ class ServerApi:
         Raises:
             NotFound: The platform knows no such machine (any more).
         """
-        answer = self._call("DELETE", _path(server_id), backoff=NO_RETRY, timeout_s=timeout_s)
+        answer = self._call(
+            "DELETE",
+            _path(server_id),
+            backoff=NO_RETRY,
+            timeout_s=timeout_s or self.timeouts.status_s,
+        )
         try:
             return self._server(answer, "DELETE server") if answer else None
         except ApiError:  # it is stopped all the same

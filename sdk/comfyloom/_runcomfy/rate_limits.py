@@ -1,4 +1,4 @@
-"""How often the Server API may be asked: together, by all of a process that use an account."""
+"""The rate limit of the Server API, shared by all of a process that use an account."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ PER_S: Final = 1.0
 """RunComfy documents one request a second and account on the average, some bursts allowed."""
 BURST: Final = 5
 
-# Kept for ever: a client that is made anew for each request must not begin a burst each time.
-_paces: dict[tuple[str, str, int], RateLimiter] = {}
+# Kept for ever: a client made for each request must not start a burst each time.
+_limits: dict[tuple[str, str, int], RateLimiter] = {}
 
 
-def pace_of(base_url: str, user_id: str, clock: Clock) -> RateLimiter:
-    """Return the pace of an account, the same for everybody who asks."""
+def rate_limit_of(base_url: str, user_id: str, clock: Clock) -> RateLimiter:
+    """Return the rate limit of an account, shared by all of a process."""
     key = (base_url.rstrip("/"), user_id, id(clock))
-    if (pace := _paces.get(key)) is None:
-        pace = _paces.setdefault(key, RateLimiter(PER_S, BURST, clock))
-    return pace
+    if (limit := _limits.get(key)) is None:
+        limit = _limits.setdefault(key, RateLimiter(PER_S, BURST, clock))
+    return limit

@@ -1,4 +1,4 @@
-"""What a run's events mean to people."""
+"""Progress from the events of a run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from comfyloom.progress import Kind
 
 
 class ProgressReporter:
-    """Turns the server's events into progress that people understand."""
+    """Turns the server's events into human-readable progress; a `RunListener`."""
 
     def __init__(self, graph: Graph, workflow: Workflow[Any], say: Callable[..., object]) -> None:
         self._graph = graph
@@ -22,45 +22,45 @@ class ProgressReporter:
         self._say = say
         self._node = ""
         self._step: tuple[str, float, float] | None = None
-        # Whether the server says of each node that it is done; old ones do not.
-        self._counts = False
+        # Whether the server reports each node that is done; old ones do not.
+        self._has_node_states = False
 
-    def queued(self, position: int) -> None:
-        """Say that the run waits behind `position` others."""
+    def on_queued(self, position: int) -> None:
+        """Report that the run waits behind `position` others."""
         behind = f", {position} before it" if position else ""
-        self._tell("queued", f"queued{behind}", position=position)
+        self._report("queued", f"queued{behind}", position=position)
 
-    def running(self) -> None:
-        """Say that the run has begun, although no event told so."""
-        self._tell("started", "started")
+    def on_running(self) -> None:
+        """Report that the run has started, although no event said so."""
+        self._report("started", "started")
 
-    def silent(self, seconds: float) -> None:
-        """Say for how long a run that runs has told nothing."""
+    def on_silent(self, seconds: float) -> None:
+        """Report how long the running run has been silent."""
         what = self._title() if self._node else "the run"
-        self._tell("silent", f"{what} runs, but has been silent for {seconds:.0f} s")
+        self._report("silent", f"{what} runs, but has been silent for {seconds:.0f} s")
 
-    def tell(self, event: ServerEvent) -> None:
-        """Say what an event means; one that means nothing to people is passed over."""
+    def on_event(self, event: ServerEvent) -> None:
+        """Report what an event means; one without meaning to a person is ignored."""
         if (handler := self._HANDLERS.get(event.type)) is not None:
             handler(self, event)
 
     def _on_start(self, _: ServerEvent) -> None:
-        self._tell("started", "started")
+        self._report("started", "started")
 
     def _on_cached(self, event: ServerEvent) -> None:
         nodes = [node for node in map(str, items(event.data.get("nodes"))) if node in self._graph]
         self._meter.finish(nodes)
         if nodes:
             kept = f"{len(nodes)} of {len(self._graph)} nodes are in the server's cache"
-            self._tell("started", f"started, {kept}")
+            self._report("started", f"started, {kept}")
 
     def _on_executing(self, event: ServerEvent) -> None:
         if event.node is None or event.node not in self._graph:
             return
-        if self._node and not self._counts:
+        if self._node and not self._has_node_states:
             self._meter.finish([self._node])
         self._node = event.node
-        self._tell("node", self._title())
+        self._report("node", self._title())
 
     def _on_executed(self, event: ServerEvent) -> None:
         if event.node in self._graph:
@@ -71,7 +71,7 @@ class ProgressReporter:
         self._steps(node, number(event.data.get("value")), number(event.data.get("max")))
 
     def _on_progress_state(self, event: ServerEvent) -> None:
-        self._counts = True
+        self._has_node_states = True
         for state in map(mapping, mapping(event.data.get("nodes")).values()):
             node = str(state.get("display_node_id") or state.get("node_id") or "")
             if node not in self._graph:
@@ -84,19 +84,19 @@ class ProgressReporter:
     def _on_preview(self, event: ServerEvent) -> None:
         self._node = event.node or self._node
         if event.blob and self._node in self._graph:
-            self._tell("preview", self._message(), preview=event.blob)
+            self._report("preview", self._message(), preview=event.blob)
 
     def _steps(self, node: str, value: float | None, maximum: float | None) -> None:
         if value is None or maximum is None or maximum <= 1 or node not in self._graph:
             return
-        if self._step == (node, value, maximum):  # told twice: by `progress` and `progress_state`
+        if self._step == (node, value, maximum):  # `progress` and `progress_state` both report it
             return
         self._step, self._node = (node, value, maximum), node
         self._meter.step(node, value, maximum)
-        self._tell("step", self._message(), value=float(value), maximum=float(maximum))
+        self._report("step", self._message(), value=float(value), maximum=float(maximum))
 
     def _message(self) -> str:
-        """Return the title of the node at work, with its steps where it tells them."""
+        """Return the title of the running node, with its steps if it reports them."""
         if self._step is None or self._step[0] != self._node:
             return self._title()
         return f"{self._title()} {self._step[1]:g}/{self._step[2]:g}"
@@ -104,7 +104,7 @@ class ProgressReporter:
     def _title(self) -> str:
         return title(self._graph, self._node)
 
-    def _tell(self, kind: Kind, message: str, **facts: Any) -> None:
+    def _report(self, kind: Kind, message: str, **facts: Any) -> None:
         self._say(
             kind,
             message,

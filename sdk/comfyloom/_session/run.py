@@ -20,42 +20,37 @@ if TYPE_CHECKING:
 
 ResultT = TypeVar("ResultT", bound=Result)
 
-Status: TypeAlias = Literal["queued", "running", "downloading", "succeeded", "failed", "cancelled"]
+RunStatus: TypeAlias = Literal[
+    "queued", "running", "downloading", "succeeded", "failed", "cancelled"
+]
 
 UNREAD_PREVIEWS: Final = 50
 UNREAD: Final = 1000
-"""So many events are kept for a reader that does not come."""
-ITSELF_S: Final = 1.0
-"""So long the thread of a run is left to cancel it; then the caller does as well."""
-CANCEL_S: Final = 3.5
-"""How long a caller who leaves waits for the server to confirm that the run is cancelled."""
+"""Unread events kept; the oldest are dropped."""
 
 
 class Run(Generic[ResultT]):
     """One run; made by `RunComfySession.submit`.
 
-    It goes on in a thread of its own. Everything here may be called from any thread.
+    It runs in a thread of its own. Every method may be called from any thread.
     """
 
     def __init__(
-        self,
-        start: Callable[[ProgressCallback], Execution[ResultT]],
-        timeout_s: float | None,
-        manager: object = None,
+        self, start: Callable[[ProgressCallback], Execution[ResultT]], owner: object = None
     ) -> None:
         self._queue: queue.SimpleQueue[Progress | None] = queue.SimpleQueue()
         self._latest = Progress(kind="queued", message="submitting")
-        self._status: Status = "queued"
+        self._status: RunStatus = "queued"
         self._ended = threading.Event()
         self._result: ResultT | None = None
         self._error: BaseException | None = None
-        self._given_up = False
-        self._manager = manager  # a session that nobody else holds must not close under the run
+        self._owner = owner  # a session that only its run refers to must not be closed
         execution = start(self._report)
         self._execution: Execution[ResultT] | None = execution
         self._id = execution.prompt_id
-        self._deadline = Deadline.after(timeout_s, execution.server.clock)
-        self._patience: Deadline | None = None
+        self._timeouts = execution.server.timeouts
+        self._cancel_deadline: Deadline | None = None
+        self._is_unconfirmed = False
         self._thread = daemon_thread(self._work, "run")
         self._thread.start()
 
@@ -69,17 +64,17 @@ class Run(Generic[ResultT]):
         return self._id if execution is None else execution.prompt_id
 
     @property
-    def status(self) -> Status:
-        """Where the run is."""
+    def status(self) -> RunStatus:
+        """The state of the run."""
         return self._status
 
     @property
     def progress(self) -> Progress:
-        """What happened last."""
+        """The latest progress."""
         return self._latest
 
     def events(self) -> Iterator[Progress]:
-        """Yield what happens, from the beginning, until the run has ended.
+        """Yield progress from the beginning until the run has ended.
 
         Each event is yielded once: two iterators share them.
         """
@@ -93,13 +88,13 @@ class Run(Generic[ResultT]):
         """Block until the run has ended, and return its result; all its files are local then.
 
         Args:
-            timeout: Seconds to wait at most; then the run is cancelled.
-            on_progress: Called in this thread with what happens. An exception in it is logged
-                and does the run no harm.
+            timeout: Longest wait, in seconds; then the run is cancelled.
+            on_progress: Called in this thread with each progress. An exception in it is logged and
+                does not affect the run.
 
         Raises:
-            RunError: The run gave no result; `RunTimeout` when the time was over.
-            ComfyloomError: Anything else that kept it from one.
+            RunError: The run gave no result; `RunTimeout` at the timeout.
+            ComfyloomError: Anything else that prevented a result.
         """
         deadline = Deadline.after(timeout)
         try:
@@ -107,7 +102,7 @@ class Run(Generic[ResultT]):
                 self.cancel()
                 raise RunTimeout(prompt_id=self.id)
         except (KeyboardInterrupt, SystemExit):
-            # Somebody leaves: the GPU must not go on working for nobody.
+            # The caller leaves: the GPU must not go on working for no one.
             self.cancel()
             raise
         if self._error is not None:
@@ -119,40 +114,44 @@ class Run(Generic[ResultT]):
 
         A run that has ended is left as it is.
         """
-        cancel_all([self])
+        self.cancel_all([self])
 
-    def ask_to_cancel_(self) -> Deadline:
-        """Ask for the run to be cancelled, and return until when that is worth waiting for."""
+    @staticmethod
+    def cancel_all(runs: Iterable[Run[Any]]) -> None:
+        """Cancel runs, all at once, and wait a few seconds in all for their servers to confirm."""
+        requested = [(run, run._request_cancel()) for run in runs]
+        for run, deadline in requested:
+            while not run._ended.wait(min(run._timeouts.run_cancel_s, deadline.remaining_s)):
+                if (execution := run._execution) is not None:
+                    execution.cancel_on_server()
+                if deadline.over:
+                    run._report_unconfirmed()
+                    break
+
+    def _request_cancel(self) -> Deadline:
+        """Request a cancel, and return until when to wait for its confirmation."""
         if (execution := self._execution) is not None:
             execution.cancel()
-        self._patience = self._patience or Deadline.after(CANCEL_S)
-        return self._patience
+        if self._cancel_deadline is None:
+            self._cancel_deadline = Deadline.after(self._timeouts.leave_cancel_s)
+        return self._cancel_deadline
 
-    def cancel_here_(self) -> None:
-        """Ask the server to cancel the run, in this thread: its own may hang in a request."""
-        if (execution := self._execution) is not None:
-            execution.cancel_here()
-
-    def give_up_(self) -> None:
-        """Say, once, that nobody knows what has become of the run."""
-        if not self._given_up:
-            self._given_up = True
+    def _report_unconfirmed(self) -> None:
+        """Warn, once, that the run may go on."""
+        if not self._is_unconfirmed:
+            self._is_unconfirmed = True
             log.warning("run %s may go on: the server has not confirmed its end", self.id)
-
-    def has_ended_(self, within_s: float) -> bool:
-        """Return whether the run ends within so many seconds."""
-        return self._ended.wait(within_s)
 
     def _await_end(self, deadline: Deadline, on_progress: ProgressCallback | None) -> bool:
         if on_progress is None:
             return self._ended.wait(_bounded(deadline))
-        tell = SafeCallback(on_progress)
+        report = SafeCallback(on_progress)
         while (progress := self._next(deadline)) is not None:
-            tell(progress)
+            report(progress)
         return self._ended.wait(0.0 if deadline.over else None)
 
     def _next(self, deadline: Deadline) -> Progress | None:
-        if deadline.over:  # a callback that is slower than the events would never come to an end
+        if deadline.over:  # a callback slower than the events would never finish
             return None
         try:
             found = self._queue.get(timeout=_bounded(deadline))
@@ -166,14 +165,13 @@ class Run(Generic[ResultT]):
         execution = self._execution
         assert execution is not None
         try:
-            self._result = execution.run(self._deadline)
+            self._result = execution.run()
             self._status = "succeeded"
-        except BaseException as error:  # noqa: BLE001 - it is raised again by whoever waits
+        except BaseException as error:  # noqa: BLE001 - `wait` raises it again
             self._error = error
             self._status = "cancelled" if isinstance(error, RunCancelled) else "failed"
         finally:
-            # The execution refers to this run: without this the two, and the files of its result,
-            # would live on until the garbage collector finds them.
+            # The execution refers to this run: break the circle, which keeps the result's files.
             self._id = execution.prompt_id
             self._execution = None
             self._ended.set()
@@ -186,43 +184,34 @@ class Run(Generic[ResultT]):
         elif progress.kind in ("started", "node", "step", "silent"):
             self._status = "running"
         if progress.preview is not None and self._queue.qsize() > UNREAD_PREVIEWS:
-            return  # nobody reads, and pictures are large
+            return  # unread, and pictures are large
         self._queue.put(progress)
-        if self._queue.qsize() > UNREAD:  # nobody reads: keep the latest, drop the oldest
+        if self._queue.qsize() > UNREAD:  # unread: drop the oldest
             with contextlib.suppress(queue.Empty):
                 self._queue.get_nowait()
 
 
-def cancel_all(runs: Iterable[Run[Any]]) -> None:
-    """Cancel runs, all at once, and wait a few seconds in all for the server to confirm it."""
-    asked = [(run, run.ask_to_cancel_()) for run in runs]
-    for run, patience in asked:
-        while not run.has_ended_(min(ITSELF_S, patience.remaining_s)):
-            run.cancel_here_()
-            if patience.over:
-                run.give_up_()
-                break
-
-
 def _bounded(deadline: Deadline) -> float | None:
-    """Return the time to wait as the threads of this platform can take it."""
+    """Return the time to wait, within what this platform's threads accept."""
     return None if deadline.at is None else min(deadline.remaining_s, threading.TIMEOUT_MAX)
 
 
 class SafeCallback:
-    """Calls a callback; an exception in it does no harm, and the first one is logged in full."""
+    """Calls a callback; exceptions in it are logged, the first one in full."""
 
     def __init__(self, on_progress: ProgressCallback) -> None:
         self._on_progress = on_progress
         self._failed = 0
 
     def __call__(self, progress: Progress) -> None:
-        """Tell the callback of something that happened."""
+        """Pass progress to the callback."""
         try:
             self._on_progress(progress)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is not worth a run
+        except Exception as error:  # noqa: BLE001 - a failing callback must not end the run
             self._failed += 1
             if self._failed == 1:
-                log.exception("a progress callback failed; it is called on, and this told once")
+                log.exception(
+                    "a progress callback failed; it is still called, and this is logged once"
+                )
             else:
                 log.debug("a progress callback failed again: %s", type(error).__name__)

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from decimal import Decimal
+from enum import Enum
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
@@ -22,8 +23,10 @@ from comfyloom._comfyui.client import ComfyUI
 from comfyloom._core.clock import SYSTEM_CLOCK, Clock
 from comfyloom._core.redact import log
 from comfyloom._core.signals import defer_signals, exit_on_sigterm
+from comfyloom._core.timeouts import DEFAULT_TIMEOUTS, Timeouts
+from comfyloom._core.waiting import Deadline
 from comfyloom._session.execution import Execution, SubmissionTicket
-from comfyloom._session.run import Run, SafeCallback, cancel_all
+from comfyloom._session.run import Run, SafeCallback
 from comfyloom._session.staging import StagingDir, check_writable
 from comfyloom._workflow import run_values
 from comfyloom._workflow.validation import validate
@@ -38,8 +41,18 @@ if TYPE_CHECKING:
 ResultT = TypeVar("ResultT", bound=Result)
 
 RUN_TIMEOUT_S: Final = 3600.0
-# Seeds stay exact in every JSON reader below this, also in one that knows only doubles.
+# Below this, seeds stay exact in every JSON reader, also in one that knows only doubles.
 _SEED_BOUND: Final = 2**53
+
+
+class SessionState(Enum):
+    """Where a session is in its life; `RunComfySession` has the transitions."""
+
+    NEW = "new"
+    OPEN = "open"
+    CLOSING = "closing"
+    RELEASING = "releasing"
+    CLOSED = "closed"
 
 
 class RunComfySession:
@@ -48,22 +61,29 @@ class RunComfySession:
         with RunComfySession() as session:
             result = session.run(FluxMeshWorkflow(input_image="render.png", prompt="a robot"))
 
-    Entering the block launches a machine and waits until it is ready (some minutes), and leaving
-    it, in whatever way, stops the machine: after an exception, Ctrl-C and SIGTERM as well. A dev
-    server (`DevServer`) that fits is used instead, and left running. Without
-    a workflow version id in the settings the machine is launched by the first run instead, because
-    the name of its workflow tells which version to launch.
+    Entering the block launches a machine and waits until it is ready (some minutes); leaving it
+    stops the machine, also after an exception, Ctrl-C and SIGTERM. A dev server (`DevServer`) that
+    fits is used instead, and left running. Without a workflow version id in the settings, the first
+    run launches the machine, because the name of its workflow selects the version.
+
+    | state | becomes | by |
+    | --- | --- | --- |
+    | NEW | OPEN | the first use of a server |
+    | NEW, OPEN | CLOSING | `close`: no run starts any more |
+    | CLOSING | RELEASING | runs are being cancelled and the machine stopped |
+    | RELEASING | CLOSED | it is stopped, or a third signal abandoned that |
 
     Args:
         target: `"runcomfy"` (the default), `"emulator"`, the URL of a ComfyUI server, or an
             `Emulator`.
-        settings: The account; by default gathered by `Settings.load`.
-        server_type: The kind of machine, for example `"large"`.
-        on_progress: Called with what happens: while the machine starts, in `run`, and in the end
-            with what each machine has cost.
+        settings: The account; by default `Settings.load()`.
+        server_type: The machine type, for example `"large"`.
+        on_progress: Called with what happens: while the machine starts, in `run`, and at the end
+            with the cost of each machine.
         launch: Whether to launch a machine when there is no dev server to use.
         emulator_options: For `"emulator"`: the arguments of its `Emulator`.
-        clock: The time; another one than the real for tests.
+        timeouts: Time limits and intervals.
+        clock: The time; tests pass their own.
 
     Raises:
         ConfigError: Settings are missing or wrong; it lists them all.
@@ -78,29 +98,26 @@ class RunComfySession:
         on_progress: ProgressCallback | None = None,
         launch: bool = True,
         emulator_options: Mapping[str, Any] | None = None,
+        timeouts: Timeouts = DEFAULT_TIMEOUTS,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        self._closed = True  # until there is something to close
-        self._used = False
+        self._state = SessionState.NEW
         self._backend = resolve(
             target,
             settings=settings,
             server_type=server_type,
             emulator_options=emulator_options,
             may_launch=launch,
+            timeouts=timeouts,
             clock=clock,
         )
         self._on_progress: ProgressCallback = on_progress or _log_progress
-        self._tell: ProgressCallback = SafeCallback(self._on_progress)
-        self._releasing = False
-        self._released = False
-        self._costs_told = False
+        self._report: ProgressCallback = SafeCallback(self._on_progress)
         self._lock = threading.RLock()
         self._runs: weakref.WeakSet[Run[Any]] = weakref.WeakSet()
-        self._turn = SubmissionTicket()
-        self._turn.end()
+        self._ticket = SubmissionTicket()
+        self._ticket.end()
         self._signals = ExitStack()
-        self._closed = False
 
     def __enter__(self) -> Self:
         self._signals.enter_context(exit_on_sigterm())
@@ -108,7 +125,7 @@ class RunComfySession:
             self.start()
         except BaseException:
             # `__exit__` is not called when `__enter__` fails.
-            self._close_surely()
+            self._close_despite_signals()
             raise
         return self
 
@@ -118,10 +135,10 @@ class RunComfySession:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._close_surely()
+        self._close_despite_signals()
 
     def __del__(self) -> None:
-        if self._used and not self._released:
+        if self._state in (SessionState.OPEN, SessionState.CLOSING, SessionState.RELEASING):
             warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self, stacklevel=2)
             self.close()
 
@@ -136,23 +153,23 @@ class RunComfySession:
 
     @property
     def summary(self) -> list[str]:
-        """What was used of each machine and what that cost, for people; [] without a machine."""
-        return self._backend.summary()
+        """One human-readable line for each machine: its use and cost; [] without a machine."""
+        return self._backend.summary
 
     @property
     def cost(self) -> Decimal | None:
-        """What the session's machines have cost so far, in USD; 0 for a ComfyUI of one's own.
+        """What the session's machines have cost so far, in USD; 0 for your own ComfyUI.
 
-        None when the price of the server type is not known.
+        None when the price of a machine type is unknown.
         """
-        return self._backend.cost()
+        return self._backend.cost
 
     def start(self, workflow: type[Workflow[Any]] | Workflow[Any] | None = None) -> None:
         """Launch what has to be launched; entering a `with` block does it.
 
         Args:
-            workflow: What will be run: its name tells which version to launch when the settings
-                have none.
+            workflow: What will run: its name selects the version to launch if the settings name
+                none.
 
         Raises:
             MachineError: The machine ended, or was not ready in time; it is stopped.
@@ -161,15 +178,15 @@ class RunComfySession:
         self._connect(workflow)
 
     def server(self, workflow: type[Workflow[Any]] | Workflow[Any] | None = None) -> ComfyUI:
-        """Return the client of the ComfyUI that runs happen on, launching what has to be launched.
+        """Return the client of the ComfyUI that runs use, launching what has to be launched.
 
         Args:
-            workflow: What will be run: its name tells which version to launch when the settings
-                have none.
+            workflow: What will run: its name selects the version to launch if the settings name
+                none.
 
         Raises:
             MachineError: There is no machine, or it was not ready in time.
-            ConfigError: Which version to launch cannot be told.
+            ConfigError: It is unclear which version to launch.
         """
         found = self._connect(workflow)
         if found is None:
@@ -189,14 +206,14 @@ class RunComfySession:
         Args:
             workflow: What to run.
             timeout: Seconds it may take, None for no limit; then it is cancelled.
-            on_progress: Called in this thread with what happens.
-            out_dir: Where its files shall be, all or none; by default a temporary folder that
-                lives as long as the result.
+            on_progress: Called in this thread with each progress.
+            out_dir: Folder for its files, all or none; by default a temporary folder that lives as
+                long as the result.
 
         Raises:
-            WorkflowError: The workflow or one of its values cannot be run; nothing was sent.
+            WorkflowError: The workflow or one of its values cannot run; nothing was sent.
             RunError: The run gave no result.
-            ComfyloomError: Anything else that kept it from one.
+            ComfyloomError: Anything else that prevented a result.
         """
         run = self.submit(workflow, timeout=timeout, out_dir=out_dir)
         return run.wait(on_progress=on_progress or self._on_progress)
@@ -208,23 +225,20 @@ class RunComfySession:
         timeout: float | None = RUN_TIMEOUT_S,
         out_dir: str | os.PathLike[str] | None = None,
     ) -> Run[ResultT]:
-        """Begin to run a workflow and return at once, when the machine is there.
+        """Start a workflow and return at once, when the machine is there.
 
         Args:
             workflow: What to run.
             timeout: Seconds it may take, None for no limit; then it is cancelled.
-            out_dir: Where its files shall be, all or none.
+            out_dir: Folder for its files, all or none.
 
         Raises:
-            WorkflowError: The workflow or one of its values cannot be run; nothing was sent.
-            ConfigError: `timeout` is no time.
+            WorkflowError: The workflow or one of its values cannot run; nothing was sent.
+            ConfigError: `timeout` is not a time.
             OutputNotWritable: `out_dir` cannot be written.
             ComfyloomError: The system has no thread left for it.
         """
-        if not isinstance(workflow, Workflow):  # pyright: ignore[reportUnnecessaryIsInstance]
-            name = getattr(workflow, "__name__", "")
-            given = f"{name}: give {name}(…)" if name else type(workflow).__name__
-            raise WorkflowError(f"a workflow object is run, not {given}")
+        _check_workflow(workflow)
         _check_timeout(timeout)
         files = run_values.read_files(workflow)
         validate(workflow)
@@ -232,7 +246,7 @@ class RunComfySession:
             check_writable(out_dir)
         server = self.server(workflow)
         staging = StagingDir(out_dir)
-        turn = self._next_turn()
+        ticket = self._next_ticket()
         start = partial(
             Execution[ResultT],
             workflow,
@@ -241,15 +255,16 @@ class RunComfySession:
             server,
             self._backend,
             staging,
-            turn,
+            ticket,
+            Deadline.after(timeout, server.clock),
         )
         try:
-            run = Run[ResultT](start, timeout, manager=self)
+            run = Run[ResultT](start, owner=self)
         except BaseException as error:
-            turn.end()
+            ticket.end()
             staging.close()
             if isinstance(error, RuntimeError):  # the system has no more threads
-                raise ComfyloomError(f"the run cannot be begun: {error}") from None
+                raise ComfyloomError(f"cannot start the run: {error}") from None
             raise
         self._runs.add(run)
         return run
@@ -265,12 +280,12 @@ class RunComfySession:
 
         Args:
             workflows: What to run; taken one by one, as there is room.
-            concurrency: Runs under way at once, at least 1. A ComfyUI works on one at a time:
-                with two, the next waits in its queue while files are fetched.
+            concurrency: Runs under way at once, at least 1. A ComfyUI works on one at a time: with
+                two, the next waits in its queue while files are downloaded.
             timeout: Seconds that each may take.
 
         Raises:
-            ComfyloomError: That of the first run without a result; the others are cancelled.
+            ComfyloomError: The error of the first run without a result; the others are cancelled.
         """
         under_way: deque[Run[ResultT]] = deque()
         try:
@@ -281,7 +296,7 @@ class RunComfySession:
             while under_way:
                 yield under_way.popleft().wait()
         finally:
-            cancel_all(under_way)
+            Run.cancel_all(under_way)
 
     def close(self) -> None:
         """Cancel what still runs and stop the machine; a second call does nothing.
@@ -289,90 +304,105 @@ class RunComfySession:
         Raises:
             MachineLeak: The machine may still be running; the message says what to do.
         """
-        self._closed = True
         with self._signals:
+            if self._state is SessionState.CLOSED:
+                return
+            if self._state is not SessionState.RELEASING:
+                self._state = SessionState.CLOSING
             try:
-                defer_signals(self._release, waiting=_say_it_is_given_back)
+                defer_signals(self._release, waiting=_report_release)
             except (KeyboardInterrupt, SystemExit):
-                self._tell_what_is_left()
+                self._report_abandoned()
                 raise
             finally:
-                self._tell_costs()
+                if self._is_in(SessionState.CLOSED):
+                    self._report_costs()
 
-    def _tell_what_is_left(self) -> None:
-        """Say so when somebody's third signal has abandoned the stop."""
-        machine = self._backend.machine
-        if self._releasing and machine is not None and (leak := machine.leak) is not None:
-            self._released = True
-            log.error("%s", leak)
-
-    def _close_surely(self) -> None:
-        """Close; a signal that comes in the moment before it is put off is raised afterwards."""
+    def _close_despite_signals(self) -> None:
+        """Close; a signal that comes before the release starts is raised after it."""
         try:
             self.close()
         except (KeyboardInterrupt, SystemExit):
-            if not self._releasing:
+            if self._state is SessionState.CLOSING:
                 self.close()
             raise
 
     def _release(self) -> None:
-        self._releasing = True
-        if self._released:
+        if self._state is SessionState.CLOSED:
             return
+        self._state = SessionState.RELEASING
         with ExitStack() as stack:
-            # In reverse order; what fails does not stop the rest, and is told, not tried again.
-            stack.callback(setattr, self, "_released", True)
+            # In reverse order; a failure does not stop the rest, and is raised, not tried again.
+            stack.callback(setattr, self, "_state", SessionState.CLOSED)
             stack.callback(self._backend.close)
-            stack.callback(cancel_all, tuple(self._runs))
+            stack.callback(Run.cancel_all, tuple(self._runs))
 
-    def _tell_costs(self) -> None:
-        lines = [] if self._costs_told else self._backend.summary()
-        self._costs_told = True
-        for line in lines:
+    def _report_abandoned(self) -> None:
+        """Report the machine that is left when a third signal has abandoned its stop."""
+        machine = self._backend.machine
+        is_releasing = self._state is SessionState.RELEASING
+        if is_releasing and machine is not None and (leak := machine.leak) is not None:
+            self._state = SessionState.CLOSED
+            log.error("%s", leak)
+
+    def _report_costs(self) -> None:
+        for line in self._backend.summary:
             log.info("%s", line)
-            self._tell(Progress(kind="cost", message=line))
+            self._report(Progress(kind="cost", message=line))
 
-    def _next_turn(self) -> SubmissionTicket:
+    def _next_ticket(self) -> SubmissionTicket:
         with self._lock:
-            self._turn = self._turn.next()
-            return self._turn
+            self._ticket = self._ticket.next()
+            return self._ticket
 
     def _connect(self, workflow: type[Workflow[Any]] | Workflow[Any] | None) -> ComfyUI | None:
         with self._lock:
-            if self._closed:
+            if self._state is SessionState.NEW:
+                self._state = SessionState.OPEN
+                atexit.register(_close_at_exit, weakref.ref(self))
+            if self._state is not SessionState.OPEN:
                 raise ComfyloomError("this session is closed")
-            if not self._used:
-                self._used = True
-                atexit.register(_close, weakref.ref(self))
             name = None if workflow is None else workflow.__workflow__.name
-            server = self._backend.open(name, self._tell)
-            if self._closed:  # by another thread, while the machine was launched
+            server = self._backend.open(name, self._report)
+            if not self._is_in(
+                SessionState.OPEN
+            ):  # by another thread, while the machine was launched
                 self._backend.close()
                 raise ComfyloomError("this session was closed")
             return server
 
+    def _is_in(self, state: SessionState) -> bool:
+        return self._state is state  # which a signal or another thread may change at any moment
+
+
+def _check_workflow(workflow: object) -> None:
+    if not isinstance(workflow, Workflow):
+        name = getattr(workflow, "__name__", "")
+        given = f"{name}: pass {name}(…)" if name else type(workflow).__name__
+        raise WorkflowError(f"expected a workflow instance, got {given}")
+
 
 def _check_timeout(timeout: object) -> None:
-    """Refuse what is no time, before anything is uploaded or launched for it."""
+    """Refuse a wrong timeout before anything is uploaded or launched."""
     is_number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
     if timeout is None or (is_number and timeout >= 0):  # type: ignore[operator]  # pyright: ignore
         return
     raise ConfigError(f"timeout is a number of seconds, or None for no limit, not {timeout!r}")
 
 
-def _say_it_is_given_back() -> None:
+def _report_release() -> None:
     log.warning("giving the machine back first")
 
 
-def _close(session: weakref.ref[RunComfySession]) -> None:
-    """Close a session at the interpreter's exit, if it is still there."""
+def _close_at_exit(session: weakref.ref[RunComfySession]) -> None:
+    """Close a session when the interpreter exits, if it still exists."""
     if (alive := session()) is not None:
-        with contextlib.suppress(KeyboardInterrupt, SystemExit):  # it exits as it is
+        with contextlib.suppress(KeyboardInterrupt, SystemExit):  # it is exiting already
             alive.close()
 
 
 def _draw_seed(bound: int) -> int:
-    # The system's own chance: processes that were forked from one draw other seeds.
+    # The system's randomness: processes forked from one must draw different seeds.
     return random.SystemRandom().randrange(min(bound + 1, _SEED_BOUND))
 
 

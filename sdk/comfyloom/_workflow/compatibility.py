@@ -1,4 +1,4 @@
-"""Whether a workflow can run on a server: its graph against what the server has."""
+"""Whether a workflow can run on a server: its graph compared with what the server has."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import attrs
 
 from comfyloom._core.json import mapping
 from comfyloom._core.suggestions import did_you_mean, nearest
-from comfyloom._workflow.graph import Graph, is_link_shaped
+from comfyloom._workflow.graph import is_link_shaped
+from comfyloom._workflow.graph_view import GraphView
 from comfyloom._workflow.node_schemas import COMBO, InputSchema, NodeSchema, Schemas, is_dynamic
 
 Kind: TypeAlias = Literal["node", "model", "choice", "input", "type", "range", "changed"]
@@ -32,15 +33,15 @@ class Incompatibility:
     """One thing that differs.
 
     Attributes:
-        kind: `node` (a class of nodes is missing), `model` (a model file is missing), `choice` (a
-            value is none that the server offers), `input` (one is missing, or not known there),
+        kind: `node` (a node type is missing), `model` (a model file is missing), `choice` (a
+            value that the server does not offer), `input` (one is missing, or not known there),
             `type` (a link or value of the wrong type), `range` (a number that is too small or too
             large), `changed` (differs from the server that the class was made against, and does
             no harm to this graph).
-        node: The id of the node, "" for a class.
-        class_type: The class of nodes.
+        node: The id of the node, "" for a node type.
+        class_type: The node type.
         input: The name of the input, "" if it is about the whole node.
-        message: For people.
+        message: Human-readable.
         advice: What to do about it, "" if nothing has to be done.
     """
 
@@ -63,29 +64,28 @@ class Incompatibility:
 
 
 def compare(
-    graph: Graph, live: Schemas, made_against: Schemas, free: frozenset[tuple[str, str]]
+    view: GraphView, made_against: Schemas, free: frozenset[tuple[str, str]]
 ) -> list[Incompatibility]:
     """Return everything in which a graph does not fit a server, in the order of its nodes.
 
     Args:
-        graph: The workflow's graph, in API format.
-        live: What the server has.
-        made_against: The schemas that the workflow's class was made against.
+        view: The workflow's graph, and what the server has.
+        made_against: The schemas that the workflow's class was generated with.
         free: Inputs, as (node id, input name), whose value is set for each run.
     """
-    incompatibilities: list[Incompatibility] = []
-    for node_id, raw in graph.items():
+    found: list[Incompatibility] = []
+    for node_id, raw in view.graph.items():
         entry = mapping(raw)
         class_type = str(entry.get("class_type"))
-        schema = live.node(class_type)
+        schema = view.schema_of(node_id)
         if schema is None:
-            incompatibilities.append(_missing(node_id, class_type, live, made_against))
+            found.append(_missing(node_id, class_type, view.schemas, made_against))
             continue
-        node = _Node(node_id, class_type, schema, graph, live, free)
+        node = _Node(node_id, class_type, schema, view, free)
         given = mapping(entry.get("inputs"))
-        incompatibilities += node.incompatibilities(given)
-        incompatibilities += _changes(node, made_against.node(class_type), given)
-    return incompatibilities
+        found += node.incompatibilities(given)
+        found += _changes(node, made_against.node(class_type), given)
+    return found
 
 
 def _missing(
@@ -94,14 +94,14 @@ def _missing(
     before = made_against.node(class_type)
     pack = (before.pack if before else "") or _packs().get(class_type, "")
     near = nearest(class_type, live.names, 0.8)
-    advice = f"install the pack {pack} on the machine" if pack else "install its pack of nodes"
+    advice = f"install the pack {pack} on the machine" if pack else "install its node pack"
     if near is not None:
         advice += f"; it has {near}"
     return Incompatibility(
         kind="node",
         node=node_id,
         class_type=class_type,
-        message="the server has no such class of nodes",
+        message="the server does not have this node type",
         advice=advice,
     )
 
@@ -117,13 +117,12 @@ def _packs() -> Mapping[str, str]:
 
 @attrs.frozen
 class _Node:
-    """One node of the graph beside the server's class of it."""
+    """One node of the graph beside the server's schema of its type."""
 
     id: str
     class_type: str
     schema: NodeSchema
-    graph: Graph
-    live: Schemas
+    view: GraphView
     free: frozenset[tuple[str, str]]
 
     def incompatibilities(self, given: Mapping[str, Any]) -> Iterator[Incompatibility]:
@@ -133,7 +132,7 @@ class _Node:
                 yield self.find(
                     "changed",
                     name,
-                    "the server does not know this input, and passes it over: harmless",
+                    "the server does not know this input and ignores it: harmless",
                 )
             elif is_link_shaped(value):
                 yield from self._link(name, wanted, value)
@@ -155,9 +154,8 @@ class _Node:
         )
 
     def _link(self, name: str, wanted: InputSchema, value: list[Any]) -> Iterator[Incompatibility]:
-        source = mapping(self.graph.get(str(value[0])))
-        schema = self.live.node(str(source.get("class_type")))
-        if schema is None:  # told already, or no node of the graph
+        schema = self.view.schema_of(value[0]) if value[0] in self.view.graph else None
+        if schema is None:  # reported already, or a link to a missing node
             return
         slot = int(value[1])
         if slot >= len(schema.outputs) and _ANY in schema.outputs:
@@ -170,7 +168,7 @@ class _Node:
             yield self.find("type", name, text)
 
     def _value(self, name: str, wanted: InputSchema, value: object) -> Iterator[Incompatibility]:
-        if "__value__" in mapping(value):  # a list that is none of a link, or anything else
+        if "__value__" in mapping(value):  # a list that is not a link, or anything else
             value = mapping(value)["__value__"]
         if wanted.options is not None:
             if value not in wanted.options:
@@ -178,7 +176,7 @@ class _Node:
         elif wanted.type in _NUMBERS:
             number = _as_number(wanted.type, value)
             if number is None:
-                text = f"{_shown(value)} is no {wanted.type}"
+                text = f"{_shown(value)} is not a valid {wanted.type}"
                 yield self.find("type", name, text)
             elif wanted.ge is not None and number < wanted.ge:
                 yield self.find("range", name, f"{_shown(value)} is less than {wanted.ge}")
@@ -193,7 +191,7 @@ class _Node:
             return self.find("model", name, f"there is no model {value!r}{hint}", advice)
         offered = ", ".join(texts[:5]) + (", …" if len(texts) > 5 else "")
         return self.find(
-            "choice", name, f"{_shown(value)} is none of {offered or '(nothing)'}{hint}"
+            "choice", name, f"{_shown(value)} is not one of {offered or '(nothing)'}{hint}"
         )
 
 
@@ -236,7 +234,7 @@ def _changes(
     for name, old in before.inputs.items():
         new = node.schema.inputs.get(name)
         if new is None:
-            if name not in given:  # else it was told already
+            if name not in given:  # else it was reported already
                 yield node.find("changed", name, "this input is gone")
         elif new.type != old.type:
             yield node.find("changed", name, f"its type was {old.type} and is {new.type}")

@@ -11,6 +11,10 @@ Graph: TypeAlias = dict[str, dict[str, Any]]
 """`{node id: {"class_type": …, "inputs": {name: literal or [source id, slot]}, "_meta": …}}`."""
 
 
+Links: TypeAlias = Mapping[str, tuple[str, ...]]
+"""The ids of the nodes that each node is linked to, by node id."""
+
+
 def is_link_shaped(value: object) -> TypeGuard[list[Any]]:
     """Return whether a value has the shape of a link, wherever it leads."""
     return (
@@ -63,14 +67,26 @@ def _check_node(graph: Mapping[str, object], node: str, entry: Mapping[str, Any]
             raise GraphError(reason, node=node)
 
 
-def cycle_in(graph: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Return the nodes of a circle of links, the first one again at the end; [] if there is none.
+def links_of(graph: Mapping[str, Mapping[str, Any]]) -> Links:
+    """Return the nodes that each node is linked to; links to missing nodes are left out."""
+    return {
+        node: tuple(
+            value[0]
+            for value in entry["inputs"].values()
+            if is_link_shaped(value) and value[0] in graph
+        )
+        for node, entry in graph.items()
+    }
+
+
+def cycle_in(links: Links) -> list[str]:
+    """Return the nodes of a cycle of links, the first one again at the end; [] if there is none.
 
     It goes as deep as the graph is, without recursion.
     """
     done: set[str] = set()
-    for start in graph:
-        path = {start: iter(_sources(graph, start))} if start not in done else {}
+    for start in links:
+        path = {start: iter(links[start])} if start not in done else {}
         while path:
             last = next(reversed(path))
             node = next((each for each in path[last] if each not in done), None)
@@ -78,26 +94,20 @@ def cycle_in(graph: Mapping[str, Mapping[str, Any]]) -> list[str]:
                 done.add(last)
                 del path[last]
             elif node in path:
-                circle = list(path)
-                return [*circle[circle.index(node) :], node]
+                cycle = list(path)
+                return [*cycle[cycle.index(node) :], node]
             else:
-                path[node] = iter(_sources(graph, node))
+                path[node] = iter(links[node])
     return []
 
 
-def unused_nodes(graph: Mapping[str, Mapping[str, Any]], ends: Iterable[str]) -> list[str]:
-    """Return the nodes that none of the given ones needs, in the order of the graph."""
+def reachable_from(ends: Iterable[str], links: Links) -> frozenset[str]:
+    """Return the given nodes and all nodes that they need."""
     needed: set[str] = set()
     waiting = list(ends)
     while waiting:
         node = waiting.pop()
         if node not in needed:
             needed.add(node)
-            waiting += _sources(graph, node)
-    return [node for node in graph if node not in needed]
-
-
-def _sources(graph: Mapping[str, Mapping[str, Any]], node: str) -> list[str]:
-    """Return the nodes that a node is linked to, those that are not there left out."""
-    values = graph[node]["inputs"].values()
-    return [value[0] for value in values if is_link_shaped(value) and value[0] in graph]
+            waiting += links[node]
+    return frozenset(needed)

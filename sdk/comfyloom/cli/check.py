@@ -11,6 +11,7 @@ import click
 from comfyloom._backends.resolve import EMULATOR, RUNCOMFY
 from comfyloom._session.session import RunComfySession
 from comfyloom._workflow.compatibility import Incompatibility, compare
+from comfyloom._workflow.graph_view import GraphView
 from comfyloom._workflow.node_schemas import Schemas, pinned
 from comfyloom._workflow.workflow import Workflow
 from comfyloom.cli.main import CONTEXT
@@ -38,7 +39,9 @@ def check(workflow: str, target: str | None, credentials: str | None, as_json: b
     cls = only_workflow(workflow)
     assert cls is not None  # there is one of that name
     live = _live(cls, target, credentials)
-    found = compare(cls.template_graph(), live, pinned(_package(cls)), _free(cls))
+    found = compare(
+        GraphView(cls.template_graph(), live), pinned(_package(cls)), _free(cls)
+    )
     fatal = [incompatibility for incompatibility in found if incompatibility.is_fatal]
     if as_json:
         rows = [

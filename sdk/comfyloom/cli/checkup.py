@@ -14,7 +14,7 @@ from comfyloom._dev.health import DevStatus
 from comfyloom._dev.server import DevServer
 from comfyloom._machines.account_machines import AccountMachines, Rented
 from comfyloom._money.prices import PriceList
-from comfyloom._records.tracker import records_of
+from comfyloom._records.locations import records_of
 from comfyloom._runcomfy.client import ServerApi
 from comfyloom._runcomfy.models import CloudWorkflow
 from comfyloom.cli.shared import span, usd
@@ -196,8 +196,8 @@ def _ledger(settings: Settings, api: ServerApi) -> Iterator[Diagnostic]:
     from comfyloom._machines.reaper import Reaper  # with the ledger's database
 
     machines = records_of(settings)
-    orphans = Reaper(api=api, machines=machines).orphans()
-    count = len(machines.open())
+    orphans = Reaper.of(settings, api).orphans()
+    count = len(machines.list_open())
     where = machines.ledger.path or "PostgreSQL"
     yield Diagnostic(check="ledger", state="ok", message=f"{where}, machines in use: {count}")
     for orphan in orphans:

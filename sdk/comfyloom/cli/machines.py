@@ -14,7 +14,7 @@ import click
 from comfyloom._core.signals import defer_signals, exit_on_sigterm
 from comfyloom._machines.account_machines import AccountMachines, Rented
 from comfyloom._money.prices import PriceList
-from comfyloom._records.tracker import records_of
+from comfyloom._records.locations import records_of
 from comfyloom._runcomfy.client import ServerApi
 from comfyloom.cli.main import CONTEXT
 from comfyloom.cli.shared import (
@@ -148,7 +148,7 @@ def reap(dry_run: bool, credentials: str | None, as_json: bool) -> None:
             if dry_run
             else [defer_signals(partial(reaper.reap, each), waiting=_waiting) for each in orphans]
         )
-        others = book.of_others(since=api.now() - LONG_AGO_S)
+        others = book.count_of_other_accounts(since=api.now() - LONG_AGO_S)
     if as_json:
         found = [_orphan_facts(each) for each in orphans] if dry_run else map(_reaped_facts, reaped)
         print_json(list(found))
@@ -165,7 +165,7 @@ def _reaper(api: ServerApi, machines: MachineRecords, prices: PriceList) -> Reap
     from comfyloom._machines.reaper import Reaper  # with the ledger's database
 
     return Reaper(
-        api=api, machines=machines, prices=prices, say=lambda text: click.echo(text, err=True)
+        api=api, records=machines, prices=prices, say=lambda text: click.echo(text, err=True)
     )
 
 

@@ -1,13 +1,21 @@
 """Settings: arguments before environment before pyproject.toml before a credentials file."""
 
-from comfyloom.settings.fields import Plan, is_http_url, is_word, to_seconds
-from comfyloom.settings.model import DEFAULT_BASE_URL, DEFAULT_SERVER_TYPE, Settings, SettingsLoader
+from comfyloom.settings.fields import Plan, Prices, is_http_url, is_word, to_seconds
+from comfyloom.settings.model import (
+    DEFAULT_BASE_URL,
+    DEFAULT_SERVER_TYPE,
+    Given,
+    Settings,
+    SettingsLoader,
+)
 from comfyloom.settings.sources import project_folder
 
 __all__ = [
     "DEFAULT_BASE_URL",
     "DEFAULT_SERVER_TYPE",
+    "Given",
     "Plan",
+    "Prices",
     "Settings",
     "SettingsLoader",
     "is_http_url",

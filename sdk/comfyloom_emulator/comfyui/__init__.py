@@ -1,1 +1,1 @@
-"""One emulated ComfyUI server: queue, executor, cache, sockets and files."""
+"""An emulated ComfyUI server: queue, executor, cache, websockets and files."""

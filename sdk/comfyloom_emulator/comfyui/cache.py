@@ -1,4 +1,4 @@
-"""The classic cache: results of nodes, by what they are made of, kept for one prompt."""
+"""ComfyUI's classic cache: node results by the content of their inputs, kept for one prompt."""
 
 import hashlib
 import json
@@ -14,8 +14,8 @@ Fingerprint = Callable[[str, dict[str, Any]], str]
 
 
 @attrs.frozen(eq=False)
-class Cached:
-    """The result of a node run: its output slots, and its ui data with where they came from."""
+class CachedResult:
+    """The result of a node run: output slots, ui data, and the node ids in `meta`."""
 
     outputs: tuple[object, ...]
     ui: dict[str, Any] | None
@@ -24,16 +24,16 @@ class Cached:
 
 @attrs.define
 class Cache:
-    """Keeps only what the last prompt's nodes can use."""
+    """Keeps only results that nodes of the latest prompt can use."""
 
-    _entries: dict[str, Cached] = attrs.field(factory=dict[str, Cached])
+    _entries: dict[str, CachedResult] = attrs.field(factory=dict[str, CachedResult])
     _keys: dict[str, str] = attrs.field(factory=dict[str, str])
 
     def prepare(self, graph: Graph, fingerprint: Fingerprint) -> list[str]:
-        """Turn to a new prompt, dropping what it does not use; gives its cached nodes.
+        """Switch to a new prompt, drop results it does not use, and return its cached nodes.
 
         Raises:
-            KeyError, AttributeError: A node, connected or not, has no object as its inputs.
+            KeyError, AttributeError: The inputs of a node, linked or not, are not an object.
         """
         signatures = _Signatures(graph, fingerprint)
         self._keys = {node: signatures.of(node) for node in graph}
@@ -41,17 +41,17 @@ class Cache:
         self._entries = {key: value for key, value in self._entries.items() if key in used}
         return [node for node, key in self._keys.items() if key in self._entries]
 
-    def get(self, node: str) -> Cached | None:
-        """The result of a node of the current prompt."""
+    def get(self, node: str) -> CachedResult | None:
+        """Return the result of a node of the current prompt, if it is cached."""
         key = self._keys.get(node)
         return None if key is None else self._entries.get(key)
 
-    def store(self, node: str, value: Cached) -> None:
-        """Keep the result of a node of the current prompt."""
+    def store(self, node: str, value: CachedResult) -> None:
+        """Store the result of a node of the current prompt."""
         self._entries[self._keys[node]] = value
 
     def clear(self) -> None:
-        """Forget all results."""
+        """Drop all results."""
         self._entries.clear()
 
 

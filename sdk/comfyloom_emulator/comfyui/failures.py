@@ -1,20 +1,20 @@
-"""How a run can end other than well."""
+"""The ways in which a run can fail."""
 
 from collections.abc import Mapping
 from typing import Any
 
 
-class InterruptedRun(Exception):
-    """The interrupt flag was seen."""
+class RunInterrupted(Exception):
+    """The run noticed the interrupt flag."""
 
 
-class FailedNode(Exception):
-    """A node raised.
+class NodeFailed(Exception):
+    """A node raised an exception.
 
     Attributes:
-        exception_type: The name of what it raised.
-        exception_message: Its text.
-        traceback: Lines, as the protocol shows them.
+        exception_type: Name of the exception's class.
+        exception_message: Text of the exception.
+        traceback: Lines of the traceback.
         current_inputs: The node's inputs by name, each a list of printable values.
     """
 
@@ -32,13 +32,13 @@ class FailedNode(Exception):
         self.current_inputs = current_inputs
 
 
-class DeadServer(Exception):
-    """The machine has ended under the run."""
+class MachineDied(Exception):
+    """The machine ended during the run."""
 
 
-class RestartedServer(Exception):
-    """ComfyUI was restarted under the run."""
+class ServerRestarted(Exception):
+    """ComfyUI restarted during the run."""
 
 
-class DeadWorker(Exception):
-    """The prompt killed the thread that runs prompts: nothing will ever run again."""
+class WorkerDied(Exception):
+    """The prompt killed the thread that runs prompts: no prompt will ever run again."""

@@ -1,4 +1,4 @@
-"""Serving a file: validators, conditions and ranges."""
+"""HTTP responses with a file: validators, conditional requests and ranges."""
 
 import mimetypes
 import re
@@ -15,7 +15,7 @@ _SCRIPTS = frozenset({"text/javascript", "application/javascript", "text/css"})
 
 
 def content_type(name: str) -> str:
-    """The type of a file by its name; nothing that a browser would run."""
+    """Return the content type for a file name, but none that a browser would execute."""
     known = _TYPES.get(Path(name).suffix.lower()) or mimetypes.guess_type(name)[0]
     if known is None or known in _UNSAFE | _SCRIPTS:
         return "application/octet-stream"
@@ -23,31 +23,33 @@ def content_type(name: str) -> str:
 
 
 def disposition(name: str) -> dict[str, str]:
-    """The header that tells the file's name."""
+    """Return the header with the file's name."""
     quoted = name.encode().decode("latin-1")
     return {"Content-Disposition": f'filename="{quoted}"'}
 
 
 def file_reply(path: Path, request_headers: Headers) -> Response:
-    """The file or the part of it that is asked for."""
+    """Return the response with the file, or the requested part of it."""
     stat = path.stat()
     headers = {**disposition(path.name), "Content-Type": content_type(path.name)}
     validators = {
         "ETag": f'"{stat.st_mtime_ns:x}-{stat.st_size:x}"',
         "Last-Modified": formatdate(int(stat.st_mtime), usegmt=True),
     }
-    if _is_current(request_headers, validators["ETag"], stat.st_mtime):
+    if _is_not_modified(request_headers, validators["ETag"], stat.st_mtime):
         return Response(status_code=304, headers={**headers, **validators})
     wanted = request_headers.get("Range")
-    if wanted is None or _is_outdated(request_headers, stat.st_mtime):
+    if wanted is None or _is_range_outdated(request_headers, stat.st_mtime):
         body = path.read_bytes()
         return Response(body, 200, {**headers, **validators, "Accept-Ranges": "bytes"})
-    return _part(path, wanted, headers, validators)
+    return _range_reply(path, wanted, headers, validators)
 
 
-def _part(path: Path, wanted: str, headers: dict[str, str], validators: dict[str, str]) -> Response:
+def _range_reply(
+    path: Path, wanted: str, headers: dict[str, str], validators: dict[str, str]
+) -> Response:
     body = path.read_bytes()
-    span = _span(wanted, len(body))
+    span = _parse_range(wanted, len(body))
     if span is None:
         return Response(
             status_code=416, headers={**headers, "Content-Range": f"bytes */{len(body)}"}
@@ -58,7 +60,7 @@ def _part(path: Path, wanted: str, headers: dict[str, str], validators: dict[str
     return Response(body[first:end], 206, {**headers, **validators, **ranges})
 
 
-def _span(wanted: str, size: int) -> tuple[int, int] | None:
+def _parse_range(wanted: str, size: int) -> tuple[int, int] | None:
     match = _RANGE.fullmatch(wanted)
     if match is None or not (match[1] or match[2]):
         return None
@@ -69,7 +71,7 @@ def _span(wanted: str, size: int) -> tuple[int, int] | None:
     return (first, end) if first < end else None
 
 
-def _is_current(headers: Headers, etag: str, modified: float) -> bool:
+def _is_not_modified(headers: Headers, etag: str, modified: float) -> bool:
     known = headers.get("If-None-Match")
     if known is not None:
         return known.strip() == "*" or etag in {tag.strip() for tag in known.split(",")}
@@ -77,8 +79,8 @@ def _is_current(headers: Headers, etag: str, modified: float) -> bool:
     return since is not None and int(modified) <= since
 
 
-def _is_outdated(headers: Headers, modified: float) -> bool:
-    # Only a date counts here; an ETag is not understood and lets the range through.
+def _is_range_outdated(headers: Headers, modified: float) -> bool:
+    # As in the real server, only a date counts here; with an ETag the range is served.
     since = _date(headers.get("If-Range"))
     return since is not None and int(modified) > since
 

@@ -10,8 +10,8 @@ _SUFFIX = re.compile(r"(.*) \[(input|output|temp)\]")
 
 
 @attrs.frozen
-class SavePlace:
-    """Where a node may save: numbered files `{stem}_{counter:05}_.ext` in a folder."""
+class SaveTarget:
+    """Where a node saves its files: `{stem}_{counter:05}_.ext` in a directory."""
 
     directory: Path
     subfolder: str
@@ -19,7 +19,7 @@ class SavePlace:
     counter: int
 
     def name(self, extension: str, offset: int = 0) -> str:
-        """The file name for the result number `offset`."""
+        """Return the file name of result number `offset`."""
         stem = self.stem.replace("%batch_num%", str(offset))
         return f"{stem}_{self.counter + offset:05}_.{extension}"
 
@@ -31,7 +31,7 @@ class Folders:
     root: Path
 
     def create(self) -> None:
-        """Make the folders."""
+        """Create the folders."""
         for kind in ("input", "output", "temp"):
             (self.root / kind).mkdir(parents=True, exist_ok=True)
 
@@ -42,18 +42,18 @@ class Folders:
                 path.unlink()
 
     def folder(self, kind: str) -> Path | None:
-        """The folder of a type, None if there is no such type."""
+        """Return the folder of a type; None if the type is unknown."""
         return self.root / kind if kind in {"input", "output", "temp"} else None
 
     def names(self, kind: str = "input") -> list[str]:
-        """The files directly in a folder, sorted."""
+        """Return the names of the files directly in a folder, sorted."""
         return sorted(path.name for path in (self.root / kind).iterdir() if path.is_file())
 
-    def annotated(self, name: str, default: str = "input") -> Path:
-        """The path of a file as graphs name it: `name`, `sub/name` or `name [output]`.
+    def annotated_path(self, name: str, default: str = "input") -> Path:
+        """Return the path of a file that a graph names `name`, `sub/name` or `name [output]`.
 
         Raises:
-            ValueError: It is outside of the folder.
+            ValueError: The path is outside of the folder.
         """
         plain, kind = split_annotation(name)
         folder = self.root / (kind or default)
@@ -62,8 +62,8 @@ class Folders:
             raise ValueError(f"{name} is outside of the {kind or default} folder")
         return path
 
-    def save_place(self, prefix: str, kind: str, width: int = 0, height: int = 0) -> SavePlace:
-        """Where files with this prefix go; its directories are made.
+    def save_target(self, prefix: str, kind: str, width: int = 0, height: int = 0) -> SaveTarget:
+        """Return where to save files with this prefix, and create its directory.
 
         Raises:
             ValueError: The prefix leads out of the folder.
@@ -75,11 +75,11 @@ class Folders:
             raise ValueError("Saving image outside the output folder is not allowed.")
         directory.mkdir(parents=True, exist_ok=True)
         subfolder = "" if str(path.parent) == "." else str(path.parent)
-        return SavePlace(directory, subfolder, path.name, _next_counter(directory, path.name))
+        return SaveTarget(directory, subfolder, path.name, _next_counter(directory, path.name))
 
 
 def split_annotation(name: str) -> tuple[str, str | None]:
-    """A file name without its ` [input]`, ` [output]` or ` [temp]`, and which of them it had."""
+    """Split a trailing ` [input]`, ` [output]` or ` [temp]` off a file name."""
     match = _SUFFIX.fullmatch(name)
     return (match[1], match[2]) if match else (name, None)
 

@@ -1,4 +1,4 @@
-"""Multipart forms, as the upload routes read them."""
+"""Multipart forms of the upload routes."""
 
 from collections.abc import Mapping
 from typing import TypeAlias
@@ -9,7 +9,7 @@ from starlette.requests import Request
 
 @attrs.frozen
 class FormFile:
-    """A part with a file name, which may be empty."""
+    """A form part with a file name, which may be empty."""
 
     name: str
     data: bytes
@@ -19,14 +19,14 @@ Form: TypeAlias = Mapping[str, "str | FormFile"]
 
 
 async def read_form(request: Request) -> Form:
-    """The fields of a form; of several with one name, the last.
+    """Return the fields of a form; if a name occurs several times, the last one counts.
 
     Raises:
-        ValueError: The multipart body is cut.
+        ValueError: The multipart body is truncated.
     """
     kind = request.headers.get("Content-Type", "")
     if kind.startswith("multipart/"):
-        _check_end(await request.body(), kind)
+        _check_is_complete(await request.body(), kind)
     fields: dict[str, str | FormFile] = {}
     async with request.form() as form:
         for key, value in form.multi_items():
@@ -37,13 +37,13 @@ async def read_form(request: Request) -> Form:
     return fields
 
 
-def _check_end(body: bytes, kind: str) -> None:
+def _check_is_complete(body: bytes, kind: str) -> None:
     boundary = kind.partition("boundary=")[2].strip('"').encode()
     if not boundary or b"--" + boundary + b"--" not in body:
-        raise ValueError("the multipart body is cut")
+        raise ValueError("the multipart body is truncated")
 
 
 def text_field(form: Form, name: str, default: str) -> str:
-    """A text field."""
+    """Return a text field; `default` if it is missing or a file."""
     value = form.get(name, default)
     return value if isinstance(value, str) else default

@@ -4,7 +4,7 @@ from typing import Any
 
 import attrs
 
-from comfyloom_emulator.comfyui.queue import Item
+from comfyloom_emulator.comfyui.queue import QueueItem
 from comfyloom_emulator.json_access import as_object
 
 _LIMIT = 10_000
@@ -18,9 +18,9 @@ class History:
     _entries: dict[str, Any] = attrs.field(factory=dict[str, Any])
 
     def store(
-        self, item: Item, outputs: dict[str, Any], meta: dict[str, Any], status: dict[str, Any]
+        self, item: QueueItem, outputs: dict[str, Any], meta: dict[str, Any], status: dict[str, Any]
     ) -> None:
-        """Add the entry of a finished prompt; one with the same id is overwritten in place."""
+        """Add the entry of a finished prompt; an entry with the same id is overwritten in place."""
         number, prompt_id, graph, extra_data, targets = item
         known = as_object(extra_data)
         extra_data = extra_data if known is None else without_secrets(known)
@@ -33,14 +33,14 @@ class History:
             "meta": meta,
         }
 
-    def one(self, prompt_id: str) -> dict[str, Any]:
-        """The entry of one prompt, by its id; nothing if there is none."""
+    def get(self, prompt_id: str) -> dict[str, Any]:
+        """Return the entry of one prompt by its id; empty if there is none."""
         if prompt_id not in self._entries:
             return {}
         return {prompt_id: self._entries[prompt_id]}
 
     def page(self, max_items: int | None, offset: int) -> dict[str, Any]:
-        """Up to `max_items` entries from index `offset` on; the last ones if it is negative."""
+        """Return at most `max_items` entries from `offset` on; the last ones if it is negative."""
         ids = [*self._entries]
         if offset < 0 and max_items is not None:
             offset = max(0, len(ids) - max_items)
@@ -59,5 +59,5 @@ class History:
 
 
 def without_secrets(extra_data: dict[str, Any]) -> dict[str, Any]:
-    """The extra data of a prompt without what is nobody else's business."""
+    """Return the extra data of a prompt without its secrets."""
     return {key: value for key, value in extra_data.items() if key not in _SECRETS}

@@ -1,4 +1,4 @@
-"""The websockets of a server and the one queue through which all events reach them."""
+"""The websockets of a server, and the single queue through which all events reach them."""
 
 import asyncio
 import contextlib
@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 
-from comfyloom_emulator.comfyui.malformed_frames import GARBAGE, UNKNOWN, flood
+from comfyloom_emulator.comfyui.malformed_frames import (
+    MALFORMED_FRAMES,
+    UNKNOWN_FRAMES,
+    oversized_frames,
+)
 from comfyloom_emulator.faults import SocketFault
 
 if TYPE_CHECKING:
@@ -20,8 +24,8 @@ _HOLD_S = 0.05
 SERVER_FEATURES = {"supports_preview_metadata": True, "max_upload_size": 100 * 1024 * 1024}
 
 
-Letter: TypeAlias = tuple[str | None, str | bytes]
-"""A frame and the id of the client that it is for; None: all of them."""
+AddressedFrame: TypeAlias = tuple[str | None, str | bytes]
+"""The client id that a frame is for (None: all clients), and the frame."""
 
 
 @attrs.define(eq=False)
@@ -29,8 +33,9 @@ class Connection:
     """One websocket.
 
     Attributes:
-        features: The flags its client sent in its very first frame.
-        fault: How it is going to fail, if it is.
+        fault: The fault that strikes this connection, if any.
+        features: The feature flags that its client sent in its very first frame.
+        sent: Number of frames sent.
     """
 
     transport: asyncio.Transport
@@ -40,19 +45,19 @@ class Connection:
     sent: int = 0
     _held: list[str | bytes] = attrs.field(factory=list[str | bytes])
     _timer: asyncio.TimerHandle | None = None
-    _late: "asyncio.Future[None] | None" = None
+    _late_send: "asyncio.Future[None] | None" = None
 
     async def send(self, frame: str | bytes) -> None:
-        """Send a frame, waiting for a client that does not read."""
-        if self.strike():
+        """Send a frame; waits for as long as the client does not read."""
+        if self._apply_fault():
             return
         self.sent += 1
-        for each in self._spoilt(frame):
+        for each in self._faulty_frames(frame):
             await self._send_safely(each)
-        self.strike()
+        self._apply_fault()
 
-    def strike(self) -> bool:
-        """Whether the connection's time has come to fail; it is broken off if it shall be."""
+    def _apply_fault(self) -> bool:
+        """Apply the fault if it is due, and return whether the connection is now useless."""
         if self.fault is None or self.sent < self.fault.frames:
             return False
         match self.fault.action:
@@ -66,27 +71,27 @@ class Connection:
                 return False
         return True
 
-    def _spoilt(self, frame: str | bytes) -> list[str | bytes]:
-        """The frames that are sent in place of one."""
+    def _faulty_frames(self, frame: str | bytes) -> list[str | bytes]:
+        """Return the frames to send in place of one."""
         if self.fault is None or self.sent <= self.fault.frames:
             return [frame]
         match self.fault.action:
             case "garbage":
-                return [*GARBAGE, frame]
+                return [*MALFORMED_FRAMES, frame]
             case "unknown":
-                return [*UNKNOWN, frame]
+                return [*UNKNOWN_FRAMES, frame]
             case "flood":
                 self.fault = None
-                return [*flood(), frame]
+                return [*oversized_frames(), frame]
             case "duplicate":
                 return [frame, frame]
             case "disorder":
-                return self._exchanged(frame)
+                return self._swapped(frame)
             case _:
                 return [frame]
 
-    def _exchanged(self, frame: str | bytes) -> list[str | bytes]:
-        """Nothing, and then the next frame before this one; the last is sent after a moment."""
+    def _swapped(self, frame: str | bytes) -> list[str | bytes]:
+        """Hold a frame back until the next one was sent, for at most `_HOLD_S`."""
         if self._timer is not None:
             self._timer.cancel()
         if self._held:
@@ -99,67 +104,69 @@ class Connection:
     def _release(self) -> None:
         held, self._held = self._held, []
         for frame in held:
-            self._late = asyncio.ensure_future(self._send_safely(frame))
+            self._late_send = asyncio.ensure_future(self._send_safely(frame))
 
     async def _send_safely(self, frame: str | bytes) -> None:
         key = "text" if isinstance(frame, str) else "bytes"
-        # Whatever the server raises when a client has gone: it misses its frames, no more.
+        # uvicorn may raise anything if the client has left. It misses its frames, nothing else.
         with contextlib.suppress(Exception):
             await self._send({"type": "websocket.send", key: frame})
 
 
 @attrs.define
 class Hub:
-    """Sends events to whom they are for.
+    """Sends events to the clients they are for.
 
     Attributes:
-        owner: The client id of the prompt that runs or ran last; None if it had none.
-        last_node: The node that is running.
+        owner: Client id of the prompt that runs or ran last; None if it had none.
+        last_node: Id of the running node.
     """
 
     owner: str | None = None
     last_node: str | None = None
     _by_id: dict[str, Connection] = attrs.field(factory=dict[str, Connection])
     _all: set[Connection] = attrs.field(factory=set[Connection])
-    _queue: "asyncio.Queue[Letter]" = attrs.field(factory=lambda: asyncio.Queue[Letter]())
+    _queue: "asyncio.Queue[AddressedFrame]" = attrs.field(
+        factory=lambda: asyncio.Queue[AddressedFrame]()
+    )
 
     def join(self, sid: str, connection: Connection) -> None:
-        """Add a connection; one with the same id gets nothing any more, but stays open."""
+        """Add a connection; an earlier one with the same id stays open but gets no more events."""
         self._all.add(connection)
         self._by_id[sid] = connection
 
     def leave(self, sid: str, connection: Connection) -> None:
-        """Remove a connection, and with it whichever one has its id now."""
+        """Remove a connection, and, like the real server, any newer one with the same id."""
         self._all.discard(connection)
         self._by_id.pop(sid, None)
 
     def publish(self, event: str, data: Any, sid: str | None) -> None:
-        """Send an event to one client, or to all of them if `sid` is None."""
+        """Queue an event for one client, or for all clients if `sid` is None."""
         if self._by_id:
             self._queue.put_nowait((sid, json.dumps({"type": event, "data": data})))
 
     def publish_preview(self, jpeg: bytes, metadata: dict[str, Any]) -> None:
-        """Send a preview to the owner in the form it can read; to all, in the old form."""
+        """Queue a preview for the owner in its format, or for all in the old format."""
         if self.wants_metadata:
             described = json.dumps({**metadata, "image_type": "image/jpeg"}).encode()
-            head = struct.pack(">II", _PREVIEW_WITH_METADATA, len(described)) + described
+            header = struct.pack(">II", _PREVIEW_WITH_METADATA, len(described)) + described
         else:
-            head = struct.pack(">II", _PREVIEW, _JPEG)
-        self._queue.put_nowait((self.owner, head + jpeg))
+            header = struct.pack(">II", _PREVIEW, _JPEG)
+        self._queue.put_nowait((self.owner, header + jpeg))
 
     @property
     def wants_metadata(self) -> bool:
-        """Whether the owner's connection has asked for previews with metadata."""
+        """Whether the owner's connection asked for previews with metadata."""
         connection = self._by_id.get(self.owner or "")
         return bool(connection and connection.features.get("supports_preview_metadata"))
 
     @property
     def has_audience(self) -> bool:
-        """Whether the running prompt's progress reaches anybody."""
+        """Whether any connection receives the progress of the running prompt."""
         return self.owner in self._by_id if self.owner is not None else bool(self._by_id)
 
     async def deliver(self) -> None:
-        """Send what is published, one frame after the other, until cancelled."""
+        """Send the queued frames one after the other, until cancelled."""
         while True:
             sid, frame = await self._queue.get()
             if sid is None:
@@ -169,6 +176,6 @@ class Hub:
                 await self._by_id[sid].send(frame)
 
     def abort(self) -> None:
-        """Break all connections off."""
+        """Abort all connections."""
         for connection in self._all:
             connection.transport.abort()

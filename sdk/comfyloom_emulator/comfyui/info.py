@@ -1,4 +1,4 @@
-"""Routes that tell about a server."""
+"""Routes with information about a server."""
 
 from collections.abc import Mapping
 
@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from comfyloom_emulator.comfyui.hub import SERVER_FEATURES
-from comfyloom_emulator.comfyui.schemas import Schema, current
+from comfyloom_emulator.comfyui.schemas import Schema, with_current_files
 from comfyloom_emulator.comfyui.state import ServerState
 from comfyloom_emulator.server.replies import empty_reply, json_reply, text_reply
 
@@ -29,7 +29,7 @@ _MODELS: Mapping[str, list[str]] = {
 
 
 async def index(_state: ServerState, _request: Request) -> Response:
-    """GET /: where the web page would be."""
+    """GET /: a placeholder for the web page."""
     html = b"<!doctype html><title>ComfyUI</title><p>An emulated ComfyUI has no page.</p>"
     return Response(html, headers={"Content-Type": "text/html"})
 
@@ -73,7 +73,7 @@ async def object_info(state: ServerState, request: Request) -> Response:
     if name is not None:
         wanted = {name: state.schemas[name]} if name in state.schemas else {}
     files = state.folders.names()
-    return json_reply({key: current(schema, files) for key, schema in wanted.items()})
+    return json_reply({key: with_current_files(schema, files) for key, schema in wanted.items()})
 
 
 async def models(_state: ServerState, _request: Request) -> Response:

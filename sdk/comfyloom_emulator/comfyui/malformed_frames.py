@@ -1,11 +1,11 @@
-"""Frames that no client should fall over."""
+"""Malformed, unknown and oversized frames; a client must survive all of them."""
 
 import json
 import struct
 
 _PREVIEW, _JPEG = 1, 1
 
-GARBAGE: tuple[str | bytes, ...] = (
+MALFORMED_FRAMES: tuple[str | bytes, ...] = (
     "",
     "{not json",
     "[]",
@@ -22,14 +22,14 @@ GARBAGE: tuple[str | bytes, ...] = (
     b"\x00\x00\x00\x04\xff\xff\xff\xff{}",
     b"\x00\x00\x00\x03\x00\x00\x00\x09\xff",
 )
-UNKNOWN: tuple[str | bytes, ...] = (
+UNKNOWN_FRAMES: tuple[str | bytes, ...] = (
     '{"type": "assets.seeded", "data": {"prompt_id": null}}',
     *(struct.pack(">II", kind, 12) + b"no such type" for kind in (0, 2, 77, 0xFFFFFFFF)),
 )
-_FLOOD_BYTES = 20_000_000
+_OVERSIZED_BYTES = 20_000_000
 
 
-def flood() -> list[str | bytes]:
-    """Two frames that are much larger than any event."""
-    text = json.dumps({"type": "crystools.monitor", "data": {"text": "x" * _FLOOD_BYTES}})
-    return [text, struct.pack(">II", _PREVIEW, _JPEG) + bytes(_FLOOD_BYTES)]
+def oversized_frames() -> list[str | bytes]:
+    """Return a text and a binary frame that are much larger than any event."""
+    text = json.dumps({"type": "crystools.monitor", "data": {"text": "x" * _OVERSIZED_BYTES}})
+    return [text, struct.pack(">II", _PREVIEW, _JPEG) + bytes(_OVERSIZED_BYTES)]

@@ -7,45 +7,45 @@ from typing import Any, TypeAlias
 import attrs
 
 Graph: TypeAlias = dict[str, Any]
-Item: TypeAlias = tuple[float, str, Graph, Any, list[str]]
-"""number, prompt_id, graph, extra_data, outputs_to_execute: as /queue and /history show it."""
+QueueItem: TypeAlias = tuple[float, str, Graph, Any, list[str]]
+"""number, prompt_id, graph, extra_data, outputs_to_execute: the form in /queue and /history."""
 
 
 @attrs.define
 class PromptQueue:
-    """Pending prompts, a heap that is shown as it is, and the running one.
+    """The running prompt and the pending ones, a heap that /queue shows in heap order.
 
-    Items are compared whole, so two with the same number and id raise a `TypeError` on `put`,
-    with the second already queued: the server answers 500 and runs it nevertheless.
+    Items are compared as tuples: if two have the same number and id, `put` raises a `TypeError`
+    after it has queued the second. The server answers 500 and still runs it, like the real one.
     """
 
-    pending: list[Item] = attrs.field(factory=list[Item])
-    running: Item | None = None
+    pending: list[QueueItem] = attrs.field(factory=list[QueueItem])
+    running: QueueItem | None = None
     counter: int = 0
     _arrival: asyncio.Event = attrs.field(factory=asyncio.Event)
 
     @property
     def remaining(self) -> int:
-        """How many prompts are pending or running."""
+        """The number of prompts that are pending or running."""
         return len(self.pending) + (self.running is not None)
 
     def number(self, data: Any) -> float:
-        """The number of a posted prompt; each number is used once, also by a refused prompt."""
+        """Return the number for a posted prompt; a refused prompt uses up its number, too."""
         if "number" in data:
             return float(data["number"])
         number = self.counter
         self.counter += 1
-        # Membership first: the body may be a list.
+        # Test membership first: the body may be a list.
         front = "front" in data and bool(data["front"])
         return -number if front else number
 
-    def put(self, item: Item) -> None:
-        """Add a prompt."""
+    def put(self, item: QueueItem) -> None:
+        """Add a pending prompt."""
         heapq.heappush(self.pending, item)
         self._arrival.set()
 
-    async def take(self) -> Item:
-        """The next prompt, once there is one; it is the running one from now on."""
+    async def take(self) -> QueueItem:
+        """Wait for a pending prompt, make it the running one and return it."""
         while not self.pending:
             self._arrival.clear()
             await self._arrival.wait()
@@ -53,7 +53,7 @@ class PromptQueue:
         return self.running
 
     def remove(self, prompt_ids: list[str]) -> list[str]:
-        """Remove pending prompts; gives the ids of those that were there."""
+        """Remove pending prompts and return the ids of those that were pending."""
         removed: list[str] = []
         for prompt_id in prompt_ids:
             for index, item in enumerate(self.pending):
@@ -65,7 +65,7 @@ class PromptQueue:
         return removed
 
     def clear(self) -> list[str]:
-        """Remove all pending prompts; gives their ids."""
+        """Remove all pending prompts and return their ids."""
         removed = [item[1] for item in self.pending]
         self.pending.clear()
         return removed

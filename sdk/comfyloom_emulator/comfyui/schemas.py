@@ -1,4 +1,4 @@
-"""The node classes of a server: what /object_info says and what validation goes by."""
+"""The node types of a server: what /object_info shows and validation uses."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -14,16 +14,16 @@ Schema = Mapping[str, Any]
 
 
 @cache
-def packaged() -> dict[str, Any]:
-    """The schemas that come with the emulator."""
+def _packaged_schemas() -> dict[str, Any]:
+    """Return the schemas that come with the emulator."""
     text = files("comfyloom_emulator").joinpath("schemas.json").read_text("utf-8")
     schemas: dict[str, Any] = json.loads(text)
     return schemas
 
 
 @attrs.frozen
-class InputSpec:
-    """One declared input of a class: its name, type (or list of choices) and options."""
+class DeclaredInput:
+    """One declared input of a node type: its name, type (or list of choices) and options."""
 
     name: str
     kind: Any
@@ -36,17 +36,19 @@ class InputSpec:
         return [self.kind, dict(self.options)]
 
 
-def input_specs(schema: Schema) -> Iterator[InputSpec]:
-    """The required and optional inputs of a class, in order."""
+def declared_inputs(schema: Schema) -> Iterator[DeclaredInput]:
+    """Yield the required and optional inputs of a node type, in order."""
     for group in ("required", "optional"):
         for name, spec in schema.get("input", {}).get(group, {}).items():
             options: dict[str, Any] = spec[1] if len(spec) > 1 else {}
-            yield InputSpec(name, spec[0], options, group == "required")
+            yield DeclaredInput(name, spec[0], options, group == "required")
 
 
-def merged(extra: Mapping[str, Any]) -> dict[str, Schema]:
-    """The packaged schemas with more or other classes, all keys filled in."""
-    return {name: _complete(name, schema) for name, schema in {**packaged(), **extra}.items()}
+def merged_schemas(extra: Mapping[str, Any]) -> dict[str, Schema]:
+    """Return the packaged schemas, extended or overridden by `extra`, with all keys filled in."""
+    return {
+        name: _complete(name, schema) for name, schema in {**_packaged_schemas(), **extra}.items()
+    }
 
 
 def _complete(name: str, schema: Schema) -> Schema:
@@ -67,16 +69,16 @@ def _complete(name: str, schema: Schema) -> Schema:
     }
 
 
-def current(schema: Schema, input_files: list[str]) -> Schema:
-    """A schema whose file choices are what is on disk now."""
+def with_current_files(schema: Schema, input_files: list[str]) -> Schema:
+    """Return a schema whose file choices are the current input files."""
     groups = {
-        group: {name: _listed(spec, input_files) for name, spec in inputs.items()}
+        group: {name: _with_files(spec, input_files) for name, spec in inputs.items()}
         for group, inputs in schema["input"].items()
     }
     return {**schema, "input": groups}
 
 
-def _listed(spec: Any, input_files: list[str]) -> Any:
+def _with_files(spec: Any, input_files: list[str]) -> Any:
     parts = as_array(spec)
     if parts is None or len(parts) < 2 or not parts[1].get("image_upload"):
         return spec

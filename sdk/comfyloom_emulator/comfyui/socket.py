@@ -9,7 +9,7 @@ import attrs
 from starlette.datastructures import Headers
 
 from comfyloom_emulator.comfyui.hub import SERVER_FEATURES, Connection
-from comfyloom_emulator.comfyui.origin import is_foreign
+from comfyloom_emulator.comfyui.origin_check import is_cross_origin
 from comfyloom_emulator.comfyui.state import ServerState
 from comfyloom_emulator.faults import SocketFault
 from comfyloom_emulator.json_access import as_object
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @attrs.define(kw_only=True)
 class SocketSession:
-    """One websocket connection, from handshake to end."""
+    """One websocket connection, from the handshake to its end."""
 
     state: ServerState
     scope: "Scope"
@@ -33,7 +33,7 @@ class SocketSession:
     async def serve(self) -> None:
         """Serve the connection until it ends."""
         await self.receive()
-        if is_foreign(Headers(scope=self.scope)):
+        if is_cross_origin(Headers(scope=self.scope)):
             await refuse_handshake(self.send, 403)
             return
         if self.fault is not None and self.fault.action == "refuse":
@@ -56,17 +56,17 @@ class SocketSession:
 
     async def _greet(self, sid: str, connection: Connection) -> None:
         info = {"exec_info": {"queue_remaining": self.state.queue.remaining}}
-        await _tell(connection, "status", {"status": info, "sid": sid})
+        await _send_event(connection, "status", {"status": info, "sid": sid})
         hub = self.state.hub
         if hub.owner == sid and hub.last_node is not None:
-            await _tell(connection, "executing", {"node": hub.last_node})
+            await _send_event(connection, "executing", {"node": hub.last_node})
 
     async def _listen(self, sid: str, connection: Connection) -> None:
-        first = True
+        is_first = True
         while (message := await self.receive())["type"] == "websocket.receive":
-            if first:
+            if is_first:
                 await self._read_features(sid, connection, message)
-            first = False
+            is_first = False
 
     async def _read_features(self, sid: str, connection: Connection, message: "Message") -> None:
         flags = _feature_flags(message.get("text"))
@@ -75,7 +75,7 @@ class SocketSession:
             self.state.hub.publish("feature_flags", SERVER_FEATURES, sid)
 
 
-async def _tell(connection: Connection, event: str, data: dict[str, Any]) -> None:
+async def _send_event(connection: Connection, event: str, data: dict[str, Any]) -> None:
     await connection.send(json.dumps({"type": event, "data": data}))
 
 

@@ -1,15 +1,15 @@
-"""How long nodes take, and the timetable of a run."""
+"""The durations of nodes, and the timetable of a run."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import attrs
 
-from comfyloom_emulator.clock import Clock
+from comfyloom_emulator.clock import EmulatorClock
 from comfyloom_emulator.nodes.spec import Node
 from comfyloom_emulator.options import Options
 
-# Shares of a whole run; those of the flux-mesh graph add up to 1.
+# Shares of the duration of a run; the shares in the flux-mesh graph add up to 1.
 _SHARES: Mapping[str, float] = {
     "DualCLIPLoader": 0.025,
     "VAELoader": 0.025,
@@ -32,33 +32,35 @@ _SHARES: Mapping[str, float] = {
     "SaveImage": 0.025,
     "SaveGLB": 0.025,
 }
-_OTHER_SHARE = 0.01
+_DEFAULT_SHARE = 0.01
 
 
-def seconds_of(class_type: str, node: Node, inputs: Mapping[str, Any], options: Options) -> float:
-    """The emulated seconds that a node takes."""
+def node_duration_s(
+    class_type: str, node: Node, inputs: Mapping[str, Any], options: Options
+) -> float:
+    """Return the emulated seconds that a node takes."""
     if class_type in options.node_seconds:
         return options.node_seconds[class_type]
     if node.seconds is not None:
         return node.seconds(inputs)
-    return options.run_s * _SHARES.get(class_type, _OTHER_SHARE)
+    return options.run_s * _SHARES.get(class_type, _DEFAULT_SHARE)
 
 
 @attrs.define
-class Pace:
-    """The time up to which a run has come.
+class Timetable:
+    """The planned times of a run's steps.
 
-    Waits are reckoned from one another, not from when they ended, so that work on the CPU and
-    late wake-ups do not add to the time of a run.
+    Each wait starts at the planned end of the previous one, so that CPU work and late wake-ups do
+    not add to the duration of a run.
     """
 
-    clock: Clock
+    clock: EmulatorClock
     _due: float = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._due = self.clock.now()
 
     async def spend(self, seconds: float) -> None:
-        """Let a part of the run's time pass."""
+        """Wait until the next `seconds` of the plan have passed."""
         self._due += seconds
         await self.clock.sleep_until(self._due)

@@ -19,7 +19,7 @@ from comfyloom_emulator.server.replies import empty_reply, json_reply
 
 @attrs.frozen
 class _Upload:
-    """An upload whose place has been found; `path` is None when its file is there already."""
+    """An upload and its target; `path` is None if the same file exists already."""
 
     name: str
     subfolder: str
@@ -28,17 +28,17 @@ class _Upload:
     path: Path | None
 
     def reply(self, state: ServerState) -> Response:
-        told = {"name": self.name, "subfolder": self.subfolder, "type": self.kind}
-        if state.options.is_newer:
+        entry = {"name": self.name, "subfolder": self.subfolder, "type": self.kind}
+        if state.options.is_at_least_0_4:
             digest = hashlib.sha256(self.data).hexdigest()
             asset = {"id": str(uuid.uuid4()), "name": self.name, "asset_hash": f"sha256:{digest}"}
-            return json_reply({**told, "asset": {**asset, "size": len(self.data), "tags": []}})
-        return json_reply(told)
+            return json_reply({**entry, "asset": {**asset, "size": len(self.data), "tags": []}})
+        return json_reply(entry)
 
 
 async def upload_image(state: ServerState, request: Request) -> Response:
-    """Store a file, whatever its content is."""
-    upload = _place(state.folders, await read_form(request))
+    """Store a file; its content is not checked."""
+    upload = _locate(state.folders, await read_form(request))
     if upload is None:
         return empty_reply(400)
     if upload.path is not None:
@@ -47,14 +47,14 @@ async def upload_image(state: ServerState, request: Request) -> Response:
 
 
 async def upload_mask(state: ServerState, request: Request) -> Response:
-    """Store a picture of the server with the alpha channel of an upload."""
+    """Store an image of the server with the alpha channel of an upload."""
     form = await read_form(request)
-    upload = _place(state.folders, form)
+    upload = _locate(state.folders, form)
     if upload is None:
         return empty_reply(400)
     if upload.path is not None:
         original = _original(state.folders, json.loads(text_field(form, "original_ref", "")))
-        # A missing original is no error: the answer names a file that was never written.
+        # A missing original is not an error: the answer names a file that was never written.
         if original is not None:
             from comfyloom_emulator.nodes.masks import save_masked
 
@@ -62,8 +62,8 @@ async def upload_mask(state: ServerState, request: Request) -> Response:
     return upload.reply(state)
 
 
-def _place(folders: Folders, form: Form) -> _Upload | None:
-    """Where an upload goes; None if the request is a bad one."""
+def _locate(folders: Folders, form: Form) -> _Upload | None:
+    """Return an upload with its target; None if the request is invalid."""
     if "image" not in form:
         return None
     image = form["image"]
@@ -72,7 +72,7 @@ def _place(folders: Folders, form: Form) -> _Upload | None:
     kind = text_field(form, "type", "input")
     folder = folders.folder(kind)
     if folder is None or image.name.startswith("/"):
-        raise ValueError("the file can go nowhere")
+        raise ValueError("the file has no valid target folder")
     subfolder = text_field(form, "subfolder", "")
     directory = (folder / subfolder).resolve()
     if not (directory / image.name).resolve().is_relative_to(folder.resolve()):
@@ -86,7 +86,7 @@ def _place(folders: Folders, form: Form) -> _Upload | None:
 
 
 def _free_name(directory: Path, image: FormFile) -> tuple[str, Path | None]:
-    """A name that is not taken, or one that is taken by the same bytes."""
+    """Return a free name and its path, or a name whose file has the same content and None."""
     stem, dot, extension = image.name.rpartition(".")
     if not dot:
         stem, extension = image.name, ""

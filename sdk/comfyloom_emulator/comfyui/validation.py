@@ -1,27 +1,32 @@
-"""Checks a posted graph the way the server does, coercing its values on the way."""
+"""Validates a posted graph as the real server does, and converts its literal values."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
 
-from comfyloom_emulator.comfyui import problems
+from comfyloom_emulator.comfyui import validation_errors
 from comfyloom_emulator.comfyui.folders import Folders
 from comfyloom_emulator.comfyui.literals import check_literal
-from comfyloom_emulator.comfyui.problems import Problem
 from comfyloom_emulator.comfyui.queue import Graph
-from comfyloom_emulator.comfyui.schemas import InputSpec, Schema, current, input_specs
+from comfyloom_emulator.comfyui.schemas import (
+    DeclaredInput,
+    Schema,
+    declared_inputs,
+    with_current_files,
+)
+from comfyloom_emulator.comfyui.validation_errors import ValidationError
 from comfyloom_emulator.nodes.spec import Node
 
 
 @attrs.frozen
-class Verdict:
-    """What validation says of a graph.
+class ValidationResult:
+    """The result of validating a graph.
 
     Attributes:
-        outputs: The output nodes that may run; nothing runs if there is none.
+        outputs: The output nodes that may run; empty if the prompt is refused.
         error: Why the prompt is refused; None if it is accepted.
-        node_errors: What is wrong with which node, also in an accepted prompt.
+        node_errors: Errors by node, also for an accepted prompt.
     """
 
     outputs: list[str]
@@ -35,30 +40,32 @@ def validate(
     schemas: Mapping[str, Schema],
     nodes: Mapping[str, Node],
     folders: Folders,
-) -> Verdict:
-    """Validate a graph; its literals are converted to their declared types in place.
+) -> ValidationResult:
+    """Validate a graph, and convert its literals to their declared types in place.
 
     Args:
-        graph: What was posted as `prompt`.
-        targets: The output nodes that shall run; all if None.
-        schemas: Known classes.
-        nodes: Their behaviour.
+        graph: The `prompt` field of the request.
+        targets: The output nodes to run; all if None.
+        schemas: Schemas of the known node types.
+        nodes: Behaviour of the known node types.
         folders: The server's files.
 
     Raises:
-        Exception: It is so wrong that the server fails over it.
+        Exception: The graph is malformed in a way that makes the real server fail, too.
     """
     outputs: list[str] = []
     for node in graph:
         error = _class_error(graph, node, schemas)
         if error is not None:
-            return Verdict([], error, {})
+            return ValidationResult([], error, {})
         is_output = schemas[graph[node]["class_type"]]["output_node"]
         if is_output and (targets is None or node in targets):
             outputs.append(node)
     if not outputs:
-        return Verdict([], problems.error("prompt_no_outputs", "Prompt has no outputs"), {})
-    return _Validation(graph, schemas, nodes, folders, folders.names()).judge(outputs)
+        return ValidationResult(
+            [], validation_errors.error_object("prompt_no_outputs", "Prompt has no outputs"), {}
+        )
+    return _Validation(graph, schemas, nodes, folders, folders.names()).validate(outputs)
 
 
 def _class_error(graph: Any, node: str, schemas: Mapping[str, Schema]) -> dict[str, Any] | None:
@@ -69,7 +76,7 @@ def _class_error(graph: Any, node: str, schemas: Mapping[str, Schema]) -> dict[s
         message = f"Cannot execute because node {name} does not exist."
     else:
         return None
-    return problems.error("invalid_prompt", message, f"Node ID '#{node}'")
+    return validation_errors.error_object("invalid_prompt", message, f"Node ID '#{node}'")
 
 
 @attrs.define
@@ -79,33 +86,33 @@ class _Validation:
     nodes: Mapping[str, Node]
     folders: Folders
     files: list[str]
-    _found: dict[str, list[Problem] | None] = attrs.field(
-        factory=dict[str, "list[Problem] | None"], init=False
+    _found: dict[str, list[ValidationError] | None] = attrs.field(
+        factory=dict[str, "list[ValidationError] | None"], init=False
     )
-    _open: set[str] = attrs.field(factory=set[str], init=False)
+    _visiting: set[str] = attrs.field(factory=set[str], init=False)
 
-    def judge(self, outputs: list[str]) -> Verdict:
-        good: list[str] = []
+    def validate(self, outputs: list[str]) -> ValidationResult:
+        valid: list[str] = []
         details: list[str] = []
         node_errors: dict[str, Any] = {}
         for output in outputs:
             if self._check_output(output):
-                good.append(output)
+                valid.append(output)
                 continue
             own = self._found.get(output) or []
-            details += [f"{problem['message']}: {problem['details']}" for problem in own]
-            self._blame(output, node_errors)
-        if good:
-            return Verdict(good, None, node_errors)
-        error = problems.error(
+            details += [f"{error['message']}: {error['details']}" for error in own]
+            self._add_node_errors(output, node_errors)
+        if valid:
+            return ValidationResult(valid, None, node_errors)
+        error = validation_errors.error_object(
             "prompt_outputs_failed_validation",
             "Prompt outputs failed validation",
             "\n".join(details),
         )
-        return Verdict([], error, node_errors)
+        return ValidationResult([], error, node_errors)
 
-    def _blame(self, output: str, node_errors: dict[str, Any]) -> None:
-        # Every problem known so far is put on this output, whether it depends on it or not.
+    def _add_node_errors(self, output: str, node_errors: dict[str, Any]) -> None:
+        # As on the real server, all errors found so far count for this output, related or not.
         for node, found in self._found.items():
             if not found:
                 continue
@@ -122,64 +129,68 @@ class _Validation:
     def _check_output(self, output: str) -> bool:
         try:
             return self._check(output)
-        except Exception as error:  # noqa: BLE001 - the server reports whatever goes wrong
-            self._found[output] = [problems.exception_during_validation(error)]
+        except Exception as error:  # noqa: BLE001 - the server reports any exception
+            self._found[output] = [validation_errors.exception_during_validation(error)]
             return False
 
     def _check(self, node: str) -> bool:
-        """Whether a node and all it depends on are fine; if only the latter is not: no problems."""
+        """Return whether a node and its upstream nodes are valid; store the node's own errors."""
         if node in self._found:
             return self._found[node] is None
-        if node in self._open:
-            # In a cycle every node fails without a word.
+        if node in self._visiting:
+            # In a cycle every node fails without an error of its own.
             return False
-        self._open.add(node)
+        self._visiting.add(node)
         inputs = self.graph[node]["inputs"]
         schema = self.schemas[self.graph[node]["class_type"]]
-        found: list[Problem] = []
-        fine = True
-        for spec in input_specs(current(schema, self.files)):
+        found: list[ValidationError] = []
+        are_links_valid = True
+        for spec in declared_inputs(with_current_files(schema, self.files)):
             if spec.name not in inputs:
                 if spec.required:
-                    found.append(problems.required_input_missing(spec.name))
+                    found.append(validation_errors.required_input_missing(spec.name))
             elif isinstance(inputs[spec.name], list):
-                fine &= self._check_link(spec, inputs[spec.name], found)
+                are_links_valid &= self._check_link(spec, inputs[spec.name], found)
             else:
                 self._check_literal(node, spec, inputs, found)
-        self._found[node] = None if fine and not found else found
+        self._found[node] = None if are_links_valid and not found else found
         return self._found[node] is None
 
-    def _check_link(self, spec: InputSpec, link: list[Any], found: list[Problem]) -> bool:
+    def _check_link(
+        self, spec: DeclaredInput, link: list[Any], found: list[ValidationError]
+    ) -> bool:
         if len(link) != 2:
-            found.append(problems.bad_linked_input(spec, link))
+            found.append(validation_errors.bad_linked_input(spec, link))
             return True
         source, slot = link
         source_schema = self.schemas[self.graph[source]["class_type"]]
         received = tuple(source_schema["output"])[slot]
-        if not _fits(received, spec.kind):
-            found.append(problems.return_type_mismatch(spec, received, link))
+        if not _is_type_compatible(received, spec.kind):
+            found.append(validation_errors.return_type_mismatch(spec, received, link))
             return True
         try:
             return self._check(source)
-        except Exception as error:  # noqa: BLE001 - the server reports whatever goes wrong
-            self._found[source] = [problems.exception_during_inner_validation(spec, error, link)]
+        except Exception as error:  # noqa: BLE001 - the server reports any exception
+            self._found[source] = [
+                validation_errors.exception_during_inner_validation(spec, error, link)
+            ]
             return False
 
     def _check_literal(
-        self, node: str, spec: InputSpec, inputs: dict[str, Any], found: list[Problem]
+        self, node: str, spec: DeclaredInput, inputs: dict[str, Any], found: list[ValidationError]
     ) -> None:
         behaviour = self.nodes.get(self.graph[node]["class_type"])
         own = behaviour.validate.get(spec.name) if behaviour else None
-        problem = check_literal(spec, inputs, ranges=own is None)
-        if problem is not None:
-            found.append(problem)
+        error = check_literal(spec, inputs, ranges=own is None)
+        if error is not None:
+            found.append(error)
         elif own is not None:
             message = own(self.folders, inputs[spec.name])
             if message is not None:
-                found.append(problems.custom_validation_failed(spec.name, message))
+                found.append(validation_errors.custom_validation_failed(spec.name, message))
 
 
-def _fits(received: Any, wanted: Any) -> bool:
+def _is_type_compatible(received: Any, wanted: Any) -> bool:
     if received == wanted or "*" in {_name(received), _name(wanted)}:
         return True
     if "COMBO" in {_name(received), _name(wanted)}:

@@ -14,7 +14,7 @@ from comfyloom_emulator.server.replies import empty_reply
 
 
 async def view(state: ServerState, request: Request) -> Response:
-    """Send a file of the server."""
+    """Send a file of the server, or a preview or channel of an image."""
     query = request.query_params
     if "filename" not in query:
         return empty_reply(404)

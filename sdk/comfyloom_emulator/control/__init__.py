@@ -1,1 +1,1 @@
-"""The Server API: machines of one account, their leases and their bill."""
+"""The Server API: the machines of one account, their leases and their billed time."""

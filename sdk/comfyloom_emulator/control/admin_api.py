@@ -1,39 +1,39 @@
-"""The emulator's own routes: what happened, and what shall go wrong next."""
+"""The emulator's own routes: its state, faults, foreign machines and clock."""
 
 import json
-from collections.abc import Callable, ItemsView
+from collections.abc import Callable
 
 import attrs
 from starlette.requests import Request
 from starlette.responses import Response
 
-from comfyloom_emulator.catalogue import SCENARIOS, Scenario, scenario
-from comfyloom_emulator.clock import Clock, ManualClock
-from comfyloom_emulator.control.fleet import Fleet
-from comfyloom_emulator.fault_queue import FaultBook
+from comfyloom_emulator.clock import EmulatorClock, ManualClock
+from comfyloom_emulator.control.account import EmulatedAccount
+from comfyloom_emulator.fault_queue import FaultQueue
 from comfyloom_emulator.faults import Fault, fault_from_json, fault_to_json
 from comfyloom_emulator.json_access import as_object
+from comfyloom_emulator.scenarios import SCENARIOS, scenario
 from comfyloom_emulator.server.replies import json_reply
-from comfyloom_emulator.server.routing import Miss, Route, Router
+from comfyloom_emulator.server.routing import NoRoute, Route, Router
 
 
 @attrs.define(kw_only=True)
-class OwnApi:
-    """Answers `/_emulator/...`."""
+class AdminApi:
+    """Answers requests below `/_emulator`."""
 
-    clock: Clock
-    faults: FaultBook
+    clock: EmulatorClock
+    faults: FaultQueue
     read_state: Callable[[], dict[str, object]]
-    forget: Callable[[], None]
-    fleet: Fleet
+    reset_state: Callable[[], None]
+    account: EmulatedAccount
 
     async def handle(self, request: Request) -> Response:
-        """The response to a request."""
-        found = _ROUTER.find(request, request.scope["path"])
-        if isinstance(found, Miss):
-            return json_reply({"message": "no such route"}, 405 if found.allowed else 404)
+        """Return the response to a request."""
+        handler = _ROUTER.find(request, request.scope["path"])
+        if isinstance(handler, NoRoute):
+            return json_reply({"message": "no such route"}, 405 if handler.allowed else 404)
         try:
-            return await found(self, request)
+            return await handler(self, request)
         except ValueError as error:
             return json_reply({"message": str(error)}, 400)
 
@@ -43,7 +43,7 @@ class OwnApi:
 
     async def reset(self, _request: Request) -> Response:
         """POST reset."""
-        self.forget()
+        self.reset_state()
         return json_reply({})
 
     async def add_fault(self, request: Request) -> Response:
@@ -54,8 +54,10 @@ class OwnApi:
         return json_reply({"pending": len(self.faults.pending())})
 
     async def list_faults(self, _request: Request) -> Response:
-        """GET faults: the names of all scenarios, and what has not struck yet."""
-        known = {name: {"group": each.group, "title": each.title} for name, each in _scenarios()}
+        """GET faults: all scenarios, and the faults that have not struck yet."""
+        known = {
+            name: {"group": each.group, "title": each.title} for name, each in SCENARIOS.items()
+        }
         pending = [fault_to_json(fault) for fault in self.faults.pending()]
         return json_reply({"scenarios": known, "pending": pending})
 
@@ -70,12 +72,12 @@ class OwnApi:
         kind, duration = data.get("server_type", "medium"), data.get("estimated_duration", 3600)
         if not isinstance(duration, int):
             raise ValueError("estimated_duration must be a whole number")  # noqa: TRY004
-        return json_reply({"server_id": self.fleet.launch_foreign(str(kind), duration)})
+        return json_reply({"server_id": self.account.launch_foreign(str(kind), duration)})
 
     async def steal(self, request: Request) -> Response:
         """DELETE machines/{id}."""
         try:
-            self.fleet.steal(request.path_params["id"])
+            self.account.steal(request.path_params["id"])
         except LookupError as error:
             return json_reply({"message": str(error)}, 404)
         return json_reply({})
@@ -96,32 +98,28 @@ def _json(body: bytes) -> object:
     try:
         return json.loads(body)
     except ValueError:
-        raise ValueError("the body has to be JSON: a fault, or a list of them") from None
+        raise ValueError("the body must be JSON: a fault, or a list of faults") from None
 
 
 def _faults(entry: object) -> tuple[Fault, ...]:
-    """The faults that an entry describes, or that the scenario which it names is made of."""
+    """Return the fault that an entry describes, or the faults of the scenario it names."""
     data = as_object(entry) or {}
     if "scenario" not in data:
         return (fault_from_json(entry),)
     if len(data) > 1:
-        raise ValueError("a scenario is named alone")
+        raise ValueError("a scenario must be named alone, without other fields")
     return scenario(str(data["scenario"])).faults
 
 
-def _scenarios() -> ItemsView[str, Scenario]:
-    return SCENARIOS.items()
-
-
-_ROUTER: Router[OwnApi] = Router(
+_ROUTER: Router[AdminApi] = Router(
     [
-        Route("GET", "/_emulator/state", OwnApi.state),
-        Route("POST", "/_emulator/reset", OwnApi.reset),
-        Route("POST", "/_emulator/faults", OwnApi.add_fault),
-        Route("GET", "/_emulator/faults", OwnApi.list_faults),
-        Route("DELETE", "/_emulator/faults", OwnApi.clear_faults),
-        Route("POST", "/_emulator/clock", OwnApi.advance),
-        Route("POST", "/_emulator/machines", OwnApi.launch_foreign),
-        Route("DELETE", "/_emulator/machines/{id}", OwnApi.steal),
+        Route("GET", "/_emulator/state", AdminApi.state),
+        Route("POST", "/_emulator/reset", AdminApi.reset),
+        Route("POST", "/_emulator/faults", AdminApi.add_fault),
+        Route("GET", "/_emulator/faults", AdminApi.list_faults),
+        Route("DELETE", "/_emulator/faults", AdminApi.clear_faults),
+        Route("POST", "/_emulator/clock", AdminApi.advance),
+        Route("POST", "/_emulator/machines", AdminApi.launch_foreign),
+        Route("DELETE", "/_emulator/machines/{id}", AdminApi.steal),
     ]
 )

@@ -4,17 +4,17 @@ import attrs
 from starlette.requests import Request
 from starlette.responses import Response
 
-from comfyloom_emulator.clock import Clock
-from comfyloom_emulator.control.bodies import BadBody, parse_duration, parse_launch
-from comfyloom_emulator.control.bucket import TokenBucket
-from comfyloom_emulator.control.fleet import Fleet
-from comfyloom_emulator.control.machine import Machine
-from comfyloom_emulator.options import Options, Workflow
+from comfyloom_emulator.clock import EmulatorClock
+from comfyloom_emulator.control.account import EmulatedAccount
+from comfyloom_emulator.control.machine import EmulatedMachine
+from comfyloom_emulator.control.request_bodies import InvalidBody, parse_duration, parse_launch
+from comfyloom_emulator.control.token_bucket import TokenBucket
+from comfyloom_emulator.options import AccountWorkflow, Options
 from comfyloom_emulator.server.replies import json_reply
-from comfyloom_emulator.server.routing import Miss, Route, Router
+from comfyloom_emulator.server.routing import NoRoute, Route, Router
 
-# What the gateway in front of the API says to a path it does not know.
-_GATEWAY = (
+# The answer of the gateway in front of the API to an unknown path.
+_UNKNOWN_PATH = (
     "Invalid key=value pair (missing equal-sign) in Authorization header "
     "(hashed with SHA-256 and encoded with Base64): 'ZW11bGF0b3I='."
 )
@@ -26,27 +26,27 @@ def _message(status: int, text: str) -> Response:
 
 @attrs.define(kw_only=True)
 class ControlApi:
-    """Answers the requests of the account's clients."""
+    """Answers requests to the Server API."""
 
     options: Options
-    clock: Clock
-    fleet: Fleet
+    clock: EmulatorClock
+    account: EmulatedAccount
     base_url: str
     bucket: TokenBucket | None
-    workflows: list[Workflow]
+    workflows: list[AccountWorkflow]
 
     async def handle(self, request: Request) -> Response:
-        """The response to a request."""
-        found = _ROUTER.find(request, request.scope["path"])
-        if isinstance(found, Miss):
-            return _message(403, _GATEWAY)
+        """Return the response to a request."""
+        handler = _ROUTER.find(request, request.scope["path"])
+        if isinstance(handler, NoRoute):
+            return _message(403, _UNKNOWN_PATH)
         refusal = self._refuse(request)
         if refusal is not None:
             return refusal
         try:
-            return await found(self, request)
-        except BadBody as bad:
-            detail = [problem.as_json() for problem in bad.problems]
+            return await handler(self, request)
+        except InvalidBody as invalid:
+            detail = [error.as_json() for error in invalid.errors]
             return json_reply({"detail": detail}, 422)
 
     def _refuse(self, request: Request) -> Response | None:
@@ -67,59 +67,59 @@ class ControlApi:
 
     async def list_servers(self, _request: Request) -> Response:
         """GET servers."""
-        machines = self.fleet.visible()
-        reply = json_reply([self._show(machine) for machine in machines])
-        self._hurry(machines)
+        machines = self.account.listed()
+        reply = json_reply([self._as_json(machine) for machine in machines])
+        self._skip_startup(machines)
         return reply
 
     async def launch(self, request: Request) -> Response:
         """POST servers."""
-        wanted = parse_launch(await request.body(), self.options.server_types)
+        launch = parse_launch(await request.body(), self.options.server_types)
         known = {workflow.version_id for workflow in self.workflows}
-        if wanted.workflow_version_id not in known:
-            return _message(404, f"Workflow version {wanted.workflow_version_id} not found")
-        machine = self.fleet.launch(wanted.server_type, wanted.estimated_duration)
+        if launch.workflow_version_id not in known:
+            return _message(404, f"Workflow version {launch.workflow_version_id} not found")
+        machine = self.account.launch(launch.server_type, launch.estimated_duration)
         return json_reply(machine.as_json(machine.launched_at, self.base_url, "Starting"))
 
     async def get_server(self, request: Request) -> Response:
         """GET servers/{id}."""
-        machine = self.fleet.lookup(request.path_params["id"])
+        machine = self.account.find_for_status(request.path_params["id"])
         if machine is None:
-            return self._unknown(request)
-        reply = json_reply(self._show(machine))
-        self._hurry([machine])
+            return self._not_found(request)
+        reply = json_reply(self._as_json(machine))
+        self._skip_startup([machine])
         return reply
 
     async def stop_server(self, request: Request) -> Response:
         """DELETE servers/{id}."""
-        machine = self.fleet.find(request.path_params["id"])
+        machine = self.account.find(request.path_params["id"])
         if machine is None:
-            return self._unknown(request)
-        self.fleet.stop(machine)
-        return json_reply(self._show(machine, "Deleting"))
+            return self._not_found(request)
+        self.account.stop(machine)
+        return json_reply(self._as_json(machine, "Deleting"))
 
     async def change_duration(self, request: Request) -> Response:
         """POST servers/{id}/update-estimated-duration."""
         duration = parse_duration(await request.body())
-        machine = self.fleet.find(request.path_params["id"])
+        machine = self.account.find(request.path_params["id"])
         if machine is None:
-            return self._unknown(request)
-        self.fleet.change_duration(machine, duration)
-        return json_reply(self._show(machine, "Deleting" if machine.stopped_at else None))
+            return self._not_found(request)
+        self.account.change_duration(machine, duration)
+        return json_reply(self._as_json(machine, "Deleting" if machine.stopped_at else None))
 
-    def _show(self, machine: Machine, status: str | None = None) -> dict[str, object]:
+    def _as_json(self, machine: EmulatedMachine, status: str | None = None) -> dict[str, object]:
         return machine.as_json(self.clock.now(), self.base_url, status)
 
-    def _unknown(self, request: Request) -> Response:
+    def _not_found(self, request: Request) -> Response:
         return _message(404, f"Server {request.path_params['id']} not found")
 
-    def _hurry(self, machines: list[Machine]) -> None:
-        # Whoever asks is waiting: where waits are skipped, the next answer has good news.
+    def _skip_startup(self, machines: list[EmulatedMachine]) -> None:
+        # The caller waits for a status. Where waits are skipped, its next request finds it.
         for machine in machines:
             if machine.ready_at is not None:
-                self.clock.settle(machine.ready_at)
+                self.clock.skip_to(machine.ready_at)
             elif machine.fault is not None and machine.fault.action == "error":
-                self.clock.settle(machine.launched_at + machine.startup_s)
+                self.clock.skip_to(machine.launched_at + machine.startup_s)
 
 
 _USER = "/prod/api/users/{user}"

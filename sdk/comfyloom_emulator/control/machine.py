@@ -5,14 +5,14 @@ import uuid
 import attrs
 
 from comfyloom_emulator.faults import MachineAction, MachineFault
-from comfyloom_emulator.journal import iso_time
+from comfyloom_emulator.request_log import iso_time
 
 
 @attrs.define(kw_only=True)
-class Machine:
-    """A machine; its status follows from the time, so nothing has to run for it to get ready.
+class EmulatedMachine:
+    """A machine; its status is derived from the time, so no task has to make it ready.
 
-    Times are epoch seconds, durations seconds.
+    Times are in epoch seconds, durations in seconds.
     """
 
     user_id: str
@@ -24,70 +24,70 @@ class Machine:
     expires: bool = True
     server_id: str = attrs.field(factory=lambda: str(uuid.uuid4()))
     stopped_at: float | None = None
-    lookups: int = 0
+    status_requests: int = 0
 
     @property
     def ready_at(self) -> float | None:
-        """When it gets or got ready; None if it never will."""
+        """The time it becomes ready; None if it never does."""
         if self.fault is not None and self.fault.action in {"error", "never_ready"}:
             return None
         return self.launched_at + self.startup_s
 
     @property
     def stops_at(self) -> float | None:
-        """When its lease ends; None if it never gets ready."""
+        """The end of its lease; None if it never becomes ready."""
         return None if self.ready_at is None else self.ready_at + self.estimated_duration
 
     def is_ready(self, now: float) -> bool:
-        """Whether it has become ready by now, stopped or not."""
+        """Return whether it has become ready, whether or not it was stopped since."""
         ready_at = self.ready_at
         if self.stopped_at is not None and ready_at is not None and ready_at > self.stopped_at:
             return False
         return ready_at is not None and now >= ready_at
 
     def is_visible(self, now: float) -> bool:
-        """Whether the API knows of it."""
-        if self.stopped_at is not None and now >= self.stopped_at + self._seconds_of("lingers"):
+        """Return whether the API shows it at all."""
+        if self.stopped_at is not None and now >= self.stopped_at + self._fault_seconds("lingers"):
             return False
-        return now >= self.launched_at + self._seconds_of("late")
+        return now >= self.launched_at + self._fault_seconds("late")
 
     def is_listed(self, now: float) -> bool:
-        """Whether the list of machines has it."""
-        return self.is_visible(now) and now >= self.launched_at + self._seconds_of("unlisted")
+        """Return whether the list of machines contains it."""
+        return self.is_visible(now) and now >= self.launched_at + self._fault_seconds("unlisted")
 
     def is_found(self, now: float) -> bool:
-        """Whether the API knows it by its id."""
-        return self.is_visible(now) and now >= self.launched_at + self._seconds_of("young")
+        """Return whether the API finds it by its id."""
+        return self.is_visible(now) and now >= self.launched_at + self._fault_seconds("young")
 
-    def _seconds_of(self, action: MachineAction) -> float:
-        """The seconds of its fault, 0 if that is another or there is none."""
+    def _fault_seconds(self, action: MachineAction) -> float:
+        """Return the seconds of its fault; 0 if its fault is not this one."""
         fault = self.fault
         return fault.seconds if fault is not None and fault.action == action else 0.0
 
     def expire(self, now: float) -> None:
-        """End it at the end of its lease, if that has passed."""
+        """Stop it at the end of its lease, if that has passed."""
         stops_at = self.stops_at
         if self.expires and self.stopped_at is None and stops_at is not None and now >= stops_at:
             self.stopped_at = stops_at
 
     def status(self, now: float) -> str:
-        """The platform's word for its state."""
+        """Return its status in the platform's words."""
         if self.stopped_at is not None:
-            lingers = now < self.stopped_at + self._seconds_of("lingers")
+            lingers = now < self.stopped_at + self._fault_seconds("lingers")
             return "Deleting" if lingers else "Stopped"
         if self.fault is not None and self.fault.action == "error":
             return "Error" if now >= self.launched_at + self.startup_s else "Starting"
         return "Ready" if self.is_ready(now) else "Starting"
 
     def billed_s(self, now: float) -> float:
-        """Billed seconds so far: from ready to the end."""
+        """Return the seconds billed so far: from ready to the stop."""
         if self.ready_at is None or not self.is_ready(now):
             return 0.0
         end = now if self.stopped_at is None else self.stopped_at
         return max(0.0, end - self.ready_at)
 
     def as_json(self, now: float, base_url: str, status: str | None = None) -> dict[str, object]:
-        """The machine object of the API."""
+        """Return the machine object of the API."""
         ready = self.is_ready(now)
         return {
             "server_id": self.server_id,
@@ -100,8 +100,8 @@ class Machine:
             "estimated_stopping_at": iso_time(self.stops_at) if ready else None,
         }
 
-    def record(self, now: float) -> dict[str, object]:
-        """The machine in the emulator's own state."""
+    def state_json(self, now: float) -> dict[str, object]:
+        """Return the machine object of `GET /_emulator/state`."""
         return {
             "server_id": self.server_id,
             "status": self.status(now),

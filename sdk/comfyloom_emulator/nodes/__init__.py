@@ -1,1 +1,1 @@
-"""The nodes that the emulated ComfyUI really runs, and stand-ins for all others."""
+"""The node types that the emulated ComfyUI really runs, and placeholders for all others."""

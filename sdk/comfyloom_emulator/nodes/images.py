@@ -1,4 +1,4 @@
-"""Nodes that change and save pictures."""
+"""Nodes that change and save images."""
 
 import random
 import string
@@ -18,9 +18,9 @@ _SUFFIX_LETTERS = 5
 def _remove_background(call: NodeCall) -> NodeResult:
     import numpy as np
 
-    from comfyloom_emulator.art.fields import resize
-    from comfyloom_emulator.art.subject import subject_of
     from comfyloom_emulator.nodes.values import Picture
+    from comfyloom_emulator.rendering.fields import resize
+    from comfyloom_emulator.rendering.segmentation import subject_of
 
     source: Picture = call.inputs["image"]
     height, width = source.shape[1:3]
@@ -37,29 +37,29 @@ def _save(call: NodeCall) -> NodeResult:
     return save_pictures(call, call.inputs["images"], call.inputs["filename_prefix"], "output")
 
 
-def _show(call: NodeCall) -> NodeResult:
+def _preview(call: NodeCall) -> NodeResult:
     letters = "".join(random.choices(string.ascii_lowercase, k=_SUFFIX_LETTERS))
     return save_pictures(call, call.inputs["images"], f"ComfyUI_temp_{letters}", "temp")
 
 
 def save_pictures(call: NodeCall, picture: "Picture", prefix: str, kind: str) -> NodeResult:
-    """Save a batch as PNG files with the graph in them.
+    """Save a batch as PNG files with the graph embedded.
 
     Args:
-        call: The run of the saving node.
-        picture: What to save.
-        prefix: Name prefix, with directories.
+        call: The call of the saving node.
+        picture: The images to save.
+        prefix: File name prefix, with directories.
         kind: The folder: `output` or `temp`.
     """
     height, width = picture.shape[1:3]
-    place = call.folders.save_place(prefix, kind, width, height)
+    target = call.folders.save_target(prefix, kind, width, height)
     references: list[dict[str, str]] = []
     saved: list[Path] = []
     for index in range(picture.shape[0]):
-        name = place.name("png", index)
-        _write_png(picture, index, place.directory / name, call.metadata)
-        saved.append(place.directory / name)
-        references.append({"filename": name, "subfolder": place.subfolder, "type": kind})
+        name = target.name("png", index)
+        _write_png(picture, index, target.directory / name, call.metadata)
+        saved.append(target.directory / name)
+        references.append({"filename": name, "subfolder": target.subfolder, "type": kind})
     return NodeResult(ui={"images": references}, saved=tuple(saved))
 
 
@@ -78,5 +78,5 @@ def _write_png(picture: "Picture", index: int, path: Path, metadata: Mapping[str
 IMAGES: Mapping[str, Node] = {
     "ImageRemoveBackground+": Node(run=_remove_background),
     "SaveImage": Node(run=_save),
-    "PreviewImage": Node(run=_show),
+    "PreviewImage": Node(run=_preview),
 }

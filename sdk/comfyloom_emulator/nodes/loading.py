@@ -1,4 +1,4 @@
-"""Nodes that load something: images really, models as tokens."""
+"""Nodes that load images, and models as opaque values."""
 
 import contextlib
 from collections.abc import Mapping
@@ -12,10 +12,10 @@ def _load_image(call: NodeCall) -> NodeResult:
     import numpy as np
     from PIL import Image, ImageOps
 
-    from comfyloom_emulator.art.subject import subject_of
     from comfyloom_emulator.nodes.values import Picture
+    from comfyloom_emulator.rendering.segmentation import subject_of
 
-    with Image.open(call.folders.annotated(call.inputs["image"])) as file:
+    with Image.open(call.folders.annotated_path(call.inputs["image"])) as file:
         image = ImageOps.exif_transpose(file).convert("RGBA")
     pixels = np.asarray(image, dtype=np.float32) / np.float32(255)
     mask = 1.0 - pixels[..., 3]
@@ -27,25 +27,25 @@ def _load_image(call: NodeCall) -> NodeResult:
 
 def _check_image(folders: Folders, name: Any) -> str | None:
     with contextlib.suppress(ValueError):
-        if folders.annotated(str(name)).is_file():
+        if folders.annotated_path(str(name)).is_file():
             return None
     return f"Invalid image file: {name}"
 
 
 def _image_digest(folders: Folders, inputs: Inputs) -> str:
     name = inputs.get("image")
-    return file_digest(folders.annotated(name)) if isinstance(name, str) else ""
+    return file_digest(folders.annotated_path(name)) if isinstance(name, str) else ""
 
 
 LOAD_IMAGE = Node(run=_load_image, validate={"image": _check_image}, fingerprint=_image_digest)
 
 
 def _load_model(call: NodeCall) -> NodeResult:
-    from comfyloom_emulator.nodes.values import Token
+    from comfyloom_emulator.nodes.values import OpaqueValue
 
     texts = [value for value in call.inputs.values() if isinstance(value, str)]
     name = texts[0] if texts else ""
-    return NodeResult(outputs=tuple(Token(kind, name) for kind in call.schema["output"]))
+    return NodeResult(outputs=tuple(OpaqueValue(kind, name) for kind in call.schema["output"]))
 
 
 _MODEL = Node(run=_load_model)

@@ -1,21 +1,21 @@
-"""Nodes that make and save meshes."""
+"""Nodes that create and save meshes."""
 
 from collections.abc import Mapping
 
 from comfyloom_emulator.nodes.spec import Inputs, Node, NodeCall, NodeResult
 
-_MOST_FACES = 60_000
+_MAX_FACES = 60_000
 _CELLS_PER_GRID_STEP = 0.4
-_SIMPLER = 0.6
+_SIMPLIFIED_SHARE = 0.6
 
 
 def _make_mesh(call: NodeCall) -> NodeResult:
     import numpy as np
 
-    from comfyloom_emulator.art.fields import resize
-    from comfyloom_emulator.art.relief import relief
-    from comfyloom_emulator.art.subject import subject_of
-    from comfyloom_emulator.nodes.values import Mesh, Picture, Token
+    from comfyloom_emulator.nodes.values import Mesh, OpaqueValue, Picture
+    from comfyloom_emulator.rendering.fields import resize
+    from comfyloom_emulator.rendering.relief import relief
+    from comfyloom_emulator.rendering.segmentation import subject_of
 
     inputs = call.inputs
     source: Picture = inputs["image"]
@@ -25,23 +25,23 @@ def _make_mesh(call: NodeCall) -> NodeResult:
         mask = np.clip(resize(inputs["mask"][0], *mask.shape), 0.0, 1.0)
     cells = inputs["grid_res"] * _CELLS_PER_GRID_STEP
     if inputs["simplify_mesh"]:
-        cells *= _SIMPLER
-    faces = min(_MOST_FACES, inputs["target_num_faces"])
+        cells *= _SIMPLIFIED_SHARE
+    faces = min(_MAX_FACES, inputs["target_num_faces"])
     made = Mesh(relief(pixels, mask, int(cells), faces), pixels, mask)
-    return NodeResult(outputs=(Token("TRIMESH"), made, ""))
+    return NodeResult(outputs=(OpaqueValue("TRIMESH"), made, ""))
 
 
 def _save_glb(call: NodeCall) -> NodeResult:
-    from comfyloom_emulator.art.glb import bled, encode_glb
     from comfyloom_emulator.nodes.values import Mesh
+    from comfyloom_emulator.rendering.glb import bleed_edges, encode_glb
 
     mesh: Mesh = call.inputs["mesh"]
-    place = call.folders.save_place(call.inputs["filename_prefix"], "output")
-    name = place.name("glb")
-    glb = encode_glb(mesh.relief, bled(mesh.pixels, mesh.mask), call.metadata)
-    path = place.directory / name
+    target = call.folders.save_target(call.inputs["filename_prefix"], "output")
+    name = target.name("glb")
+    glb = encode_glb(mesh.relief, bleed_edges(mesh.pixels, mesh.mask), call.metadata)
+    path = target.directory / name
     path.write_bytes(glb)
-    reference = {"filename": name, "subfolder": place.subfolder, "type": "output"}
+    reference = {"filename": name, "subfolder": target.subfolder, "type": "output"}
     return NodeResult(ui={"3d": [reference]}, saved=(path,))
 
 

@@ -1,10 +1,10 @@
-"""What stands in for node classes that the emulator does not run: placeholders by type."""
+"""Placeholders, by output type, for node types that the emulator does not run."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from comfyloom_emulator.comfyui.schemas import input_specs
+from comfyloom_emulator.comfyui.schemas import declared_inputs
 from comfyloom_emulator.nodes.images import save_pictures
 from comfyloom_emulator.nodes.spec import Node, NodeCall, NodeResult
 
@@ -15,29 +15,29 @@ _SCALARS: Mapping[str, object] = {"STRING": "", "INT": 0, "FLOAT": 0.0, "BOOLEAN
 _SIDE = 256
 
 
-def stand_in(schema: Mapping[str, Any]) -> Node:
-    """A node that hands on what it was given of its output types, else gives placeholders.
+def placeholder_node(schema: Mapping[str, Any]) -> Node:
+    """Return a node that passes on inputs of its output types, and placeholders otherwise.
 
-    A node that saves saves the first picture or mesh that it was given, or shows its texts.
+    An output node saves the first image or mesh among its inputs, or shows its texts.
     """
     return Node(run=_save if schema["output_node"] else _make)
 
 
 def _make(call: NodeCall) -> NodeResult:
-    given = _given(call)
+    given = _values_by_type(call)
     outputs: list[object] = []
     for kind in call.schema["output"]:
         values = given.get(str(kind), [])
         outputs.append(values[0] if values else _value(kind, call))
-        # The next output of this type gets the next input: positive, negative.
+        # The next output of this type gets the next input, as with positive and negative.
         del values[: len(values) > 1]
     return NodeResult(outputs=tuple(outputs))
 
 
-def _given(call: NodeCall) -> dict[str, list[object]]:
-    """The values of the inputs, by declared type; numbers and texts are settings, no values."""
+def _values_by_type(call: NodeCall) -> dict[str, list[object]]:
+    """Return the input values by declared type; numbers and texts are settings, not values."""
     given: dict[str, list[object]] = {}
-    for spec in input_specs(call.schema):
+    for spec in declared_inputs(call.schema):
         value = call.inputs.get(spec.name)
         if value is not None and not isinstance(value, (str, int, float)):
             given.setdefault(str(spec.kind), []).append(value)
@@ -45,7 +45,7 @@ def _given(call: NodeCall) -> dict[str, list[object]]:
 
 
 def _value(kind: Any, call: NodeCall) -> object:
-    from comfyloom_emulator.nodes.values import Conditioning, Latent, Token
+    from comfyloom_emulator.nodes.values import Conditioning, Latent, OpaqueValue
 
     if kind == "IMAGE":
         return _picture(call)
@@ -58,7 +58,7 @@ def _value(kind: Any, call: NodeCall) -> object:
         return Conditioning("")
     if kind in {"MESH", "TRIMESH"}:
         return _mesh(call)
-    return _SCALARS[kind] if kind in _SCALARS else Token(str(kind))
+    return _SCALARS[kind] if kind in _SCALARS else OpaqueValue(str(kind))
 
 
 def _picture(call: NodeCall) -> "Picture":
@@ -66,19 +66,19 @@ def _picture(call: NodeCall) -> "Picture":
 
     import numpy as np
 
-    from comfyloom_emulator.art.painting import Scene, paint
-    from comfyloom_emulator.art.subject import imagined
     from comfyloom_emulator.nodes.values import Picture
+    from comfyloom_emulator.rendering.painting import Scene, paint
+    from comfyloom_emulator.rendering.segmentation import generated_subject
 
     seed = zlib.crc32(f"{call.class_type}|{call.node}".encode())
-    mask, light = imagined(seed, _SIDE, _SIDE)
+    mask, light = generated_subject(seed, _SIDE, _SIDE)
     pixels = paint(Scene(mask=mask, light=light, prompt=call.class_type, seed=seed))
     return Picture(np.ascontiguousarray(pixels[None]), mask)
 
 
 def _mesh(call: NodeCall) -> object:
-    from comfyloom_emulator.art.relief import relief
     from comfyloom_emulator.nodes.values import Mesh
+    from comfyloom_emulator.rendering.relief import relief
 
     picture = _picture(call)
     assert picture.subject is not None
@@ -100,10 +100,10 @@ def _save(call: NodeCall) -> NodeResult:
 
 
 def _save_mesh(call: NodeCall, mesh: Any, prefix: str) -> NodeResult:
-    from comfyloom_emulator.art.glb import bled, encode_glb
+    from comfyloom_emulator.rendering.glb import bleed_edges, encode_glb
 
-    place = call.folders.save_place(prefix, "output")
-    path: Path = place.directory / place.name("glb")
-    path.write_bytes(encode_glb(mesh.relief, bled(mesh.pixels, mesh.mask), call.metadata))
-    reference = {"filename": path.name, "subfolder": place.subfolder, "type": "output"}
+    target = call.folders.save_target(prefix, "output")
+    path: Path = target.directory / target.name("glb")
+    path.write_bytes(encode_glb(mesh.relief, bleed_edges(mesh.pixels, mesh.mask), call.metadata))
+    reference = {"filename": path.name, "subfolder": target.subfolder, "type": "output"}
     return NodeResult(ui={"3d": [reference]}, saved=(path,))

@@ -1,4 +1,4 @@
-"""From depth and words to a picture: control, latents, samplers, decoder."""
+"""Nodes from depth and prompt to an image: control, latents, samplers, decoder."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 from comfyloom_emulator.nodes.spec import Inputs, Node, NodeCall, NodeResult
 
 if TYPE_CHECKING:
-    from comfyloom_emulator.art.fields import Field
-    from comfyloom_emulator.nodes.values import Conditioning, Control, Latent, Picture
+    from comfyloom_emulator.nodes.values import Conditioning, DepthControl, Latent, Picture
+    from comfyloom_emulator.rendering.fields import Field
 
 
 def _estimate_depth(call: NodeCall) -> NodeResult:
     import numpy as np
 
-    from comfyloom_emulator.art.depth import depth_map
-    from comfyloom_emulator.art.fields import resize
     from comfyloom_emulator.nodes.values import Picture
+    from comfyloom_emulator.rendering.depth import depth_map
+    from comfyloom_emulator.rendering.fields import resize
 
     source: Picture = call.inputs["image"]
     height, width = source.shape[1:3]
@@ -28,9 +28,9 @@ def _estimate_depth(call: NodeCall) -> NodeResult:
 
 
 def _apply_control(call: NodeCall) -> NodeResult:
-    from comfyloom_emulator.nodes.values import Control
+    from comfyloom_emulator.nodes.values import DepthControl
 
-    return NodeResult(outputs=(Control(call.inputs["image"], call.inputs["strength"]),))
+    return NodeResult(outputs=(DepthControl(call.inputs["image"], call.inputs["strength"]),))
 
 
 def _empty_latent(call: NodeCall) -> NodeResult:
@@ -67,15 +67,15 @@ def _sample(
     positive: "Conditioning",
     negative: "Conditioning",
     seed: int,
-    control: "Control | None",
+    control: "DepthControl | None",
 ) -> NodeResult:
     import attrs
     import numpy as np
 
-    from comfyloom_emulator.art.painting import Scene, paint
     from comfyloom_emulator.nodes.values import Picture
+    from comfyloom_emulator.rendering.painting import Scene, paint
 
-    mask, light = _given(latent, seed, control)
+    mask, light = _mask_and_light(latent, seed, control)
     pictures = [
         paint(
             Scene(
@@ -94,23 +94,25 @@ def _sample(
     return NodeResult(outputs=(attrs.evolve(latent, picture=picture),), picture=picture)
 
 
-def _given(latent: "Latent", seed: int, control: "Control | None") -> "tuple[Field, Field]":
-    """Mask and brightness of what is to be painted, in the latent's size."""
+def _mask_and_light(
+    latent: "Latent", seed: int, control: "DepthControl | None"
+) -> "tuple[Field, Field]":
+    """Return mask and brightness of the subject to paint, in the latent's size."""
     import numpy as np
 
-    from comfyloom_emulator.art.fields import luminance, resize
-    from comfyloom_emulator.art.subject import imagined
+    from comfyloom_emulator.rendering.fields import luminance, resize
+    from comfyloom_emulator.rendering.segmentation import generated_subject
 
     size = (latent.height, latent.width)
     source = latent.picture if control is None else control.depth
     if source is None:
-        return imagined(seed, *size)
+        return generated_subject(seed, *size)
     mask = np.clip(resize(_subject(source), *size), 0.0, 1.0)
     return mask, resize(luminance(source.pixels[0]), *size)
 
 
 def _subject(picture: "Picture") -> "Field":
-    from comfyloom_emulator.art.subject import subject_of
+    from comfyloom_emulator.rendering.segmentation import subject_of
 
     return subject_of(picture.pixels[0]) if picture.subject is None else picture.subject
 

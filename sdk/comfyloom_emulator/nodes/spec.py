@@ -1,4 +1,4 @@
-"""What a node of the emulated ComfyUI is."""
+"""The interface of a node type of the emulated ComfyUI."""
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -17,13 +17,13 @@ Inputs: TypeAlias = Mapping[str, Any]
 
 @attrs.frozen(kw_only=True)
 class NodeCall:
-    """One run of a node.
+    """The call of a node.
 
     Attributes:
         node: The node's id.
-        class_type: Its class.
+        class_type: Its node type.
         inputs: Values by input name, links resolved.
-        schema: The object_info entry of the class.
+        schema: The object_info entry of the node type.
         folders: The server's files.
         metadata: Texts to embed in saved files: `prompt` and each key of `extra_pnginfo`.
     """
@@ -38,13 +38,13 @@ class NodeCall:
 
 @attrs.frozen(kw_only=True)
 class NodeResult:
-    """What a node run gives.
+    """The result of a node.
 
     Attributes:
         outputs: One value per output slot.
         ui: The node's entry in the history's `outputs`; None if it has none.
         saved: The files it wrote.
-        picture: What previews of its progress show.
+        picture: The picture for previews of its progress; None for no previews.
     """
 
     outputs: tuple[object, ...] = ()
@@ -57,27 +57,27 @@ def _no_steps(_inputs: Inputs) -> int:
     return 0
 
 
-def _not(_inputs: Inputs) -> bool:
+def _never(_inputs: Inputs) -> bool:
     return False
 
 
 @attrs.frozen(kw_only=True)
 class Node:
-    """How a class of nodes behaves.
+    """The behaviour of a node type.
 
     Attributes:
         run: Computes the result, in a thread; an exception it raises fails the prompt.
-        seconds: The emulated seconds it takes; a share of the emulator's `run_s` when None.
-        steps: How many progress updates it sends. The interrupt flag is looked at in each.
-        heedful: Whether it looks at the interrupt flag also while it waits without updates.
-        validate: Gives the message of its own validation for an input, or None if all is well.
-        fingerprint: What the cache takes for the node's content beside its inputs.
+        seconds: Returns the emulated seconds it takes; a share of the emulator's `run_s` if None.
+        steps: Returns the number of progress updates. Each one checks the interrupt flag.
+        heedful: Returns whether an interrupt also ends the node while it waits without updates.
+        validate: By input name: returns the error message for a value, or None if it is valid.
+        fingerprint: Returns content that the cache compares beside the inputs, such as a digest.
     """
 
     run: Callable[[NodeCall], NodeResult]
     seconds: Callable[[Inputs], float] | None = None
     steps: Callable[[Inputs], int] = _no_steps
-    heedful: Callable[[Inputs], bool] = _not
+    heedful: Callable[[Inputs], bool] = _never
     validate: Mapping[str, Callable[[Folders, Any], str | None]] = attrs.field(
         factory=dict[str, Callable[[Folders, Any], "str | None"]]
     )
@@ -85,7 +85,7 @@ class Node:
 
 
 def file_digest(path: Path) -> str:
-    """The SHA-256 of a file's content; empty if it cannot be read."""
+    """Return the SHA-256 of a file's content; empty if it cannot be read."""
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError:

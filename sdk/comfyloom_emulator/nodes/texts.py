@@ -1,4 +1,4 @@
-"""Nodes that deal with words and numbers."""
+"""Nodes for texts and numbers."""
 
 from collections.abc import Mapping
 

@@ -1,19 +1,19 @@
-"""What travels along the links between nodes."""
+"""The values that links carry between nodes."""
 
 import attrs
 
-from comfyloom_emulator.art.fields import Field
-from comfyloom_emulator.art.relief import Relief
+from comfyloom_emulator.rendering.fields import Field
+from comfyloom_emulator.rendering.relief import Relief
 
 
 @attrs.frozen(eq=False)
 class Picture:
-    """A batch of pictures, the value of an IMAGE link.
+    """A batch of images, the value of an IMAGE link.
 
     Attributes:
         pixels: Batch, height, width, channels (3 or 4), 0 to 1.
-        subject: Height, width: how much a pixel belongs to what the picture shows, 0 to 1. The
-            real nodes find that out with models; here it is handed on.
+        subject: Mask of the subject (height, width), 0 to 1. Real nodes segment with a model; here
+            the mask is passed along.
     """
 
     pixels: Field
@@ -34,8 +34,8 @@ class Conditioning:
 
 
 @attrs.frozen(eq=False)
-class Control:
-    """Depth control of a sampler."""
+class DepthControl:
+    """A depth image that guides a sampler, and its strength."""
 
     depth: Picture
     strength: float
@@ -43,7 +43,7 @@ class Control:
 
 @attrs.frozen(eq=False)
 class Latent:
-    """A latent image: its size in pixels, and the picture once a sampler has made it."""
+    """A latent image: its size in pixels, and its picture once a sampler has run."""
 
     width: int
     height: int
@@ -52,8 +52,8 @@ class Latent:
 
 
 @attrs.frozen
-class Token:
-    """Something loaded that the emulator has no content for, such as a model."""
+class OpaqueValue:
+    """A value without content in the emulator, such as a model."""
 
     kind: str
     name: str = ""
@@ -61,7 +61,7 @@ class Token:
 
 @attrs.frozen(eq=False)
 class Mesh:
-    """A mesh with the picture it was made from, which is its texture."""
+    """A mesh with the picture it was made from, which becomes its texture."""
 
     relief: Relief
     pixels: Field

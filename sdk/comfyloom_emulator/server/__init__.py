@@ -1,1 +1,1 @@
-"""The web server in a thread, and what both emulated APIs share of HTTP."""
+"""The web server in a thread, and the HTTP code that both emulated APIs share."""

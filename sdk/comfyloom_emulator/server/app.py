@@ -1,4 +1,4 @@
-"""The ASGI application: sends each request to the API it is for, and keeps the journal."""
+"""The ASGI application: passes each request to its API and logs it."""
 
 import asyncio
 import contextlib
@@ -11,12 +11,12 @@ import attrs
 from starlette.requests import Request
 from starlette.responses import Response
 
-from comfyloom_emulator.clock import Clock
-from comfyloom_emulator.fault_queue import FaultBook
+from comfyloom_emulator.clock import EmulatorClock
+from comfyloom_emulator.fault_queue import FaultQueue
 from comfyloom_emulator.faults import SocketFault
-from comfyloom_emulator.journal import Journal, RequestRecord
-from comfyloom_emulator.server.fault_injection import answer
-from comfyloom_emulator.server.replies import refuse_handshake, trouble_reply
+from comfyloom_emulator.request_log import RequestLog, RequestRecord
+from comfyloom_emulator.server.fault_injection import respond
+from comfyloom_emulator.server.replies import refuse_handshake, server_error_reply
 
 if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send
@@ -26,15 +26,15 @@ _SERVER = b"Python/3.11 aiohttp/3.14.5"
 
 
 class Api(Protocol):
-    """Something that answers the requests under one path prefix."""
+    """Answers the requests under one path prefix."""
 
     async def handle(self, request: Request) -> Response:
-        """The response to a request."""
+        """Return the response to a request."""
         ...
 
 
 class SocketApi(Api, Protocol):
-    """An API that has websockets, too."""
+    """An API that also has websockets."""
 
     async def socket(
         self, scope: "Scope", receive: "Receive", send: "Send", fault: SocketFault | None
@@ -47,18 +47,18 @@ class SocketApi(Api, Protocol):
 class Application:
     """Dispatches by path: the emulator's own routes, the ComfyUI servers, the Server API."""
 
-    clock: Clock
-    faults: FaultBook
-    journal: Journal
-    own: Api
+    clock: EmulatorClock
+    faults: FaultQueue
+    request_log: RequestLog
+    admin: Api
     comfyui: SocketApi
     control: Api
     skew_s: float = 0.0
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         """The ASGI entry point."""
-        # Only the end of the server cancels a request. Its connection is gone by then, and there
-        # is nobody left who could be told.
+        # A request is cancelled only when the server ends. Its connection is closed by then, so no
+        # client is left to answer.
         with contextlib.suppress(asyncio.CancelledError):
             if scope["type"] == "http":
                 await self._http(Request(scope, receive), send)
@@ -68,26 +68,26 @@ class Application:
     async def _http(self, request: Request, send: "Send") -> None:
         path: str = request.scope["path"]
         if path.startswith("/_emulator"):
-            response = await self.own.handle(request)
-            await response(request.scope, request.receive, self._dated(send, None))
+            response = await self.admin.handle(request)
+            await response(request.scope, request.receive, self._with_server_headers(send, None))
             return
-        record = self.journal.request(request.method, path, self.clock.now())
+        record = self.request_log.add_request(request.method, path, self.clock.now())
         api: Api = self.comfyui if path.startswith("/comfyui/") else self.control
         fault = self.faults.take_http(request.method, path)
-        handle = _troubled(api.handle)
-        await answer(fault, self.clock, handle, request, self._dated(send, record))
+        handle = _catching_errors(api.handle)
+        await respond(fault, self.clock, handle, request, self._with_server_headers(send, record))
 
     async def _websocket(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         path: str = scope["path"]
-        record = self.journal.request("GET", path, self.clock.now())
-        dated = self._dated(send, record)
+        record = self.request_log.add_request("GET", path, self.clock.now())
+        send_with_headers = self._with_server_headers(send, record)
         if not path.startswith("/comfyui/"):
             await receive()
-            await refuse_handshake(dated, 403)
+            await refuse_handshake(send_with_headers, 403)
             return
-        await self.comfyui.socket(scope, receive, dated, self.faults.take_socket(path))
+        await self.comfyui.socket(scope, receive, send_with_headers, self.faults.take_socket(path))
 
-    def _dated(self, send: "Send", record: RequestRecord | None) -> "Send":
+    def _with_server_headers(self, send: "Send", record: RequestRecord | None) -> "Send":
         async def wrapped(message: "Message") -> None:
             kind = message["type"]
             if kind.endswith("response.start") or kind == "websocket.accept":
@@ -101,14 +101,14 @@ class Application:
         return wrapped
 
 
-def _troubled(
+def _catching_errors(
     handle: Callable[[Request], Awaitable[Response]],
 ) -> Callable[[Request], Awaitable[Response]]:
-    async def guarded(request: Request) -> Response:
+    async def wrapped(request: Request) -> Response:
         try:
             return await handle(request)
         except Exception:
             _LOGGER.debug("%s %s failed", request.method, request.scope["path"], exc_info=True)
-            return trouble_reply()
+            return server_error_reply()
 
-    return guarded
+    return wrapped

@@ -1,6 +1,6 @@
-"""uvicorn's protocols, with the connection itself within reach of the application.
+"""uvicorn's protocols, which give the application access to the connection.
 
-Faults need it: an ASGI application cannot break a connection off.
+Faults need it: an ASGI application alone cannot close a connection.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _REFUSAL_S = 1.0
 _LOGGER = logging.getLogger("comfyloom_emulator.wire")
-# Below a warning uvicorn logs the URL of every websocket, and a machine's URL is its only secret.
+# Below WARNING uvicorn logs the URL of every websocket, and a machine's URL is its only secret.
 _LOGGER.setLevel(logging.WARNING)
 
 
@@ -32,18 +32,18 @@ class HttpProtocol(H11Protocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        # Not through uvicorn's loggers: the host process may run a uvicorn of its own.
+        # Not uvicorn's own loggers: the host process may run uvicorn, too.
         self.logger = _LOGGER
         self.access_log = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Remember the transport."""
+        """Store the transport for the application."""
         self.app_state = {**self.app_state, "transport": transport}
         super().connection_made(transport)
 
 
 class SocketProtocol(WebSocketsSansIOProtocol):
-    """Websockets that log where the HTTP side does; the transport comes with the upgrade."""
+    """Websockets that use the logger of `HttpProtocol`; they inherit its transport."""
 
     def __init__(
         self,
@@ -57,21 +57,21 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         self._refused = False
 
     async def send(self, message: "ASGISendEvent") -> None:
-        """Send, and know that a handshake answered over HTTP is complete, too."""
+        """Send a message; a handshake answered over HTTP also counts as complete."""
         await super().send(message)
         if message["type"] == "websocket.http.response.body":
             self.handshake_complete = True
 
     def data_received(self, data: bytes) -> None:
-        """Take what comes in, or drop it after a frame that was refused."""
+        """Process incoming data; drop it after a refused frame."""
         if not self._refused:
             super().data_received(data)
 
     def handle_parser_exception(self) -> None:
-        """Tell the client why its frame is refused, and let it finish sending.
+        """Send the client the reason why its frame is refused, and let it finish sending.
 
-        Closing at once would reset the connection under the rest of a frame that is too big, and
-        the client would never read the reason.
+        Closing at once would reset the connection while the client still sends a frame that is
+        too large, and the client would never read the reason.
         """
         self._refused = True
         assert self.conn.close_sent is not None

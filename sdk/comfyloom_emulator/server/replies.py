@@ -1,4 +1,4 @@
-"""Responses in the form that both emulated servers give them."""
+"""Responses in the format of the emulated servers."""
 
 import json
 from collections.abc import Mapping
@@ -9,13 +9,13 @@ from starlette.responses import Response
 if TYPE_CHECKING:
     from starlette.types import Send
 
-TROUBLE = "500 Internal Server Error\n\nServer got itself in trouble"
+SERVER_ERROR = "500 Internal Server Error\n\nServer got itself in trouble"
 
 
 def json_reply(
     data: object, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """JSON as Python writes it, NaN and all."""
+    """Return a JSON response as Python writes it, including NaN."""
     return Response(
         json.dumps(data).encode(),
         status,
@@ -24,7 +24,7 @@ def json_reply(
 
 
 def text_reply(text: str, status: int, headers: Mapping[str, str] | None = None) -> Response:
-    """Plain text."""
+    """Return a plain-text response."""
     return Response(
         text.encode(),
         status,
@@ -33,7 +33,7 @@ def text_reply(text: str, status: int, headers: Mapping[str, str] | None = None)
 
 
 def empty_reply(status: int = 200) -> Response:
-    """No body and no content type."""
+    """Return a response without body and content type."""
     return Response(status_code=status)
 
 
@@ -43,6 +43,6 @@ async def refuse_handshake(send: "Send", status: int, body: bytes = b"") -> None
     await send({"type": "websocket.http.response.body", "body": body})
 
 
-def trouble_reply() -> Response:
-    """What an unhandled exception becomes."""
-    return text_reply(TROUBLE, 500, {"Connection": "close"})
+def server_error_reply() -> Response:
+    """Return the response to an unhandled exception."""
+    return text_reply(SERVER_ERROR, 500, {"Connection": "close"})

@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _KEEP_ALIVE_S = 3600
-_GLANCE_S = 0.5
+_POLL_S = 0.5
 _MAX_FRAME_BYTES = 4 * 1024 * 1024
 
 
 def listen(port: int) -> socket.socket:
-    """A listening socket on the loopback interface; port 0 chooses a free one.
+    """Return a listening socket on the loopback interface; port 0 chooses a free one.
 
     Raises:
         OSError: The port is taken or not allowed.
     """
-    # With the protocol spelled out asyncio switches Nagle's algorithm off; else every small
-    # answer waits 40 ms for the client's delayed acknowledgement.
+    # With an explicit protocol, asyncio disables Nagle's algorithm; otherwise every small answer
+    # waits 40 ms for the client's delayed acknowledgement.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -41,7 +41,7 @@ def listen(port: int) -> socket.socket:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without its tenths of a second at start and stop."""
+    """uvicorn without its delays of 0.1 s at start and stop."""
 
     def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
         super().__init__(config)
@@ -72,10 +72,10 @@ class ServerThread:
     """Serves one ASGI application until it is stopped.
 
     Args:
-        app: What to serve.
+        app: The application.
         listener: Listening socket; the thread takes it over and closes it.
         on_start: Called in the event loop before the first request.
-        on_stop: Awaited in the event loop after the last one.
+        on_stop: Awaited in the event loop after the last request.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class ServerThread:
         self._thread = threading.Thread(target=self._run, name="comfyloom-emulator", daemon=True)
 
     def start(self) -> None:
-        """Serve; returns when requests are accepted.
+        """Start the server; returns when requests are accepted.
 
         Raises:
             RuntimeError: The server could not start.
@@ -107,13 +107,13 @@ class ServerThread:
             raise RuntimeError("the emulator's server did not start") from self._failure
 
     def stop(self) -> None:
-        """Break all connections off and end the thread."""
+        """Close all connections and end the thread."""
         if self._loop is not None and self._server is not None:
             self._loop.call_soon_threadsafe(self._server.stopping.set)
         self._thread.join()
 
     def call(self, function: Callable[[], T]) -> T:
-        """The result of a function that runs in the event loop's thread."""
+        """Run a function in the event loop's thread and return its result."""
         if self._loop is None or threading.current_thread() is self._thread:
             return function()
 
@@ -123,15 +123,15 @@ class ServerThread:
         answer = asyncio.run_coroutine_threadsafe(run(), self._loop)
         while self._thread.is_alive():
             with contextlib.suppress(TimeoutError):
-                return answer.result(_GLANCE_S)
-        # The loop has ended before it came to it.
+                return answer.result(_POLL_S)
+        # The loop ended before it ran the function.
         return function()
 
     def _run(self) -> None:
         try:
             with asyncio.Runner() as runner:
                 runner.run(self._serve())
-        except Exception as error:  # noqa: BLE001 - handed to the thread that waits for the start
+        except Exception as error:  # noqa: BLE001 - passed to the thread that called start()
             self._failure = error
         finally:
             self._loop = None

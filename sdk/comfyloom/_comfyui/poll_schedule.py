@@ -1,0 +1,152 @@
+"""When to poll a run: rarely while its events arrive, often while they do not."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Final
+
+import attrs
+
+from comfyloom._core.timeouts import PollIntervals
+
+NEVER: Final = float("-inf")
+LATER: Final = float("inf")
+LOST_AFTER: Final = 2
+"""Looks that find a run neither in the queue nor in history before it is lost."""
+
+
+class RunPhase(Enum):
+    """What the server last said of a run."""
+
+    SUBMITTED = "submitted"
+    WAITING = "waiting"
+    RUNNING = "running"
+
+
+class Poll(Enum):
+    """What to ask the server."""
+
+    NOTHING = "nothing"
+    HISTORY = "history"
+    QUEUE = "queue"
+
+
+@attrs.define
+class PollSchedule:
+    """Decides when to poll a run next, and what to ask.
+
+    Pure: it is given moments of a monotonic clock, and knows neither server nor threads. The phase
+    goes from SUBMITTED to WAITING or RUNNING by a look at the queue, and to RUNNING by any event.
+
+    Args:
+        intervals: How often to poll.
+        begun: When the run was submitted.
+    """
+
+    intervals: PollIntervals
+    begun: float
+    phase: RunPhase = attrs.field(default=RunPhase.SUBMITTED, init=False)
+    _misses: int = attrs.field(default=0, init=False)
+    _last_event: float = attrs.field(default=NEVER, init=False)
+    _last_poll: float = attrs.field(init=False)
+    _last_look: float = attrs.field(init=False)
+    _ended: float = attrs.field(default=NEVER, init=False)
+    _due: float = attrs.field(default=LATER, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._last_poll = self.begun
+        # A run without events at its first poll most likely waits in the queue: look at once.
+        self._last_look = self.begun - self.intervals.queue_s
+
+    def event_arrived(self, now: float) -> None:
+        """Note an event of the run."""
+        self._last_event = now
+        self.phase, self._misses = RunPhase.RUNNING, 0
+
+    def run_ended(self, now: float) -> None:
+        """Note the last event of the run: history is complete."""
+        self._ended = self._due = now
+
+    def run_ending(self, now: float) -> None:
+        """Note an event that comes shortly before the last one, in case that does not come."""
+        self._ended = now
+        self._due = min(self._due, now + self.intervals.quick_s)
+
+    def socket_lost(self, now: float) -> None:
+        """Note that events may have been missed: poll at once, and often."""
+        self._last_event, self._due = NEVER, now
+
+    def queue_changed(self, now: float, *, is_cancelling: bool) -> None:
+        """Note a change of the queue; a deleted prompt has no other event."""
+        if is_cancelling or self.phase is RunPhase.WAITING:
+            self._due = now
+
+    def cancel_requested(self, now: float) -> None:
+        """Look soon whether a cancel has worked."""
+        self._last_look, self._due = NEVER, now + self.intervals.settle_s
+
+    def next_poll(self, now: float, *, is_connected: bool) -> float:
+        """Return the moment of the next poll.
+
+        Args:
+            now: This moment.
+            is_connected: Whether the event socket is.
+        """
+        every = self.intervals
+        if self.phase is RunPhase.WAITING and is_connected:
+            interval_s = every.slow_s
+        else:
+            interval_s = self._quiet_s(now - self.begun)
+        quiet = max(self._last_poll + interval_s, self._last_event + every.stopped_s)
+        # The events say that the run has ended: history is about to have it.
+        is_settling = self._due == LATER and now - self._ended < every.settle_for_s
+        settling = self._last_poll + every.settle_s if is_settling else LATER
+        return min(self._due, quiet, self._last_poll + every.flowing_s, settling)
+
+    def begin_poll(self, now: float, *, is_cancelling: bool) -> Poll:
+        """Return what to ask in a poll that is due now."""
+        self._due = LATER
+        if self._may_look(now, is_cancelling=is_cancelling):
+            return Poll.QUEUE
+        if self.phase is not RunPhase.WAITING:
+            return Poll.HISTORY
+        # A waiting run is not in history, and the queue was read a moment ago.
+        self._due = self._last_look + self.intervals.quick_s
+        return Poll.NOTHING
+
+    def end_poll(self, now: float) -> None:
+        """Note that a poll was answered, or not."""
+        self._last_poll = now
+
+    def begin_look(self, now: float) -> float:
+        """Return the moment after which a picture of the queue is news; one before is not used."""
+        # Another run's look of a moment ago will do, unless this run has used it already.
+        oldest = max(self.begun, self._last_look, now - self.intervals.quick_s)
+        self._last_look = now
+        return oldest
+
+    def found(self, phase: RunPhase) -> None:
+        """Note where the queue has the run."""
+        self._misses = 0
+        self.phase = phase
+
+    def missed(self, now: float) -> bool:
+        """Note that neither queue nor history has the run, and return whether it is lost."""
+        if self.phase is RunPhase.WAITING:
+            self.phase = RunPhase.SUBMITTED
+        self._misses += 1
+        self._due = now + self.intervals.quick_s
+        return self._misses >= LOST_AFTER
+
+    def _quiet_s(self, elapsed_s: float) -> float:
+        every = self.intervals
+        if elapsed_s < every.quick_for_s:
+            return every.quick_s
+        return min(max(every.slow_s, every.slowest_share * elapsed_s), every.slowest_s)
+
+    def _may_look(self, now: float, *, is_cancelling: bool) -> bool:
+        """Whether to read the queue: not while events show that the run is alive."""
+        is_alive = now - self._last_event < self.intervals.stopped_s and not is_cancelling
+        is_urgent = self._misses or self.phase is RunPhase.WAITING
+        interval_s = self.intervals.quick_s if is_urgent else self.intervals.queue_s
+        return not is_alive and now - self._last_look >= interval_s

@@ -1,0 +1,144 @@
+"""Every time limit and interval of the SDK, in one value."""
+
+from __future__ import annotations
+
+import attrs
+
+
+@attrs.frozen(kw_only=True)
+class PollIntervals:
+    """How often a run is polled, in seconds.
+
+    Attributes:
+        flowing_s: While events arrive.
+        stopped_s: Without an event for this long, they no longer arrive.
+        quick_s: Without events, during the first `quick_for_s` of a run.
+        quick_for_s: How long that lasts.
+        slowest_share: Afterwards the interval grows to this share of the elapsed time,
+        slow_s: but not below this, which also applies to a run that waits in the queue while the
+            event socket is connected,
+        slowest_s: and not above this.
+        queue_s: Between two looks at the queue, which tell a lost run from a waiting one.
+        settle_s: Once an event said that the run has ended but history lacks it,
+        settle_for_s: for at most this long.
+        silent_s: After this silence a run is reported as silent; again when it has doubled.
+        cancel_s: Between attempts to cancel,
+        cancel_for_s: for at most this long.
+        alive_s: Between checks whether an unreachable server still exists.
+        give_up_s: How long a server may be unreachable.
+    """
+
+    flowing_s: float = 5.0
+    stopped_s: float = 2.0
+    quick_s: float = 0.25
+    quick_for_s: float = 10.0
+    slowest_share: float = 0.03
+    slow_s: float = 0.7
+    slowest_s: float = 4.0
+    queue_s: float = 1.5
+    settle_s: float = 0.02
+    settle_for_s: float = 1.5
+    silent_s: float = 30.0
+    cancel_s: float = 0.5
+    cancel_for_s: float = 3.0
+    alive_s: float = 5.0
+    give_up_s: float = 60.0
+
+
+@attrs.frozen(kw_only=True)
+class Timeouts:
+    """Every time limit and interval, in seconds; change single values by keyword.
+
+    Attributes:
+        connect_s: To open a connection.
+        answer_s: Longest silence of a server, where nothing below applies.
+        poll_s: Longest silence of ComfyUI on a question about its queue, history or state.
+        submit_s: The same while it validates a graph; it lists model folders for that.
+        upload_s: The same while it receives a file.
+        download_s: The same while it sends one.
+        cancel_s: The same while it cancels; cancelling is repeated.
+        ping_s: Silence of the event socket before a ping; after as much again it is reconnected.
+        polling: How often a run is polled.
+        lookup_every_s: Between two look-ups of a prompt whose submission got no answer.
+        lookup_for_s: How long they go on while the server does not answer them.
+        busy_lookup_s: Shortest look-up after a 503: some gateways deliver in spite of it.
+        late_delivery_s: How long a lost prompt is cancelled in case a gateway still delivers it.
+        withdraw_s: How long a prompt that nothing waits for is cancelled until it is gone.
+        withdraw_every_s: Between two attempts of that.
+        run_cancel_s: How long a run's own thread has to cancel it before the caller does.
+        leave_cancel_s: How long a caller that leaves waits for a cancel to be confirmed.
+        status_s: For RunComfy to describe or stop a machine.
+        renew_s: For RunComfy to change a lease.
+        launch_search_s: How long the machine of an unanswered launch is looked for.
+        launch_search_every_s: Between two lists of that search.
+        launch_answer_s: How long a stop waits for the answer to a launch under way.
+        start_s: For a machine to become ready.
+        start_poll_s: Between two looks at a starting machine; billing begins with Ready.
+        start_silence_s: For the ComfyUI of a ready machine to answer; this time is billed.
+        young_s: How long after its launch the platform may not know a machine.
+        stop_s: For a stop to be confirmed.
+        guarded_stop_s: The same where a guard process continues afterwards.
+        stop_retry_s: Between two attempts to stop.
+        reap_stop_s: How long a starting session tries to stop a machine that another process left.
+        reap_wait_s: How long a launch waits for such stops.
+        record_s: Between two signs of life in the ledger.
+        lease_retry_s: Between two attempts to renew a lease.
+        sleep_gap_s: How far the clocks may drift apart before the computer must have slept.
+        abandoned_stop_s: After this long, an unconfirmed stop belongs to no process any more.
+        settling_s: How long a living process may take to name its launch in the state file.
+        dev_check_s: How long an unanswered status check of the dev server is repeated.
+        dev_probe_every_s: Between two attempts to reach its ComfyUI.
+        dev_status_every_s: Between two status checks while it is watched.
+        dev_queue_every_s: Between two looks at its queue while it is watched.
+        lock_s: How long another process may hold a lock; an unanswered launch takes 2 minutes.
+        ledger_busy_s: How long another process may write to the ledger.
+    """
+
+    connect_s: float = 5.0
+    answer_s: float = 60.0
+
+    poll_s: float = 10.0
+    submit_s: float = 60.0
+    upload_s: float = 60.0
+    download_s: float = 60.0
+    cancel_s: float = 2.0
+    ping_s: float = 10.0
+    polling: PollIntervals = PollIntervals()
+    lookup_every_s: float = 1.0
+    lookup_for_s: float = 60.0
+    busy_lookup_s: float = 5.0
+    late_delivery_s: float = 3.0
+    withdraw_s: float = 3.0
+    withdraw_every_s: float = 0.25
+    run_cancel_s: float = 1.0
+    leave_cancel_s: float = 3.5
+
+    status_s: float = 15.0
+    renew_s: float = 10.0
+    launch_search_s: float = 60.0
+    launch_search_every_s: float = 2.0
+    launch_answer_s: float = 5.0
+    start_s: float = 1800.0
+    start_poll_s: float = 2.0
+    start_silence_s: float = 600.0
+    young_s: float = 60.0
+    stop_s: float = 120.0
+    guarded_stop_s: float = 5.0
+    stop_retry_s: float = 2.0
+    reap_stop_s: float = 10.0
+    reap_wait_s: float = 15.0
+    record_s: float = 60.0
+    lease_retry_s: float = 30.0
+    sleep_gap_s: float = 30.0
+    abandoned_stop_s: float = 60.0
+    settling_s: float = 600.0
+
+    dev_check_s: float = 15.0
+    dev_probe_every_s: float = 2.0
+    dev_status_every_s: float = 15.0
+    dev_queue_every_s: float = 1.0
+    lock_s: float = 180.0
+    ledger_busy_s: float = 15.0
+
+
+DEFAULT_TIMEOUTS = Timeouts()

@@ -1,0 +1,46 @@
+"""Where records are kept: the user's state folder, and the ledger of an account."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from comfyloom._core.redact import register_secret
+from comfyloom.settings import Settings
+
+if TYPE_CHECKING:
+    from comfyloom._records.machine_records import MachineRecords
+
+
+def state_folder() -> Path:
+    """Return the user's folder for files that must not be lost."""
+    from platformdirs import user_state_path
+
+    # Absolute, because the guard process runs in another folder.
+    return user_state_path("comfyloom", appauthor=False).absolute()
+
+
+def guard_log_folder() -> Path:
+    """Return the folder in which guard processes log what they did."""
+    return state_folder() / "guard"
+
+
+def ledger_location(settings: Settings) -> str:
+    """Return the path or URL of an account's ledger."""
+    return settings.ledger or str(state_folder() / "ledger.db")
+
+
+def records_of(settings: Settings) -> MachineRecords:
+    """Return the machine records of an account; nothing is opened yet.
+
+    Raises:
+        ConfigError: The ledger is neither a file nor a PostgreSQL server.
+    """
+    # Imported when first used: a process that launches nothing needs no database library.
+    from comfyloom._records.ledger import Ledger
+    from comfyloom._records.machine_records import MachineRecords
+
+    ledger = Ledger.of(ledger_location(settings))
+    for secret in ledger.secrets:
+        register_secret(secret)
+    return MachineRecords(ledger=ledger, base_url=settings.api_base_url, user_id=settings.user_id)

@@ -1,0 +1,52 @@
+"""The types in public signatures: callbacks, targets, machines, statuses, times.
+
+They are made by the SDK; a program needs them for annotations and `isinstance`.
+"""
+
+from comfyloom._backends.resolve import HasEnvironment, TargetLike
+from comfyloom._comfyui.client import ComfyUI
+from comfyloom._comfyui.history import FileReference, HistoryEntry
+from comfyloom._comfyui.queue_poll import QueueIds
+from comfyloom._core.clock import Clock
+from comfyloom._core.timeouts import PollIntervals, Timeouts
+from comfyloom._dev.health import DevStatus
+from comfyloom._dev.manager import WorkflowLike
+from comfyloom._dev.watch import PromptState, StatusSnapshot, WatchedPrompt
+from comfyloom._http.retry import Backoff
+from comfyloom._machines.machine import Machine
+from comfyloom._records.dev_state import Health
+from comfyloom._session.run import RunStatus
+from comfyloom._workflow.files import FileSource, ImageSource, InputFile
+from comfyloom._workflow.graph import Graph
+from comfyloom.progress import Kind as ProgressKind
+from comfyloom.progress import ProgressCallback
+from comfyloom.settings import Plan, Prices
+
+__all__ = [
+    "Backoff",
+    "Clock",
+    "ComfyUI",
+    "DevStatus",
+    "FileReference",
+    "FileSource",
+    "Graph",
+    "HasEnvironment",
+    "Health",
+    "HistoryEntry",
+    "ImageSource",
+    "InputFile",
+    "Machine",
+    "Plan",
+    "PollIntervals",
+    "Prices",
+    "ProgressCallback",
+    "ProgressKind",
+    "PromptState",
+    "QueueIds",
+    "RunStatus",
+    "StatusSnapshot",
+    "TargetLike",
+    "Timeouts",
+    "WatchedPrompt",
+    "WorkflowLike",
+]

@@ -2,11 +2,11 @@
 
     python benchmarks/shape.py
 
-Lines are those of Python files, blank ones and comments included. A *single-use helper* is a private
-function of under six lines whose name is used once. *Hops* are the changes of module on the call
-stack from `RunComfySession.run` to the POST of the graph, the start of the run's thread counted as a
-call. *Climbs* are the calls, while `run` checks a workflow, from a floor of `pyproject.toml` up to a
-higher one.
+Lines are all lines of Python files, blank ones and comments included. A *single-use helper* is a
+private function of under six lines whose name is used once. *Hops* are the changes of module on the
+call stack from `RunComfySession.run` to the POST of the graph; the start of the run's thread counts
+as a call. *Climbs* are the calls from a floor of `pyproject.toml` up to a higher one while `run`
+checks a workflow.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ SHORT_FUNCTION = 6
 
 def sources(*folders: Path) -> dict[Path, str]:
     """Return the text of each Python file below some folders."""
-    return {path: path.read_text("utf-8") for each in folders for path in sorted(each.rglob("*.py"))}
+    paths = [path for folder in folders for path in sorted(folder.rglob("*.py"))]
+    return {path: path.read_text("utf-8") for path in paths}
 
 
 def lines(files: dict[Path, str]) -> int:
@@ -92,7 +93,7 @@ def modules_on(frame: FrameType | None) -> list[str]:
 
 
 def hops() -> list[str]:
-    """Run a workflow on the emulator, and return the modules from `run` to the POST of its graph."""
+    """Run a workflow on the emulator; return the modules from `run` to the POST of its graph."""
     import requests
 
     from comfyloom import RunComfySession

@@ -154,7 +154,7 @@ def comfyloom_account(
 
 @pytest.fixture
 def comfyloom_timeouts() -> Timeouts:
-    """Time limits for a session of your own: short, because a silent server must not delay a test."""
+    """Short time limits for a session of your own: a silent server must not delay a test."""
     from comfyloom import Timeouts
 
     return Timeouts(

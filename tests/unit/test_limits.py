@@ -35,7 +35,10 @@ from support import FakeClock
 # --- downloads and uploads -----------------------------------------------------------------------
 
 
-def test_names_that_differ_only_in_case_do_not_overwrite_each_other() -> None:
+@pytest.mark.parametrize(("first", "second"), [("A.png", "a.png"), ("a.png", "A.png")])
+def test_names_that_differ_only_in_case_do_not_overwrite_each_other(
+    first: str, second: str
+) -> None:
     entry = HistoryEntry(
         prompt_id="p",
         outputs={
@@ -44,11 +47,11 @@ def test_names_that_differ_only_in_case_do_not_overwrite_each_other() -> None:
         },
     )
     specs = [
-        OutputSpec(kind="image", node="1", key="images", file="A.png", name="upper"),
-        OutputSpec(kind="image", node="2", key="images", file="a.png", name="lower"),
+        OutputSpec(kind="image", node="1", key="images", file=first, name="upper"),
+        OutputSpec(kind="image", node="2", key="images", file=second, name="lower"),
     ]
     names = [each.name for each in downloads.plan(entry, specs)]
-    assert names == ["A.png", "a_2.png"]
+    assert names == [first, second.replace(".", "_2.")]
 
 
 class Cut(BaseHTTPRequestHandler):

@@ -1,11 +1,11 @@
-"""How long the generator takes: workflow files of 20 nodes, each time in a cold process.
+"""How long the generator takes for workflow files of 20 nodes, each time in a new process.
 
     python benchmarks/codegen.py [ROUNDS]
 
-Prints the machine, then median and p95 of: one workflow, 100, and 1,000 generated into an empty
-folder; 1,000 of which nothing has changed; one of 5,000 nodes; what `compile()` alone takes of the
-1,000; and importing a package up to a usable class, over a bare interpreter. Then where the time of
-the 1,000 goes, on one processor.
+Prints the machine, then median and 95th percentile of: generating 1, 100 and 1,000 workflows into
+an empty folder; generating 1,000 unchanged ones again; generating one of 5,000 nodes; `compile()`
+of the 1,000 alone; and importing a package until a class is usable, minus a bare interpreter. Then
+it prints a profile of generating the 1,000 on one processor.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ print(time.perf_counter() - begun)
 
 
 def graph(number: int, nodes: int = 20) -> dict[str, Any]:
-    """Return a graph such as people have: a chain of nodes with some values each."""
+    """Return a typical graph: a chain of nodes with some values each."""
     chance = random.Random(number)
     made: dict[str, Any] = {}
     for n in range(nodes):
@@ -67,14 +67,14 @@ def write(folder: Path, count: int, nodes: int = 20) -> Path:
 
 
 def seconds(*command: str) -> float:
-    """Return how long a command takes as a process of its own."""
+    """Return the seconds that a command takes in its own process."""
     begun = time.perf_counter()
     subprocess.run([sys.executable, *command], check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - begun
 
 
 def generate(flows: Path, out: Path, *, fresh: bool = True) -> float:
-    """Return how long it takes to generate a package."""
+    """Return the seconds that it takes to generate a package."""
     if fresh:
         shutil.rmtree(out, ignore_errors=True)
     places = ("--workflows", str(flows), "--out", str(out), "--package", "flows")
@@ -82,26 +82,26 @@ def generate(flows: Path, out: Path, *, fresh: bool = True) -> float:
 
 
 def compiling(out: Path) -> float:
-    """Return how long `compile()` takes of all modules of a package."""
+    """Return the seconds that `compile()` takes for all modules of a package."""
     command = [sys.executable, "-c", COMPILE, str(out / "flows")]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def importing(out: Path, code: str) -> float:
-    """Return how long it takes to import and use something, over a bare interpreter."""
+    """Return the seconds that it takes to run `code`, minus a bare interpreter."""
     script = f"import sys; sys.path.insert(0, {str(out)!r}); {code}"
     return seconds("-c", script) - seconds("-c", "import sys")
 
 
 def print_profile(flows: Path, out: Path) -> None:
-    """Print where the time goes when all is done in one process."""
+    """Print a profile of generating the package in one process."""
     from comfyloom_codegen import generate_module
     from comfyloom_codegen.pipeline import generate
 
     generate_module._may_fork = lambda: False
     profile = cProfile.Profile()
     profile.runcall(generate, flows, out, "flows", force=True)
-    print("\nWhere the time of the 1,000 goes, on one processor and slowed down by measuring it:")
+    print("\nProfile of the 1,000 workflows, on one processor and slowed down by the profiler:")
     text = io.StringIO()
     pstats.Stats(profile, stream=text).strip_dirs().sort_stats("tottime").print_stats(10)
     print("\n".join(line for line in text.getvalue().splitlines()[6:] if line))
@@ -121,14 +121,14 @@ def main(rounds: int) -> None:
             "1 workflow": lambda: generate(one, here / "out"),
             "100 workflows": lambda: generate(hundred, here / "out"),
             "1,000 workflows": lambda: generate(thousand, here / "out"),
-            "  of that compile(), one processor": lambda: compiling(kept),
+            "  of which compile(), one processor": lambda: compiling(kept),
             "1,000 workflows, unchanged": lambda: generate(thousand, kept, fresh=False),
             "1 workflow of 5,000 nodes": lambda: generate(long, here / "out"),
             "import attrs": lambda: importing(here, "import attrs"),
             "import comfyloom_workflows, FluxMeshWorkflow": lambda: importing(
                 here, "import comfyloom_workflows as w; w.FluxMeshWorkflow"
             ),
-            "import a package of 50 modules, one class of it": lambda: importing(
+            "import a package of 50 modules, use one class": lambda: importing(
                 here / "kept_w50", f"import flows as w; {used}"
             ),
         }

@@ -1,9 +1,9 @@
-"""How soon work begins: after a machine is Ready, and on a dev server that runs.
+"""How soon a run starts: on a newly launched machine, and on a running dev server.
 
     python benchmarks/dev_server.py [TIMES]
 
-Against an emulator in real time. The times are those of the client: from the platform's Ready to
-the first accepted prompt, and from the start of a process.
+Measured on an emulator in real time: from the platform's Ready, or from the start of the client's
+process, to the first accepted prompt.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from comfyloom_workflows import FluxMeshWorkflow
 
 RENDER = Path(__file__).parents[1] / "examples" / "render.png"
 COMMAND = [sys.executable, "-c", "from comfyloom.cli import main; main()"]
-STARTUP_S = 5.3  # no multiple of the interval of any poll
+STARTUP_S = 5.3  # not a multiple of any poll interval
 
 
 def main(times: int) -> None:
     measured: dict[str, list[float]] = {
-        "Ready → first accepted prompt, session that launches": [],
+        "Ready → first accepted prompt, launched by the session": [],
         "process start → first accepted prompt, on the dev server": [],
         "process start → exit, `comfyloom run` on the dev server": [],
     }
@@ -40,7 +40,7 @@ def main(times: int) -> None:
             fresh.append(after_ready(emulator))
     with Emulator(time="real", startup_s=0.0, run_s=0.0, rate_limit=None) as emulator:
         on_the_dev_server(emulator, times, first, whole)
-    print_report("Begin of work", measured)
+    print_report("Start of a run", measured)
 
 
 def after_ready(emulator: Emulator) -> float:

@@ -1,9 +1,10 @@
-"""What the guard process costs, and how soon it acts.
+"""The cost of the guard process, and how soon it acts.
 
     python benchmarks/guard.py [TIMES]
 
-Against an emulator in real time: how long a program waits for its guard, how much memory that takes
-while it waits, and how soon after `kill -9` of its owner the machine has ended.
+Measured on an emulator in real time: how long a program waits for its guard to start, how much
+memory the guard takes while it waits, and how soon after `kill -9` of its owner a machine has
+ended.
 """
 
 from __future__ import annotations
@@ -34,20 +35,20 @@ with RunComfySession() as session:
 
 def main(times: int) -> None:
     measured: dict[str, list[float]] = {
-        "a program waits for its guard": [],
+        "start of the guard": [],
         "kill -9 of a session → its machine has ended": [],
     }
-    waits, ends = measured.values()
+    starts, ends = measured.values()
     memory: list[int] = []
     for _ in range(times):
-        waits.append(started(memory))
-        ends.append(killed())
+        starts.append(start_s(memory))
+        ends.append(outlived_s())
     print_report("The guard process", measured)
     print(f"memory while it waits (VmRSS): at most {max(memory) / 1000:.1f} MB")
 
 
-def started(memory: list[int]) -> float:
-    """Return how long the first message to a guard takes."""
+def start_s(memory: list[int]) -> float:
+    """Return the seconds that the first message to a guard takes, which starts it."""
     held = Held(
         key="k",
         api="http://127.0.0.1:1",
@@ -77,11 +78,11 @@ def resident_kb() -> int:
                 return int(status.partition("VmRSS:")[2].split()[0])
         except OSError:
             continue
-    raise SystemExit("there is no guard")
+    raise SystemExit("the guard process was not found")
 
 
-def killed() -> float:
-    """Return how long a machine outlives its owner."""
+def outlived_s() -> float:
+    """Return the seconds that a machine outlives its killed owner."""
     with (
         Emulator(time="real", startup_s=0.0) as emulator,
         tempfile.TemporaryDirectory() as home,

@@ -1,4 +1,4 @@
-"""How a benchmark says what it measured: machine, versions, medians and p95."""
+"""The report of a benchmark: machine, versions, medians and 95th percentiles."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from importlib.metadata import version
 
 
 def print_report(title: str, measured: Mapping[str, Sequence[float]]) -> None:
-    """Print seconds by what was measured: median, 95th percentile, number of times."""
+    """Print measured seconds by name: median, 95th percentile, number of measurements."""
     print(title)
     print(
         f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, "
@@ -29,6 +29,6 @@ def _time(seconds: float) -> str:
 
 
 def p95(values: Sequence[float]) -> float:
-    """Return the value that 95 of 100 do not exceed (nearest rank)."""
+    """Return the 95th percentile (nearest rank)."""
     ordered = sorted(values)
     return ordered[max(0, -(-95 * len(ordered) // 100) - 1)]

@@ -82,7 +82,7 @@ def longest_class(files: dict[Path, str]) -> tuple[int, str]:
 
 
 def modules_on(frame: FrameType | None) -> list[str]:
-    """Return the modules of ours on a call stack, the innermost first, without repetition."""
+    """Return the comfyloom modules on a call stack, innermost first, without repetition."""
     found: list[str] = []
     while frame is not None:
         name = str(frame.f_globals.get("__name__", ""))

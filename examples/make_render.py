@@ -1,8 +1,7 @@
-"""Make the render of the demo: a smooth, hand-like form under studio light.
+"""Make the render of the demo, a smooth hand in studio light.
 
-Run it as `python examples/make_render.py FILE.png`; it needs numpy and Pillow. The form is a
-signed distance field of capsules that melt into each other, and every pixel marches along its ray
-until it meets the surface.
+Run it with `python examples/make_render.py FILE.png`; it needs numpy and Pillow. The shape is a
+signed distance field of smoothly blended capsules; each pixel's ray is marched to the surface.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ Array = NDArray[np.float32]
 SIZE = 768
 STEPS = 72
 BACKGROUND = 0.055
-# Each capsule: from, to (x, y, z), radius. A palm, a wrist and five fingers.
+# Each capsule: start and end (x, y, z), and radius. The palm, the wrist and five fingers.
 CAPSULES = (
     ((-0.16, -0.10, 0.0), (0.16, -0.10, 0.0), 0.27),
     ((-0.10, -0.28, 0.0), (0.10, -0.26, 0.0), 0.24),
@@ -35,7 +34,7 @@ LIGHTS = (((-0.55, 0.65, 0.75), 0.50), ((0.85, 0.15, 0.45), 0.16), ((0.0, -0.6, 
 
 
 def distance(points: Array) -> Array:
-    """Return the distance of points, shape (n, 3), to the form."""
+    """Return the distance of points, shape (n, 3), from the surface."""
     total: Array = np.full(len(points), 1e3, np.float32)
     for start, end, radius in CAPSULES:
         a, axis = np.array(start, np.float32), np.subtract(end, start, dtype=np.float32)
@@ -47,7 +46,7 @@ def distance(points: Array) -> Array:
 
 
 def normals(points: Array) -> Array:
-    """Return the unit normals of the form at points, shape (n, 3)."""
+    """Return the unit normals of the surface at points, shape (n, 3)."""
     step = 1e-3
     offsets = np.eye(3, dtype=np.float32) * step
     slopes = [distance(points + o) - distance(points - o) for o in offsets]
@@ -56,7 +55,7 @@ def normals(points: Array) -> Array:
 
 
 def shade(points: Array) -> Array:
-    """Return the brightness of points on the form, 0 to 1: lights, a highlight, contact shade."""
+    """Return the brightness of surface points, 0 to 1: lights, highlights, ambient occlusion."""
     normal = normals(points)
     light = np.full(len(points), 0.03, np.float32)
     for direction, strength in LIGHTS:
@@ -69,23 +68,23 @@ def shade(points: Array) -> Array:
 
 
 def render(size: int) -> Array:
-    """Return the picture, shape (size, size), brightness 0 to 1."""
+    """Return the image: shape (size, size), brightness 0 to 1."""
     grid = np.linspace(-1, 1, size, dtype=np.float32)
     x, y = np.meshgrid(grid, -grid)
     origin = np.stack([x.ravel(), y.ravel() - 0.08, np.full(size * size, 1.2, np.float32)], axis=1)
-    picture = (BACKGROUND * (1.15 - 0.5 * np.hypot(x, y))).ravel()
+    image = (BACKGROUND * (1.15 - 0.5 * np.hypot(x, y))).ravel()
     alive = np.arange(size * size)
     for _ in range(STEPS):
         gap = distance(origin[alive])
         origin[alive, 2] -= 0.9 * gap
         alive = alive[origin[alive, 2] > -1]
     hit = alive[distance(origin[alive]) < 5e-3]
-    picture[hit] = shade(origin[hit])
-    return picture.reshape(size, size)
+    image[hit] = shade(origin[hit])
+    return image.reshape(size, size)
 
 
 def main(path: Path) -> None:
-    """Write the picture, drawn at twice its size and shrunk, so that its edges are smooth."""
+    """Write the image, rendered at twice its size and scaled down to smooth the edges."""
     large = (np.clip(render(2 * SIZE), 0, 1) ** (1 / 2.2) * 255).astype(np.uint8)
     Image.fromarray(large).resize((SIZE, SIZE), Image.Resampling.LANCZOS).convert("RGB").save(path)
 

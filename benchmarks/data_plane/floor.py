@@ -1,7 +1,4 @@
-"""The floor: the shortest client that is right while all goes well.
-
-floor.py URL TIMES FOLDER
-"""
+"""A lower bound: the shortest client that works if nothing fails. `floor.py URL TIMES FOLDER`."""
 
 import json
 import sys

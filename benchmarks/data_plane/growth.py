@@ -14,7 +14,7 @@ from comfyloom_workflows import FluxImageWorkflow
 
 
 def now() -> dict[str, int]:
-    """Return resident kB, threads and open files of this process."""
+    """Return the resident memory in kB, threads and open files of this process."""
     gc.collect()
     status = Path("/proc/self/status").read_text("ascii")
     resident = next(line for line in status.splitlines() if line.startswith("VmRSS"))

@@ -1,4 +1,4 @@
-"""One large result: `large.py URL FOLDER`; prints seconds, and kB of growth."""
+"""One large result: `large.py URL FOLDER`; prints seconds and memory growth in kB."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def resident() -> int:
 url, folder = sys.argv[1:]
 server = ComfyUI(url)
 server.system_stats()
-before, most, over = resident(), [0], threading.Event()
+before, peak, is_done = resident(), [0], threading.Event()
 
 
 def watch() -> None:
-    """Note the most memory that is ever in use."""
-    while not over.wait(0.02):
-        most[0] = max(most[0], resident())
+    """Record the peak memory."""
+    while not is_done.wait(0.02):
+        peak[0] = max(peak[0], resident())
 
 
 spec = OutputSpec(kind="file", node="1", name="large")
@@ -40,6 +40,6 @@ watcher.start()
 begun = time.monotonic()
 path = fetch(server, item, Path(folder), "id", scope=CancelScope())
 seconds = time.monotonic() - begun
-over.set()
+is_done.set()
 watcher.join()
-print(json.dumps({"seconds": seconds, "bytes": path.stat().st_size, "kB": most[0] - before}))
+print(json.dumps({"seconds": seconds, "bytes": path.stat().st_size, "kB": peak[0] - before}))

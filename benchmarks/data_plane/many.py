@@ -1,4 +1,4 @@
-"""Runs at the same time: `many.py URL RUNS`; prints the seconds that all took together."""
+"""Concurrent runs: `many.py URL RUNS`; prints the seconds until all have ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""comfyloom, as the other clients of the benchmark: `ours.py URL TIMES FOLDER [upload]`."""
+"""Runs of comfyloom, as of the other clients: `ours.py URL TIMES FOLDER [upload]`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ moments = []
 with RunComfySession(url) as session:
     for number in range(int(times)):
         if rest == ["upload"]:
-            content = render.read_bytes() + os.urandom(8)  # one that was never sent
+            content = render.read_bytes() + os.urandom(8)  # unique, so that it is sent each time
             work: FluxDepthWorkflow | FluxImageWorkflow = FluxDepthWorkflow(
                 input_image=content, prompt=f"a robot {number}"
             )

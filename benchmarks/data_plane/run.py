@@ -1,9 +1,9 @@
-"""How fast the data plane is, next to other clients, on a stand-in server on this computer.
+"""The speed of the data plane next to other clients, on a stand-in server on this computer.
 
     python benchmarks/data_plane/run.py [TIMES] [--json FILE] [--write]
 
-Each client runs in a process of its own, those from PyPI in an environment of their own, and their
-rounds come in random order. `--write` puts the tables into docs/benchmarks.md.
+Each client runs in its own process, those from PyPI in their own environment, in rounds of random
+order. `--write` writes the tables into docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -60,13 +60,13 @@ IMPORTS = {
 
 
 class Server:
-    """The stand-in, and what it counted."""
+    """The stand-in server, its settings and its counts."""
 
     def __init__(self, url: str) -> None:
         self.url = url
 
     def ask(self, **changes: Any) -> dict[str, Any]:
-        """Change its settings, and return what it counted since the last time."""
+        """Change its settings, and return its counts since the last call."""
         body = json.dumps(changes).encode()
         request = urllib.request.Request(f"{self.url}/_bench", body, method="POST")
         with urllib.request.urlopen(request, timeout=30) as answer:
@@ -76,7 +76,7 @@ class Server:
 
 @contextmanager
 def standin() -> Iterator[Server]:
-    """Run the stand-in server in a process of its own."""
+    """Run the stand-in server in its own process."""
     with tempfile.TemporaryDirectory() as folder:
         port = Path(folder) / "port"
         process = subprocess.Popen([sys.executable, str(HERE / "standin.py"), str(port)])
@@ -90,7 +90,7 @@ def standin() -> Iterator[Server]:
 
 
 def environments(folder: Path) -> dict[str, str]:
-    """Install each client from PyPI into an environment of its own; return its interpreters."""
+    """Install each client from PyPI into its own environment; return the interpreters by name."""
     found = {}
     for name, release in RIVALS.items():
         home = folder / name
@@ -103,7 +103,7 @@ def environments(folder: Path) -> dict[str, str]:
 
 
 def client(python: str, script: str, *arguments: str) -> Any:
-    """Run a client and return what it printed."""
+    """Run a client and return the JSON that it printed."""
     command = [python, str(HERE / script), *arguments]
     environment = {**os.environ, "COMFY_API_KEY": "x"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
@@ -113,7 +113,7 @@ def client(python: str, script: str, *arguments: str) -> Any:
 
 
 def rounds(server: Server, clients: dict[str, tuple[str, str, list[str]]], times: int) -> Any:
-    """Run all clients in rounds of random order; return what was measured of each."""
+    """Run all clients in rounds of random order; return the measurements by client."""
     measured: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     order = [name for name in clients for _ in range(-(-times // ROUND))]
     random.shuffle(order)
@@ -122,16 +122,16 @@ def rounds(server: Server, clients: dict[str, tuple[str, str, list[str]]], times
         server.ask()
         with tempfile.TemporaryDirectory() as folder:
             moments = client(python, script, server.url, str(ROUND), folder, *extra)
-        told = server.ask()
+        counted = server.ask()
         for prompt_id, begun, over in moments:
-            measured[name]["late"].append(over - told["ended"][prompt_id])
+            measured[name]["late"].append(over - counted["ended"][prompt_id])
             measured[name]["overhead"].append(over - begun - JOB_S)
-        measured[name]["requests"].append(told["requests"] / ROUND)
+        measured[name]["requests"].append(counted["requests"] / ROUND)
     return measured
 
 
 def imports(pythons: dict[str, str], times: int) -> dict[str, list[float]]:
-    """Return how long whole interpreters take, in random order."""
+    """Return the seconds that each import takes in a new interpreter; run in random order."""
     found: dict[str, list[float]] = {name: [] for name in IMPORTS}
     order = [name for name in IMPORTS for _ in range(times)]
     random.shuffle(order)
@@ -142,11 +142,11 @@ def imports(pythons: dict[str, str], times: int) -> dict[str, list[float]]:
         begun = time.perf_counter()
         subprocess.run([python, "-c", code], check=True, env=environment)
         found[name].append(time.perf_counter() - begun)
-    return {name: seconds[1:] for name, seconds in found.items()}  # the first filled the caches
+    return {name: seconds[1:] for name, seconds in found.items()}  # the first run filled the caches
 
 
 def large(server: Server, times: int) -> dict[str, list[float]]:
-    """Return seconds of a large download by us and by curl, in turn, and our growth in MB."""
+    """Return the seconds of a large download by comfyloom and by curl, and our growth in MB."""
     found: dict[str, list[float]] = {"comfyloom": [], "curl": [], "growth": []}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "large.bin"
@@ -162,10 +162,10 @@ def large(server: Server, times: int) -> dict[str, list[float]]:
                     subprocess.run(["curl", "-s", "-o", str(target / "x"), url], check=True)
                     found[name].append(time.monotonic() - begun)
                 else:
-                    told = client(sys.executable, "large.py", server.url, str(target))
-                    assert told["bytes"] == LARGE_BYTES
-                    found[name].append(told["seconds"])
-                    found["growth"].append(told["kB"] / 1000)
+                    loaded = client(sys.executable, "large.py", server.url, str(target))
+                    assert loaded["bytes"] == LARGE_BYTES
+                    found[name].append(loaded["seconds"])
+                    found["growth"].append(loaded["kB"] / 1000)
                 for each in target.iterdir():
                     each.unlink()
     return found
@@ -174,10 +174,10 @@ def large(server: Server, times: int) -> dict[str, list[float]]:
 def measure(times: int) -> dict[str, Any]:
     """Measure everything."""
     with tempfile.TemporaryDirectory() as folder, standin() as server:
-        os.environ["COMFYLOOM_CACHE_DIR"] = str(Path(folder) / "cache")  # nobody's own
+        os.environ["COMFYLOOM_CACHE_DIR"] = str(Path(folder) / "cache")  # not the user's
         pythons = environments(Path(folder))
         mine = sys.executable
-        told: dict[str, Any] = {"imports": imports(pythons, times)}
+        figures: dict[str, Any] = {"imports": imports(pythons, times)}
         server.ask(job_s=JOB_S)
         clients = {
             "comfyloom": (mine, "ours.py", []),
@@ -185,29 +185,30 @@ def measure(times: int) -> dict[str, Any]:
             "20 lines of requests and websocket-client": (mine, "floor.py", []),
             "comfy-api-simplified": (pythons["comfy-api-simplified"], "simplified.py", []),
         }
-        told["runs"] = rounds(server, clients, times)
-        server.ask(socket=False, jitter_s=0.25)  # else all would end at the moment of a poll
+        figures["runs"] = rounds(server, clients, times)
+        # Without jitter, all runs would end at the moment of a poll.
+        server.ask(socket=False, jitter_s=0.25)
         alone = {"comfyloom": clients["comfyloom"]}
-        told["polling"] = rounds(server, alone, 4 * times)["comfyloom"]
+        figures["polling"] = rounds(server, alone, 4 * times)["comfyloom"]
         server.ask(job_s=5.0, jitter_s=0.0)
         server.ask()
         with tempfile.TemporaryDirectory() as out:
             ((prompt_id, _, over),) = client(mine, "ours.py", server.url, "1", out)
         counted = server.ask(socket=True)
-        told["polling 5 s"] = {"requests": counted["requests"], "late": over}
-        told["polling 5 s"]["late"] -= counted["ended"][prompt_id]
+        figures["polling 5 s"] = {"requests": counted["requests"], "late": over}
+        figures["polling 5 s"]["late"] -= counted["ended"][prompt_id]
         server.ask(job_s=0.0)
-        told["growth"] = client(mine, "growth.py", server.url, "1000")
+        figures["growth"] = client(mine, "growth.py", server.url, "1000")
         server.ask(job_s=0.02)
         server.ask()
         many = client(mine, "many.py", server.url, "64")
         counted = server.ask()
-        told["many"] = many | {key: counted[key] for key in ("requests", "sockets", "most_open")}
-        told["large"] = large(server, max(3, times // 2))
-    return told
+        figures["many"] = many | {key: counted[key] for key in ("requests", "sockets", "most_open")}
+        figures["large"] = large(server, max(3, times // 2))
+    return figures
 
 
-def tables(told: dict[str, Any]) -> list[str]:
+def tables(figures: dict[str, Any]) -> list[str]:
     """Return the tables as Markdown."""
     rivals = ", ".join(f"{name} {release}" for name, release in RIVALS.items())
     machine = (
@@ -222,21 +223,21 @@ def tables(told: dict[str, Any]) -> list[str]:
     )
     lines = ["", machine, "", f"A run of {JOB_S:g} s with one PNG of 1.2 MB:", "", head]
     lines.append("| --- | --- | --- | --- |")
-    for name, each in told["runs"].items():
+    for name, each in figures["runs"].items():
         requests = statistics.mean(each["requests"])
         lines.append(f"| {name} | {_ms(each['late'])} | {_ms(each['overhead'])} | {requests:.1f} |")
-    polled = told["polling"]
+    polled = figures["polling"]
     requests = statistics.mean(polled["requests"])
     lines.append(
         f"| comfyloom, socket refused, 1 to 1.25 s | {_ms(polled['late'])} | | {requests:.1f} |"
     )
-    five, many, last = told["polling 5 s"], told["many"], told["growth"][-1]
-    fetched, curl = told["large"]["comfyloom"], told["large"]["curl"]
+    five, many, last = figures["polling 5 s"], figures["many"], figures["growth"][-1]
+    fetched, curl = figures["large"]["comfyloom"], figures["large"]["curl"]
     share = statistics.median(curl) / statistics.median(fetched)
     grown = "; ".join(
         f"after {each['runs']} runs {each['kB'] / 1000:.1f} MB, {each['threads']} threads, "
         f"{each['files']} open files"
-        for each in told["growth"]
+        for each in figures["growth"]
     )
     lines += ["", f"- A run of 5 s without a socket: {five['requests']} requests in all, "]
     lines[-1] += f"{1000 * five['late']:.0f} ms late."
@@ -244,12 +245,12 @@ def tables(told: dict[str, Any]) -> list[str]:
     lines[-1] += f"{many['requests']} requests, all results after {many['seconds']:.2f} s."
     lines.append(f"- {last['runs']} runs in one session: {grown}.")
     lines.append(f"- 500 MB: {statistics.median(fetched):.2f} s, curl ")
-    lines[-1] += f"{statistics.median(curl):.2f} s ({share:.2f} of its speed), growth "
-    lines[-1] += f"{max(told['large']['growth']):.1f} MB at most ({len(fetched)} times each)."
-    lines += ["", "Up to a usable client, whole interpreters:", ""]
+    lines[-1] += f"{statistics.median(curl):.2f} s ({share:.2f} of its speed), memory growth "
+    lines[-1] += f"at most {max(figures['large']['growth']):.1f} MB ({len(fetched)} times each)."
+    lines += ["", "From the start of an interpreter to a usable client:", ""]
     lines += ["| what | seconds | over the bare interpreter |", "| --- | --- | --- |"]
-    bare = statistics.median(told["imports"]["a bare interpreter"])
-    for name, seconds in told["imports"].items():
+    bare = statistics.median(figures["imports"]["a bare interpreter"])
+    for name, seconds in figures["imports"].items():
         more = 1000 * (statistics.median(seconds) - bare)
         lines.append(f"| {name} | {_ms(seconds)} | {more:.0f} ms |")
     return [*lines, ""]
@@ -260,14 +261,14 @@ def _ms(seconds: Sequence[float]) -> str:
 
 
 def main() -> None:
-    """Measure, and print or write."""
+    """Measure, print the tables, and write them if asked to."""
     arguments = sys.argv[1:]
     times = next((int(word) for word in arguments if word.isdecimal()), 20)
-    told = measure(times)
+    figures = measure(times)
     if "--json" in arguments:
         target = Path(arguments[arguments.index("--json") + 1])
-        target.write_text(json.dumps(told, indent=1), encoding="utf-8")
-    table = "\n".join(tables(told))
+        target.write_text(json.dumps(figures, indent=1), encoding="utf-8")
+    table = "\n".join(tables(figures))
     print(table)
     if "--write" in arguments:
         page = PAGE.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""comfy-api-simplified, run in an environment of its own. `simplified.py URL TIMES FOLDER`."""
+"""Runs of comfy-api-simplified, in its own environment: `simplified.py URL TIMES FOLDER`."""
 
 import json
 import sys
@@ -21,7 +21,7 @@ def queue_prompt(prompt, client_id=None):
     return answer
 
 
-api.queue_prompt = queue_prompt  # it does not tell the id of its run otherwise
+api.queue_prompt = queue_prompt  # the library does not return the prompt id
 moments = []
 for _ in range(int(times)):
     begun = time.monotonic()

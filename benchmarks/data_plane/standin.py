@@ -1,9 +1,9 @@
-"""A stand-in ComfyUI for measurements: it does no work, and knows to the microsecond when it ended.
+"""A stand-in for ComfyUI that does no work and records exactly when each run ended.
 
     python standin.py PORT_FILE
 
-Jobs take the seconds that `POST /_bench` asked for. It runs in a process of its own, so that it
-does not share an interpreter with what is measured.
+`POST /_bench` sets the duration of jobs. The stand-in runs in its own process, so that it does not
+share an interpreter with the measured client.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ def picture() -> bytes:
 PICTURE = picture()
 
 
-async def tell(owner: str, kind: str, **data: Any) -> None:
-    """Send an event to the client whose prompt it is about."""
+async def send_event(owner: str, kind: str, **data: Any) -> None:
+    """Send an event to the client that submitted the prompt."""
     if (socket := sockets.get(owner)) is not None:
         try:
             await socket.send_text(json.dumps({"type": kind, "data": data}))
@@ -66,27 +66,27 @@ async def tell(owner: str, kind: str, **data: Any) -> None:
 
 
 async def work() -> None:
-    """Run one prompt after the other, as a ComfyUI tells of it."""
+    """Run one prompt after the other, and send events as ComfyUI does."""
     while True:
         while not pending:
             arrived.clear()
             await arrived.wait()
         running[:] = [pending.pop(0)]
         number, prompt_id, graph, owner = running[0]
-        await tell(owner, "execution_start", prompt_id=prompt_id, timestamp=0)
-        await tell(owner, "execution_cached", nodes=[], prompt_id=prompt_id, timestamp=0)
+        await send_event(owner, "execution_start", prompt_id=prompt_id, timestamp=0)
+        await send_event(owner, "execution_cached", nodes=[], prompt_id=prompt_id, timestamp=0)
         node = next(iter(graph))
-        await tell(owner, "executing", node=node, display_node=node, prompt_id=prompt_id)
+        await send_event(owner, "executing", node=node, display_node=node, prompt_id=prompt_id)
         end = time.monotonic() + settings["job_s"] + random.uniform(0, settings["jitter_s"])
         step = 0
         while (left := end - time.monotonic()) > 0:
             await asyncio.sleep(min(STEP_S, left))
             step += 1
-            await tell(owner, "progress", value=step, max=100, prompt_id=prompt_id, node=node)
+            await send_event(owner, "progress", value=step, max=100, prompt_id=prompt_id, node=node)
         saving = [name for name, each in graph.items() if each["class_type"] == "SaveImage"]
         file = {"filename": f"{prompt_id}.png", "subfolder": "", "type": "output"}
         outputs = {name: {"images": [file]} for name in saving}
-        await tell(owner, "execution_success", prompt_id=prompt_id, timestamp=0)
+        await send_event(owner, "execution_success", prompt_id=prompt_id, timestamp=0)
         await asyncio.sleep(0.001)
         history[prompt_id] = {
             "prompt": [number, prompt_id, graph, {}, saving],
@@ -95,12 +95,12 @@ async def work() -> None:
         }
         running.clear()
         ended[prompt_id] = time.monotonic()
-        await tell(owner, "status", status={"exec_info": {"queue_remaining": len(pending)}})
-        await tell(owner, "executing", node=None, prompt_id=prompt_id)
+        await send_event(owner, "status", status={"exec_info": {"queue_remaining": len(pending)}})
+        await send_event(owner, "executing", node=None, prompt_id=prompt_id)
 
 
 async def prompt(request: Request) -> Response:
-    """POST /prompt."""
+    """Answer POST /prompt."""
     data = await request.json()
     prompt_id = data.get("prompt_id") or str(uuid.uuid4())
     number = len(history) + len(pending)
@@ -110,38 +110,38 @@ async def prompt(request: Request) -> Response:
 
 
 async def history_of(request: Request) -> Response:
-    """GET /history/{id}."""
+    """Answer GET /history/{id}."""
     prompt_id = request.path_params["id"]
     return JSONResponse({prompt_id: history[prompt_id]} if prompt_id in history else {})
 
 
 async def queue(_: Request) -> Response:
-    """GET /queue."""
+    """Answer GET /queue."""
     rows = [[[each[0], each[1], each[2], {}, []] for each in part] for part in (running, pending)]
     return JSONResponse({"queue_running": rows[0], "queue_pending": rows[1]})
 
 
 async def upload(request: Request) -> Response:
-    """POST /upload/image: count the bytes, keep none."""
+    """Answer POST /upload/image: read the bytes and discard them."""
     async for _ in request.stream():
         pass
     return JSONResponse({"name": "input.png", "subfolder": "", "type": "input"})
 
 
 async def view(request: Request) -> Response:
-    """GET /view."""
+    """Answer GET /view."""
     if request.query_params["filename"].endswith(".bin"):
         return FileResponse(settings["big_file"])
     return Response(PICTURE, headers={"Content-Type": "image/png", "ETag": '"one"'})
 
 
 async def stats(_: Request) -> Response:
-    """GET /system_stats."""
+    """Answer GET /system_stats."""
     return JSONResponse({"system": {"comfyui_version": "0.3.64"}, "devices": []})
 
 
 async def bench(request: Request) -> Response:
-    """POST /_bench: change settings, and return what was counted since the last time."""
+    """Answer POST /_bench: change settings, and return the counts since the last call."""
     settings.update(await request.json())
     counted = dict(counts)
     counts.update(requests=0, sockets=0, most_open=counts["open"])
@@ -149,7 +149,7 @@ async def bench(request: Request) -> Response:
 
 
 async def events(socket: WebSocket) -> None:
-    """/ws."""
+    """Serve /ws."""
     if not settings["socket"]:
         await socket.close(1011)
         return
@@ -160,7 +160,7 @@ async def events(socket: WebSocket) -> None:
     counts["most_open"] = max(counts["most_open"], counts["open"])
     sockets[client] = socket
     status = {"exec_info": {"queue_remaining": len(pending) + len(running)}}
-    await tell(client, "status", status=status, sid=client)
+    await send_event(client, "status", status=status, sid=client)
     try:
         while True:
             await socket.receive()
@@ -186,14 +186,14 @@ application = Starlette(routes=routes)
 
 
 async def counted(scope: Any, receive: Any, send: Any) -> None:
-    """Count the requests that are not ours."""
+    """Count the client's requests; those to /_bench do not count."""
     if scope["type"] == "http" and not scope["path"].startswith("/_"):
         counts["requests"] += 1
     await application(scope, receive, send)
 
 
 async def main() -> None:
-    """Serve until the process is ended."""
+    """Serve until the process is terminated."""
     from comfyloom_emulator.server.thread import listen
 
     listener = listen(0)

@@ -1,4 +1,4 @@
-"""A small launcher: a render and a spoken prompt become a picture and a mesh in a folder."""
+"""A small launcher: turns a render and a prompt into an image and a mesh in a folder."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ def make_mesh(
     folder: Path,
     show: Callable[[str], object] = print,
 ) -> FluxMeshResult:
-    """Run the workflow, tell how it goes, and leave both files in a folder."""
+    """Run the workflow, report its progress with `show`, and save both files in `folder`."""
 
-    def tell(progress: Progress) -> None:
+    def report(progress: Progress) -> None:
         left = "" if progress.eta_s is None else f", {progress.eta_s:.0f} s left"
         show(f"{progress.fraction:4.0%} {progress.message}{left}")
 
-    work = FluxMeshWorkflow(input_image=render, prompt=prompt)
-    return session.run(work, timeout=600, on_progress=tell, out_dir=folder)
+    workflow = FluxMeshWorkflow(input_image=render, prompt=prompt)
+    return session.run(workflow, timeout=600, on_progress=report, out_dir=folder)
 
 
 def main(render: str, prompt: str) -> int:
-    """Launch a machine for one mesh; whatever happens, it is stopped."""
+    """Launch a machine, make one mesh and return the exit code; the machine is always stopped."""
     try:
         with RunComfySession() as session:
             make_mesh(session, Path(render), prompt, Path("out"))

@@ -1,6 +1,6 @@
-"""Tests of the launcher, without an account: comfyloom's fixtures emulate one.
+"""Tests of the launcher; comfyloom's fixtures emulate the account.
 
-python -m pytest examples/launcher
+Run them with `python -m pytest` in this folder.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from comfyloom_workflows import FluxMeshWorkflow
 
 @pytest.fixture
 def render(tmp_path: Path) -> Path:
-    """A picture to start from."""
-    picture = Image.new("RGB", (128, 128), "lightgrey")
-    ImageDraw.Draw(picture).ellipse((30, 20, 98, 108), "dimgrey")
-    picture.save(tmp_path / "render.png")
+    """A small input image."""
+    image = Image.new("RGB", (128, 128), "lightgrey")
+    ImageDraw.Draw(image).ellipse((30, 20, 98, 108), "dimgrey")
+    image.save(tmp_path / "render.png")
     return tmp_path / "render.png"
 
 
-def test_a_mesh_is_made(comfyloom_session: RunComfySession, render: Path, tmp_path: Path) -> None:
-    told: list[str] = []
-    result = make_mesh(comfyloom_session, render, "a brass robot", tmp_path / "out", told.append)
+def test_a_mesh_is_saved(comfyloom_session: RunComfySession, render: Path, tmp_path: Path) -> None:
+    shown: list[str] = []
+    result = make_mesh(comfyloom_session, render, "a brass robot", tmp_path / "out", shown.append)
     assert result.mesh.path == tmp_path / "out" / "partpacker_result_0.glb"
-    assert told[-1].startswith("100% finished")
+    assert shown[-1].startswith("100% finished")
 
 
-def test_a_failure_of_the_machine_is_told(
+def test_a_failing_node_raises_and_leaves_no_files(
     comfyloom_session: RunComfySession, comfyloom_faults: Faults, render: Path, tmp_path: Path
 ) -> None:
     comfyloom_faults.on("run-out-of-memory")
@@ -44,7 +44,7 @@ def test_a_failure_of_the_machine_is_told(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_restart_in_the_middle_is_told(
+def test_a_server_restart_during_the_run_raises(
     comfyloom_session: RunComfySession, comfyloom_faults: Faults, render: Path, tmp_path: Path
 ) -> None:
     comfyloom_faults.add(RunFault(action="restart", class_type="XlabsSampler", step=3))
@@ -53,7 +53,7 @@ def test_a_restart_in_the_middle_is_told(
 
 
 @pytest.mark.comfyloom(run_s=60)
-def test_somebody_loses_patience(
+def test_a_cancelled_run_is_interrupted_on_the_server(
     comfyloom_emulator: Emulator,
     comfyloom_clock: ManualClock,
     comfyloom_session: RunComfySession,
@@ -70,7 +70,7 @@ def test_somebody_loses_patience(
     assert [each["status"] for each in comfyloom_emulator.state()["prompts"]] == ["interrupted"]
 
 
-def test_the_whole_program(
+def test_the_program_saves_its_files_and_stops_its_machine(
     comfyloom_account: Emulator, render: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -80,7 +80,7 @@ def test_the_whole_program(
     assert machine["stopped_at"]
 
 
-def test_the_program_without_a_picture(
+def test_a_missing_render_is_reported_and_leaves_no_machine(
     comfyloom_account: Emulator, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main("no-such.png", "a robot") == 1

@@ -1,7 +1,38 @@
-"""Every error that the SDK raises, by who must act.
+"""Every error that the SDK raises, in one tree that is split by who must act.
 
-Each takes its message first and its facts as keywords, all with defaults, so that any error can
-be made, copied and pickled. Secrets are taken out when the error is made.
+    ComfyloomError              the root of all
+        ConfigError             user: set or correct a setting
+        OutputNotWritable       user: choose a folder that can be written
+        WorkflowError           caller: change the workflow or its values
+            GraphError          workflow author: correct or re-export the file
+            InputValueError     caller: pass another value
+                InputFileError  caller: pass another file
+        TransportError          user: check the network, then try again
+        ApiError                caller: read what the server said
+            Unauthorized        user: check the account token
+            Forbidden           user: check the account and the base URL
+            NotFound            caller: check the id; it may have ended
+            RateLimited         caller: wait, then try again
+            PromptRejected      workflow author: correct the nodes that ComfyUI names
+        RunError                caller: read what the run reported
+            RunFailed           workflow author: read the machine's traceback
+            RunCancelled        no one: the run was cancelled on purpose
+            RunTimeout          caller: allow more time (also a TimeoutError)
+            RunLost             caller: run it again
+            OutputMissing       workflow author: check the node that saves it
+        MachineError            user: start another machine
+            MachineStartFailed  user: try again, or another server type
+            MachineTimeout      user: try again, or allow more time (also a TimeoutError)
+            MachineLeak         user, at once: stop the machine
+            MachineBusy         user: wait for its prompts, or use force
+            MachineLimit        user: stop a machine, or raise `max_machines`
+        BudgetExceeded          user: raise the budget
+        LedgerError             user: make the ledger readable and writable
+            LedgerTooNew        user: upgrade comfyloom
+        JobError                caller: read what the job reported
+
+Every error takes its message first and its facts as keywords, all with defaults, so that it can
+be created, copied and pickled. Secrets are removed when the error is created.
 """
 
 from __future__ import annotations
@@ -32,7 +63,7 @@ class ConfigError(ComfyloomError):
     """A setting is missing or wrong.
 
     Attributes:
-        problems: One line a setting, each with where it was looked for.
+        problems: One line for each setting, with the place where it was looked for.
     """
 
     def __init__(self, message: str = "", *, problems: Sequence[str] = ()) -> None:
@@ -41,7 +72,7 @@ class ConfigError(ComfyloomError):
 
 
 class OutputNotWritable(ComfyloomError):
-    """A result cannot be written where it was asked for.
+    """A result cannot be written to the requested place.
 
     Attributes:
         path: The file or folder.
@@ -56,15 +87,15 @@ class OutputNotWritable(ComfyloomError):
 
 
 class WorkflowError(ComfyloomError):
-    """A workflow or a value given to it cannot be run."""
+    """A workflow cannot run, or not with the given values."""
 
 
 class GraphError(WorkflowError):
-    """A workflow file holds no graph that can run.
+    """The graph of a workflow file cannot run.
 
     Attributes:
         node: The id of the first node at fault, or "".
-        problems: All that is wrong, one line each.
+        problems: Everything that is wrong, one line each.
     """
 
     def __init__(self, message: str = "", *, node: str = "", problems: Sequence[str] = ()) -> None:
@@ -75,7 +106,14 @@ class GraphError(WorkflowError):
 
 @attrs.frozen(kw_only=True)
 class InputProblem:
-    """What is wrong with one value: the field, the node it goes to, the reason, a near choice."""
+    """What is wrong with one value.
+
+    Attributes:
+        field: The public name of the field.
+        node: The id of the node that the value goes to.
+        reason: What is wrong.
+        nearest: The valid choice closest to the value, None if there is none.
+    """
 
     field: str
     node: str
@@ -91,7 +129,7 @@ class InputValueError(WorkflowError):
     """A value of a workflow is missing, of the wrong type or out of range.
 
     Attributes:
-        problems: All that is wrong, in the order of the fields.
+        problems: Everything that is wrong, in the order of the fields.
     """
 
     def __init__(self, message: str = "", *, problems: Sequence[InputProblem] = ()) -> None:
@@ -115,7 +153,7 @@ class InputValueError(WorkflowError):
 
     @property
     def nearest(self) -> str | None:
-        """The valid choice closest to the first value at fault, if there is one."""
+        """The valid choice closest to the first value at fault, None if there is none."""
         return self.problems[0].nearest if self.problems else None
 
 
@@ -123,14 +161,14 @@ class InputFileError(InputValueError):
     """A file given to a workflow is missing or cannot be read."""
 
 
-# --- talking to servers --------------------------------------------------------------------------
+# --- requests to servers -------------------------------------------------------------------------
 
 
 class TransportError(ComfyloomError):
     """A server could not be reached, or did not answer in full.
 
     Attributes:
-        errors: What each attempt ran into, newest first.
+        errors: The error of each attempt, newest first.
         sent: Whether the request may have reached the server.
     """
 
@@ -146,9 +184,9 @@ class ApiError(ComfyloomError):
     Attributes:
         status: The HTTP status.
         code: The server's own name for the error, or "".
-        body: The answer's text, at most 2,000 characters of it.
+        body: The response body as text, at most 2,000 characters.
         request: Method and path.
-        errors: What each attempt ran into, newest first; empty where there was but one.
+        errors: The error of each attempt, newest first; empty after a single attempt.
         retry_after_s: Seconds that the server asks to wait before another attempt, else 0.
     """
 
@@ -173,7 +211,7 @@ class ApiError(ComfyloomError):
 
     @property
     def is_final(self) -> bool:
-        """Whether the same request would be refused again: 3xx, and 4xx but for 408 and 429."""
+        """Whether the same request would be refused again: 3xx, and 4xx except 408 and 429."""
         return 300 <= self.status < 500 and self.status not in (408, 429)
 
 
@@ -186,7 +224,7 @@ class Forbidden(ApiError):
 
 
 class NotFound(ApiError):
-    """The server knows nothing of this name."""
+    """The server has nothing of this name or id."""
 
 
 class RateLimited(ApiError):
@@ -197,7 +235,7 @@ class PromptRejected(ApiError):
     """ComfyUI refused the graph.
 
     Attributes:
-        node_errors: The server's own list, by node id.
+        node_errors: The errors that the server reported, by node id.
     """
 
     def __init__(
@@ -218,7 +256,7 @@ class PromptRejected(ApiError):
 
 
 class RunError(ComfyloomError):
-    """A run gave no result.
+    """A run ended without a result.
 
     Attributes:
         prompt_id: The run's id on the server.
@@ -234,7 +272,7 @@ class RunFailed(RunError):
 
     Attributes:
         node: The id of the node.
-        node_type: Its class type.
+        node_type: The node's class type.
         exception_type: The name of the Python exception on the machine.
         traceback: The machine's traceback, line by line.
     """
@@ -257,23 +295,23 @@ class RunFailed(RunError):
 
 
 class RunCancelled(RunError):
-    """The run was interrupted or taken out of the queue."""
+    """The run was interrupted or removed from the queue."""
 
 
 class RunTimeout(RunError, TimeoutError):
-    """The run took longer than it was given; it was cancelled."""
+    """The run exceeded its time limit and was cancelled."""
 
 
 class RunLost(RunError):
-    """The server knows nothing of the run any more: it was restarted, or somebody deleted it."""
+    """The server no longer knows the run: it was restarted, or another client deleted the run."""
 
 
 class OutputMissing(RunError):
-    """The run ended well, but a result is not there, or is no whole file.
+    """The run succeeded, but a result is missing or its file is incomplete.
 
     Attributes:
         field: The name of the result.
-        node: The id of the node that should have made it.
+        node: The id of the node that should have saved it.
     """
 
     def __init__(
@@ -291,9 +329,9 @@ class MachineError(ComfyloomError):
     """A machine cannot be used.
 
     Attributes:
-        server_id: The machine's id, or "" when it is not known.
-        status: The platform's last word for its state, or "" when there was none.
-        elapsed_s: Seconds that it was waited for, 0 where nothing was.
+        server_id: The machine's id, "" if it is not known.
+        status: The last state that the platform reported, "" if none.
+        elapsed_s: Seconds spent waiting for the machine, 0 if none.
     """
 
     def __init__(
@@ -306,7 +344,7 @@ class MachineError(ComfyloomError):
 
 
 class MachineStartFailed(MachineError):
-    """A machine ended while it started."""
+    """A machine ended during its start."""
 
 
 class MachineTimeout(MachineError, TimeoutError):
@@ -317,8 +355,9 @@ class MachineLeak(MachineError):
     """A machine may still be running and costing money.
 
     Attributes:
-        reason: Why that is so.
-        already_printed: Whether it was printed already, because nobody may miss it.
+        reason: Why its end is not confirmed.
+        already_printed: Whether the warning is already on stderr, so that the command line need
+            not repeat it.
     """
 
     already_printed = False
@@ -337,22 +376,22 @@ class MachineLeak(MachineError):
 
 
 class MachineBusy(MachineError):
-    """A machine is at work, and would lose it."""
+    """A machine is running prompts that would be lost."""
 
 
 class MachineLimit(MachineError):
-    """The account has as many machines as the setting `max_machines` allows."""
+    """The account already has the number of machines that `max_machines` allows."""
 
 
 # --- money, records, jobs ------------------------------------------------------------------------
 
 
 class BudgetExceeded(ComfyloomError):
-    """A launch, a run or a longer lease would cost more than it may.
+    """A launch, a run or a longer lease would exceed the budget.
 
     Attributes:
-        limit: The budget in USD, None when not known.
-        wanted: What it would cost in USD, None when not known.
+        limit: The budget in USD, None if it is not known.
+        wanted: The expected cost in USD, None if it is not known.
     """
 
     def __init__(
@@ -364,7 +403,7 @@ class BudgetExceeded(ComfyloomError):
 
 
 class LedgerError(ComfyloomError):
-    """What is known of machines and their cost cannot be read or written.
+    """The records of machines and their cost cannot be read or written.
 
     Attributes:
         path: The file, or "".
@@ -376,11 +415,11 @@ class LedgerError(ComfyloomError):
 
 
 class LedgerTooNew(LedgerError):
-    """The ledger was made by a newer version of this software."""
+    """The ledger was created by a newer version of comfyloom."""
 
 
 class JobError(ComfyloomError):
-    """A job of the queue came to nothing.
+    """A queued job failed.
 
     Attributes:
         key: The job's key, or "".
@@ -391,7 +430,7 @@ class JobError(ComfyloomError):
         super().__init__(message)
 
 
-# --- what a shell sees ---------------------------------------------------------------------------
+# --- exit codes ----------------------------------------------------------------------------------
 
 EXIT_CODES: Final[Mapping[type[BaseException], int]] = {
     ComfyloomError: 1,
@@ -417,7 +456,7 @@ EXIT_CODES: Final[Mapping[type[BaseException], int]] = {
     JobError: 69,
     KeyboardInterrupt: 130,
 }
-"""The exit code of each error, by sysexits.h; an error without a row has its parent's."""
+"""The exit code of each error, as in sysexits.h; an error without a row has its parent's."""
 
 
 def exit_code(error: BaseException) -> int:

@@ -1,6 +1,6 @@
-"""What a caller may set on a workflow: the field functions of generated classes.
+"""The inputs of a workflow: the field functions that generated classes call.
 
-Each function declares one public field, of the kind it is named after, and the node inputs that its
+Each function declares one public field of the kind it is named after, and the node inputs that its
 value goes to: `inputs.text("34.clip_l", "34.t5xxl")`.
 """
 

@@ -1,6 +1,6 @@
-"""What a run gives: typed files, texts and data, and the field functions of generated classes.
+"""The outputs of a workflow: typed files, text and data, and the functions that declare them.
 
-Each function declares one public field of a result, and the node that reports it:
+Each function declares one public field of a generated result class, and the node that reports it:
 `outputs.image("24", "images", file="flux.png")`.
 """
 

@@ -1,4 +1,4 @@
-"""How far a run is."""
+"""Progress events of a run, and the stages of a workflow."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ Kind: TypeAlias = Literal[
 
 @attrs.frozen(kw_only=True)
 class Progress:
-    """One thing that happened, and how far the run is with it.
+    """One event, and the progress of the run at that moment.
 
     Attributes:
-        kind: What happened; `silent` is a run that runs and tells nothing, which a slow node
-            does as well as a server whose worker is dead; `cost` comes once for each machine, when
-            the session ends.
-        fraction: Share of the run that is done, 0 to 1; it never goes back.
-        stage: The name of the stage at work, "" where the workflow has none.
-        stages: The share of each stage that is done, 0 to 1, by name in the order of the work.
-        message: The same for people.
-        node: The id of the node at work, "" if none is.
+        kind: What happened. `silent` means that the run sends no events: a slow node does that,
+            and so does a server whose worker thread is dead. `cost` comes once for each machine,
+            when the session ends.
+        fraction: Share of the run that is done, 0 to 1; it never decreases.
+        stage: The name of the current stage, "" if the workflow has none.
+        stages: The share of each stage that is done, 0 to 1, by name in the order of execution.
+        message: A human-readable description of the event.
+        node: The id of the node that is executing, "" if none is.
         value: Steps of the node that are done, out of `maximum`.
         maximum: Steps of the node, 0 if it has none.
         position: Runs before this one in the queue, for `queued`.
-        preview: A preview picture (JPEG or PNG), for `preview`.
-        elapsed_s: Seconds since the machine was asked for, or the run was submitted.
-        eta_s: Seconds that the run will still take, by the times of earlier ones; None before it
-            runs, and while no earlier one is known.
+        preview: A preview image (JPEG or PNG), for `preview`.
+        elapsed_s: Seconds since the machine was requested or the run was submitted.
+        eta_s: Estimated seconds until the run ends, from the times of earlier runs; None before
+            it starts, and while no earlier run is known.
     """
 
     kind: Kind
@@ -63,7 +63,7 @@ ProgressCallback: TypeAlias = Callable[[Progress], object]
 
 @attrs.frozen
 class Stage:
-    """A part of a workflow that people can name: its nodes and its share of the work."""
+    """A named part of a workflow: its nodes and its share of the work."""
 
     name: str
     nodes: tuple[str, ...]

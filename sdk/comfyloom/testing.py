@@ -1,11 +1,11 @@
-"""Fixtures for tests of programs that use comfyloom: a pytest plugin, there when it is installed.
+"""Pytest fixtures for programs that use comfyloom; the plugin is active once installed.
 
     def test_my_launcher(comfyloom_session):
         result = comfyloom_session.run(FluxMeshWorkflow(input_image="render.png", prompt="a robot"))
         assert result.mesh.size
 
-Nothing leaves the computer, nothing costs money, and waits between attempts are skipped. It needs
-the extra `emulator`.
+Everything is local and free of charge, and waits between attempts are skipped. It needs the extra
+`emulator`.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _MARK = "comfyloom"
 
 
 class HastyClock:
-    """The real time, but a wait is over in a moment and counts in full.
+    """Real time, but sleeping returns almost at once and counts in full.
 
-    A session with this clock tries again at once what it would try again in seconds.
+    A session with this clock retries at once.
     """
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class HastyClock:
         self._lock = threading.Lock()
 
     def monotonic(self) -> float:
-        """Return seconds that only ever grow."""
+        """Return seconds that never decrease."""
         return time.monotonic() + self._skipped_s
 
     def time(self) -> float:
@@ -45,14 +45,14 @@ class HastyClock:
         return time.time() + self._skipped_s
 
     def sleep(self, seconds: float) -> None:
-        """Return in a moment, `seconds` later."""
+        """Return almost at once, and advance by `seconds`."""
         time.sleep(min(max(seconds, 0.0), 0.002))
         with self._lock:
             self._skipped_s += max(0.0, seconds - 0.002)
 
 
 class _Account:
-    """The account of an emulator, with files of one test alone."""
+    """The account of an emulator, with state files of its own for each test."""
 
     def __init__(self, emulator: Emulator, folder: Path) -> None:
         self._emulator = emulator
@@ -67,10 +67,10 @@ class _Account:
 
 
 class Faults:
-    """Switches on what goes wrong with an emulator.
+    """Injects faults into an emulator.
 
     Attributes:
-        names: All that can be switched on by name, and what it is; docs/faults.md has the same.
+        names: All faults by name, with their titles; see docs/faults.md.
     """
 
     def __init__(self, emulator: Emulator) -> None:
@@ -80,10 +80,10 @@ class Faults:
         self.names: Mapping[str, str] = {name: each.title for name, each in SCENARIOS.items()}
 
     def on(self, *names: str) -> None:
-        """Let something of these names go wrong, once or as often as it takes.
+        """Inject the faults of these names.
 
         Raises:
-            ValueError: There is no such name.
+            ValueError: There is no such fault.
         """
         from comfyloom.emulator import scenario
 
@@ -92,20 +92,20 @@ class Faults:
             self._emulator.faults.add(*each.faults)
 
     def add(self, *faults: Fault) -> None:
-        """Let these faults strike, whose fields say where, when and how often."""
+        """Inject faults, whose fields say where, when and how often."""
         self._emulator.faults.add(*faults)
 
     def off(self) -> None:
-        """Forget all that has not struck yet."""
+        """Remove all pending faults."""
         self._emulator.faults.clear()
 
     def pending(self) -> list[Fault]:
-        """Return what has not struck as often as it is to."""
+        """Return the faults that have not occurred as often as planned."""
         return self._emulator.faults.pending()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the marker known."""
+    """Register the marker."""
     config.addinivalue_line(
         "markers", f"{_MARK}(**options): options of the Emulator behind the comfyloom fixtures"
     )
@@ -117,11 +117,11 @@ def comfyloom_emulator(
 ) -> Iterator[Emulator]:
     """A RunComfy account and its machines, emulated for this test.
 
-    Options come from the marker: `@pytest.mark.comfyloom(run_s=30, comfyui_version="0.9.0")`. What
-    the test leaves running there is a failure of the test: a machine that nobody stopped.
+    Options come from the marker: `@pytest.mark.comfyloom(run_s=30, comfyui_version="0.9.0")`. A
+    test that leaves a machine running fails.
 
     Raises:
-        ValueError, TypeError: An option is out of range, or there is none of that name.
+        ValueError, TypeError: An option is invalid or unknown.
     """
     from comfyloom.emulator import Emulator
 
@@ -138,9 +138,9 @@ def comfyloom_emulator(
 def comfyloom_account(
     comfyloom_emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Emulator:
-    """The same account for code that makes its own session: the environment leads to it.
+    """The same account in environment variables, for code that makes its own session.
 
-    Ledger and dev server are the test's own, too, and on Linux so are the configuration files.
+    Ledger, state file and, on Linux, configuration files are the test's own, too.
     """
     for name in [name for name in os.environ if name.startswith(("RUNCOMFY_", "COMFYLOOM_"))]:
         if name != "COMFYLOOM_CACHE_DIR":
@@ -154,7 +154,7 @@ def comfyloom_account(
 
 @pytest.fixture
 def comfyloom_timeouts() -> Timeouts:
-    """Short time limits for a session of your own: a silent server must not delay a test."""
+    """Short time limits for your own session: a silent server must not delay a test."""
     from comfyloom import Timeouts
 
     return Timeouts(
@@ -166,7 +166,7 @@ def comfyloom_timeouts() -> Timeouts:
 def comfyloom_session(
     comfyloom_emulator: Emulator, comfyloom_timeouts: Timeouts, tmp_path: Path
 ) -> Iterator[RunComfySession]:
-    """A session on a machine of that account, which is stopped after the test."""
+    """A session on a machine of that account, stopped after the test."""
     from comfyloom import RunComfySession
 
     account = _Account(comfyloom_emulator, tmp_path)
@@ -176,15 +176,15 @@ def comfyloom_session(
 
 @pytest.fixture
 def comfyloom_faults(comfyloom_emulator: Emulator) -> Faults:
-    """Switches for what goes wrong with that account and its machines."""
+    """Fault injection for that account and its machines."""
     return Faults(comfyloom_emulator)
 
 
 @pytest.fixture
 def comfyloom_clock(comfyloom_emulator: Emulator) -> ManualClock:
-    """The emulator's time, which passes only by `comfyloom_clock.advance(seconds)`.
+    """The emulator's time, which only passes by `comfyloom_clock.advance(seconds)`.
 
-    MachineRecords then start at once; runs take the seconds that they take on the emulator.
+    Machines then start at once; runs take their emulated time.
     """
     from comfyloom.emulator import ManualClock
 
@@ -194,7 +194,7 @@ def comfyloom_clock(comfyloom_emulator: Emulator) -> ManualClock:
 
 
 def _options(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """Return the options of the nearest marker, and what the clock needs if the test has it."""
+    """Return the options of the markers, and those for `comfyloom_clock` if it is used."""
     given: dict[str, Any] = {}
     if any(mark.args for mark in request.node.iter_markers(_MARK)):
         raise TypeError(f"the marker {_MARK} takes options of Emulator by name, such as run_s=60")

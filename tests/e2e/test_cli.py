@@ -1,4 +1,4 @@
-"""The command line, as a shell sees it: files, one clear line, exit codes."""
+"""The command line from a shell: output files, one-line errors, exit codes."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from support import RENDER, free_port
 
 @pytest.fixture
 def emulator() -> Iterator[Emulator]:
-    """Quick, but in real time: the command under test waits for real."""
+    """An emulator in real time, because the command under test really waits; it is fast."""
     with Emulator(time="real", startup_s=0.0, run_s=0.2) as running:
         yield running
 
 
 @pytest.fixture
 def shell(emulator: Emulator, tmp_path: Path) -> Shell:
-    """Run `comfyloom` with the emulator's environment, and no other account in sight."""
+    """Run `comfyloom` with the emulator's environment, isolated from any real account."""
     return shell_at(tmp_path, emulator.environment())
 
 
@@ -41,12 +41,14 @@ def machines(emulator: Emulator) -> list[dict[str, Any]]:
     return emulator.state()["machines"]
 
 
-def test_run_writes_both_files(emulator: Emulator, shell: Shell, tmp_path: Path) -> None:
+def test_run_writes_both_files_and_reports_as_json(
+    emulator: Emulator, shell: Shell, tmp_path: Path
+) -> None:
     done = shell(*job("--out", "out", "--seed", "7", "--json"))
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert told["seed"] == 7
-    assert told["files"] == {
+    report = json.loads(done.stdout)
+    assert report["seed"] == 7
+    assert report["files"] == {
         "image": str(tmp_path / "out/flux.png"),
         "mesh": str(tmp_path / "out/partpacker_result_0.glb"),
     }
@@ -55,12 +57,12 @@ def test_run_writes_both_files(emulator: Emulator, shell: Shell, tmp_path: Path)
     (machine,) = machines(emulator)
     assert machine["status"] == "Stopped"
     assert machine["billed_seconds"] > 0
-    assert told["machine"]["server_id"] == machine["server_id"]
-    assert abs(told["machine"]["billed_s"] - machine["billed_seconds"]) <= 1.0
-    assert float(told["cost_usd"]) >= 0
+    assert report["machine"]["server_id"] == machine["server_id"]
+    assert abs(report["machine"]["billed_s"] - machine["billed_seconds"]) <= 1.0
+    assert float(report["cost_usd"]) >= 0
 
 
-def test_run_tells_people_what_it_cost(shell: Shell) -> None:
+def test_run_prints_files_and_cost_for_humans(shell: Shell) -> None:
     done = shell(*job())
     assert done.stdout.splitlines() == ["flux.png", "partpacker_result_0.glb"]
     assert "USD; stopped" in done.stderr
@@ -74,7 +76,7 @@ def test_run_on_a_plain_comfyui_needs_no_account(emulator: Emulator, shell: Shel
     assert machines(emulator) == []
 
 
-def test_the_demo(shell: Shell, tmp_path: Path) -> None:
+def test_the_demo_needs_no_account(shell: Shell, tmp_path: Path) -> None:
     done = shell("demo", environ={})
     assert done.returncode == 0, done.stderr
     assert "no GPU was used, nothing was paid" in done.stderr
@@ -82,7 +84,7 @@ def test_the_demo(shell: Shell, tmp_path: Path) -> None:
     assert names == ["flux.png", "partpacker_result_0.glb"]
 
 
-def test_the_demos_render_is_the_one_that_is_shown() -> None:
+def test_the_packaged_render_is_the_one_in_the_examples() -> None:
     packaged = Path(sys.modules["comfyloom"].__path__[0], "cli", "render.png")
     assert packaged.read_bytes() == RENDER.read_bytes()
 
@@ -91,7 +93,7 @@ def test_the_demos_render_is_the_one_that_is_shown() -> None:
     "command", [(), ("run",), ("run", "flux-mesh"), ("demo",), ("codegen",), ("emulate",)]
 )
 @pytest.mark.parametrize("switch", ["-h", "--help"])
-def test_everything_has_help(shell: Shell, command: tuple[str, ...], switch: str) -> None:
+def test_every_command_has_help(shell: Shell, command: tuple[str, ...], switch: str) -> None:
     done = shell(*command, switch)
     assert done.returncode == 0
     assert "Usage: comfyloom" in done.stdout
@@ -108,7 +110,7 @@ def test_everything_has_help(shell: Shell, command: tuple[str, ...], switch: str
     ],
     ids=lambda value: value if isinstance(value, str) else value[0],
 )
-def test_an_extra_that_is_not_installed(tmp_path: Path, arguments: list[str], missing: str) -> None:
+def test_a_missing_extra_is_named(tmp_path: Path, arguments: list[str], missing: str) -> None:
     (tmp_path / "workflows").mkdir()
     graph = {"1": {"class_type": "SaveImage", "inputs": {"filename_prefix": "x"}}}
     (tmp_path / "workflows" / "a.json").write_text(json.dumps(graph))
@@ -141,28 +143,28 @@ def test_help_lists_every_command_and_every_public_input(shell: Shell) -> None:
         assert f"--{name} " in options
 
 
-# --- bad input -----------------------------------------------------------------------------------
+# --- errors --------------------------------------------------------------------------------------
 
 
-def test_the_bill_is_told_however_it_ends(emulator: Emulator, shell: Shell) -> None:
+def test_the_cost_is_reported_however_a_run_ends(emulator: Emulator, shell: Shell) -> None:
     emulator.faults.add(RunFault(action="raise", node="7"))
     assert "USD; stopped" in shell(*job()).stderr
     emulator.faults.add(RunFault(action="raise", node="7"))
     done = shell(*job("--json"))
-    told = json.loads(done.stdout)
-    assert told["error"]["type"] == "RunFailed"
-    assert told["error"]["exit_code"] == done.returncode == 69
-    assert told["machine"]["server_id"] == machines(emulator)[1]["server_id"]
-    assert told["emulated"] is True
+    report = json.loads(done.stdout)
+    assert report["error"]["type"] == "RunFailed"
+    assert report["error"]["exit_code"] == done.returncode == 69
+    assert report["machine"]["server_id"] == machines(emulator)[1]["server_id"]
+    assert report["emulated"] is True
 
 
-def test_the_emulator_is_never_taken_for_the_real_thing(shell: Shell) -> None:
+def test_output_of_the_emulator_is_marked_as_such(shell: Shell) -> None:
     done = shell(*job("--target", "emulator", "--json"), environ={})
     assert json.loads(done.stdout)["emulated"] is True
     assert "nothing was paid" in done.stderr
 
 
-def test_output_that_nobody_reads(shell: Shell, tmp_path: Path) -> None:
+def test_a_closed_output_pipe_is_not_a_traceback(shell: Shell, tmp_path: Path) -> None:
     command = f"{sys.executable} -m comfyloom run -h | head -c 1; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(
         ["bash", "-c", command],
@@ -175,7 +177,7 @@ def test_output_that_nobody_reads(shell: Shell, tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_usage_errors(shell: Shell) -> None:
+def test_usage_errors_have_exit_code_64(shell: Shell) -> None:
     for arguments in (
         ["nothing"],
         ["run", "nothing"],
@@ -190,11 +192,11 @@ def test_usage_errors(shell: Shell) -> None:
 def test_bad_values_never_launch_a_machine(
     emulator: Emulator, shell: Shell, tmp_path: Path
 ) -> None:
-    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "text.png").write_text("not an image")
     (tmp_path / "file").touch()
     failed(shell(*job(image=tmp_path / "no.png")), 66, "input_image", "no.png", "No such file")
     failed(shell(*job(image=tmp_path)), 66, "input_image", "directory")
-    failed(shell(*job(image=tmp_path / "text.png")), 65, "text.png", "no picture")
+    failed(shell(*job(image=tmp_path / "text.png")), 65, "text.png", "not an image")
     failed(shell(*job(prompt="")), 65, "prompt", "node 34")
     failed(shell(*job("--steps", "0")), 65, "steps", "1 to 100")
     failed(shell(*job("--out", str(tmp_path / "file" / "x"))), 73, "cannot write")
@@ -207,24 +209,26 @@ def test_bad_values_never_launch_a_machine(
     assert emulator.state()["requests"] == []
 
 
-def test_what_the_platform_refuses(emulator: Emulator, shell: Shell) -> None:
+def test_a_refusal_of_the_platform_is_one_line(emulator: Emulator, shell: Shell) -> None:
     known = emulator.environment()
     wrong = {"RUNCOMFY_API_TOKEN": "not-the-token"}
     failed(shell(*job(), environ=known | wrong), 77, "token", "RUNCOMFY_API_TOKEN")
     wrong = {"RUNCOMFY_API_BASE_URL": f"{emulator.base_url}/v9"}
     failed(shell(*job(), environ=known | wrong), 77, "wrong base URL or path")
     failed(shell(*job("--server-type", "gigantic")), 69, "server_type", "medium")
-    wrong = {"RUNCOMFY_WORKFLOW_VERSION_ID": "nobodys"}
+    wrong = {"RUNCOMFY_WORKFLOW_VERSION_ID": "unknown"}
     failed(shell(*job(), environ=known | wrong), 69, "version")
     assert machines(emulator) == []
 
 
-def test_trouble_on_the_machine(emulator: Emulator, shell: Shell, tmp_path: Path) -> None:
+def test_a_failure_on_the_machine_is_one_line_and_stops_the_machine(
+    emulator: Emulator, shell: Shell, tmp_path: Path
+) -> None:
     for fault, code, words in (
         (MachineFault(action="error"), 69, ("ended while it started",)),
         (RunFault(action="raise", node="7", message="no memory"), 69, ("node 7", "no memory")),
         (RunFault(action="no_output", node="33"), 69, ("mesh", "node 33")),
-        (RunFault(action="truncate", node="24", size=500), 69, ("image", "cut off")),
+        (RunFault(action="truncate", node="24", size=500), 69, ("image", "truncated")),
         (
             HttpFault(
                 path="/prompt$",
@@ -242,7 +246,7 @@ def test_trouble_on_the_machine(emulator: Emulator, shell: Shell, tmp_path: Path
         assert all(machine["stopped_at"] for machine in machines(emulator))
 
 
-def test_a_plain_comfyui_that_is_not_there(shell: Shell) -> None:
+def test_a_plain_comfyui_that_cannot_be_reached_is_one_line(shell: Shell) -> None:
     target = f"http://127.0.0.1:{free_port()}"
     failed(shell(*job("--target", target, "--timeout", "5"), environ={}), 69, "Connection refused")
 
@@ -262,7 +266,7 @@ def test_debug_shows_a_traceback_but_no_secret(emulator: Emulator, shell: Shell)
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("moment", ["starting", "running"])
-def test_a_signal_gives_the_machine_back(
+def test_a_signal_stops_the_machine(
     tmp_path: Path, number: signal.Signals, code: int, moment: str
 ) -> None:
     startup_s = 60.0 if moment == "starting" else 0.0
@@ -278,14 +282,14 @@ def test_a_signal_gives_the_machine_back(
         wait_for(emulator, moment)
         begun = time.monotonic()
         process.send_signal(number)
-        _, told = process.communicate(timeout=30)
+        _, stderr = process.communicate(timeout=30)
         assert time.monotonic() - begun < 5.0
-        assert process.returncode == code, told
+        assert process.returncode == code, stderr
         (machine,) = machines(emulator)
         assert machine["status"] == "Stopped"
         assert [row["status"] for row in emulator.state()["prompts"]] in ([], ["interrupted"])
-        assert "; stopped" in told
-        assert "Traceback" not in told
+        assert "; stopped" in stderr
+        assert "Traceback" not in stderr
     assert not (tmp_path / "out").exists()
 
 
@@ -298,11 +302,11 @@ def wait_for(emulator: Emulator, moment: str) -> None:
         if running or (moment == "starting" and polled):
             return
         time.sleep(0.02)
-    pytest.fail("the command never came so far")
+    pytest.fail(f"the command did not reach: {moment}")
 
 
-def test_the_emulator_as_a_command(shell: Shell, tmp_path: Path) -> None:
-    """One shell emulates, another runs with nothing but the environment variables."""
+def test_the_emulator_command_serves_other_shells(shell: Shell, tmp_path: Path) -> None:
+    """One shell runs the emulator, another runs a workflow with environment variables only."""
     ready = tmp_path / "ready.json"
     emulate = ["emulate", "--startup-s", "0", "--run-s", "0.2", "--ready-file", str(ready)]
     process = subprocess.Popen(

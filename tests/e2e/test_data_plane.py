@@ -97,7 +97,7 @@ def test_a_file_that_is_too_large_is_not_sent(
     monkeypatch.setattr(hub, "SERVER_FEATURES", features)
     monkeypatch.setattr(info, "SERVER_FEATURES", features)
     content = RENDER.read_bytes() + bytes(3_000_000)
-    with plain(emulator) as session, pytest.raises(InputFileError, match=r"the server takes 2\.0"):
+    with plain(emulator) as session, pytest.raises(InputFileError, match=r"the server accepts 2\.0"):
         session.run(work(content))
     assert asked(emulator, "POST", "/upload/image") == []
 
@@ -312,7 +312,7 @@ def test_a_silent_run_is_reported(emulator: Emulator) -> None:
                 break
         run.cancel()
     silent = [each for each in seen if each.kind == "silent"]
-    assert "runs, but has been silent for" in silent[0].message
+    assert "is running, but has been silent for" in silent[0].message
     assert silent[0].node == "3"
 
 

@@ -284,7 +284,7 @@ def test_a_failed_probe_does_not_forget_it(
     assert status.server_id == up.server_id
     assert status.session_cost is not None
     assert "502" in status.reason
-    with pytest.raises(MachineError, match="left as it is") as caught:
+    with pytest.raises(MachineError, match="left unchanged") as caught:
         dev().up()
     assert caught.value.server_id == up.server_id
     assert "0.99 USD an hour" in str(caught.value)

@@ -88,7 +88,7 @@ def test_a_lease_that_would_end_at_once_is_refused(tmp_path: Path) -> None:
         up = server.up("generate_flux_mesh")
         assert isinstance(emulator.clock, ManualClock)
         emulator.clock.advance(300)
-        with pytest.raises(MachineError, match="runs for"):
+        with pytest.raises(MachineError, match="has been running for"):
             server.up("generate_flux_mesh", duration_s=330)
         with ServerApi.of(settings) as api:
             assert api.get_server(up.server_id).estimated_duration != 330

@@ -259,7 +259,7 @@ def test_a_dev_server_that_shall_end_is_not_used_again(
     emulator.faults.add(HttpFault(method="DELETE", path="/servers/", status=500, times=10**6))
     with pytest.raises(MachineLeak):
         dev().down()
-    with pytest.raises(MachineError, match="is to be stopped"):
+    with pytest.raises(MachineError, match="is being stopped"):
         dev().up()
     emulator.faults.clear()
     dev().down()
@@ -440,6 +440,6 @@ def test_the_command_says_what_it_could_not_stop(
     shell = shell_at(tmp_path, {**emulator.environment(), "COMFYLOOM_LEDGER": ledger})
     done = shell("machines", "reap")
     assert done.returncode == 69
-    assert "may be it" in done.stderr
+    assert "may be its machine" in done.stderr
     assert ": left" in done.stdout
     assert len(running(emulator)) == 2

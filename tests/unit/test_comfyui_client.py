@@ -104,7 +104,7 @@ def test_an_upload_uses_the_name_that_comes_back(server: ComfyUI) -> None:
 @responses.activate
 def test_an_upload_without_a_name(server: ComfyUI) -> None:
     responses.post(f"{URL}/upload/image", json={})
-    with pytest.raises(ApiError, match="names no file"):
+    with pytest.raises(ApiError, match="does not name a file"):
         server.uploads.put(read_input(b"bytes", "file"), CancelScope())
 
 
@@ -153,7 +153,7 @@ def test_a_file_is_viewed_by_its_three_names(server: ComfyUI) -> None:
     [
         (404, NotFound, "no ComfyUI at this URL"),
         (403, ApiError, "refuses requests"),
-        (413, ApiError, "larger than the server takes"),
+        (413, ApiError, "larger than the server accepts"),
         (502, ApiError, "gateway"),
         (301, ApiError, "redirects elsewhere"),
     ],

@@ -1,10 +1,11 @@
-"""Every error can be made, told, copied and pickled, and has an exit code."""
+"""Every error can be created, printed, copied and pickled, and has an exit code."""
 
 from __future__ import annotations
 
 import copy
 import inspect
 import pickle
+import re
 
 import pytest
 
@@ -65,6 +66,20 @@ def test_each_error_is_documented_with_its_code_and_fields(kind: type[ComfyloomE
         assert f"`{name}`" in row, name
 
 
+def test_the_tree_in_the_docs_of_the_module_is_complete() -> None:
+    tree: dict[str, str] = {}
+    parents: list[tuple[int, str]] = []
+    for line in (errors.__doc__ or "").splitlines()[2:]:
+        if (match := re.match(r"^( {4,})([A-Z]\w+)(?:  +\S|$)", line)) is None:
+            continue
+        indent, name = len(match[1]), match[2]
+        parents = [each for each in parents if each[0] < indent]
+        tree[name] = parents[-1][1] if parents else ""
+        parents.append((indent, name))
+    known = {kind.__name__: kind.__mro__[1].__name__ for kind in ALL}
+    assert tree == known | {"ComfyloomError": ""}
+
+
 def test_fields_survive_pickling() -> None:
     failed = RunFailed("x", prompt_id="p", node="3", node_type="K", traceback=["a"])
     again = pickle.loads(pickle.dumps(failed))
@@ -78,7 +93,7 @@ def test_fields_survive_pickling() -> None:
     assert pickle.loads(pickle.dumps(rejected)).node_errors == {"3": {}}
 
 
-def test_exit_codes_by_who_must_act() -> None:
+def test_exit_codes_say_who_must_act() -> None:
     assert exit_code(Unauthorized()) == 77
     assert exit_code(ConfigError("x")) == 78
     assert exit_code(RunTimeout()) == 75
@@ -92,10 +107,10 @@ def test_a_timeout_is_also_a_timeout_error() -> None:
     assert isinstance(RunTimeout(), TimeoutError)
 
 
-def test_several_problems_with_inputs_are_told_together() -> None:
+def test_all_problems_with_inputs_are_in_one_message() -> None:
     problems = [
         InputProblem(field="a", node="1", reason="a value is required"),
-        InputProblem(field="b", node="2", reason="'eulr' is none of 'euler'", nearest="euler"),
+        InputProblem(field="b", node="2", reason="'eulr' is not one of 'euler'", nearest="euler"),
     ]
     error = InputValueError(problems=problems)
     assert (error.field, error.node, error.reason) == ("a", "1", "a value is required")
@@ -103,7 +118,7 @@ def test_several_problems_with_inputs_are_told_together() -> None:
     assert pickle.loads(pickle.dumps(error)).problems == tuple(problems)
 
 
-def test_secrets_are_taken_out_when_an_error_is_made() -> None:
+def test_secrets_are_removed_when_an_error_is_created() -> None:
     redact.register_secret("tok-123456")
     error = TransportError("with tok-123456", errors=["tok-123456"])
     assert "tok-123456" not in str(error) + repr(error) + str(error.errors) + repr(vars(error))

@@ -1,4 +1,4 @@
-"""A file that is cut off anywhere is not taken for whole."""
+"""A file that is truncated at any byte is not taken for complete."""
 
 from __future__ import annotations
 
@@ -30,36 +30,36 @@ _BODY = (
 GLB = b"glTF" + struct.pack("<II", 2, 12 + len(_BODY)) + _BODY
 
 
-def judge(folder: Path, name: str, content: bytes) -> str | None:
+def check(folder: Path, name: str, content: bytes) -> str | None:
     path = folder / name
     path.write_bytes(content)
     return complaint(path)
 
 
-def test_whole_files(tmp_path: Path, render: Path) -> None:
-    assert judge(tmp_path, "a.png", PNG) is None
-    assert judge(tmp_path, "a.glb", GLB) is None
-    assert judge(tmp_path, "a.bin", b"anything") is None
+def test_a_complete_file_has_no_problem(tmp_path: Path, render: Path) -> None:
+    assert check(tmp_path, "a.png", PNG) is None
+    assert check(tmp_path, "a.glb", GLB) is None
+    assert check(tmp_path, "a.bin", b"anything") is None
     assert complaint(render) is None
 
 
-@pytest.mark.parametrize(("name", "whole"), [("a.png", PNG), ("a.glb", GLB)])
-def test_a_file_cut_at_any_byte_is_found_out(tmp_path: Path, name: str, whole: bytes) -> None:
-    for length in range(len(whole)):
-        assert judge(tmp_path, name, whole[:length]), length
-    assert judge(tmp_path, name, whole + b"x")
+@pytest.mark.parametrize(("name", "complete"), [("a.png", PNG), ("a.glb", GLB)])
+def test_a_file_truncated_at_any_byte_is_detected(
+    tmp_path: Path, name: str, complete: bytes
+) -> None:
+    for length in range(len(complete)):
+        assert check(tmp_path, name, complete[:length]), length
+    assert check(tmp_path, name, complete + b"x")
 
 
-def test_other_formats_under_our_names(tmp_path: Path) -> None:
-    assert judge(tmp_path, "a.png", b"<html>502</html>") == "it is no PNG"
-    assert judge(tmp_path, "a.glb", PNG) == "it is no binary glTF"
-    assert judge(tmp_path, "a.glb", b"glTF" + struct.pack("<II", 1, 12)) == "it is glTF 1, not 2"
+def test_another_format_under_the_same_suffix_is_detected(tmp_path: Path) -> None:
+    assert check(tmp_path, "a.png", b"<html>502</html>") == "it is not a PNG"
+    assert check(tmp_path, "a.glb", PNG) == "it is not a binary glTF"
+    assert check(tmp_path, "a.glb", b"glTF" + struct.pack("<II", 1, 12)) == "it is glTF 1, not 2"
 
 
 @given(st.binary(max_size=200))
-def test_no_bytes_break_the_checks(
-    tmp_path_factory: pytest.TempPathFactory, content: bytes
-) -> None:
+def test_any_bytes_can_be_checked(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     folder = tmp_path_factory.getbasetemp()
     for name, start in (("h.png", PNG[:8]), ("h.glb", GLB[:4])):
-        judge(folder, name, start + content)
+        check(folder, name, start + content)

@@ -1,4 +1,4 @@
-"""Anything heavy is imported when it is first used."""
+"""Heavy packages are imported only when they are first used."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ def loaded(code: str) -> set[str]:
 
 
 @pytest.mark.parametrize("code", [PYTHON_ONLY, ATTRS_ONLY, SESSION])
-def test_nothing_heavy_is_loaded_before_it_is_used(code: str) -> None:
+def test_no_heavy_package_is_loaded_before_it_is_used(code: str) -> None:
     assert not loaded(code) & set(HEAVY)
 
 
-def test_the_packages_alone_load_not_even_attrs() -> None:
+def test_importing_the_packages_does_not_load_attrs() -> None:
     assert "attr" not in loaded(PYTHON_ONLY)
 
 
@@ -56,12 +56,12 @@ def test_a_session_loads_neither_emulator_nor_workflows_nor_generator() -> None:
 
 
 @pytest.mark.parametrize("name", comfyloom.__all__)
-def test_every_public_name_is_there_and_documented(name: str) -> None:
+def test_every_public_name_exists_and_is_documented(name: str) -> None:
     member = getattr(comfyloom, name)
     assert member.__doc__
     assert name in dir(comfyloom)
 
 
-def test_an_unknown_name() -> None:
+def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         comfyloom.nothing  # noqa: B018

@@ -255,7 +255,7 @@ def test_two_candidates_are_left_alone_loudly(make: Any) -> None:
     lease = draw_lease(random.Random(7))
     both = [attrs.evolve(STARTING, server_id=name, estimated_duration=lease) for name in "ab"]
     machine, api = make(launch=[TransportError(sent=True)], list=[[], both])
-    with pytest.raises(MachineLeak, match="a b may be it"):
+    with pytest.raises(MachineLeak, match="a b may be its machine"):
         start(machine)
     machine.stop()
     assert api.count("stop") == 0
@@ -273,7 +273,7 @@ def test_a_refused_launch_is_not_searched_for(make: Any, refusal: Exception) -> 
 def test_a_new_machine_with_another_duration_is_named(make: Any) -> None:
     stranger = attrs.evolve(STARTING, server_id="stranger", estimated_duration=1200)
     machine, api = make(launch=[TransportError(sent=True)], list=[[], [stranger]])
-    with pytest.raises(MachineLeak, match="stranger may be it"):
+    with pytest.raises(MachineLeak, match="stranger may be its machine"):
         start(machine)
     machine.stop()
     assert api.count("stop") == 0

@@ -1,4 +1,4 @@
-"""What the repository promises about itself."""
+"""The README, the docs and the packages agree with the code."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_the_first_screen_of_the_readme_has_exactly_two_setup_commands() -> None
     assert (begin + "tests") in (ROOT / ".ci" / "run").read_text("utf-8")
 
 
-def test_the_readmes_python_is_right() -> None:
+def test_the_python_of_the_readme_runs() -> None:
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     assert len(blocks) == 2
     for block in blocks:
@@ -41,14 +41,14 @@ def test_the_readmes_python_is_right() -> None:
     )
 
 
-def test_every_link_of_the_docs_leads_somewhere() -> None:
+def test_every_link_in_the_docs_has_a_target() -> None:
     for page in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
         for target in re.findall(r'(?:\]\(|src=")([^)"]+)', page.read_text("utf-8")):
             if not target.startswith("http"):
                 assert (page.parent / target.partition("#")[0]).exists(), (page.name, target)
 
 
-def test_the_pinned_schemas_and_the_emulators_agree() -> None:
+def test_the_pinned_schemas_agree_with_the_emulators() -> None:
     pinned = json.loads((ROOT / "workflows" / "object_info.json").read_text("utf-8"))
     emulated = json.loads((ROOT / "sdk" / "comfyloom_emulator" / "schemas.json").read_text("utf-8"))
     assert set(pinned) == classes_in_use(ROOT / "workflows")
@@ -61,7 +61,7 @@ def test_every_exit_code_is_documented() -> None:
         assert re.search(rf"\| (?:\d+, )?{code}\b", page), code
 
 
-def test_the_version_is_told_once_and_the_same() -> None:
+def test_the_version_of_the_project_is_the_version_of_the_package() -> None:
     import tomllib
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
@@ -86,7 +86,7 @@ def test_every_package_is_typed_and_every_function_annotated(package: str) -> No
                 assert node.returns is not None or node.name == "__init__", (path, node.name)
 
 
-def test_public_docstrings_of_the_face_say_what_is_raised() -> None:
+def test_docstrings_of_the_main_methods_say_what_is_raised() -> None:
     for method in (
         comfyloom.RunComfySession.run,
         comfyloom.RunComfySession.submit,
@@ -99,7 +99,7 @@ def test_public_docstrings_of_the_face_say_what_is_raised() -> None:
         assert "Raises:" in (inspect.getdoc(method) or "")
 
 
-def test_the_pictures_are_pictures() -> None:
+def test_the_images_of_docs_and_examples_are_png() -> None:
     for path in (ROOT / "examples/render.png", *Path(ROOT / "docs/images").glob("*.png")):
         head = path.read_bytes()[:24]
         assert head.startswith(b"\x89PNG")

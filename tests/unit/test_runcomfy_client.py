@@ -1,4 +1,4 @@
-"""The Server API's client: paths and bodies to the letter, answers decoded leniently."""
+"""The client of the Server API: exact paths and bodies, responses decoded leniently."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def api(clock: FakeClock) -> ServerApi:
 
 
 @responses.activate
-def test_a_launch(api: ServerApi) -> None:
+def test_a_launch_sends_version_type_and_duration(api: ServerApi) -> None:
     responses.post(f"{USER}/servers", status=201, json=SERVER)
     server = api.launch("version-1", "extra-large", 901)
     request = responses.calls[0].request
@@ -56,13 +56,13 @@ def test_a_launch(api: ServerApi) -> None:
 
 
 @responses.activate
-def test_a_launch_that_answers_with_the_id_alone(api: ServerApi) -> None:
+def test_a_launch_response_may_have_the_id_only(api: ServerApi) -> None:
     responses.post(f"{USER}/servers", status=202, json={"server_id": "s-1"})
     assert api.launch("v", "medium", 901).server_id == "s-1"
 
 
 @responses.activate
-def test_a_machine_that_is_ready(api: ServerApi) -> None:
+def test_a_ready_machine_has_a_secret_url(api: ServerApi) -> None:
     responses.get(f"{USER}/servers/s-1", json=READY | {"a_new_field": {"x": 1}})
     server = api.get_server("s-1")
     assert server.is_ready
@@ -73,7 +73,7 @@ def test_a_machine_that_is_ready(api: ServerApi) -> None:
 
 @responses.activate
 @pytest.mark.parametrize("status", ["READY", "ready", "Ready"])
-def test_states_are_compared_without_case(api: ServerApi, status: str) -> None:
+def test_states_are_compared_ignoring_case(api: ServerApi, status: str) -> None:
     responses.get(f"{USER}/servers/s-1", json=READY | {"current_status": status})
     assert api.get_server("s-1").is_ready
 
@@ -82,13 +82,13 @@ def test_states_are_compared_without_case(api: ServerApi, status: str) -> None:
 @pytest.mark.parametrize(
     "status", ["Deleting", "deleted", "Stopping", "STOPPED", "Error", "failed"]
 )
-def test_states_that_are_an_end(api: ServerApi, status: str) -> None:
+def test_final_states_mean_that_a_machine_has_ended(api: ServerApi, status: str) -> None:
     responses.get(f"{USER}/servers/s-1", json=SERVER | {"current_status": status})
     assert api.get_server("s-1").has_ended
 
 
 @responses.activate
-def test_unknown_states_are_neither(api: ServerApi) -> None:
+def test_an_unknown_state_is_neither_ready_nor_ended(api: ServerApi) -> None:
     responses.get(f"{USER}/servers/s-1", json=SERVER | {"current_status": "Warming"})
     server = api.get_server("s-1")
     assert not server.is_ready
@@ -97,14 +97,14 @@ def test_unknown_states_are_neither(api: ServerApi) -> None:
 
 @responses.activate
 @pytest.mark.parametrize("wrapped", [False, True])
-def test_lists_come_bare_or_wrapped(api: ServerApi, wrapped: bool) -> None:
+def test_a_list_may_come_bare_or_wrapped(api: ServerApi, wrapped: bool) -> None:
     rows = [SERVER, READY]
     responses.get(f"{USER}/servers", json={"servers": rows} if wrapped else rows)
     assert [server.is_ready for server in api.list_servers()] == [False, True]
 
 
 @responses.activate
-def test_workflows(api: ServerApi) -> None:
+def test_the_workflows_of_the_account_are_listed(api: ServerApi) -> None:
     row = {"workflow_id": "w", "workflow_name": "generate_flux_mesh", "version_id": "v"}
     responses.get(f"{USER}/workflows", json=[row | {"created_at": "x", "updated_at": None}])
     (workflow,) = api.list_workflows()
@@ -112,7 +112,7 @@ def test_workflows(api: ServerApi) -> None:
 
 
 @responses.activate
-def test_a_duration(api: ServerApi) -> None:
+def test_a_new_duration_is_sent(api: ServerApi) -> None:
     responses.post(f"{USER}/servers/s-1/update-estimated-duration", json=READY)
     api.set_duration("s-1", 400)
     body = json.loads(responses.calls[0].request.body or "")
@@ -121,7 +121,7 @@ def test_a_duration(api: ServerApi) -> None:
 
 @responses.activate
 @pytest.mark.parametrize("status", [200, 202, 204])
-def test_a_stop(api: ServerApi, status: int) -> None:
+def test_a_stop_is_one_request(api: ServerApi, status: int) -> None:
     responses.delete(f"{USER}/servers/s-1", status=status)
     api.stop_server("s-1")
     assert len(responses.calls) == 1
@@ -150,7 +150,9 @@ def test_a_stop(api: ServerApi, status: int) -> None:
         (500, "oops", ApiError, "answered 500"),
     ],
 )
-def test_refusals(api: ServerApi, status: int, body: Any, kind: type[ApiError], text: str) -> None:
+def test_a_refusal_is_a_typed_error_on_one_line(
+    api: ServerApi, status: int, body: Any, kind: type[ApiError], text: str
+) -> None:
     responses.post(f"{USER}/servers", status=status, json=body)
     with pytest.raises(kind, match=text) as caught:
         api.launch("v", "medium", 901)
@@ -163,7 +165,7 @@ def test_refusals(api: ServerApi, status: int, body: Any, kind: type[ApiError], 
 @pytest.mark.parametrize(
     "body", ['{"server_id": null}', '{"server_id": ["x"]}', "[]", "null", "<html>", ""]
 )
-def test_answers_that_are_no_machine(api: ServerApi, body: str) -> None:
+def test_a_response_that_is_not_a_machine_is_an_error(api: ServerApi, body: str) -> None:
     responses.get(f"{USER}/servers/s-1", body=body)
     with pytest.raises(ApiError):
         api.get_server("s-1")
@@ -171,7 +173,7 @@ def test_answers_that_are_no_machine(api: ServerApi, body: str) -> None:
 
 @responses.activate
 @pytest.mark.parametrize(
-    "odd",
+    "malformed",
     [
         {"service_ready_at": "yesterday"},
         {"estimated_stopping_at": ""},
@@ -179,59 +181,63 @@ def test_answers_that_are_no_machine(api: ServerApi, body: str) -> None:
         {"server_type": ["x"]},
     ],
 )
-def test_an_odd_field_does_not_hide_the_machine(api: ServerApi, odd: dict[str, Any]) -> None:
-    responses.get(f"{USER}/servers/s-1", json=READY | odd)
+def test_a_malformed_field_does_not_hide_the_machine(
+    api: ServerApi, malformed: dict[str, Any]
+) -> None:
+    responses.get(f"{USER}/servers/s-1", json=READY | malformed)
     server = api.get_server("s-1")
     assert server.is_ready
     assert server.main_service_url == READY["main_service_url"]
 
 
 @responses.activate
-def test_an_odd_row_does_not_hide_the_other_machines(api: ServerApi) -> None:
+def test_a_malformed_row_does_not_hide_the_other_machines(api: ServerApi) -> None:
     responses.get(f"{USER}/servers", json=[{"server_id": None}, READY, "x"])
     assert [server.server_id for server in api.list_servers()] == ["s-1"]
 
 
 @responses.activate
 @pytest.mark.parametrize("body", ['{"detail": "oops"}', "null", '"none"'])
-def test_an_answer_that_is_no_list_is_not_taken_for_none(api: ServerApi, body: str) -> None:
+def test_a_response_that_is_not_a_list_is_not_taken_for_an_empty_list(
+    api: ServerApi, body: str
+) -> None:
     responses.get(f"{USER}/servers", body=body)
-    with pytest.raises(ApiError, match="no list"):
+    with pytest.raises(ApiError, match="not a list"):
         api.list_servers()
 
 
 @responses.activate
-def test_a_missing_id_is_named(api: ServerApi) -> None:
+def test_a_missing_id_is_named_in_the_error(api: ServerApi) -> None:
     responses.get(f"{USER}/servers/s-1", json={"current_status": "Ready"})
     with pytest.raises(ApiError, match="server_id"):
         api.get_server("s-1")
 
 
 @responses.activate
-def test_the_platforms_time(api: ServerApi, clock: FakeClock) -> None:
+def test_the_platforms_time_comes_from_its_last_response(api: ServerApi, clock: FakeClock) -> None:
     assert api.now() == clock.time()
     headers = {"Date": "Tue, 24 Nov 2026 10:00:00 GMT"}
     responses.get(f"{USER}/servers", json=[], headers=headers)
     api.list_servers()
-    told = datetime(2026, 11, 24, 10, tzinfo=UTC).timestamp()
-    assert api.now() == told + 0.5
+    reported = datetime(2026, 11, 24, 10, tzinfo=UTC).timestamp()
+    assert api.now() == reported + 0.5
     clock.sleep(5.0)
-    assert api.now() == told + 5.5
+    assert api.now() == reported + 5.5
 
 
-def test_the_token_does_not_show(api: ServerApi) -> None:
+def test_the_token_is_not_in_the_repr(api: ServerApi) -> None:
     assert "t0ken-1" not in repr(api) + repr(vars(api))
 
 
 @responses.activate
-def test_ids_are_quoted_in_paths(api: ServerApi) -> None:
+def test_ids_are_escaped_in_paths(api: ServerApi) -> None:
     responses.get(f"{USER}/servers/a%2Fb%3Fc", json=SERVER)
     api.get_server("a/b?c")
     assert len(responses.calls) == 1
 
 
 @responses.activate
-def test_a_change_of_duration_without_a_word(api: ServerApi) -> None:
+def test_an_empty_response_to_a_new_duration_is_looked_up(api: ServerApi) -> None:
     responses.post(f"{USER}/servers/s-1/update-estimated-duration", status=204)
     responses.get(f"{USER}/servers/s-1", json=READY)
     assert api.set_duration("s-1", 600).estimated_duration == 600

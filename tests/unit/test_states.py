@@ -189,7 +189,7 @@ def test_a_run_whose_end_is_not_confirmed_is_reported_once(
     run.cancel()
     run.cancel()
     execution.released.set()
-    assert caplog.text.count("may go on") == 1
+    assert caplog.text.count("may still be running") == 1
 
 
 # --- graphs --------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The generated class of the flux-mesh workflow, as its callers use it."""
+"""The generated class of the flux-mesh workflow, as callers use it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_the_constructor_and_both_chains_give_equal_objects() -> None:
     assert issubclass(FluxMeshResult, Result)
 
 
-def test_the_template_is_the_file_and_a_fresh_copy() -> None:
+def test_the_template_is_a_new_copy_of_the_file() -> None:
     original = json.loads(FILE.read_text("utf-8"))
     template = FluxMeshWorkflow.template_graph()
     assert template == original
@@ -45,7 +45,7 @@ def test_the_template_is_the_file_and_a_fresh_copy() -> None:
     assert FluxMeshWorkflow.template_graph() == original
 
 
-def test_the_graph_is_the_file_but_for_what_was_set() -> None:
+def test_the_graph_is_the_file_except_for_the_values_set() -> None:
     graph, template = build().to_graph(), FluxMeshWorkflow.template_graph()
     assert graph["16"]["inputs"].pop("image") == "render.png"
     assert template["16"]["inputs"].pop("image") == "render.png"
@@ -109,7 +109,7 @@ def test_every_value_goes_to_its_node() -> None:
         ({"guidance": "4"}, "guidance", "34"),
         ({"guidance": 10**400}, "guidance", "34"),
         ({"steps": 10**5000}, "steps", "3"),
-        ({"prompt": "half \ud800"}, "prompt", "34"),
+        ({"prompt": "lone \ud800"}, "prompt", "34"),
         ({"prompt": None}, "prompt", "34"),
         ({"prompt": " \n"}, "prompt", "34"),
         ({"negative_prompt": 3}, "negative_prompt", "19"),
@@ -125,17 +125,17 @@ def test_a_wrong_value_is_refused_at_once(values: dict[str, Any], field: str, no
     assert len(caught.value.problems) == 1
 
 
-def test_the_edges_of_the_ranges_are_inside() -> None:
+def test_the_limits_of_a_range_are_valid() -> None:
     build(seed=2**64 - 1, mesh_grid_resolution=128, guidance=0, steps=100, control_strength=10)
 
 
-def test_everything_wrong_is_told_together() -> None:
+def test_all_wrong_values_are_reported_together() -> None:
     with pytest.raises(InputValueError) as caught:
         build(steps=0, guidance=-1)
     assert [problem.field for problem in caught.value.problems] == ["guidance", "steps"]
 
 
-def test_what_a_chain_left_unset_is_told_together() -> None:
+def test_all_values_that_a_chain_left_unset_are_reported_together() -> None:
     chained = FluxMeshWorkflow.with_steps(5)
     assert "UNSET" in repr(chained)
     for use in (chained.to_graph, lambda: read_files(chained)):
@@ -146,7 +146,7 @@ def test_what_a_chain_left_unset_is_told_together() -> None:
         FluxMeshWorkflow(prompt="x")  # type: ignore[call-arg]
 
 
-def test_numbers_of_array_libraries_become_plain_ones() -> None:
+def test_numbers_of_array_libraries_become_python_numbers() -> None:
     import numpy as np
 
     graph = build(steps=np.int64(7), guidance=np.float32(2.5), seed=np.uint64(9)).to_graph()
@@ -155,7 +155,7 @@ def test_numbers_of_array_libraries_become_plain_ones() -> None:
     assert graph["3"]["inputs"]["noise_seed"] == 9
 
 
-def test_objects_are_frozen_and_pickle(render: Path) -> None:
+def test_objects_are_frozen_and_can_be_pickled(render: Path) -> None:
     workflow = build(input_image=render)
     with pytest.raises(AttributeError):
         workflow.prompt = "y"  # type: ignore[misc]
@@ -164,29 +164,29 @@ def test_objects_are_frozen_and_pickle(render: Path) -> None:
     assert pickle.loads(pickle.dumps(chained)) == chained
 
 
-def test_a_big_picture_does_not_fill_the_screen() -> None:
+def test_the_repr_of_a_large_image_is_short() -> None:
     assert len(repr(build(input_image=b"x" * 10_000))) < 600
 
 
-def test_files_are_opened_when_it_runs_not_before(tmp_path: Path, render: Path) -> None:
+def test_files_are_opened_by_a_run_and_not_before(tmp_path: Path, render: Path) -> None:
     missing = build(input_image=tmp_path / "missing.png")
     missing.to_graph()
     with pytest.raises(InputFileError, match=r"missing.png: No such file") as caught:
         read_files(missing)
     assert caught.value.field == "input_image"
-    (tmp_path / "text.png").write_text("no picture")
-    with pytest.raises(InputValueError, match="no picture"):
+    (tmp_path / "text.png").write_text("not an image")
+    with pytest.raises(InputValueError, match="not an image"):
         read_files(build(input_image=tmp_path / "text.png"))
     (tmp_path / "empty.png").touch()
     with pytest.raises(InputValueError, match="empty"):
         read_files(build(input_image=tmp_path / "empty.png"))
     (tmp_path / "cut.png").write_bytes(render.read_bytes()[:3000])
-    with pytest.raises(InputValueError, match=r"cut.png: the PNG is cut off"):
+    with pytest.raises(InputValueError, match=r"cut.png: the PNG is truncated"):
         read_files(build(input_image=tmp_path / "cut.png"))
     (tmp_path / "more.png").write_bytes(render.read_bytes() + b"appended")
     read_files(build(input_image=tmp_path / "more.png"))
     os.mkfifo(tmp_path / "fifo")
-    with pytest.raises(InputValueError, match="no regular file"):
+    with pytest.raises(InputValueError, match="not a regular file"):
         read_files(build(input_image=tmp_path / "fifo"))
     with pytest.raises(InputFileError, match="Is a directory"):
         read_files(build(input_image=tmp_path))
@@ -196,17 +196,17 @@ def test_files_are_opened_when_it_runs_not_before(tmp_path: Path, render: Path) 
     assert len(file.name) == 36
 
 
-def test_bytes_and_pillow_images_are_pictures(render: Path) -> None:
+def test_bytes_and_pillow_images_are_accepted(render: Path) -> None:
     from PIL import Image
 
     raw = read_files(build(input_image=render.read_bytes()))["input_image"]
     assert raw.name == read_files(build(input_image=render))["input_image"].name
-    with Image.open(render) as picture:
-        drawn = read_files(build(input_image=picture))["input_image"]
+    with Image.open(render) as image:
+        drawn = read_files(build(input_image=image))["input_image"]
     assert drawn.content.startswith(b"\x89PNG")
 
 
-def test_seeds_are_drawn_only_where_none_is_given() -> None:
+def test_a_seed_is_drawn_only_if_none_is_given() -> None:
     assert draw_seeds(build(), lambda bound: bound) == {"seed": 2**64 - 1}
     assert draw_seeds(build(seed=0), lambda bound: bound) == {"seed": 0}
 
@@ -225,15 +225,15 @@ def test_a_graph_that_would_hang_a_server_is_refused() -> None:
             check_graph(graph)
 
 
-def test_a_list_that_is_a_value_is_no_link() -> None:
+def test_a_list_value_is_not_written_as_a_link() -> None:
     assert literal([1, 2]) == {"__value__": [1, 2]}
     assert literal("x") == "x"
 
 
 @given(st.text(min_size=1).filter(lambda text: "." not in text and "\\" not in text), st.text())
-def test_targets_name_any_input(node: str, name: str) -> None:
+def test_a_target_can_name_any_input(node: str, name: str) -> None:
     assert Target.parse(f"{node}.{name}") == Target(node, name)
 
 
-def test_a_dot_in_an_id_is_escaped() -> None:
+def test_a_dot_in_a_node_id_is_escaped() -> None:
     assert Target.parse(r"1\.0.a.b") == Target("1.0", "a.b")

@@ -1,4 +1,4 @@
-"""What a session needs of whatever runs its workflows."""
+"""The interface between a session and the server that runs its workflows."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class Backend(Protocol):
     """Where a session runs its workflows."""
 
     def open(self, workflow: str | None, report: ProgressCallback) -> ComfyUI | None:
-        """Return the ComfyUI, starting what has to be started.
+        """Return the ComfyUI, starting what is needed.
 
         Args:
-            workflow: The name of the workflow file, None before the first run; when it is needed
-                to know what to launch, and is None, nothing happens and None is returned.
+            workflow: The name of the workflow file, None before the first run; if it is needed to
+                select what to launch, None is returned.
             report: Called with the progress of a start.
         """
         ...
@@ -54,5 +54,5 @@ class Backend(Protocol):
 
     @property
     def cost(self) -> Decimal | None:
-        """What it has cost, in USD; None if a price is unknown."""
+        """The cost so far, in USD; None if a price is unknown."""
         ...

@@ -40,19 +40,19 @@ class ComfyUIBackend:
         return self._comfyui
 
     def touch(self) -> None:
-        """Do nothing: its life is not ours to extend."""
+        """Do nothing: it has no lease."""
 
     def check_alive(self) -> None:
-        """Do nothing: only the server itself knows whether it will come back."""
+        """Do nothing: the server may come back at any time."""
 
     @property
     def summary(self) -> list[str]:
-        """Empty: no machine is paid for."""
+        """Empty: no machine is billed."""
         return []
 
     @property
     def cost(self) -> Decimal:
-        """0: its cost is unknown to us, and not ours."""
+        """0: its cost is outside of our control."""
         return Decimal(0)
 
     def close(self) -> None:

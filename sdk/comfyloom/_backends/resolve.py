@@ -1,4 +1,4 @@
-"""From a target to the backend that it names."""
+"""The backend for a target."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _KNOWN: Final = f"{RUNCOMFY}, {EMULATOR}, the http(s):// URL of a ComfyUI server
 
 
 class HasEnvironment(Protocol):
-    """A running emulator: it has the environment variables that a client needs."""
+    """A running emulator, with the environment variables for a client."""
 
     def environment(self) -> Mapping[str, str]:
-        """Return `RUNCOMFY_API_TOKEN` and the others, by name."""
+        """Return `RUNCOMFY_API_TOKEN` and the other variables."""
         ...
 
 
@@ -37,14 +37,14 @@ TargetLike: TypeAlias = "str | HasEnvironment | None"
 
 @attrs.define(eq=False)
 class _OwnEmulator:
-    """An emulator that is started when it is needed, in this process."""
+    """An emulator in this process, started when needed."""
 
     options: Mapping[str, Any]
     server_type: str | None
     _emulator: Emulator | None = attrs.field(default=None, init=False, repr=False)
 
     def settings(self) -> Settings:
-        """Start the emulator, unless that was done, and return the settings of its account."""
+        """Start the emulator, if needed, and return the settings of its account."""
         if self._emulator is None:
             self._emulator = _start_emulator(self.options)
         return _settings_of(self._emulator, self.server_type)
@@ -65,7 +65,7 @@ def resolve(
     timeouts: Timeouts = DEFAULT_TIMEOUTS,
     clock: Clock = SYSTEM_CLOCK,
 ) -> Backend:
-    """Return the backend that a target names; nothing is started yet.
+    """Return the backend for a target; nothing is started yet.
 
     Args:
         target: `"runcomfy"` or None, `"emulator"`, an `http(s)://` URL, or an `Emulator`.
@@ -77,11 +77,11 @@ def resolve(
         clock: The time.
 
     Raises:
-        ConfigError: The target is none of these, or settings are missing.
+        ConfigError: The target is invalid, or settings are missing.
     """
     if isinstance(target, str) and target not in (RUNCOMFY, EMULATOR):
         return ComfyUIBackend(_checked_url(target), timeouts, clock)
-    # Imported when first used: your own ComfyUI needs nothing that rented machines need.
+    # Imported when first used: a plain ComfyUI does not need it.
     from comfyloom._backends.runcomfy import RunComfyBackend
 
     if target is None or target == RUNCOMFY:

@@ -46,14 +46,12 @@ class _Need:
 
 @attrs.define(eq=False)
 class RunComfyBackend:
-    """A machine on RunComfy: the dev server if it fits, else one of our own.
+    """A machine on RunComfy: the dev server if it fits, else a launched one.
 
     Args:
-        account: Gives the settings when they are needed.
-        timeouts: Time limits and intervals.
-        clock: The time.
-        closing: What else to close in the end.
-        is_real: Whether machines outlive this process: those of an emulator in it do not.
+        account: Returns the settings when they are needed.
+        closing: Called at the end of `close`.
+        is_real: Whether machines outlive this process; those of its own emulator do not.
         may_launch: Whether to launch a machine when there is no dev server to use.
     """
 
@@ -67,17 +65,17 @@ class RunComfyBackend:
     _account: str = attrs.field(default="", init=False, repr=False)
     _api: ServerApi | None = attrs.field(default=None, init=False, repr=False)
     _reaped: bool = attrs.field(default=False, init=False, repr=False)
-    # All that were used: one that could not be stopped is tried again in the end.
+    # All that were used: stopping is tried again at the end.
     _machines: list[Machine] = attrs.field(factory=list[Machine], init=False, repr=False)
 
     @property
     def timings_key(self) -> str:
         """The type of the machine that was used last."""
         server_type = self.machine.server_type if self.machine is not None else ""
-        return f"{self._account}: {server_type}"  # an emulator's runs tell nothing of real ones
+        return f"{self._account}: {server_type}"  # an emulator's timings differ
 
     def open(self, workflow: str | None, report: ProgressCallback) -> ComfyUI | None:
-        """Borrow or launch the machine, unless that was done, and return its ComfyUI."""
+        """Borrow or launch the machine, if needed, and return its ComfyUI."""
         if self.machine is not None and self.machine.comfyui is not None:
             return self.machine.comfyui
         settings = self.account()
@@ -91,7 +89,7 @@ class RunComfyBackend:
         if (borrowed := self._borrow(need)) is not None:
             self._reap(need)
             return borrowed
-        # Orphaned machines count for `max_machines` too, so wait a little for their stop.
+        # Orphaned machines count for `max_machines`, so wait a little for their stop.
         if (reaping := self._reap(need)) is not None:
             reaping.join(self.timeouts.reap_wait_s)
         return self._launch(need)
@@ -119,7 +117,7 @@ class RunComfyBackend:
 
     @property
     def cost(self) -> Decimal | None:
-        """What all its machines have cost, in USD; None if a price is unknown."""
+        """Cost of all its machines, in USD; None if a price is unknown."""
         total = Decimal(0)
         for machine in self._machines:
             if (cost := machine.cost) is None:
@@ -128,7 +126,7 @@ class RunComfyBackend:
         return total
 
     def close(self) -> None:
-        """Stop every machine of our own that may still run, and leave what was borrowed."""
+        """Stop every launched machine that may still run; leave borrowed ones."""
         with ExitStack() as stack:
             stack.callback(self.closing)
             if self._api is not None:
@@ -143,7 +141,7 @@ class RunComfyBackend:
         return self._api
 
     def _borrow(self, need: _Need) -> ComfyUI | None:
-        """Return the ComfyUI of the dev server, None when a machine is to be launched."""
+        """Return the ComfyUI of the dev server, None if a machine must be launched."""
         if not self.is_real:
             return None
         borrowing = Borrowing(
@@ -196,7 +194,7 @@ class RunComfyBackend:
             raise
 
     def _reap(self, need: _Need) -> threading.Thread | None:
-        """Start stopping the machines that dead processes left, once in a session's life."""
+        """Start stopping orphaned machines, once per session."""
         known = self.machine.server_id if self.machine is not None else ""
         if self._reaped or not self.is_real or not may_have_other_machines(need.settings, known):
             return None
@@ -208,9 +206,9 @@ class RunComfyBackend:
     def _tracker(self, need: _Need) -> NullTracker:
         if not self.is_real:
             return NullTracker()
-        return MachineTracker.of(
-            need.settings,
-            need.api,
+        return MachineTracker(
+            api=need.api,
+            settings=need.settings,
             purpose="session",
             server_type=need.settings.server_type,
             workflow_version=need.version,

@@ -1,1 +1,1 @@
-"""One ComfyUI server: requests, events, submitting, watching, files."""
+"""One ComfyUI server: requests, events, submission, watching, files."""

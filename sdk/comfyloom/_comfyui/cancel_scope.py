@@ -1,4 +1,4 @@
-"""Cancellation of one run: its deadline, and the reason to stop, in one value."""
+"""Cancellation of one run: its deadline and the reason to stop."""
 
 from __future__ import annotations
 
@@ -14,14 +14,11 @@ from comfyloom.errors import ComfyloomError, RunTimeout
 
 @attrs.define(eq=False)
 class CancelScope:
-    """Ends work that is spread over several functions and threads.
-
-    Whatever may take long calls `checkpoint` in between.
+    """Ends work that is spread over functions and threads, each of which calls `checkpoint`.
 
     Args:
-        deadline: When the work must be done.
         parent: A scope that ends this one as well.
-        timed_out: Makes the error of a deadline that has passed.
+        timed_out: Makes the error of a passed deadline.
     """
 
     deadline: Deadline = attrs.field(factory=lambda: Deadline(None))

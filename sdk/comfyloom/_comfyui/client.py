@@ -33,23 +33,16 @@ if TYPE_CHECKING:
     from comfyloom._workflow.files import InputFile
 
 _LONGEST_BODY = 2000
-# What servers without a route answer: those before the jobs API know no POST on such a path.
+# Servers without the jobs API answer a POST on its path with one of these.
 _NO_ROUTE = frozenset({404, 405})
 CONNECTIONS = 64
 
 
 class ComfyUI:
-    """One ComfyUI server; its URL is taken for a secret and never shown.
+    """One ComfyUI server; its URL is a secret and never shown.
 
-    Reading is retried as `Transport` says. Submitting is not: see `comfyui.submit`, which looks
-    an unanswered prompt up. Deleting, interrupting and uploading under a name that tells the
-    content do no harm twice, so they are retried like reading.
-
-    Args:
-        url: Where the server answers, with or without a path.
-        backoff: Attempts, and waits between them.
-        timeouts: How long it may be silent, and how often runs are polled.
-        clock: The time.
+    Reads are retried as `Transport` says, and so are deleting, interrupting and uploading, which
+    are idempotent. Submitting is not: `submit` looks an unanswered prompt up.
     """
 
     def __init__(
@@ -72,7 +65,9 @@ class ComfyUI:
             connections=CONNECTIONS,
         )
         self.event_router = EventRouter(self.socket_url, timeouts=timeouts)
-        self.queue_poll = SharedQueuePoll(self._look, clock)
+        self.queue_poll = SharedQueuePoll(
+            lambda timeout_s: self.queue(backoff=NO_RETRY, timeout_s=timeout_s), clock
+        )
         self.uploads = Uploads(self._upload, self.max_upload_bytes, UploadCache.of(self._url))
         self._has_jobs: bool | None = None
         self._asked_for_limit = False
@@ -91,55 +86,46 @@ class ComfyUI:
     # --- reading ---------------------------------------------------------------------------------
 
     def system_stats(self, *, backoff: Backoff | None = None) -> Mapping[str, Any]:
-        """Return `/system_stats`: the server's version and devices. A good sign of health.
+        """Return `/system_stats`, a health check: the server's version and devices.
 
         Raises:
             TransportError: No answer.
             ApiError: An answer that is not ComfyUI's.
         """
-        stats = self._get("/system_stats", backoff=backoff, timeout_s=self.timeouts.poll_s)
-        if not is_mapping(stats):
-            raise ApiError("ComfyUI: /system_stats is no object", request="GET /system_stats")
-        return mapping(stats)
+        return self._get_object("/system_stats", backoff, self.timeouts.poll_s)
 
     def object_info(self) -> Mapping[str, Any]:
-        """Return `/object_info`: every class of nodes that the server has, some megabytes.
+        """Return `/object_info`: every node type of the server, some megabytes.
 
         Raises:
             TransportError: No answer.
             ApiError: An answer that is not ComfyUI's.
         """
-        found = self._get("/object_info")
-        if not is_mapping(found):
-            raise ApiError("ComfyUI: /object_info is no object", request="GET /object_info")
-        return mapping(found)
+        return self._get_object("/object_info")
 
     def history(
         self, prompt_id: str, *, backoff: Backoff | None = None, timeout_s: float | None = None
     ) -> HistoryEntry | None:
-        """Return what history says of a run; None while it is queued, running or unknown."""
+        """Return the history entry of a run; None while it is queued, running or unknown."""
         path = f"/history/{quote(prompt_id, safe='')}"
         found = self._get(path, backoff=backoff, timeout_s=timeout_s or self.timeouts.poll_s)
         return HistoryEntry.parse(prompt_id, mapping(found).get(prompt_id))
 
     def queue(self, *, backoff: Backoff | None = None, timeout_s: float | None = None) -> QueueIds:
-        """Return the ids of the prompts that run and of those that wait, in the order of turn."""
+        """Return the ids of the running and of the pending prompts, in their order."""
         found = self._get("/queue", backoff=backoff, timeout_s=timeout_s or self.timeouts.poll_s)
         lists = mapping(found)
         return _ids(lists.get("queue_running")), _ids(lists.get("queue_pending"))
 
-    def _look(self, timeout_s: float) -> QueueIds:
-        return self.queue(backoff=NO_RETRY, timeout_s=timeout_s)
-
     def knows(
         self, prompt_id: str, *, backoff: Backoff | None = None, timeout_s: float | None = None
     ) -> bool:
-        """Return whether a prompt runs, waits or has ended here.
+        """Return whether a prompt is running, pending or in history.
 
-        History is read after the queue: between the two no prompt can slip through.
+        History is read after the queue, so a prompt that ends in between is found.
 
         Raises:
-            TransportError, ApiError: The server does not tell.
+            TransportError, ApiError: The server does not answer.
         """
         how: dict[str, Any] = {"backoff": backoff, "timeout_s": timeout_s}
         running, pending = self.queue(**how)
@@ -147,43 +133,43 @@ class ComfyUI:
 
     @property
     def backoff(self) -> Backoff:
-        """How often what fails is tried again, and how long it waits."""
+        """Attempts, and waits between them."""
         return self._http.backoff
 
     def max_upload_bytes(self) -> int | None:
-        """Return the largest request that the server takes, None if it does not tell.
+        """Return the largest request that the server accepts, in bytes; None if unknown.
 
-        It tells in `/features`, and on the event socket; it is asked once. An old server, or a
-        gateway before it, may not answer that, and takes files all the same.
+        The server reports it on the event socket, and in `/features`, which is read once. An old
+        server, or a gateway, may not answer that, but still accept files.
         """
         if self.event_router.max_upload_bytes is None and not self._asked_for_limit:
             self._asked_for_limit = True
             try:
-                told = self._get("/features", backoff=NO_RETRY, timeout_s=self.timeouts.poll_s)
+                features = self._get("/features", backoff=NO_RETRY, timeout_s=self.timeouts.poll_s)
             except (ApiError, TransportError) as error:
-                log.debug("the limit of uploads is not known: %s", error)
+                log.debug("the upload limit is unknown: %s", error)
             else:
-                self.event_router.note_features(mapping(told))
+                self.event_router.note_features(mapping(features))
         return self.event_router.max_upload_bytes
 
     @contextmanager
     def view(
         self, file: FileReference, *, first: int = 0, timeout_s: float | None = None
     ) -> Generator[requests.Response]:
-        """Stream one output file; tried once, whoever reads it tries again from where it broke.
+        """Stream one output file; tried once, the reader resumes it.
 
         Args:
             file: The file.
-            first: The first byte that is wanted.
+            first: The offset of the first byte wanted.
             timeout_s: Longest silence of the server, in seconds.
 
         Raises:
-            NotFound: The server has no such file (any more).
+            NotFound: The server does not have the file (any more).
             ApiError: Another refusal.
             TransportError: No answer, or the answer broke off.
         """
         query = {"filename": file.filename, "subfolder": file.subfolder, "type": file.type}
-        # A transparent compression would make the length useless as a check.
+        # With compression, the length could not be checked.
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={first}-"} if first else {})
         options: dict[str, Any] = {"backoff": NO_RETRY, "timeout_s": timeout_s}
         with self._http.stream("/view", params=query, headers=headers, **options) as answer:
@@ -195,10 +181,10 @@ class ComfyUI:
     def post_prompt(
         self, graph: Graph, *, client_id: str, prompt_id: str, timeout_s: float | None = None
     ) -> requests.Response:
-        """POST a graph once and return the answer as it is.
+        """POST a graph once and return the answer, whatever its status.
 
         Raises:
-            TransportError: No answer; the prompt may have been accepted all the same.
+            TransportError: No answer; the prompt may still have been accepted.
         """
         body = {"prompt": graph, "client_id": client_id, "prompt_id": prompt_id}
         timeout_s = timeout_s or self.timeouts.submit_s
@@ -206,11 +192,11 @@ class ComfyUI:
         return self._http.send("POST", "/prompt", backoff=NO_RETRY, json=body, **times)
 
     def cancel(self, prompt_id: str) -> None:
-        """Take a prompt out of the queue, and interrupt it if it is the one that runs.
+        """Remove a prompt from the queue, and interrupt it if it is running.
 
-        Tried once and quickly: whoever cancels repeats it until it is confirmed. Newer servers do
-        both in one step. Older ones get an interrupt only while this prompt runs: the oldest take
-        no notice of the id in it, and would interrupt whatever runs.
+        Tried once and quickly: the caller repeats it until it is confirmed. Newer servers do both
+        in one step. Older ones get an interrupt only while this prompt runs: the oldest ignore its
+        id and would interrupt another prompt.
 
         Raises:
             TransportError: No answer.
@@ -225,7 +211,7 @@ class ComfyUI:
             self._post("/interrupt", json={"prompt_id": prompt_id}, **once)
 
     def _cancel_job(self, prompt_id: str, **once: Any) -> bool:
-        """Cancel by the jobs API, and return whether the server has one."""
+        """Cancel with the jobs API, and return whether the server has one."""
         path = f"/api/jobs/{quote(prompt_id, safe='')}/cancel"
         try:
             answer = self._http.send("POST", path, repeatable=True, **once)
@@ -233,17 +219,17 @@ class ComfyUI:
                 self._has_jobs = False
                 return False
             _raise_for_status(answer, f"POST {path}")
-            # A gateway may answer anything with a page; only the API itself tells what it did.
-            has_told = isinstance(mapping(_json(answer, f"POST {path}")).get("cancelled"), bool)
+            # A gateway may answer with a page; only the API itself reports `cancelled`.
+            is_answered = isinstance(mapping(_json(answer, f"POST {path}")).get("cancelled"), bool)
         except (ApiError, TransportError):
             if self._has_jobs:
                 raise
-            return False  # this time, the old way has a chance
-        self._has_jobs = has_told or self._has_jobs
-        return has_told
+            return False  # try the old way this time
+        self._has_jobs = is_answered or self._has_jobs
+        return is_answered
 
     def _upload(self, file: InputFile, scope: CancelScope) -> str:
-        """Upload an input file under the name that tells its content, and return its name there."""
+        """Upload an input file, named by its content, and return the server's name for it."""
         timeout_s = min(self.timeouts.upload_s, scope.checkpoint())
         total_s = min(self._http.backoff.total_s, timeout_s)
         body = Multipart("image", file, {"type": "input"}, scope)
@@ -252,13 +238,14 @@ class ComfyUI:
             data=body,
             headers={"Content-Type": body.content_type},
             timeout_s=timeout_s,
-            connect_s=timeout_s,  # it counts for sending as well, and the server may be busy
+            connect_s=timeout_s,  # also limits sending, and the server may be busy
             backoff=attrs.evolve(self._http.backoff, total_s=total_s, retry_after_s=total_s),
         )
         reply = mapping(_json(answer, "POST /upload/image"))
         stored, folder = text(reply.get("name")), text(reply.get("subfolder"))
         if not stored:
-            raise ApiError("ComfyUI: the upload's answer names no file", body=text_of(answer, 200))
+            problem = "ComfyUI: the upload's answer does not name a file"
+            raise ApiError(problem, body=text_of(answer, 200))
         return f"{folder}/{stored}" if folder else stored
 
     def _get(
@@ -266,13 +253,21 @@ class ComfyUI:
     ) -> object:
         errors: list[str] = []
         timeout_s = timeout_s or self.timeouts.answer_s
-        # The list of all node types has some megabytes; everything else is small.
+        # The list of all node types has some megabytes; other answers are small.
         whole_s = None if path == "/object_info" else timeout_s
         answer = self._http.send(
             "GET", path, backoff=backoff, errors=errors, timeout_s=timeout_s, whole_s=whole_s
         )
         _raise_for_status(answer, f"GET {path}", errors)
         return _json(answer, f"GET {path}")
+
+    def _get_object(
+        self, path: str, backoff: Backoff | None = None, timeout_s: float | None = None
+    ) -> Mapping[str, Any]:
+        found = self._get(path, backoff=backoff, timeout_s=timeout_s)
+        if not is_mapping(found):
+            raise ApiError(f"ComfyUI: {path} is not a JSON object", request=f"GET {path}")
+        return found
 
     def _post(self, path: str, **options: Any) -> requests.Response:
         errors: list[str] = []
@@ -282,14 +277,14 @@ class ComfyUI:
 
 
 def _ids(rows: object) -> tuple[str, ...]:
-    """Return the prompt ids of a queue list in order; the server's own order is a heap's."""
+    """Return the prompt ids of a queue list in order; the server sends a heap."""
     numbered = [row for row in items(rows) if len(items(row)) > 1]
     numbered.sort(key=lambda row: (number(row[0]) or 0, str(row[1])))
     return tuple(str(row[1]) for row in numbered)
 
 
 def _json(answer: requests.Response, request: str) -> object:
-    """Return the JSON of an answer; Python's reader takes the NaN that ComfyUI may write."""
+    """Return the JSON of an answer; Python's parser accepts the NaN that ComfyUI may write."""
     try:
         return json.loads(answer.content)
     except (ValueError, RecursionError):
@@ -297,31 +292,30 @@ def _json(answer: requests.Response, request: str) -> object:
 
 
 def no_json(answer: requests.Response, request: str) -> ApiError:
-    """Return the error of an answer that should be JSON and is something else."""
+    """Return the error for an answer that is not JSON."""
     kind = answer.headers.get("Content-Type", "no type")
-    what = f"the answer is no JSON ({kind}); is the URL right?"
+    what = f"the answer is not JSON ({kind}); is the URL correct?"
     if kind.startswith("text/html"):
-        what = "a web page came instead of JSON: a gateway or a login stands before the server"
+        what = "the answer is a web page, not JSON: a gateway or a login is in front of the server"
     body = text_of(answer, _LONGEST_BODY)
     message = f"ComfyUI: {request}: {what}"
     return ApiError(message, status=answer.status_code, body=body, request=request)
 
 
 def _raise_for_status(answer: requests.Response, request: str, errors: Sequence[str] = ()) -> None:
-    if 200 <= answer.status_code < 300:
-        return
-    raise api_error(answer, request, errors)
+    if not 200 <= answer.status_code < 300:
+        raise api_error(answer, request, errors)
 
 
 def api_error(answer: requests.Response, request: str, errors: Sequence[str] = ()) -> ApiError:
-    """Return the error that an answer of ComfyUI stands for."""
+    """Return the error for an answer of ComfyUI."""
     status, body = answer.status_code, text_of(answer, _LONGEST_BODY)
     kind, meaning = _MEANINGS.get(status, (ApiError, ""))
     if 300 <= status < 400:
-        meaning = "the server redirects elsewhere; give the URL that it redirects to"
-    told = f"ComfyUI: {request} answered {status}"
+        meaning = "the server redirects elsewhere; use the URL that it redirects to"
+    message = f"ComfyUI: {request} answered {status}"
     return kind(
-        f"{told}: {meaning}" if meaning else told,
+        f"{message}: {meaning}" if meaning else message,
         status=status,
         body=body,
         request=request,
@@ -331,10 +325,10 @@ def api_error(answer: requests.Response, request: str, errors: Sequence[str] = (
 
 
 _MEANINGS: Mapping[int, tuple[type[ApiError], str]] = {
-    401: (ApiError, "the server, or a gateway before it, wants a login"),
-    403: (ApiError, "the server, or a gateway before it, refuses requests from here"),
-    404: (NotFound, "there is no such thing, or no ComfyUI at this URL"),
-    413: (ApiError, "the request is larger than the server takes (--max-upload-size)"),
+    401: (ApiError, "the server, or a gateway in front of it, requires a login"),
+    403: (ApiError, "the server, or a gateway in front of it, refuses requests from here"),
+    404: (NotFound, "not found, or there is no ComfyUI at this URL"),
+    413: (ApiError, "the request is larger than the server accepts (--max-upload-size)"),
     429: (RateLimited, "too many requests"),
     502: (ApiError, "its gateway cannot reach it"),
     503: (ApiError, "it is not ready"),
@@ -343,23 +337,16 @@ _MEANINGS: Mapping[int, tuple[type[ApiError], str]] = {
 
 
 def accepted(answer: requests.Response) -> str:
-    """Return the id under which a prompt was accepted, "" if the answer names none."""
-    try:
-        return text(mapping(json.loads(answer.content)).get("prompt_id")) or ""
-    except (ValueError, RecursionError):
-        return ""
+    """Return the id under which a prompt was accepted, "" if the answer has none."""
+    return text(_reply(answer).get("prompt_id")) or ""
 
 
 def rejection(answer: requests.Response) -> PromptRejected | None:
-    """Return the rejection that an answer to a prompt holds, also one that came with 200.
+    """Return the rejection in an answer to a prompt, None if there is none.
 
-    With 200 and `node_errors` ComfyUI runs the outputs that are valid and drops the others in
-    silence.
+    With status 200 and `node_errors`, ComfyUI runs the valid outputs and silently drops the rest.
     """
-    try:
-        reply = mapping(json.loads(answer.content))
-    except (ValueError, RecursionError):
-        reply = mapping(None)
+    reply = _reply(answer)
     node_errors = mapping(reply.get("node_errors"))
     if answer.status_code != 400 and not node_errors:
         return None
@@ -374,8 +361,15 @@ def rejection(answer: requests.Response) -> PromptRejected | None:
     )
 
 
+def _reply(answer: requests.Response) -> Mapping[str, Any]:
+    try:
+        return mapping(json.loads(answer.content))
+    except (ValueError, RecursionError):
+        return {}
+
+
 def _explain(error: Mapping[str, Any], node_errors: Mapping[str, Any]) -> str:
-    """Return the useful part: the errors of the nodes, else the error of the whole."""
+    """Return the errors of the nodes, else the general error."""
     lines = [line for node, entry in node_errors.items() for line in _node_lines(node, entry)]
     if lines:
         return "; ".join(lines)
@@ -386,10 +380,8 @@ def _explain(error: Mapping[str, Any], node_errors: Mapping[str, Any]) -> str:
 def _node_lines(node: str, entry: object) -> list[str]:
     known = mapping(entry)
     where = f"node {node} ({known['class_type']})" if known.get("class_type") else f"node {node}"
-    texts = [_error_text(error) for error in mappings(known.get("errors"))]
-    return [f"{where}: {said}" for said in texts] or [f"{where}: invalid"]
-
-
-def _error_text(error: Mapping[str, Any]) -> str:
-    message = str(error.get("message") or "invalid")
-    return f"{message} ({error['details']})" if error.get("details") else message
+    return [
+        f"{where}: {error.get('message') or 'invalid'}"
+        + (f" ({error['details']})" if error.get("details") else "")
+        for error in mappings(known.get("errors"))
+    ] or [f"{where}: invalid"]

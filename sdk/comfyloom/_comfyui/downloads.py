@@ -1,4 +1,4 @@
-"""Bringing result files onto this computer, whole or not at all."""
+"""Downloading result files, completely or not at all."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from comfyloom.errors import (
 
 T = TypeVar("T")
 
-# What some file systems cannot hold, and what steers a terminal.
+# Characters that some file systems reject, or that control a terminal.
 _UNWANTED: Final = re.compile(r"[\x00-\x1f\x7f-\x9f<>:\"|?*]")
 _SUFFIX: Final = re.compile(r"\.[A-Za-z0-9]{1,12}$")
 _GONE: Final = (
-    "the server has no such file (any more). A run that finds all in the server's cache names the "
-    "file of an earlier run; if that one was deleted, change an input, for example the seed"
+    "the server does not have the file (any more). A fully cached run names the file of an "
+    "earlier run; if that was deleted, change an input, for example the seed"
 )
 AT_ONCE: Final = 4
 WORTH_BYTES: Final = 1 << 20
@@ -41,7 +41,7 @@ WORTH_BYTES: Final = 1 << 20
 
 @attrs.frozen
 class Download:
-    """One result: where it comes from and what the file is called here."""
+    """One result file: where it comes from, and its local name."""
 
     spec: OutputSpec
     file: FileReference
@@ -49,10 +49,10 @@ class Download:
 
 
 def plan(entry: HistoryEntry, specs: Sequence[OutputSpec]) -> list[Download]:
-    """Return what to download for the results of a run.
+    """Return the files to download for the results of a run.
 
     Raises:
-        OutputMissing: A result is not there.
+        OutputMissing: A required result is missing.
     """
     wanted: list[Download] = []
     for spec in specs:
@@ -66,7 +66,7 @@ def values_of(entry: HistoryEntry, specs: Sequence[OutputSpec]) -> dict[str, Any
     """Return the results of a run that are not files, by name.
 
     Raises:
-        OutputMissing: A result is not there.
+        OutputMissing: A required result is missing.
     """
     found: dict[str, Any] = {}
     for spec in specs:
@@ -84,18 +84,18 @@ def _files(entry: HistoryEntry, spec: OutputSpec) -> Sequence[FileReference]:
     if spec.many:
         return list(dict.fromkeys(file for file in files if file.type == files[0].type))
     if len(files) > 1:
-        log.warning("result %s: the first of %d files is taken", spec.name, len(files))
+        log.warning("result %s: using the first of %d files", spec.name, len(files))
     return files[:1]
 
 
 def _demanded(entry: HistoryEntry, spec: OutputSpec, found: Sequence[T]) -> Sequence[T]:
     if not found and spec.required:
-        raise _missing(entry.prompt_id, spec, "the run ended well without it")
+        raise _missing(entry.prompt_id, spec, "the run succeeded without it")
     return found
 
 
 def _of_different_names(wanted: list[Download]) -> list[Download]:
-    """Number the files that would be called alike, on file systems that know no case as well."""
+    """Number files of the same name, also for case-insensitive file systems."""
     taken: set[str] = set()
     found: list[Download] = []
     for each in wanted:
@@ -115,13 +115,12 @@ def fetch_all(
     scope: CancelScope,
     begin: Callable[[Download], object] = lambda _: None,
 ) -> dict[str, Path]:
-    """Stream results into `folder`, some at once, and return their paths by name.
+    """Stream results into `folder`, several in parallel, and return their paths by name.
 
-    One that is not to be had is left out if a run may end without it. `begin` is told of each when
-    its turn comes.
+    An optional result that cannot be downloaded is left out. `begin` is called before each one.
 
     Raises:
-        OutputMissing: The server has no such file, or it is not whole.
+        OutputMissing: The server does not have the file, or it is damaged.
         OutputNotWritable: The folder cannot be written.
         TransportError: A download breaks off every time.
     """
@@ -151,21 +150,15 @@ class _Abandoned(ComfyloomError):
 
 
 def fetch(
-    server: ComfyUI,
-    download: Download,
-    folder: Path,
-    prompt_id: str,
-    *,
-    scope: CancelScope,
+    server: ComfyUI, download: Download, folder: Path, prompt_id: str, *, scope: CancelScope
 ) -> Path:
     """Stream a result into `folder`, check it, and return its path.
 
-    A download that breaks off goes on from there, as often as the backoff has it without a megabyte
-    of gain; from the beginning, if the server cannot do that or has another file by now. The
-    scope may end it before each piece.
+    A broken download is resumed, or restarted if the server cannot resume it or the file has
+    changed. Each megabyte of progress resets the backoff.
 
     Raises:
-        OutputMissing: The server has no such file, or it is not whole.
+        OutputMissing: The server does not have the file, or it is damaged.
         OutputNotWritable: The folder cannot be written.
         TransportError: The download breaks off every time.
     """
@@ -187,17 +180,18 @@ def fetch(
             log.warning("downloading %s again: %s", download.name, error)
             asked_s = error.retry_after_s if isinstance(error, ApiError) else 0.0
             server.clock.sleep(min(asked_s or delay, scope.checkpoint()))
-        except ComfyloomError:  # before OSError: our timeouts are TimeoutErrors as well
+        except ComfyloomError:  # before OSError: our timeouts are also TimeoutErrors
             raise
         except OSError as error:
-            raise _unwritable(part.path, error) from None
+            text = f"cannot write {part.path}: {error.strerror or error}"
+            raise OutputNotWritable(text, path=str(part.path)) from None
     if (wrong := formats.complaint(part.path)) is not None:
         raise _missing(prompt_id, download.spec, wrong)
     return part.path
 
 
 def _name(spec: OutputSpec, file: FileReference, number: int) -> str:
-    """Return our own name for the file; of the server's, only its last part is taken."""
+    """Return the local name; only the last part of the server's name is used."""
     plain = _UNWANTED.sub("_", file.filename.replace("\\", "/").rpartition("/")[2].lstrip("."))
     if not spec.file:
         return f"{spec.name}_{plain}" if plain else spec.name
@@ -218,7 +212,3 @@ def _missing(prompt_id: str, spec: OutputSpec, reason: str) -> OutputMissing:
         field=spec.name,
         node=spec.node,
     )
-
-
-def _unwritable(path: Path, error: OSError) -> OutputNotWritable:
-    return OutputNotWritable(f"cannot write {path}: {error.strerror or error}", path=str(path))

@@ -1,7 +1,7 @@
 """One event socket for all runs of a client on one server.
 
-A server sends the events of a prompt to the client id that posted it, and keeps one socket for each
-id. So the runs of a client share id and socket, and events are routed by the prompt id they carry.
+A server sends the events of a prompt to the client id that posted it, and keeps one socket per id.
+So the runs of a client share id and socket, and events are routed by their prompt id.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from comfyloom._core.timeouts import DEFAULT_TIMEOUTS, Timeouts
 
 Listener: TypeAlias = Callable[[SocketMessage], object]
 
-# Frames without a prompt id, such as an old preview, belong to the run that these named last.
+# Frames without a prompt id, such as old previews, belong to the run these events named last.
 _NAMING: Final = frozenset({"execution_start", "executing", "progress"})
 
 
@@ -39,7 +39,6 @@ class EventRouter:
 
     Args:
         url_for: Gives the WebSocket URL for a client id.
-        timeouts: As for `EventSocket`.
     """
 
     def __init__(
@@ -66,11 +65,11 @@ class EventRouter:
     def listening(self, prompt_id: str, listener: Listener) -> Generator[None]:
         """Pass the events of a run, and losses of the socket, to a function inside the block.
 
-        The socket is connected when the block begins, or could not be and is tried again.
+        Connecting has been tried once when the block begins, and is retried until it works.
 
         Args:
-            prompt_id: The run; it has to be posted with `client_id`.
-            listener: Called in the reader's thread, which it must not hold up.
+            prompt_id: The run; it must be posted with `client_id`.
+            listener: Called in the reader's thread, which it must not block.
         """
         subscription = _Subscription(prompt_id, listener)
         with self._lock:
@@ -84,17 +83,14 @@ class EventRouter:
                     del self._subscriptions[subscription.prompt_id]
 
     def rename(self, prompt_id: str, new_id: str) -> None:
-        """Route by another prompt id: the server gave the prompt an id of its own."""
+        """Route by another prompt id: the server replaced ours."""
         with self._lock:
             subscription = self._subscriptions.pop(prompt_id)
             subscription.prompt_id = new_id
             self._subscriptions[new_id] = subscription
 
     def reconnect(self) -> None:
-        """Reconnect a socket that is open but silent.
-
-        A server forgets a client whose earlier socket is closed late, and sends it nothing more.
-        """
+        """Reconnect a socket that is open but silent; see `SilenceWatch`."""
         log.info("reconnecting the event socket, which is silent")
         if (socket := self._socket) is not None:
             socket.renew()
@@ -117,7 +113,7 @@ class EventRouter:
                 if self._socket is not None:
                     return
                 if len(self._subscriptions) == 1:
-                    # No other run uses the old id; a new one leaves its troubles behind.
+                    # No other run uses the old id; a new one avoids its stale socket.
                     self.client_id = _new_id()
                 self._socket = socket = EventSocket(
                     self._url_for(self.client_id),
@@ -128,7 +124,7 @@ class EventRouter:
             socket.open()
 
     def _is_wanted(self, socket: EventSocket) -> bool:
-        """Whether a lost socket is to be connected again: not while nothing runs."""
+        """Whether to reconnect a lost socket: not while nothing runs."""
         with self._lock:
             if self._socket is not socket:
                 return False

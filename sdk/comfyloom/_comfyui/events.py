@@ -1,4 +1,4 @@
-"""The frames of ComfyUI's WebSocket, as data. What is not understood is None, never an error."""
+"""Parsing the frames of ComfyUI's WebSocket; an unknown frame is None, never an error."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class ServerEvent:
     """One frame.
 
     Attributes:
-        type: The server's own name for it; `preview` and `text` for binary frames.
-        prompt_id: The run that it is about, None where the frame does not say.
-        node: The id of the node in the graph, None where there is none.
-        data: The rest, as it came.
-        blob: The picture of a preview.
+        type: The server's name for it; `preview` and `text` for binary frames.
+        prompt_id: Its run, None if the frame does not name one.
+        node: The id of the node in the graph, None if there is none.
+        data: The unparsed rest.
+        blob: The image of a preview.
     """
 
     type: str
@@ -36,24 +36,18 @@ class ServerEvent:
 
 
 def parse_frame(frame: str | bytes) -> ServerEvent | None:
-    """Return the event that a frame holds, None if it is none that can be understood."""
-    return _parse_text(frame) if isinstance(frame, str) else _parse_binary(frame)
-
-
-def _parse_text(frame: str) -> ServerEvent | None:
+    """Return the event in a frame, None if it is unknown or malformed."""
+    if isinstance(frame, bytes):
+        return _parse_binary(frame)
     try:
-        raw = json.loads(frame)
+        message = mapping(json.loads(frame))
     except (ValueError, RecursionError):
         return None
-    message = mapping(raw)
     if not isinstance(message.get("type"), str):
         return None
     data = mapping(message.get("data"))
     return ServerEvent(
-        type=message["type"],
-        prompt_id=text(data.get("prompt_id")),
-        node=_node(data),
-        data=data,
+        type=message["type"], prompt_id=text(data.get("prompt_id")), node=_node(data), data=data
     )
 
 
@@ -67,8 +61,8 @@ def _parse_binary(frame: bytes) -> ServerEvent | None:
     if kind == _PREVIEW_WITH_METADATA:
         return _preview_with_metadata(body[:word], body[word:])
     if kind == _TEXT:
-        said = {"text": body[word:].decode("utf-8", "replace")}
-        return ServerEvent(type="text", node=body[:word].decode("utf-8", "replace"), data=said)
+        data = {"text": body[word:].decode("utf-8", "replace")}
+        return ServerEvent(type="text", node=body[:word].decode("utf-8", "replace"), data=data)
     return None
 
 

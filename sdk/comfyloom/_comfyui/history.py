@@ -1,4 +1,4 @@
-"""What a server's history says of a run: the truth about how it ended."""
+"""Entries of a server's history: the authority on how a run ended."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from comfyloom._core.json import is_mapping, items, mapping, text
 from comfyloom.errors import RunCancelled, RunError, RunFailed
 
 _LONGEST_TEXT: Final = 500
-# Preview3D reports its file as the path below the output folder, in the place of an object.
+# Preview3D reports its file as a path below the output folder, not as an object.
 _MODEL_PATH: Final = re.compile(r"[^\n]+\.(glb|gltf|obj|fbx|stl|ply|usdz|splat|ksplat|spz)", re.I)
 
 
 @attrs.frozen(kw_only=True)
 class FileReference:
-    """A file on the server, as `/view` wants it named."""
+    """A file on the server, by the parameters of `/view`."""
 
     filename: str
     subfolder: str = ""
@@ -30,9 +30,8 @@ class HistoryEntry:
     """One ended run.
 
     Attributes:
-        prompt_id: Its id.
-        outputs: What each node reported, as it came: `{node: {key: [...]}}`.
-        status: `success`, `error`, or "" where the server says neither.
+        outputs: What each node reported: `{node: {key: [...]}}`.
+        status: `success`, `error`, or "" if the server reports neither.
         messages: The run's messages in order, as `(name, data)`.
     """
 
@@ -43,10 +42,7 @@ class HistoryEntry:
 
     @classmethod
     def parse(cls, prompt_id: str, raw: object) -> HistoryEntry | None:
-        """Return the entry that JSON describes, None if it describes none.
-
-        Whatever is not understood is left out: servers of other versions add and omit things.
-        """
+        """Return the entry in JSON, None if there is none; unknown fields are ignored."""
         if not is_mapping(raw):
             return None
         entry = mapping(raw)
@@ -59,9 +55,9 @@ class HistoryEntry:
         )
 
     def error(self) -> RunError | None:
-        """Return the error that the run ended with, None if it ended well.
+        """Return the error of the run, None if it succeeded.
 
-        An interrupted run has the status `error` as well; only its last message tells.
+        An interrupted run also has the status `error`; only a message distinguishes it.
         """
         if self.status != "error":
             return None
@@ -77,13 +73,11 @@ class HistoryEntry:
     ) -> tuple[FileReference, ...]:
         """Return the files of a node, finals before previews.
 
-        They are those under `key`; if none is there, those under any other key: packs of nodes
-        name their keys as they like.
-
         Args:
             node: The id of the node.
-            key: Where it reports them.
-            has_paths: Whether a text that ends as a model's file does is the path of one.
+            key: Where it reports them; if nothing is there, all its keys are searched, because
+                custom node packs choose their own keys.
+            has_paths: Whether a text with the suffix of a 3D model is the path of one.
         """
         ui = self.outputs.get(node, {})
         found = list(_files(ui.get(key), has_paths))
@@ -91,7 +85,7 @@ class HistoryEntry:
         return tuple(sorted(found, key=lambda file: file.type != "output"))
 
     def texts(self, node: str, key: str) -> tuple[str, ...]:
-        """Return the texts that a node reported under a key; numbers and the like are passed."""
+        """Return the texts that a node reported under a key; other values are ignored."""
         value = self.outputs.get(node, {}).get(key)
         found = [value] if isinstance(value, str) else items(value)
         return tuple(each for each in found if isinstance(each, str))
@@ -99,10 +93,11 @@ class HistoryEntry:
     def _failure(self, data: Mapping[str, Any]) -> RunFailed:
         node, node_type = str(data.get("node_id") or ""), str(data.get("node_type") or "")
         kind = str(data.get("exception_type") or "")
-        said = str(data.get("exception_message") or "").strip()[:_LONGEST_TEXT]
+        message = str(data.get("exception_message") or "").strip()[:_LONGEST_TEXT]
         where = f"node {node} ({node_type})" if node else "a node"
+        reason = f"{kind or 'error'}: {message}" if message else kind
         return RunFailed(
-            f"{where} failed: {kind or 'error'}: {said}" if said else f"{where} failed: {kind}",
+            f"{where} failed: {reason}",
             prompt_id=self.prompt_id,
             node=node,
             node_type=node_type,
@@ -113,33 +108,18 @@ class HistoryEntry:
 
 def _messages(raw: object) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for message in items(raw):
-        match message:
-            case [name, data]:
-                yield str(name), mapping(data)
-            case _:
-                continue
-
-
-def _is_path(value: str) -> bool:
-    return _MODEL_PATH.fullmatch(value) is not None and _is_a_name(value)
-
-
-def _is_a_name(name: str) -> bool:
-    """Whether a text can name a file: half of a surrogate pair can stand in no URL."""
-    try:
-        return bool(name.encode())
-    except UnicodeEncodeError:
-        return False
+        if len(items(message)) == 2:
+            yield str(message[0]), mapping(message[1])
 
 
 def _files(values: object, has_paths: bool) -> Iterator[FileReference]:
-    """Yield the file references of one key; flags, texts and numbers beside them are passed."""
+    """Yield the file references of one key; other values are ignored."""
     for value in items(values):
-        if has_paths and isinstance(value, str) and _is_path(value):
-            folder, _, name = value.replace("\\", "/").rpartition("/")
+        if has_paths and (path := text(value)) and _MODEL_PATH.fullmatch(path):
+            folder, _, name = path.replace("\\", "/").rpartition("/")
             yield FileReference(filename=name, subfolder=folder)
         file = mapping(value)
         filename, folder = text(file.get("filename")), str(file.get("subfolder") or "")
         kind = str(file.get("type") or "output")
-        if filename and _is_a_name(filename + folder + kind):
+        if filename and text(filename + folder + kind):  # lone surrogates cannot be in a URL
             yield FileReference(filename=filename, subfolder=folder, type=kind)

@@ -1,4 +1,4 @@
-"""A form with one file, as the body of a request that is never held in memory."""
+"""A form with one file, as a streamed request body."""
 
 from __future__ import annotations
 
@@ -10,11 +10,7 @@ from comfyloom._workflow.files import InputFile
 
 
 class UploadCancelled(Exception):
-    """The scope of the upload ended it.
-
-    Attributes:
-        cause: The error of the scope.
-    """
+    """The scope of the upload ended it, with the error `cause`."""
 
     def __init__(self, cause: Exception) -> None:
         self.cause = cause
@@ -22,21 +18,15 @@ class UploadCancelled(Exception):
 
 
 class Multipart:
-    """The body of `multipart/form-data` (RFC 7578): its length is known, its file is streamed.
+    """A body of `multipart/form-data` (RFC 7578) of known length; its file is streamed.
 
     Args:
-        field: The field that the file is in.
-        file: The file; its name is plain ASCII.
+        field: The field of the file.
         values: Further fields.
-        scope: Ends the request.
     """
 
     def __init__(
-        self,
-        field: str,
-        file: InputFile,
-        values: Mapping[str, str],
-        scope: CancelScope,
+        self, field: str, file: InputFile, values: Mapping[str, str], scope: CancelScope
     ) -> None:
         boundary = uuid.uuid4().hex
         self.content_type = f"multipart/form-data; boundary={boundary}"
@@ -61,7 +51,7 @@ class Multipart:
             try:
                 self._scope.checkpoint()
             except Exception as error:  # noqa: BLE001 - the sender raises it again
-                # Our timeouts are also TimeoutErrors, which the HTTP library takes for its own.
+                # Our timeouts are TimeoutErrors, which the HTTP library would take for its own.
                 raise UploadCancelled(error) from None
             yield chunk
         yield self._tail

@@ -12,11 +12,11 @@ from comfyloom._core.timeouts import PollIntervals
 NEVER: Final = float("-inf")
 LATER: Final = float("inf")
 LOST_AFTER: Final = 2
-"""Looks that find a run neither in the queue nor in history before it is lost."""
+"""Polls that find a run neither in the queue nor in history before it is lost."""
 
 
 class RunPhase(Enum):
-    """What the server last said of a run."""
+    """What the server last reported of a run."""
 
     SUBMITTED = "submitted"
     WAITING = "waiting"
@@ -35,12 +35,8 @@ class Poll(Enum):
 class PollSchedule:
     """Decides when to poll a run next, and what to ask.
 
-    Pure: it is given moments of a monotonic clock, and knows neither server nor threads. The phase
-    goes from SUBMITTED to WAITING or RUNNING by a look at the queue, and to RUNNING by any event.
-
-    Args:
-        intervals: How often to poll.
-        begun: When the run was submitted.
+    Pure: it is given times of a monotonic clock, and uses neither server nor threads. The phase
+    goes from SUBMITTED to WAITING or RUNNING by reading the queue, and to RUNNING by any event.
     """
 
     intervals: PollIntervals
@@ -55,7 +51,7 @@ class PollSchedule:
 
     def __attrs_post_init__(self) -> None:
         self._last_poll = self.begun
-        # A run without events at its first poll most likely waits in the queue: look at once.
+        # A run without events at its first poll most likely waits: read the queue at once.
         self._last_look = self.begun - self.intervals.queue_s
 
     def event_arrived(self, now: float) -> None:
@@ -68,37 +64,36 @@ class PollSchedule:
         self._ended = self._due = now
 
     def run_ending(self, now: float) -> None:
-        """Note an event that comes shortly before the last one, in case that does not come."""
+        """Note an event shortly before the last one, in case that is missed."""
         self._ended = now
         self._due = min(self._due, now + self.intervals.quick_s)
 
     def socket_lost(self, now: float) -> None:
-        """Note that events may have been missed: poll at once, and often."""
+        """Note that events may be missed: poll at once, and often."""
         self._last_event, self._due = NEVER, now
 
     def queue_changed(self, now: float, *, is_cancelling: bool) -> None:
-        """Note a change of the queue; a deleted prompt has no other event."""
+        """Note a change of the queue, the only event of a deleted prompt."""
         if is_cancelling or self.phase is RunPhase.WAITING:
             self._due = now
 
     def cancel_requested(self, now: float) -> None:
-        """Look soon whether a cancel has worked."""
+        """Check soon whether a cancel has worked."""
         self._last_look, self._due = NEVER, now + self.intervals.settle_s
 
     def next_poll(self, now: float, *, is_connected: bool) -> float:
-        """Return the moment of the next poll.
-
-        Args:
-            now: This moment.
-            is_connected: Whether the event socket is.
-        """
+        """Return the time of the next poll; `is_connected` is about the event socket."""
         every = self.intervals
+        elapsed_s = now - self.begun
         if self.phase is RunPhase.WAITING and is_connected:
             interval_s = every.slow_s
+        elif elapsed_s < every.quick_for_s:
+            interval_s = every.quick_s
         else:
-            interval_s = self._quiet_s(now - self.begun)
+            interval_s = max(every.slow_s, every.slowest_share * elapsed_s)
+            interval_s = min(interval_s, every.slowest_s)
         quiet = max(self._last_poll + interval_s, self._last_event + every.stopped_s)
-        # The events say that the run has ended: history is about to have it.
+        # The run has ended by its events: history is about to have it.
         is_settling = self._due == LATER and now - self._ended < every.settle_for_s
         settling = self._last_poll + every.settle_s if is_settling else LATER
         return min(self._due, quiet, self._last_poll + every.flowing_s, settling)
@@ -119,30 +114,24 @@ class PollSchedule:
         self._last_poll = now
 
     def begin_look(self, now: float) -> float:
-        """Return the moment after which a picture of the queue is news; one before is not used."""
-        # Another run's look of a moment ago will do, unless this run has used it already.
+        """Return the oldest usable time of a queue read."""
+        # A recent read by another run will do, unless this run has used it already.
         oldest = max(self.begun, self._last_look, now - self.intervals.quick_s)
         self._last_look = now
         return oldest
 
     def found(self, phase: RunPhase) -> None:
-        """Note where the queue has the run."""
+        """Note the phase of a run that is in the queue."""
         self._misses = 0
         self.phase = phase
 
     def missed(self, now: float) -> bool:
-        """Note that neither queue nor history has the run, and return whether it is lost."""
+        """Note that neither queue nor history has the run; return whether it is lost."""
         if self.phase is RunPhase.WAITING:
             self.phase = RunPhase.SUBMITTED
         self._misses += 1
         self._due = now + self.intervals.quick_s
         return self._misses >= LOST_AFTER
-
-    def _quiet_s(self, elapsed_s: float) -> float:
-        every = self.intervals
-        if elapsed_s < every.quick_for_s:
-            return every.quick_s
-        return min(max(every.slow_s, every.slowest_share * elapsed_s), every.slowest_s)
 
     def _may_look(self, now: float, *, is_cancelling: bool) -> bool:
         """Whether to read the queue: not while events show that the run is alive."""

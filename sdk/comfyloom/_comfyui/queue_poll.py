@@ -1,4 +1,4 @@
-"""One look at the queue for all who wait for it."""
+"""One read of the queue shared by all runs."""
 
 from __future__ import annotations
 
@@ -11,51 +11,47 @@ from comfyloom._core.clock import Clock
 from comfyloom.errors import TransportError
 
 QueueIds: TypeAlias = tuple[tuple[str, ...], tuple[str, ...]]
-"""The ids of the prompts that run, and of those that wait, in the order of their turn."""
+"""The ids of the running and of the pending prompts, in their order."""
 
 _NEVER: Final = float("-inf")
 
 
 class SharedQueuePoll:
-    """Shares each look at a server's queue, or its failure, between the runs that want one.
+    """Shares each read of a server's queue, or its error, between runs.
 
     Args:
-        look: Asks the server, which may be silent for so many seconds.
-        clock: The time.
+        read: Reads the queue, with a timeout in seconds.
     """
 
-    def __init__(self, look: Callable[[float], QueueIds], clock: Clock) -> None:
-        self._look = look
+    def __init__(self, read: Callable[[float], QueueIds], clock: Clock) -> None:
+        self._read = read
         self._clock = clock
         self._lock = threading.Lock()
         self._begun = _NEVER
         self._found: QueueIds | Exception = ((), ())
 
     def since(self, moment: float, timeout_s: float) -> QueueIds:
-        """Return what the queue held at some time after a moment of the clock.
+        """Return the queue as read after a moment of the clock.
 
         Args:
-            moment: When.
-            timeout_s: How long to wait for an answer, also for one that another run asked for.
+            moment: The moment.
+            timeout_s: How long to wait for an answer, also to another run's request.
 
         Raises:
-            TransportError, ApiError: The server does not tell.
+            TransportError, ApiError: The server does not answer.
         """
         if not self._lock.acquire(timeout=timeout_s):
             raise TransportError("ComfyUI: GET /queue: no answer in time")
         try:
             if self._begun <= moment:
                 self._begun = self._clock.monotonic()
-                self._found = self._asked(timeout_s)
+                try:
+                    self._found = self._read(timeout_s)
+                except Exception as error:  # noqa: BLE001 - raised below, for each waiting run
+                    self._found = error
             found = self._found
         finally:
             self._lock.release()
         if isinstance(found, Exception):
-            raise copy.copy(found)  # each has a traceback of its own
+            raise copy.copy(found)  # each thread needs its own traceback
         return found
-
-    def _asked(self, timeout_s: float) -> QueueIds | Exception:
-        try:
-            return self._look(timeout_s)
-        except Exception as error:  # noqa: BLE001 - it is raised for each who waited
-            return error

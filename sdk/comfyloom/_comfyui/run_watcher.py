@@ -1,8 +1,8 @@
-"""Watching one run until it has ended: event socket and polling side by side.
+"""Watching one run until it has ended, by event socket and polling.
 
-The socket is a hint, history is the truth. `executing {node: null}` ends every run, and history is
-complete when it arrives; `execution_success` comes a little earlier and only hurries the next poll.
-Looks at the queue are shared by all runs on a server.
+Events are hints, history is authoritative. `executing {node: null}` ends every run, and history is
+complete when it arrives; `execution_success` comes a little earlier and only hastens the next poll.
+Reads of the queue are shared by all runs on a server.
 """
 
 from __future__ import annotations
@@ -44,20 +44,20 @@ class RunListener(Protocol):
         ...
 
     def on_queued(self, position: int) -> None:
-        """The run waits behind `position` others."""
+        """The run waits behind `position` other runs."""
         ...
 
     def on_running(self) -> None:
-        """The server says that the run is running, and no event did before."""
+        """The queue shows that the run is running, before any event did."""
         ...
 
     def on_silent(self, seconds: float) -> None:
-        """The run is running, and sent no event for this long."""
+        """The run is running, but sent no event for this long."""
         ...
 
 
 class Liveness(Protocol):
-    """The server's own life, which a watched run depends on."""
+    """The server that a watched run depends on."""
 
     def touch(self) -> None:
         """Keep the server alive: it is in use."""
@@ -69,7 +69,7 @@ class Liveness(Protocol):
 
 
 class _Wake:
-    """Put into the inbox to make the watcher look at its scope."""
+    """Put into the inbox to make the watcher check its scope."""
 
 
 _Inbox: TypeAlias = "queue.SimpleQueue[SocketMessage | _Wake]"
@@ -80,11 +80,8 @@ class RunWatcher:
     """Follows one prompt.
 
     Args:
-        server: Where it runs.
-        prompt_id: Its id.
-        scope: Ends the watch, and the run.
         listener: Is notified of what happens.
-        liveness: Is touched at each poll, and asked when the server is unreachable.
+        liveness: Is touched at each poll, and checked when the server is unreachable.
     """
 
     server: ComfyUI
@@ -101,7 +98,7 @@ class RunWatcher:
     _checked: float = attrs.field(init=False)
 
     def deliver(self, message: SocketMessage) -> None:
-        """Take an event or the loss of the socket; called in the reader's thread."""
+        """Receive an event or the loss of the socket; called in the reader's thread."""
         self._inbox.put(message)
 
     def wait(self) -> HistoryEntry:
@@ -110,7 +107,7 @@ class RunWatcher:
         Raises:
             RunCancelled: The scope was cancelled, and the run is gone or has ended.
             RunTimeout: The scope's deadline has passed; the run was cancelled.
-            RunLost: The server does not know the run any more.
+            RunLost: The server no longer knows the run.
             TransportError: The server stays unreachable.
         """
         now, timeouts = self._now(), self.server.timeouts
@@ -142,9 +139,9 @@ class RunWatcher:
     # --- events ----------------------------------------------------------------------------------
 
     def _receive(self, until: float) -> None:
-        """Take what has arrived, waiting for the first message until a moment.
+        """Handle up to `_AT_ONCE` messages, waiting for the first one until a moment.
 
-        The number is bounded: a flood of events must delay neither polls nor the deadline.
+        The bound keeps a flood of events from delaying polls or the deadline.
         """
         try:
             message = self._inbox.get(timeout=max(0.0, until - self._now()))
@@ -186,14 +183,14 @@ class RunWatcher:
         return self._schedule.next_poll(self._now(), is_connected=self._is_connected())
 
     def _poll(self) -> HistoryEntry | None:
-        """Ask the server; return the history of the ended run, None while it goes on."""
+        """Poll the server; return the history of the ended run, None while it continues."""
         poll = self._schedule.begin_poll(self._now(), is_cancelling=self._is_cancelling)
         if poll is Poll.NOTHING:
             return None
         self.liveness.touch()
         entry = None
         try:
-            entry = self._look_in_queue() if poll is Poll.QUEUE else self._read_history()
+            entry = self._read_queue() if poll is Poll.QUEUE else self._read_history()
             self._reached = self._now()
         except (TransportError, ApiError) as error:
             self._handle_unreachable(error)
@@ -209,7 +206,7 @@ class RunWatcher:
         left_s = max(_SHORTEST_S, self.scope.deadline.remaining_s)
         return min(self.server.timeouts.poll_s, left_s)
 
-    def _look_in_queue(self) -> HistoryEntry | None:
+    def _read_queue(self) -> HistoryEntry | None:
         oldest = self._schedule.begin_look(self._now())
         running, pending = self.server.queue_poll.since(oldest, self._answer_timeout_s())
         if self.prompt_id in pending:
@@ -219,14 +216,14 @@ class RunWatcher:
         if self.prompt_id in running:
             self._note_running()
             return None
-        # Read after the queue: a run that ends between the two would look lost.
+        # After the queue: else a run that ends in between would look lost.
         entry = self._read_history()
         if entry is None and self._schedule.missed(self._now()):
             raise RunLost(prompt_id=self.prompt_id)
         return entry
 
     def _note_running(self) -> None:
-        """Report that it is running if no event did, and that it is silent if it is."""
+        """Report that the run is running, if no event did, and whether it is silent."""
         now = self._now()
         is_news = self._schedule.phase is not RunPhase.RUNNING
         self._schedule.found(RunPhase.RUNNING)
@@ -252,13 +249,13 @@ class RunWatcher:
             self._checked = self._now()
             self.liveness.check_alive()
         if self._now() - self._reached > every.give_up_s:
-            self._cancel()  # the server may come back, to a run that nothing waits for
+            self._cancel()  # the server may come back and go on with the run
             raise error
 
     # --- cancelling ------------------------------------------------------------------------------
 
     def _ensure_cancelled(self) -> None:
-        """Cancel until the server confirms it or time is over; a single interrupt can get lost."""
+        """Cancel until the server confirms it or time is up; a single interrupt can get lost."""
         self._is_cancelling = True
         clock, every = self.server.clock, self._schedule.intervals
         deadline = Deadline.after(every.cancel_for_s, clock)

@@ -1,4 +1,4 @@
-"""Noticing that a run which runs sends no events."""
+"""Detecting that a running run sends no events."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from comfyloom._core.timeouts import PollIntervals
 
 @attrs.define
 class SilenceWatch:
-    """Measures how long a running run has been silent, and says what follows from that.
+    """Measures how long a running run has been silent, and decides what to do about it.
 
     A server forgets a client whose earlier socket is closed late, and sends it nothing more: then
     only a new connection brings the events back.
 
     Args:
-        intervals: After which silence to act.
         was_connected: Whether the event socket was connected when the run was submitted.
     """
 
@@ -35,7 +34,7 @@ class SilenceWatch:
         self._heard, self._has_events, self._reported_s = now, True, 0.0
 
     def run_started(self, now: float) -> None:
-        """Note that the run is running, as the queue says."""
+        """Note that the queue shows the run as running."""
         self._heard = now
 
     def socket_lost(self) -> None:
@@ -47,7 +46,7 @@ class SilenceWatch:
         return 0.0 if self._heard is None else max(0.0, now - self._heard)
 
     def should_reconnect(self, silent_s: float) -> bool:
-        """Return, once, whether the socket is suspect: no run starts without an event."""
+        """Return, once, whether the socket is suspect: every run starts with an event."""
         is_suspect = silent_s >= self.intervals.stopped_s and self.never_heard
         if is_suspect:
             self.was_connected = False

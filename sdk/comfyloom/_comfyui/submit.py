@@ -1,4 +1,4 @@
-"""Submitting a graph so that it runs once, whatever happens to the answer."""
+"""Submitting a graph so that it runs only once, even if the answer is lost."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _SERVER_SIDE: Final = 500
 
 @attrs.frozen
 class Submission:
-    """Sends one graph under an id of our own, and looks it up when the answer fails.
+    """Sends one graph under our own id, and looks it up when there is no valid answer.
 
-    It is sent again only when it surely did not arrive: the connection was refused, or the server
-    was not ready (503) and knows nothing of it in two looks. In any other case a prompt that
-    cannot be found is `RunLost`: a second run would cost the GPU twice.
+    It is sent again only if it certainly did not arrive: the connection was refused, or the server
+    was not ready (503) and does not know it in two look-ups. Otherwise a prompt that cannot be
+    found is `RunLost`: running it again would pay for the GPU twice.
     """
 
     server: ComfyUI
@@ -43,14 +43,11 @@ class Submission:
     backoff: Backoff = attrs.field(factory=Backoff)
 
     def send(self) -> str:
-        """Submit the graph and return the id that the server runs it under.
-
-        That is the `prompt_id` which was asked for; servers of before it could be asked for draw
-        one of their own.
+        """Submit the graph and return its prompt id: ours, or an old server's own.
 
         Raises:
-            PromptRejected: The server refuses it, in full or in part.
-            RunLost: It was sent, no answer came, and the server knows nothing of it.
+            PromptRejected: The server rejects it, in full or in part.
+            RunLost: It was sent, no answer came, and the server does not know it.
             TransportError: The server cannot be reached.
             ApiError: Another refusal.
         """
@@ -66,7 +63,7 @@ class Submission:
         return failure
 
     def _once(self) -> str | Exception:
-        """Return the id of the prompt when the server has it, or the reason to send it again."""
+        """Return the prompt id if the server has it, or the reason to send it again."""
         try:
             answer = self.server.post_prompt(
                 self.graph,
@@ -82,7 +79,7 @@ class Submission:
 
     def _judge(self, answer: requests.Response) -> str | Exception:
         if (refused := rejection(answer)) is not None:
-            if answer.status_code < 300:  # the part that is valid was accepted all the same
+            if answer.status_code < 300:  # the valid part was accepted
                 self._withdraw(accepted(answer) or self.prompt_id)
             raise refused
         if 200 <= answer.status_code < 300:
@@ -91,15 +88,15 @@ class Submission:
         if answer.status_code == _REFUSED:
             return error
         if answer.status_code == _BUSY:
-            # Some gateways say so after they have delivered it, so this takes a longer look.
+            # Some gateways deliver it nevertheless, so look it up for longer.
             return self.prompt_id if self._known(self.server.timeouts.busy_lookup_s) else error
         if answer.status_code >= _SERVER_SIDE or answer.status_code == _TIMED_OUT:
-            # A gateway gave up: whether the prompt came through behind it, only a look can tell.
+            # A gateway gave up waiting: look up whether the prompt arrived.
             return self._demand_known(error)
         raise error
 
     def _withdraw(self, prompt_id: str) -> None:
-        """Cancel what the server may run although nobody waits for it, until it is gone."""
+        """Cancel a prompt that no caller waits for, until it is gone."""
         timeouts = self.server.timeouts
         deadline = Deadline.after(timeouts.withdraw_s, self.server.clock)
         reason: Exception | str = "the server does not stop it"
@@ -111,16 +108,16 @@ class Submission:
                     return
             except (TransportError, ApiError) as error:
                 reason = error
-        log.warning("run %s may go on: %s", prompt_id, reason)
+        log.warning("run %s may still be running: %s", prompt_id, reason)
 
     def _demand_known(self, otherwise: Exception) -> str:
         if not self._known():
-            self._cancel_what_may_come()
+            self._cancel_late_delivery()
             raise otherwise
         return self.prompt_id
 
-    def _cancel_what_may_come(self) -> None:
-        """Cancel for some seconds: a slow gateway may still deliver what nobody waits for."""
+    def _cancel_late_delivery(self) -> None:
+        """Cancel for some seconds: a slow gateway may still deliver the prompt."""
         clock, timeouts = self.server.clock, self.server.timeouts
         deadline = Deadline.after(timeouts.late_delivery_s, clock)
         while not deadline.over:
@@ -128,28 +125,25 @@ class Submission:
             try:
                 self.server.cancel(self.prompt_id)
             except (TransportError, ApiError) as error:
-                log.debug("cancelling what may come: %s", error)
-
-    def _left_or_withdrawn(self) -> float:
-        """Return the seconds that are left; when none are, the prompt must not run for nobody."""
-        try:
-            return self.scope.checkpoint()
-        except BaseException:
-            self._withdraw(self.prompt_id)
-            raise
+                log.debug("cancelling a late delivery: %s", error)
 
     def _known(self, for_s: float = 0.0) -> bool:
-        """Look the prompt up, twice when the first look finds nothing, and for at least `for_s`.
+        """Look the prompt up, twice if the first look-up finds nothing, and for at least `for_s`.
 
         Raises:
-            TransportError, ApiError: The server does not tell for a minute. It may have the prompt,
-                so it is asked to cancel it.
+            TransportError, ApiError: No answer for a minute. The server may have the prompt, so it
+                is cancelled.
         """
         clock, timeouts = self.server.clock, self.server.timeouts
         misses, least = 0, Deadline.after(for_s, clock)
         deadline = Deadline.after(timeouts.lookup_for_s, clock)
         while True:
-            timeout_s = min(timeouts.poll_s, max(_SHORTEST_S, self._left_or_withdrawn()))
+            try:
+                left_s = self.scope.checkpoint()
+            except BaseException:
+                self._withdraw(self.prompt_id)
+                raise
+            timeout_s = min(timeouts.poll_s, max(_SHORTEST_S, left_s))
             try:
                 how: dict[str, Any] = {"backoff": NO_RETRY, "timeout_s": timeout_s}
                 if self.server.knows(self.prompt_id, **how):
@@ -165,6 +159,6 @@ class Submission:
 
 
 _LOST: Final = (
-    "the workflow was sent, but no answer came and the server knows nothing of it; it was not sent "
+    "the workflow was sent, but no answer came and the server does not know it; it was not sent "
     "again, because it might then run twice"
 )

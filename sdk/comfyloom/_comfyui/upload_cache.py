@@ -1,7 +1,6 @@
-"""What servers have of our files, kept across processes.
+"""On-disk cache of the files each server already has.
 
-One small file for each upload: processes that add and remove them at the same time do each other no
-harm, and whatever is wrong with one costs no more than an upload.
+One small file per upload, so processes do not conflict; a damaged one only costs another upload.
 """
 
 from __future__ import annotations
@@ -19,30 +18,26 @@ from comfyloom._core.cache import cache_folder
 from comfyloom._core.redact import log
 
 KEPT_S: Final = 7 * 86400.0
-"""A server that was sent nothing new for so long is forgotten when another one is met."""
+"""Age after which the uploads of a server are dropped, when another one is added."""
 _PLAIN: Final = re.compile(r"[\w .()/-]{1,300}", re.ASCII)
 
 
 @attrs.frozen
 class UploadCache:
-    """The uploads of one server.
-
-    Attributes:
-        folder: Where they are kept.
-    """
+    """The uploads of one server, in a folder."""
 
     folder: Path
 
     @classmethod
     def of(cls, url: str) -> UploadCache:
-        """Return those of the server at a URL, which is not told by the folder's name."""
+        """Return the cache of the server at a URL, which the folder's name does not reveal."""
         import hashlib
 
         key = hashlib.sha256(url.encode()).hexdigest()[:24]
         return cls(cache_folder("uploads") / key)
 
     def get(self, name: str) -> str | None:
-        """Return what the server calls a file of this name, None if it is not known to have it."""
+        """Return the server's name for a file, None if the server may not have it."""
         try:
             stored = (self.folder / name).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError):
@@ -50,8 +45,8 @@ class UploadCache:
         return stored if _PLAIN.fullmatch(stored) else None
 
     def put(self, name: str, stored: str) -> None:
-        """Note that the server has a file, and what it calls it."""
-        if not _PLAIN.fullmatch(stored):  # it would not be known from a file that is damaged
+        """Note that the server has a file, and its name there."""
+        if not _PLAIN.fullmatch(stored):  # `get` would take it for a damaged entry
             return
         try:
             if not self.folder.is_dir():
@@ -59,14 +54,14 @@ class UploadCache:
                 self._prune()
             (self.folder / name).write_text(stored, encoding="utf-8")
         except OSError as error:
-            log.debug("an upload is not remembered: %s", error.strerror)
+            log.debug("an upload is not cached: %s", error.strerror)
 
     def drop(self, name: str) -> None:
         """Forget a file."""
         try:
             (self.folder / name).unlink(missing_ok=True)
         except OSError as error:
-            log.debug("an upload is not forgotten: %s", error.strerror)
+            log.debug("an upload is not removed from the cache: %s", error.strerror)
 
     def _prune(self) -> None:
         for folder in self.folder.parent.iterdir():

@@ -1,4 +1,4 @@
-"""Input files on a server: each is sent once, whoever needs it and how often."""
+"""Input files on a server: each is sent only once."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ Send: TypeAlias = Callable[[InputFile, CancelScope], str]
 
 TURN_S: Final = 0.2
 FORM_BYTES: Final = 1000
-"""What a request has beside the file, at most."""
+"""Upper bound of the request without the file."""
 WORTH_ASKING: Final = 1 << 20
-"""For a smaller file nobody asks how much the server takes."""
+"""The server's limit is only checked for larger files."""
 
 
 @attrs.define(eq=False)
@@ -31,8 +31,8 @@ class Uploads:
 
     Args:
         send: Uploads a file and returns its name there.
-        limit: Asks for the largest request that the server takes, None if it does not tell.
-        remembered: What earlier sessions sent.
+        limit: Returns the largest request that the server accepts, None if unknown.
+        cache: What earlier sessions sent.
     """
 
     _send: Send
@@ -45,7 +45,7 @@ class Uploads:
     )
 
     def known(self, file: InputFile) -> str | None:
-        """Return what the server calls a file that it was sent before, None if it was not."""
+        """Return the server's name for a file that was sent before, None if it was not."""
         with self._lock:
             if file.name not in self._names:
                 stored = self._cache.get(file.name)
@@ -55,14 +55,10 @@ class Uploads:
             return self._names[file.name]
 
     def put(self, file: InputFile, scope: CancelScope) -> str:
-        """Return what the server calls a file, sending it if it is not known to be there.
-
-        Args:
-            file: The file.
-            scope: Ends the upload.
+        """Return the server's name for a file, sending it if it was not sent before.
 
         Raises:
-            InputFileError: It is larger than the server takes, or cannot be read any more.
+            InputFileError: It is larger than the server accepts, or can no longer be read.
             ApiError: The server refuses it.
             TransportError: It cannot be sent.
         """
@@ -72,15 +68,15 @@ class Uploads:
             self._demand_room(file)
             try:
                 stored = self._send(file, scope)
-            except UploadCancelled as ended:
-                raise ended.cause from None
+            except UploadCancelled as cancelled:
+                raise cancelled.cause from None
             with self._lock:
                 self._names[file.name] = stored
             self._cache.put(file.name, stored)
             return stored
 
     def forget(self, file: InputFile) -> None:
-        """Take a file for one that the server does not have (any more)."""
+        """Note that the server does not have a file (any more)."""
         with self._lock:
             self._names.pop(file.name, None)
         self._cache.drop(file.name)
@@ -96,13 +92,12 @@ class Uploads:
         finally:
             turn.release()
             with self._lock:
-                self._turns.pop(name, None)  # whoever waits for it has it in hand
+                self._turns.pop(name, None)  # waiting threads hold a reference
 
     def _demand_room(self, file: InputFile) -> None:
         limit = self._limit() if file.size > WORTH_ASKING else None
         if limit is not None and file.size + FORM_BYTES > limit:
-            megabytes, most = file.size / 1e6, limit / 1e6
             raise InputFileError(
-                f"the file has {megabytes:.1f} MB, and the server takes {most:.1f} MB: make it "
-                "smaller, or start ComfyUI with a larger --max-upload-size"
+                f"the file has {file.size / 1e6:.1f} MB, and the server accepts {limit / 1e6:.1f} "
+                "MB: make it smaller, or start ComfyUI with a larger --max-upload-size"
             )

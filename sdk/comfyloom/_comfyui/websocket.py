@@ -1,10 +1,9 @@
-"""The event stream of one ComfyUI server: a hint, never the truth.
+"""The event stream of one ComfyUI server: hints, never authoritative.
 
-A thread of its own reads the socket, because a reader that stalls silences every client of the
-server. It answers for the whole life of the stream: it connects, sends the feature flags as the
-first frame of each connection, pings a silent server (which itself never pings), and connects
-again after a loss, always after the old socket is closed: a socket that is closed late takes the
-events of its successor with it.
+Its own thread reads the socket, because a stalled reader blocks every client of the server. The
+thread connects, sends the feature flags as the first frame, pings a silent server (which itself
+never pings), and reconnects after a loss. The old socket is always closed first: a socket that is
+closed late ends the events of its successor.
 """
 
 from __future__ import annotations
@@ -36,14 +35,13 @@ SocketMessage: TypeAlias = ServerEvent | ConnectionLost
 
 
 class EventSocket:
-    """A WebSocket that delivers its events, and its losses, to one function.
+    """A WebSocket that passes events, and connection losses, to a function.
 
     Args:
-        url: The WebSocket URL, client id included.
-        deliver: Called in the reader's thread with each event, and when the link is down.
-        is_wanted: Whether this stream is to connect again after a loss; if not, it has ended.
-        backoff: How long to wait before connecting again; attempts are not limited.
-        timeouts: How long to wait for a connection, and how long the server may be silent.
+        deliver: Called in the reader's thread with each event and connection loss.
+        is_wanted: Whether to reconnect after a loss; if not, the stream has ended.
+        backoff: How long to wait before reconnecting; attempts are not limited.
+        timeouts: Time limits of connecting, and of the server's silence.
     """
 
     def __init__(
@@ -70,12 +68,12 @@ class EventSocket:
         return self._socket is not None
 
     def open(self) -> None:
-        """Connect and start to deliver; what fails is tried again until `close`."""
+        """Connect and start reading; failures are retried until `close`."""
         self._socket = self._connect()
         self._thread.start()
 
     def renew(self) -> None:
-        """Give the connection up and make another, as after a loss."""
+        """Drop the connection and make another, as after a loss."""
         if (socket := self._socket) is not None:
             _wake(socket)
 
@@ -104,27 +102,26 @@ class EventSocket:
             if self._closing.wait(next(delays, self._backoff.longest_s)):
                 return
             self._socket = self._connect()
-        # `close` may have come while it connected; an open socket that nobody reads would
-        # silence every client of the server.
+        # `close` may have been called while it connected; an open socket that is not read would
+        # block every client of the server.
         if self._socket is not None:
             self._socket.shutdown()
 
     def _connect(self) -> Any:
+        import ssl
+
         websocket = _library()
         socket = websocket.WebSocket(
             enable_multithread=True, skip_utf8_validation=True, sslopt=_tls_options()
         )
         try:
-            # A redirect is refused, as over HTTP: the URL may be a secret.
+            # No redirects, as over HTTP: the URL may be a secret.
             socket.connect(
-                self._url,
-                timeout=self._timeouts.connect_s,
-                suppress_origin=True,
-                redirect_limit=0,
+                self._url, timeout=self._timeouts.connect_s, suppress_origin=True, redirect_limit=0
             )
             socket.send(_FLAGS)
-        except Exception as error:  # noqa: BLE001 - what a strange answer makes it raise varies
-            report = log.warning if _is_about_tls(error) else log.debug
+        except Exception as error:  # noqa: BLE001 - malformed answers raise various types
+            report = log.warning if isinstance(error, ssl.SSLError) else log.debug
             report("the event socket does not connect: %s", type(error).__name__)
             socket.shutdown()
             return None
@@ -132,7 +129,7 @@ class EventSocket:
         return socket
 
     def _read(self, socket: Any) -> None:
-        """Deliver events until the connection ends, then close it for good."""
+        """Deliver events until the connection ends, then close it."""
         websocket = _library()
         pinged = False
         try:
@@ -157,7 +154,7 @@ class EventSocket:
 
 
 def _receive(socket: Any) -> str | bytes | None:
-    """Return the next frame, b"" for one without content of ours, None when the server closed."""
+    """Return the next frame, b"" for a control frame, None when the server closed."""
     websocket = _library()
     opcode, frame = socket.recv_data_frame(control_frame=True)
     if opcode == websocket.ABNF.OPCODE_CLOSE or frame is None:
@@ -169,8 +166,8 @@ def _receive(socket: Any) -> str | bytes | None:
 
 
 def _wake(socket: Any) -> None:
-    """Say goodbye and wake the reader, which then closes; no dead server can delay this."""
-    # Taken first: after a goodbye the library takes the connection for gone, and wakes nobody.
+    """Send a close frame and wake the reader, which then closes; a dead server cannot delay it."""
+    # Read first: after the close frame the library considers the connection gone.
     raw = socket.sock
     try:
         socket.send_close()
@@ -179,12 +176,6 @@ def _wake(socket: Any) -> None:
     if raw is not None:
         with contextlib.suppress(OSError):
             raw.shutdown(SHUT_RDWR)
-
-
-def _is_about_tls(error: Exception) -> bool:
-    import ssl
-
-    return isinstance(error, ssl.SSLError)
 
 
 def _library() -> Any:

@@ -1,1 +1,1 @@
-"""What every floor may use, and what knows no other floor."""
+"""Helpers that every layer may import, and that import no other layer."""

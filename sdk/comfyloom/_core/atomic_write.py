@@ -1,4 +1,4 @@
-"""Writing a file so that it is at every moment what it was, or all of the new content."""
+"""Atomic file writes: a reader sees the old content or all of the new one."""
 
 from __future__ import annotations
 
@@ -15,15 +15,14 @@ PRIVATE: Final = 0o600
 
 @contextmanager
 def replacing(path: Path, *, mode: int = 0o666, durable: bool = False) -> Generator[BinaryIO]:
-    """Give a file to write; when the block ends well, it takes the place of `path`.
+    """Yield a temporary file that replaces `path` when the block succeeds.
 
-    It is written beside `path`, under a hidden name that ends in `.<pid>.part`, and removed when
-    the block fails.
+    It lies beside `path`, as a hidden file that ends in `.<pid>.part`.
 
     Args:
         path: The file to replace or create; its folder must exist.
         mode: Permissions of the file, reduced by the umask.
-        durable: Whether it must survive a loss of power.
+        durable: Whether it must survive a power failure.
 
     Raises:
         OSError: It cannot be written; `path` is unchanged.
@@ -44,6 +43,6 @@ def replacing(path: Path, *, mode: int = 0o666, durable: bool = False) -> Genera
 def write_atomically(
     path: Path, content: bytes, *, mode: int = 0o666, durable: bool = False
 ) -> None:
-    """Replace the content of a file at once; see `replacing`."""
+    """Replace the content of a file; see `replacing`."""
     with replacing(path, mode=mode, durable=durable) as file:
         file.write(content)

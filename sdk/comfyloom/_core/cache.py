@@ -1,4 +1,4 @@
-"""Where things are kept that may be lost: they only save time."""
+"""Per-user cache directory; safe to delete."""
 
 from __future__ import annotations
 
@@ -10,10 +10,7 @@ VARIABLE: Final = "COMFYLOOM_CACHE_DIR"
 
 
 def cache_folder(name: str) -> Path:
-    """Return the folder for one kind of thing; it is not made.
-
-    It is below the user's cache folder, or below the one that `COMFYLOOM_CACHE_DIR` names.
-    """
+    """Return a folder, which may not exist, of the user's cache or of `COMFYLOOM_CACHE_DIR`."""
     if given := os.environ.get(VARIABLE):
         return Path(given) / name
     import platformdirs

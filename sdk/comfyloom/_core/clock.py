@@ -1,4 +1,4 @@
-"""Time as something that is passed in, so that no test ever sleeps."""
+"""An injectable clock, so that tests never sleep."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """What the SDK needs of time."""
+    """The time functions that the SDK uses."""
 
     def monotonic(self) -> float:
-        """Seconds since some fixed moment; never goes back."""
+        """Seconds since a fixed moment; never goes back."""
         ...
 
     def time(self) -> float:
@@ -18,7 +18,7 @@ class Clock(Protocol):
         ...
 
     def sleep(self, seconds: float) -> None:
-        """Let `seconds` pass."""
+        """Wait."""
         ...
 
 
@@ -34,7 +34,7 @@ class SystemClock:
         return time.time()
 
     def sleep(self, seconds: float) -> None:
-        """Sleep; a negative time is none."""
+        """Sleep; a negative time counts as 0."""
         time.sleep(max(0.0, seconds))
 
 

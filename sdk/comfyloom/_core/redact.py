@@ -1,8 +1,7 @@
-"""Keep secrets out of everything that people read.
+"""Keep secrets out of messages, log records and tracebacks.
 
 The account token and the URL of a machine are secrets: a machine has no other authentication than
-its URL. Whoever learns one registers it here with `register_secret`, and `redact` takes it out of
-messages, log records and tracebacks.
+its URL. Code that receives one registers it with `register_secret`, and `redact` removes it.
 """
 
 from __future__ import annotations
@@ -14,10 +13,10 @@ TOKEN: Final = "<token>"
 MACHINE: Final = "<machine>"
 
 _LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
-# A shorter value would blank out ordinary words of every message.
+# A shorter value would replace ordinary words.
 _SHORTEST: Final = 4
-# A path this long names one machine; a shorter one ("/api") is no secret.
-_TELLING_PATH: Final = 16
+# A path this long identifies a machine; a shorter one ("/api") is not a secret.
+_SECRET_PATH: Final = 16
 
 _secrets: dict[str, str] = {}
 
@@ -29,32 +28,32 @@ def register_secret(value: str, label: str = TOKEN) -> None:
 
 
 def register_url_secret(url: str) -> None:
-    """Register the URL of a machine: as it stands, over WebSocket, and its host name alone."""
+    """Register the URL of a machine, its WebSocket URL, and its host name alone."""
     from urllib.parse import urlsplit
 
     bare = url.rstrip("/")
     parts = urlsplit(bare)
     register_secret(bare, MACHINE)
     register_secret(bare.replace("http", "ws", 1), MACHINE)
-    # A name without a dot ("comfy") is a word of other messages as well.
+    # A name without a dot ("comfy") may be an ordinary word of other messages.
     if parts.hostname and "." in parts.hostname and parts.hostname not in _LOOPBACK:
         register_secret(parts.hostname, MACHINE)
-    if len(parts.path) >= _TELLING_PATH:
+    if len(parts.path) >= _SECRET_PATH:
         register_secret(parts.path, MACHINE)
-        # A gateway's own page may name it without its slash.
+        # A gateway's error page may show it without its slash.
         register_secret(parts.path.strip("/"), MACHINE)
 
 
 def redact(text: str) -> str:
     """Return `text` with every registered secret replaced by its label."""
-    # The longest first: a URL must go before the host name that it contains.
+    # Longest first: a URL must be replaced before the host name that it contains.
     for secret in sorted(_secrets, key=len, reverse=True):
         text = text.replace(secret, _secrets[secret])
     return text
 
 
 class RedactingFilter(logging.Filter):
-    """Takes secrets out of a record's message, arguments and traceback."""
+    """Removes secrets from a record's message, arguments and traceback."""
 
     _formatter: Final = logging.Formatter()
 
@@ -67,7 +66,7 @@ class RedactingFilter(logging.Filter):
 
 
 def install() -> logging.Logger:
-    """Return the logger `comfyloom`; it and the loggers of our HTTP libraries tell no secret."""
+    """Return the logger `comfyloom`; it and our HTTP libraries' loggers are redacted."""
     redacting = RedactingFilter()
     for name in ("comfyloom", "urllib3.connectionpool", "websocket"):
         logging.getLogger(name).addFilter(redacting)
@@ -75,4 +74,4 @@ def install() -> logging.Logger:
 
 
 log = install()
-"""The one logger of the SDK. One, because a filter does not reach the children of its logger."""
+"""The only logger of the SDK: a filter does not apply to child loggers."""

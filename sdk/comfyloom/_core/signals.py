@@ -1,4 +1,4 @@
-"""Work that must come to its end although somebody asks to leave: launching and stopping."""
+"""Deferring signals while work must not be interrupted: launching and stopping."""
 
 from __future__ import annotations
 
@@ -16,20 +16,19 @@ from comfyloom._core.threads import daemon_thread
 
 T = TypeVar("T")
 
-PATIENCE: Final = 2
-"""So many signals are told that the work goes on; the next one abandons it."""
+DEFERRED: Final = 2
+"""Signals deferred (with a notice) before the next one aborts."""
 
 
 @attrs.define
 class _Outcome(Generic[T]):
-    """What an action came to."""
+    """The value or error of an action."""
 
     value: T | None = None
     error: BaseException | None = None
     done: threading.Event = attrs.field(factory=threading.Event)
 
-    def of(self, action: Callable[[], T]) -> None:
-        """Run the action and keep its value or error."""
+    def run(self, action: Callable[[], T]) -> None:
         try:
             self.value = action()
         except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
@@ -39,28 +38,28 @@ class _Outcome(Generic[T]):
 
 
 def defer_signals(action: Callable[[], T], *, waiting: Callable[[], object]) -> T:
-    """Run `action` to its end, and only then let a signal interrupt the program.
+    """Run `action` to its end, deferring SIGINT, SIGTERM and SIGHUP until then.
 
-    In the main thread, where signals arrive, the action runs in a thread of its own, and SIGINT,
-    SIGTERM and SIGHUP are put off until it is done. Elsewhere nothing can interrupt it.
+    In the main thread, where signals arrive, the action runs in its own thread. In other threads
+    signals cannot interrupt it.
 
     Args:
         action: What must not be interrupted.
-        waiting: Called at each signal that is put off, to tell people.
+        waiting: Called at each deferred signal, to notify the user.
 
     Raises:
         BaseException: What the action raises, else what the first signal raises once it is done,
-            or at once when patience has run out.
+            or at once after more than `DEFERRED` signals.
     """
     if threading.current_thread() is not threading.main_thread():
         return action()
     outcome: _Outcome[T] = _Outcome()
-    worker = daemon_thread(partial(outcome.of, action), "defer_signals")
-    with _put_off(waiting) as signals:
+    worker = daemon_thread(partial(outcome.run, action), "defer_signals")
+    with _deferring(waiting) as signals:
         try:
             worker.start()
         except RuntimeError:  # Python 3.12 starts no thread while the interpreter exits
-            outcome.of(action)
+            outcome.run(action)
         outcome.done.wait()
     if outcome.error is not None:
         raise outcome.error
@@ -70,14 +69,14 @@ def defer_signals(action: Callable[[], T], *, waiting: Callable[[], object]) -> 
 
 
 @contextmanager
-def _put_off(waiting: Callable[[], object]) -> Generator[list[int]]:
-    """Collect the signals that arrive, instead of acting on them."""
+def _deferring(waiting: Callable[[], object]) -> Generator[list[int]]:
+    """Collect signals instead of acting on them."""
     collected: list[int] = []
-    before = {kind: signal.getsignal(kind) for kind in _kinds("SIGINT", "SIGTERM", "SIGHUP")}
+    before = {kind: signal.getsignal(kind) for kind in _available("SIGINT", "SIGTERM", "SIGHUP")}
 
     def collect(number: int, _: FrameType | None) -> None:
         collected.append(number)
-        if len(collected) > PATIENCE:
+        if len(collected) > DEFERRED:
             signal.signal(number, before[signal.Signals(number)])
             signal.raise_signal(number)
         waiting()
@@ -93,22 +92,21 @@ def _put_off(waiting: Callable[[], object]) -> Generator[list[int]]:
             signal.signal(kind, before[kind])
 
 
-def _kinds(*names: str) -> list[signal.Signals]:
+def _available(*names: str) -> list[signal.Signals]:
     """Return the signals of these names that the platform has."""
     return [getattr(signal, name) for name in names if hasattr(signal, name)]
 
 
 @contextmanager
 def exit_on_sigterm() -> Generator[None]:
-    """Make SIGTERM and SIGHUP leave through all `with` blocks, while this one is open.
+    """Make SIGTERM and SIGHUP raise `SystemExit` inside the block, so `with` blocks are left.
 
-    Only in the main thread and only in place of the default action: a server that has handlers of
-    its own keeps them.
+    Only in the main thread, and only instead of the default action: custom handlers are kept.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    kinds = _kinds("SIGTERM", "SIGHUP")
+    kinds = _available("SIGTERM", "SIGHUP")
     mine = [kind for kind in kinds if signal.getsignal(kind) is signal.SIG_DFL]
     for kind in mine:
         signal.signal(kind, _leave)

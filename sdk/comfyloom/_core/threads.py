@@ -1,4 +1,4 @@
-"""Threads that work for the caller, and leave signals to it."""
+"""Daemon threads that block signals, which belong to the main thread."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ from typing import Final, TypeVar
 T = TypeVar("T")
 R = TypeVar("R")
 
-_OWN_FAULTS: Final = frozenset(
+_FAULT_SIGNALS: Final = frozenset(
     getattr(signal, name)
     for name in ("SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGABRT", "SIGTRAP")
     if hasattr(signal, name)
 )
-"""What a thread brings upon itself must reach it: a fault handler reports it."""
+"""Signals that a thread causes itself must reach it: a fault handler reports them."""
 
 
 def daemon_thread(target: Callable[[], object], name: str) -> threading.Thread:
-    """Return a daemon thread, not started, that no signal is delivered to.
+    """Return a daemon thread, not started, that blocks signals.
 
-    Python acts on signals in the main thread alone. One that the system gives to another thread
-    does not wake a main thread that sleeps: Ctrl-C and SIGTERM would wait until it wakes by itself
-    (seen on Linux after SIGSTOP and SIGCONT).
+    Python handles signals in the main thread. One delivered to another thread does not wake a
+    sleeping main thread: Ctrl-C and SIGTERM would be delayed (seen on Linux after SIGSTOP and
+    SIGCONT).
     """
 
     def run() -> None:
         if hasattr(signal, "pthread_sigmask"):
-            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - _OWN_FAULTS)
+            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - _FAULT_SIGNALS)
         target()
 
     return threading.Thread(target=run, name=f"comfyloom-{name}", daemon=True)
 
 
 def map_in_threads(function: Callable[[T], R], given: Sequence[T], at_once: int) -> list[R]:
-    """Call a function with each of some things, several at once, and return the results in order.
+    """Call a function with each value, `at_once` in parallel; return the results in order.
 
-    The threads are helpers: an interpreter that exits does not wait for what they wait for.
+    The threads are daemons: they do not delay the exit of the interpreter.
 
     Raises:
-        BaseException: What a call raised first; what was not begun then is not begun any more.
+        BaseException: The first error of a call; no further call is started after it.
     """
     if len(given) <= 1:
         return [function(each) for each in given]

@@ -14,16 +14,15 @@ class PollIntervals:
         stopped_s: Without an event for this long, they no longer arrive.
         quick_s: Without events, during the first `quick_for_s` of a run.
         quick_for_s: How long that lasts.
-        slowest_share: Afterwards the interval grows to this share of the elapsed time,
-        slow_s: but not below this, which also applies to a run that waits in the queue while the
-            event socket is connected,
-        slowest_s: and not above this.
-        queue_s: Between two looks at the queue, which tell a lost run from a waiting one.
-        settle_s: Once an event said that the run has ended but history lacks it,
-        settle_for_s: for at most this long.
-        silent_s: After this silence a run is reported as silent; again when it has doubled.
-        cancel_s: Between attempts to cancel,
-        cancel_for_s: for at most this long.
+        slowest_share: Afterwards, the interval as a share of the elapsed time.
+        slow_s: Its lower bound; also used for a queued run while the event socket is connected.
+        slowest_s: Its upper bound.
+        queue_s: Between two reads of the queue, which distinguish a lost run from a waiting one.
+        settle_s: Once an event said that the run has ended but history lacks it.
+        settle_for_s: How long that lasts at most.
+        silent_s: Silence after which a run is reported as silent; again when it has doubled.
+        cancel_s: Between attempts to cancel.
+        cancel_for_s: How long cancelling is repeated at most.
         alive_s: Between checks whether an unreachable server still exists.
         give_up_s: How long a server may be unreachable.
     """
@@ -53,7 +52,7 @@ class Timeouts:
         connect_s: To open a connection.
         answer_s: Longest silence of a server, where nothing below applies.
         poll_s: Longest silence of ComfyUI on a question about its queue, history or state.
-        submit_s: The same while it validates a graph; it lists model folders for that.
+        submit_s: The same while it validates a graph, which includes listing model folders.
         upload_s: The same while it receives a file.
         download_s: The same while it sends one.
         cancel_s: The same while it cancels; cancelling is repeated.
@@ -61,11 +60,11 @@ class Timeouts:
         polling: How often a run is polled.
         lookup_every_s: Between two look-ups of a prompt whose submission got no answer.
         lookup_for_s: How long they go on while the server does not answer them.
-        busy_lookup_s: Shortest look-up after a 503: some gateways deliver in spite of it.
+        busy_lookup_s: Shortest look-up after a 503: some gateways deliver the request anyway.
         late_delivery_s: How long a lost prompt is cancelled in case a gateway still delivers it.
-        withdraw_s: How long a prompt that nothing waits for is cancelled until it is gone.
-        withdraw_every_s: Between two attempts of that.
-        run_cancel_s: How long a run's own thread has to cancel it before the caller does.
+        withdraw_s: How long an unwanted prompt is cancelled until it is gone.
+        withdraw_every_s: Between two such attempts.
+        run_cancel_s: How long a run's thread may take to cancel it before the caller does.
         leave_cancel_s: How long a caller that leaves waits for a cancel to be confirmed.
         status_s: For RunComfy to describe or stop a machine.
         renew_s: For RunComfy to change a lease.
@@ -73,23 +72,23 @@ class Timeouts:
         launch_search_every_s: Between two lists of that search.
         launch_answer_s: How long a stop waits for the answer to a launch under way.
         start_s: For a machine to become ready.
-        start_poll_s: Between two looks at a starting machine; billing begins with Ready.
+        start_poll_s: Between two polls of a starting machine; billing begins with Ready.
         start_silence_s: For the ComfyUI of a ready machine to answer; this time is billed.
-        young_s: How long after its launch the platform may not know a machine.
+        young_s: How long after its launch the platform may not list a machine.
         stop_s: For a stop to be confirmed.
         guarded_stop_s: The same where a guard process continues afterwards.
         stop_retry_s: Between two attempts to stop.
         reap_stop_s: How long a starting session tries to stop a machine that another process left.
         reap_wait_s: How long a launch waits for such stops.
-        record_s: Between two signs of life in the ledger.
+        record_s: Between two heartbeats in the ledger.
         lease_retry_s: Between two attempts to renew a lease.
         sleep_gap_s: How far the clocks may drift apart before the computer must have slept.
-        abandoned_stop_s: After this long, an unconfirmed stop belongs to no process any more.
+        abandoned_stop_s: Age of an unconfirmed stop after which its process counts as dead.
         settling_s: How long a living process may take to name its launch in the state file.
         dev_check_s: How long an unanswered status check of the dev server is repeated.
         dev_probe_every_s: Between two attempts to reach its ComfyUI.
         dev_status_every_s: Between two status checks while it is watched.
-        dev_queue_every_s: Between two looks at its queue while it is watched.
+        dev_queue_every_s: Between two reads of its queue while it is watched.
         lock_s: How long another process may hold a lock; an unanswered launch takes 2 minutes.
         ledger_busy_s: How long another process may write to the ledger.
     """

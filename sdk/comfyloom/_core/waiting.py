@@ -10,12 +10,12 @@ import attrs
 from comfyloom._core.clock import SYSTEM_CLOCK, Clock
 
 FOREVER: Final = float("inf")
-"""Seconds of a wait without end."""
+"""Seconds of an unlimited wait."""
 
 
 @attrs.frozen
 class Deadline:
-    """A moment after which waiting ends; `None` never comes."""
+    """A moment after which waiting ends; with `None`, never."""
 
     at: float | None
     clock: Clock = SYSTEM_CLOCK
@@ -27,7 +27,7 @@ class Deadline:
 
     @property
     def remaining_s(self) -> float:
-        """Seconds left, 0 when over, infinity without end."""
+        """Seconds left, 0 when over, infinity without a limit."""
         return FOREVER if self.at is None else max(0.0, self.at - self.clock.monotonic())
 
     @property
@@ -44,7 +44,7 @@ def polling(interval_s: float, deadline: Deadline) -> Iterator[float]:
                 return found
         raise ...  # it was not found in time
 
-    There is always a first round, and a last one when the deadline comes.
+    There is always a first round, and a last one at the deadline.
     """
     while True:
         yield deadline.remaining_s

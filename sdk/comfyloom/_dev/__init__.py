@@ -1,1 +1,1 @@
-"""The dev server: one machine that many sessions share."""
+"""The dev server: a machine shared by many sessions."""

@@ -1,4 +1,4 @@
-"""Whose the remembered machine is, and what follows from that."""
+"""The account of the dev server."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PROBE_S: Final = 5.0
 
 
 def check_owner(state: DevState, settings: Settings, path: Path) -> None:
-    """Refuse to act on a machine of another account: these credentials say nothing of it.
+    """Refuse to act on a machine of another account.
 
     Raises:
         MachineError: It belongs to another account, which may still pay for it.
@@ -50,9 +50,9 @@ def is_emulator(base_url: str) -> bool:
 
 
 def is_gone_with_its_emulator(state: DevState) -> bool:
-    """Return whether the machine was an emulated one, and its emulator has ended: nobody is billed.
+    """Return whether the machine was emulated, and its emulator has ended: nothing is billed.
 
-    Another platform on a port of this computer may be a tunnel to one that goes on.
+    Any other platform on a local port may be a tunnel to a real one.
     """
     if not state.is_emulated:
         return False
@@ -67,7 +67,7 @@ def is_gone_with_its_emulator(state: DevState) -> bool:
 
 
 def lease_of(state: DevState, api: ServerApi, settings: Settings) -> Lease:
-    """Return the lease of the dev server; a file that tells no times has those of the settings."""
+    """Return the lease of the dev server; the settings replace missing times."""
     idle_s = state.idle_timeout or settings.dev_idle_timeout_s
     longest_s = state.max_duration or settings.dev_max_duration_s
     return Lease(api, state.server_id, int(idle_s), longest_s)

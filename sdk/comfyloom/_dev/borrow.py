@@ -33,9 +33,9 @@ class Refusal:
     """Why the dev server is not used.
 
     Attributes:
-        reason: For people.
-        advice: What would help, "" if nothing does.
-        unexpected: Whether that is worth a warning: there should have been one.
+        reason: Human-readable.
+        advice: What would help, "" if nothing would.
+        unexpected: Whether to warn: a dev server was expected.
     """
 
     reason: str
@@ -48,12 +48,8 @@ class Borrowing:
     """A session's attempt to use the dev server.
 
     Args:
-        settings: The account.
-        api: Its platform.
         version: The workflow version that it must have been launched with.
-        server_type: The kind of machine that was asked for, None if any will do.
-        report: Told how a start goes that is waited for.
-        prices: What machines cost.
+        server_type: The requested machine type, None for any.
     """
 
     settings: Settings
@@ -64,12 +60,12 @@ class Borrowing:
     prices: PriceList
 
     def take(self) -> BorrowedMachine | Refusal:
-        """Return the dev server if it fits and is well, or why not. A start is waited for.
+        """Return the dev server if it fits and is healthy, or why not. Waits for a start.
 
         Raises:
-            LedgerError: The file that remembers it cannot be read.
-            ApiError: The platform refuses to tell for good.
-            MachineTimeout: It was starting, and did not get ready in time.
+            LedgerError: The state file cannot be read.
+            ApiError: The platform refuses for good.
+            MachineTimeout: It was starting, and was not ready in time.
         """
         file = StateFile(self.settings.state_file)
         state = file.read()
@@ -112,7 +108,7 @@ class Borrowing:
         return None
 
     def _await(self, state: DevState) -> HealthCheck:
-        """Wait for a dev server that starts: one of our own would take as long."""
+        """Wait for a starting dev server: launching our own would take as long."""
         starting = Starting(api=self.api, server_id=state.server_id, report=self.report)
         try:
             server, comfyui = starting.wait()
@@ -123,24 +119,19 @@ class Borrowing:
 
     def _settle(self, file: StateFile, state: DevState, seen: HealthCheck) -> None:
         def ended(current: DevState) -> DevState:
-            now = self.api.now()
-            last = current.seen(seen.server, now, self.prices) if seen.server else current
-            return last.ended(now, self.prices, is_cost_known=seen.server is not None)
+            known = seen.server is not None
+            return current.ended(self.api.now(), self.prices, seen.server, is_cost_known=known)
 
         self._change(file, state, ended)
 
     def _note(self, file: StateFile, state: DevState, server: Server) -> None:
-        """Remember that the lease was renewed: what it may cost at most follows from that."""
-
-        def renewed(current: DevState) -> DevState:
-            return current.seen(server, self.api.now(), self.prices)
-
-        self._change(file, state, renewed)
+        """Record that the lease was renewed, which changes the possible cost."""
+        self._change(file, state, lambda now: now.seen(server, self.api.now(), self.prices))
 
     def _change(
         self, file: StateFile, state: DevState, how: Callable[[DevState], DevState]
     ) -> None:
-        """Change the file if it is about this machine still; the next one who looks may do it."""
+        """Change the file if it is still about this machine; on an error, the next check does."""
 
         def changed(current: DevState) -> DevState:
             return how(current) if current.server_id == state.server_id else current
@@ -148,4 +139,4 @@ class Borrowing:
         try:
             file.change(changed)
         except (MachineBusy, LedgerError) as error:
-            log.info("the dev server's state is not remembered: %s", error)
+            log.info("the dev server's state is not recorded: %s", error)

@@ -1,4 +1,4 @@
-"""How the dev server is: what the platform and its ComfyUI say of it."""
+"""Health of the dev server, as reported by the platform and its ComfyUI."""
 
 from __future__ import annotations
 
@@ -22,27 +22,26 @@ PROBES: Final = 3
 
 @attrs.frozen(kw_only=True)
 class DevStatus:
-    """How the dev server is.
+    """Status of the dev server.
 
     Attributes:
         health: `stopped` (there is none), `launching`, `starting`, `healthy`, `unreachable` (it
             runs and costs money, but its ComfyUI does not answer) or `unknown` (the platform does
-            not tell).
+            not answer).
         server_id: The machine, "" if there is none.
-        server_type: The kind of machine.
+        server_type: The machine type.
         workflow_version: The version id that it was launched with.
-        api_status: The platform's word for its state, "" if it did not tell.
+        api_status: The status that the platform reports, "" if none.
         reason: Why it is not healthy, "" if it is.
         comfyui_version: The version of its ComfyUI, "" if not known.
         uptime_s: Seconds since it became ready, 0 before.
         lease_left_s: Seconds until it ends by itself, None if not known.
-        price: USD an hour, None if not known.
+        price: USD per hour, None if not known.
         session_cost: What it has cost so far, in USD; None if its price is not known.
-        total_cost: That and what all dev servers before it have cost, as far as known, in USD;
-            None if nothing of it is known.
-        unpriced_s: Seconds of it and of dev servers before it whose price was not known.
-        running: Ids of the prompts at work.
-        pending: Ids of the prompts that wait.
+        total_cost: Known cost of this and all earlier dev servers, in USD; None if none is known.
+        unpriced_s: Billed seconds of this and earlier dev servers with an unknown price.
+        running: Ids of the running prompts.
+        pending: Ids of the pending prompts.
     """
 
     health: Health = Health.STOPPED
@@ -69,16 +68,13 @@ class DevStatus:
 
 @attrs.frozen(kw_only=True)
 class HealthCheck:
-    """What one check of the dev server showed.
+    """The result of one check of the dev server.
 
     Attributes:
-        server: The machine as the platform tells of it, None if it does not.
+        server: The platform's description of the machine, None if it gave none.
         has_ended: Whether the platform says that it is gone.
-        health: In one word.
         reason: Why it is not healthy.
-        version: Of its ComfyUI.
-        running: Ids of the prompts at work.
-        pending: Ids of the prompts that wait.
+        version: The version of its ComfyUI.
     """
 
     server: Server | None = None
@@ -91,19 +87,12 @@ class HealthCheck:
 
 
 def status_of(state: DevState, seen: HealthCheck, now: float, prices: PriceList) -> DevStatus:
-    """Return the status that a state and a health check give.
-
-    Args:
-        state: What is remembered.
-        seen: What was just seen.
-        now: The platform's time, seconds since the epoch.
-        prices: What machines cost.
-    """
+    """Return the status from the recorded state and a health check."""
     there = state.is_there
     state = state.billed(now, prices) if there else state
     is_unpriced = state.session_cost is None
     unpriced_s = state.unpriced_s + (state.billed_s(now) if there and is_unpriced else 0.0)
-    # Nothing that is known, and something that is not, is no zero.
+    # An unknown cost must not be reported as zero.
     is_known = bool(state.total_cost) or not (unpriced_s or is_unpriced)
     return DevStatus(
         health=seen.health if there else Health.STOPPED,
@@ -127,11 +116,11 @@ def status_of(state: DevState, seen: HealthCheck, now: float, prices: PriceList)
 def check_health(state: DevState, api: ServerApi, *, probes: int = PROBES) -> HealthCheck:
     """Ask the platform, then the dev server's ComfyUI, up to `probes` times.
 
-    Only the platform's word says that it has ended: a ComfyUI that does not answer may belong to
-    a machine that costs money.
+    Only the platform can say that it has ended: a ComfyUI that does not answer may belong to a
+    machine that costs money.
 
     Raises:
-        ApiError: The platform refuses to tell for good, as it does with a wrong token.
+        ApiError: The platform refuses for good, for example because of a wrong token.
     """
     try:
         server = _find(state, api)
@@ -143,7 +132,7 @@ def check_health(state: DevState, api: ServerApi, *, probes: int = PROBES) -> He
         if not state.was_seen and api.now() - state.launch_time < api.timeouts.young_s:
             return HealthCheck(health=Health.STARTING, reason="the platform does not list it yet")
         return HealthCheck(
-            has_ended=True, health=Health.STOPPED, reason="the platform knows it no more"
+            has_ended=True, health=Health.STOPPED, reason="the platform no longer knows it"
         )
     if server.has_ended:
         return HealthCheck(
@@ -158,7 +147,7 @@ def check_health(state: DevState, api: ServerApi, *, probes: int = PROBES) -> He
 
 
 def prompts_of(state: DevState, api: ServerApi) -> HealthCheck:
-    """HealthCheck at the prompts of the dev server, without the platform where its URL is known."""
+    """Check the prompts of the dev server; the platform is only asked for an unknown URL."""
     server = Server(server_id=state.server_id, main_service_url=state.base_url or None)
     if not state.base_url:
         try:
@@ -171,9 +160,9 @@ def prompts_of(state: DevState, api: ServerApi) -> HealthCheck:
 
 
 def _find(state: DevState, api: ServerApi) -> Server | None:
-    """Return the machine, None if the platform says twice that there is none.
+    """Return the machine, None if both its description and the list lack it.
 
-    A 404 alone may be a gateway's: the list must lack the machine as well.
+    A 404 alone may come from a gateway.
     """
     try:
         backoff = attrs.evolve(api.backoff, total_s=api.timeouts.dev_check_s)
@@ -209,5 +198,5 @@ def _probe(server: Server, api: ServerApi, probes: int) -> HealthCheck:
 
 
 def comfyui_version(stats: Any) -> str:
-    """Return the version that `/system_stats` tells, "" if it tells none."""
+    """Return the version in `/system_stats`, "" if there is none."""
     return text(mapping(mapping(stats).get("system")).get("comfyui_version")) or ""

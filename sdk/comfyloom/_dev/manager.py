@@ -1,4 +1,4 @@
-"""What is done to the dev server while its file is locked: nobody else changes it meanwhile."""
+"""Changes to the dev server, made while its state file is locked."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ WorkflowLike: TypeAlias = "type[Workflow[Any]] | Workflow[Any] | str | None"
 
 @attrs.frozen(kw_only=True)
 class LaunchRequest:
-    """What somebody asked for; None where anything will do."""
+    """What the caller requested; None for no preference."""
 
     workflow: WorkflowLike
     server_type: str | None
@@ -68,7 +68,7 @@ class LaunchRequest:
 
 @attrs.frozen
 class Launched:
-    """A machine that was just launched, and what was written down of it."""
+    """A machine that was just launched, and its recorded state."""
 
     machine: LaunchedMachine
     state: DevState
@@ -76,14 +76,11 @@ class Launched:
 
 @attrs.frozen(kw_only=True)
 class DevServerManager:
-    """Keeps the file true to what the platform says.
+    """Keeps the state file consistent with the platform.
 
     Args:
-        api: The account.
-        settings: Its settings.
-        file: What is remembered; locked by the caller.
-        prices: What machines cost.
-        say: Tells people how it goes.
+        file: The state file; locked by the caller.
+        say: Called with progress messages.
     """
 
     api: ServerApi
@@ -93,11 +90,11 @@ class DevServerManager:
     say: Callable[[str], object]
 
     def known(self) -> DevState:
-        """Return the state; the machine of a launch that was interrupted is ended first.
+        """Return the state; the machine of an interrupted launch is stopped first.
 
         Raises:
             MachineError: The machine belongs to another account.
-            MachineLeak: Which machine is ours cannot be told.
+            MachineLeak: It is unclear which machine is ours.
         """
         state = self.file.read()
         if not state.is_there:
@@ -112,19 +109,14 @@ class DevServerManager:
         return self.settle(state)
 
     def current(self) -> DevState:
-        """Return the state as it is now: like `known`, and a machine that ended is settled.
-
-        Raises:
-            MachineError: The machine belongs to another account.
-            MachineLeak: Which machine is ours cannot be told.
-        """
+        """Return the state like `known`, after a health check."""
         state = self.known()
-        return (
-            self.keep(state, check_health(state, self.api, probes=1)) if state.server_id else state
-        )
+        if not state.server_id:
+            return state
+        return self.keep(state, check_health(state, self.api, probes=1))
 
     def keep(self, state: DevState, seen: HealthCheck) -> DevState:
-        """Write down what a health check showed, and return the state."""
+        """Record a health check, and return the state."""
         now = self.api.now()
         if seen.has_ended:
             self.say(f"the dev server {state.server_id} has ended ({seen.reason})")
@@ -142,41 +134,37 @@ class DevServerManager:
         is_watched: bool = False,
         by: str = "ended by itself",
     ) -> DevState:
-        """Write down that the machine has ended.
+        """Record that the machine has ended.
 
         Args:
-            state: What was known of it.
-            last: What the platform told of it in the end, None if it did not.
-            is_watched: Whether it was looked at until its end: if it was not ready, it was free.
+            state: Its state.
+            last: The platform's last description of it, None if there was none.
+            is_watched: Whether it was observed until its end: if it was not ready, it was free.
             by: What confirmed the end.
         """
-        now = self.api.now()
-        state = state if last is None else state.seen(last, now, self.prices)
         # One that was last seen starting may have been ready, and billed, before it ended.
         is_known = is_watched or not state.server_id or last is not None
-        ended = state.ended(now, self.prices, is_cost_known=is_known)
-        if state.server_id:
-            self._note_end(state.server_id, by)
+        ended = state.ended(self.api.now(), self.prices, last, is_cost_known=is_known)
+        server_id = last.server_id if last is not None else state.server_id
+        if server_id:
+            with best_effort():
+                records = records_of(self.settings)
+                if (row := records.find(server_id)) is not None:
+                    records.record_ended(row.key, self.api.now(), by)
         return self._remember(ended)
 
-    def _note_end(self, server_id: str, by: str) -> None:
-        with best_effort():
-            records = records_of(self.settings)
-            if (row := records.find(server_id)) is not None:
-                records.record_ended(row.key, self.api.now(), by)
-
     def note(self, server: Server) -> None:
-        """Write down what the platform told of the machine, if the file is about it."""
+        """Record the platform's description of the machine, if the file is about it."""
         with self.file.locked(required=False):
             state = self.file.read()
             if state.server_id == server.server_id:
                 self._remember(state.seen(server, self.api.now(), self.prices))
 
     def fitting(self, state: DevState, request: LaunchRequest) -> DevState:
-        """Return the state of a machine that runs, with the times that were asked for.
+        """Return the state of a running machine, with the requested times.
 
         Raises:
-            MachineError: It is another one than was asked for.
+            MachineError: It is not what was requested.
         """
         asked = request.server_type or self.settings.asked_server_type
         version = self._version(request.workflow)
@@ -185,20 +173,21 @@ class DevServerManager:
             other = f"is a {state.server_type} machine, not {asked}"
         elif version and version != state.workflow_version:
             other = f"was launched with workflow version {state.workflow_version}, not {version}"
-        if not other and self._is_being_stopped(state):
-            text = f"the dev server {state.server_id} is to be stopped: comfyloom dev down, then up"
-            raise MachineError(text, server_id=state.server_id, status=state.status)
         if other:
-            text = f"the dev server {state.server_id} {other}: comfyloom dev restart starts another"
+            other += ": comfyloom dev restart starts another"
+        elif self._is_being_stopped(state):
+            other = "is being stopped: comfyloom dev down, then up"
+        if other:
+            text = f"the dev server {state.server_id} {other}"
             raise MachineError(text, server_id=state.server_id, status=state.status)
         return self._timed(state, request)
 
     def launch(self, state: DevState, request: LaunchRequest) -> Launched:
-        """Launch a machine; the file knows of it before the platform does.
+        """Launch a machine, recorded in the file before the platform gets the request.
 
         Raises:
-            ConfigError: Which workflow version to launch cannot be told.
-            MachineLeak: The launch got no answer, and which machine is ours cannot be told.
+            ConfigError: It is unclear which workflow version to launch.
+            MachineLeak: The launch got no answer, and it is unclear which machine is ours.
             ComfyloomError: There is no machine.
         """
         intent = self._intent(state, request)
@@ -226,12 +215,12 @@ class DevServerManager:
         def launched(server: Server) -> None:
             written.append(written[-1].seen(server, self.api.now(), self.prices))
             self.file.write(written[-1])
-            tracker.release_guard()  # from now on it is the file that answers for it
+            tracker.release_guard()  # from now on the file keeps track of it
 
         try:
             machine.launch(intent.workflow_version, on_intent=intended, on_launched=launched)
         except MachineLeak:
-            raise  # which one it is must be found out: it stays written down
+            raise  # it stays recorded until it is clear which one it is
         except BaseException:
             machine.stop()
             self._remember(written[-1].ended(self.api.now(), self.prices))
@@ -239,10 +228,10 @@ class DevServerManager:
         return Launched(machine, written[-1])
 
     def claim(self, launched: Launched) -> None:
-        """See that the file is about our machine: somebody may have deleted it meanwhile.
+        """Ensure that the file is about our machine; a deleted file is written again.
 
         Raises:
-            MachineError: It is about another machine by now; ours is stopped.
+            MachineError: It is now about another machine; ours is stopped.
         """
         state = self.file.read()
         ours = launched.machine.server_id
@@ -252,25 +241,23 @@ class DevServerManager:
             self.file.write(launched.state)
             return
         launched.machine.stop()
-        text = (
-            f"{self.file.path} is about machine {state.server_id} by now; {ours} is stopped again"
-        )
+        text = f"{self.file.path} now names machine {state.server_id}; {ours} was stopped again"
         raise MachineError(text, server_id=ours)
 
     def stop(self, state: DevState, *, force: bool) -> None:
-        """Stop the machine and see it confirmed.
+        """Stop the machine and wait for the confirmation.
 
         Raises:
-            MachineBusy: A prompt runs or waits.
+            MachineBusy: A prompt is running or pending.
             MachineLeak: The platform did not confirm it.
-            Unauthorized, Forbidden: The account may not.
+            Unauthorized, Forbidden: The account may not stop it.
         """
         if not force:
             self._refuse_if_busy(state)
         tracker = self._tracker(state)
         tracker.adopt(state.server_id, seen=state.was_seen)
         tracker.record_stopping()
-        # The platform is not asked first: what costs money is not kept waiting by a slow answer.
+        # Stop without asking the platform first: a slow answer would cost money.
         stopping = Stopping(
             api=self.api,
             server_id=state.server_id,
@@ -283,23 +270,23 @@ class DevServerManager:
         try:
             stopped = stopping.confirm()
         except (Unauthorized, Forbidden):
-            tracker.clear_stopping()  # it runs on, and is the dev server still
+            tracker.clear_stopping()  # it keeps running as the dev server
             raise
         self.settle(state, stopped.server, by=stopped.by)
         tracker.release_guard()
         self.say(f"machine {state.server_id} is stopped")
 
     def _is_being_stopped(self, state: DevState) -> bool:
-        """Return whether somebody wanted it to end, and did not see it: a guard may be at it."""
+        """Return whether a stop was requested but not confirmed: a guard may be stopping it."""
         with best_effort():
             row = records_of(self.settings).find(state.server_id)
             return row is not None and row.stopping_at is not None
         return False
 
     def _tracker(self, state: DevState) -> MachineTracker:
-        return MachineTracker.of(
-            self.settings,
-            self.api,
+        return MachineTracker(
+            api=self.api,
+            settings=self.settings,
             purpose="dev",
             server_type=state.server_type,
             workflow_version=state.workflow_version,
@@ -307,31 +294,35 @@ class DevServerManager:
         )
 
     def _refuse_if_busy(self, state: DevState) -> None:
-        """Raise `MachineBusy` when a prompt runs or waits; a ComfyUI that is silent has none."""
+        """Raise `MachineBusy` if a prompt is running or pending, as far as ComfyUI answers."""
         seen = prompts_of(state, self.api)
         if seen.running or seen.pending:
             counts = f"{len(seen.running)} running, {len(seen.pending)} waiting"
             text = f"the dev server {state.server_id} has prompts ({counts}): --force stops it"
             raise MachineBusy(text, server_id=state.server_id, status=state.status)
         if seen.health is Health.UNREACHABLE:
-            log.warning("its ComfyUI does not answer (%s); it is stopped all the same", seen.reason)
+            log.warning(
+                "its ComfyUI does not answer (%s); stopping the dev server anyway", seen.reason
+            )
 
     def _remember(self, state: DevState) -> DevState:
-        """Write the state down; that it cannot be written must not keep a machine running."""
+        """Record the state; an error must not prevent a stop."""
         try:
             self.file.write(state)
         except LedgerError as error:
             name = f" of machine {state.server_id}" if state.server_id else ""
-            log.error("%s; the state%s is not remembered", error, name)
+            log.error("%s; the state%s is not recorded", error, name)
         return state
 
     def _report_other_machines(self, before: frozenset[str] | None) -> None:
-        """Say that machines of ours run that the file does not name."""
+        """Report machines launched from here that the file does not name."""
         if before and (ours := sorted(records_of(self.settings).list_ids() & before)):
-            self.say(f"launched from here and still there: {', '.join(ours)} (comfyloom machines)")
+            self.say(
+                f"launched from here and still running: {', '.join(ours)} (comfyloom machines)"
+            )
 
     def _timed(self, state: DevState, request: LaunchRequest) -> DevState:
-        """Return the state with the times that were asked for; they hold from now on."""
+        """Apply the requested times, and return the state."""
         if request.duration_s is None and request.idle_timeout_s is None:
             return state
         timed = attrs.evolve(
@@ -344,8 +335,8 @@ class DevServerManager:
             lease.note(self.api.get_server(state.server_id))
             if lease.longest_s < lease.elapsed_s + SHORTEST_S:
                 text = (
-                    f"the dev server {state.server_id} runs for {lease.elapsed_s:.0f} s already: "
-                    "comfyloom dev down stops it"
+                    f"the dev server {state.server_id} has been running for {lease.elapsed_s:.0f} "
+                    "s: comfyloom dev down stops it"
                 )
                 raise MachineError(text, server_id=state.server_id, status=state.status)
             lease.settle()

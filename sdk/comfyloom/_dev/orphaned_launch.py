@@ -20,10 +20,10 @@ def stop_orphaned_launch(
     It is not taken over: the guard of the process that launched it may be stopping it.
 
     Args:
-        state: What the state file says of the launch.
+        state: The state of the launch.
         state_file: Its absolute path.
-        reaper: Of the account.
-        say: Called with what is being done.
+        reaper: The account's reaper.
+        say: Called with progress messages.
 
     Raises:
         ComfyloomError: It is unclear which machine it is, or its end is not confirmed.
@@ -40,7 +40,7 @@ def stop_orphaned_launch(
 
 
 def _row(state: DevState, state_file: str, reaper: Reaper) -> MachineRow:
-    """Return the record of a launch; what the ledger lacks is taken from the state file."""
+    """Return the ledger's row of a launch, else one made from the state file."""
     with best_effort():
         reaper.fold()
         if row := reaper.records.find_launch(state_file, state.launched_for):

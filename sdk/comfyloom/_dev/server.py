@@ -1,4 +1,4 @@
-"""The dev server: a machine that outlives the processes that use it."""
+"""The dev server: a machine that outlives the processes using it."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ class DevServer:
             ...
         DevServer().down()
 
-    It is remembered in a file of the project (`Settings.state_file`), so every process of the
-    project finds it. Without use it ends by itself after its idle timeout, and in any case after
-    its longest duration. A machine that does not answer is never forgotten: only the platform's
-    word that it is gone removes it. Two processes that start it at once start one machine.
+    It is recorded in a file of the project (`Settings.state_file`), so every process of the project
+    finds it. It ends by itself after its idle timeout without use, and after its longest duration
+    in any case. A machine that does not answer stays recorded until the platform says that it is
+    gone. Two processes that start it at the same time start one machine.
 
     Args:
         settings: The account; by default gathered by `Settings.load`.
-        on_progress: Called with how a start goes.
+        on_progress: Called with the progress of a start.
         timeouts: Time limits and intervals.
         clock: The time; tests pass their own.
 
@@ -76,22 +76,22 @@ class DevServer:
         duration_s: float | None = None,
         idle_timeout_s: float | None = None,
     ) -> DevStatus:
-        """Start the dev server, unless it runs, and return when its ComfyUI answers.
+        """Start the dev server, unless it is running, and return when its ComfyUI answers.
 
         Args:
-            workflow: What it is for: the name tells which version to launch when the settings
-                have none.
-            server_type: The kind of machine; by default that of the settings.
-            duration_s: Seconds that it may run at most, from Ready; by default
+            workflow: What it is for: its name selects the version to launch if the settings name
+                none.
+            server_type: The machine type; by default from the settings.
+            duration_s: Longest duration in seconds, from Ready; by default
                 `Settings.dev_max_duration_s`.
             idle_timeout_s: Seconds without use after which it ends; by default
                 `Settings.dev_idle_timeout_s`.
 
         Raises:
-            MachineError: It was not ready, and is stopped again; or it runs already and is
-                another one than was asked for, or does not answer: then it is left as it is.
-            LedgerError: The file that remembers it cannot be read or written.
-            ConfigError: Which workflow version to launch cannot be told, or a time is too short.
+            MachineError: It did not become ready, and was stopped; or a running one differs from
+                the request or does not answer, and is left unchanged.
+            LedgerError: The state file cannot be read or written.
+            ConfigError: It is unclear which workflow version to launch, or a time is invalid.
             ApiError: The platform refuses the launch.
         """
         request = LaunchRequest(
@@ -113,26 +113,26 @@ class DevServer:
             return self._look(manager)
 
     def status(self) -> DevStatus:
-        """Return how the dev server is; the file remembers it as well.
+        """Check the dev server, record its state, and return its status.
 
         Raises:
-            LedgerError: The file that remembers it cannot be read.
-            ApiError: The platform refuses to tell for good.
+            LedgerError: The state file cannot be read.
+            ApiError: The platform refuses for good.
         """
         with self._manager() as manager:
             return self._look(manager)
 
     def down(self, *, force: bool = False) -> DevStatus:
-        """Stop the dev server and see it confirmed; without one, do nothing.
+        """Stop the dev server and wait for the confirmation; without one, do nothing.
 
         Args:
-            force: Stop it although a prompt runs or waits.
+            force: Stop it even if a prompt is running or pending.
 
         Raises:
-            MachineBusy: A prompt runs or waits.
-            MachineLeak: The platform did not confirm it; it is not forgotten.
+            MachineBusy: A prompt is running or pending.
+            MachineLeak: The platform did not confirm it; it stays recorded.
             MachineError: It belongs to another account.
-            LedgerError: The file that remembers it cannot be read or written.
+            LedgerError: The state file cannot be read or written.
         """
         with self._manager() as manager, self._locked(required=False):
             state = manager.known()
@@ -157,10 +157,10 @@ class DevServer:
         duration_s: float | None = None,
         idle_timeout_s: float | None = None,
     ) -> DevStatus:
-        """Stop the dev server and start another; what is not given is as it was.
+        """Stop the dev server and start another; omitted arguments keep their values.
 
         Raises:
-            MachineBusy: A prompt runs or waits; `force` restarts it all the same.
+            MachineBusy: A prompt is running or pending, and `force` is off.
             ComfyloomError: As `down` and `up`.
         """
         before = self._file.read()
@@ -181,21 +181,21 @@ class DevServer:
 
     @property
     def is_remembered(self) -> bool:
-        """Whether the file names a machine, or a launch; how that is, `status` tells.
+        """Whether the state file names a machine or a launch; see `status` for its health.
 
         Raises:
-            LedgerError: The file that remembers it cannot be read.
+            LedgerError: The state file cannot be read.
         """
         return self._file.read().is_there
 
     def watch(self) -> Generator[StatusSnapshot]:
-        """Yield what there is to see about once a second, until there is no dev server any more.
+        """Yield a snapshot about once a second, until the dev server has ended.
 
-        While prompts run or wait, whoever submitted them, the lease is renewed.
+        While prompts of any client are running or pending, the lease is renewed.
 
         Raises:
-            LedgerError: The file that remembers it cannot be read.
-            ApiError: The platform refuses to tell for good.
+            LedgerError: The state file cannot be read.
+            ApiError: The platform refuses for good.
         """
         with self._manager() as manager:
             lease = account.lease_of(self._file.read(), manager.api, self._settings)
@@ -214,10 +214,10 @@ class DevServer:
 
             yield from follow(see, connect, lease.touch, self._timeouts, self._clock)
 
-    # --- waiting and looking, without the lock ---------------------------------------------------
+    # --- waiting and checking, without the lock --------------------------------------------------
 
     def _await_launched(self, manager: DevServerManager, launched: Launched) -> None:
-        """Wait for our own machine; one that does not get ready is stopped and settled."""
+        """Wait for our own machine; if it does not become ready, stop it and record its end."""
         machine = launched.machine
         try:
             machine.await_ready(self._report, on_seen=_once_ready(manager.note))
@@ -232,7 +232,7 @@ class DevServer:
             manager.claim(launched)
 
     def _await_running(self, manager: DevServerManager, state: DevState) -> None:
-        """Wait for a machine that somebody else started."""
+        """Wait for a machine that another process started."""
         seen = check_health(state, manager.api)
         server = seen.server
         if seen.health is Health.STARTING:
@@ -252,12 +252,12 @@ class DevServer:
             rate = manager.prices.rate(state.server_type)
             raise MachineError(
                 f"the dev server {state.server_id} ({rate}) is {seen.health}: {seen.reason}. It is "
-                "left as it is: comfyloom dev status, comfyloom dev restart",
+                "left unchanged: comfyloom dev status, comfyloom dev restart",
                 server_id=state.server_id,
                 status=server.current_status if server else "",
             )
         if server is not None and server.estimated_duration == state.launched_for:
-            # Whoever launched it was killed before the lease was set.
+            # The process that launched it was killed before it set the lease.
             lease = account.lease_of(state, manager.api, self._settings)
             lease.note(server)
             lease.settle()
@@ -275,18 +275,22 @@ class DevServer:
         if not state.is_of(self._settings):
             return HealthCheck(reason="it belongs to another account")
         if state.is_open:
-            reason = "its launch has no answer yet; if nobody waits for it, dev up finds it again"
+            reason = (
+                "its launch has no answer yet; if no process waits for it, dev up finds it again"
+            )
             return HealthCheck(health=Health.LAUNCHING, reason=reason)
         return check_health(state, manager.api)
 
     def _kept(self, manager: DevServerManager, state: DevState, seen: HealthCheck) -> DevState:
-        """Write down what was seen, unless the file is about another machine by now."""
+        """Record a health check, unless the file is about another machine by now."""
         try:
             with self._file.locked(longest_s=1.0, required=False):
                 current = self._file.read()
                 if current.server_id == state.server_id:
                     return manager.keep(current, seen)
-        except MachineBusy:  # somebody changes it just now: what was seen is told, not kept
+        except (
+            MachineBusy
+        ):  # another process is changing it: return the result without recording it
             pass
         if seen.server is None:
             return state
@@ -295,13 +299,7 @@ class DevServer:
     def _settle_if(
         self, manager: DevServerManager, server_id: str, *, is_watched: bool = False
     ) -> None:
-        """Write down that a machine has ended, unless the file is about another by now.
-
-        Args:
-            manager: Keeps the file.
-            server_id: The machine.
-            is_watched: Whether it was looked at until its end: if it was not ready, it was free.
-        """
+        """Record that a machine has ended, unless the file is about another one by now."""
         with self._locked(required=False):
             state = self._file.read()
             if state.server_id == server_id:
@@ -309,10 +307,8 @@ class DevServer:
 
     @contextmanager
     def _locked(self, *, required: bool = True) -> Generator[None]:
-        def waits() -> None:
-            self._say("another process is at work on the dev server, waiting for it")
-
-        with self._file.locked(waits, required=required):
+        text = "another process is changing the dev server, waiting for it"
+        with self._file.locked(partial(self._say, text), required=required):
             yield
 
     @contextmanager
@@ -333,7 +329,7 @@ class DevServer:
 
 
 def _once_ready(note: Callable[[Server], object]) -> Callable[[Server], None]:
-    """Return what notes a machine as soon as it is ready, and after that no more."""
+    """Return a function that calls `note` once, when the machine is ready."""
     noted: list[Server] = []
 
     def once(server: Server) -> None:

@@ -1,4 +1,4 @@
-"""Following the dev server: machine, queue and prompts."""
+"""Watching the dev server: machine, queue and prompts."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class WatchedPrompt:
 
     Attributes:
         prompt_id: Its id.
-        state: Where it is; `gone` where neither queue nor history know it.
-        seconds: How long it has been, or was, at work as far as it was seen.
+        state: Its state; `gone` if neither queue nor history have it.
+        seconds: How long it has been, or was, running, as far as observed.
     """
 
     prompt_id: str
@@ -48,7 +48,7 @@ class StatusSnapshot:
 
 @attrs.define(eq=False)
 class Prompts:
-    """Keeps account of the prompts of one ComfyUI by looking at its queue."""
+    """Tracks the prompts of one ComfyUI by reading its queue."""
 
     comfyui: ComfyUI
     clock: Clock
@@ -56,7 +56,7 @@ class Prompts:
     _begun: dict[str, float] = attrs.field(factory=dict[str, float], init=False)
 
     def look(self) -> tuple[WatchedPrompt, ...]:
-        """Look at the queue once, and return all prompts that are known.
+        """Read the queue once, and return all known prompts.
 
         Raises:
             TransportError: ComfyUI does not answer.
@@ -75,7 +75,7 @@ class Prompts:
 
     @property
     def at_work(self) -> bool:
-        """Whether a prompt ran or waited when it was last looked."""
+        """Whether a prompt was running or pending at the last look."""
         return any(prompt.state not in _ENDED for prompt in self._seen.values())
 
     def _note(self, prompt_id: str, state: PromptState) -> None:
@@ -111,13 +111,13 @@ def follow(
     timeouts: Timeouts,
     clock: Clock,
 ) -> Iterator[StatusSnapshot]:
-    """Yield what there is to see about once a second, until there is no dev server any more.
+    """Yield a snapshot about once a second, until the dev server has ended.
 
     Args:
-        look: Returns its status; asked four times a minute.
+        look: Returns its status; called four times a minute.
         connect: Returns the client of its ComfyUI.
-        in_use: Called while prompts run or wait: that is use, whoever submitted them.
-        timeouts: How often to ask.
+        in_use: Called while prompts of any client are running or pending.
+        timeouts: The intervals.
         clock: The time.
     """
     prompts: Prompts | None = None
@@ -127,12 +127,16 @@ def follow(
                 prompts = Prompts(connect(), clock)
             looked_at = clock.monotonic()
             silent = False
-            # A ComfyUI that falls silent is a reason to ask the platform at once.
+            # When ComfyUI falls silent, ask the platform at once.
             while (
                 not silent
                 and (passed_s := clock.monotonic() - looked_at) < timeouts.dev_status_every_s
             ):
-                shown, silent = _prompts(prompts)
+                shown: tuple[WatchedPrompt, ...] = ()
+                try:
+                    shown = prompts.look() if prompts is not None else ()
+                except (TransportError, ApiError):
+                    silent = True
                 yield StatusSnapshot(status=_aged(status, passed_s), prompts=shown)
                 if prompts is not None and prompts.at_work:
                     in_use()
@@ -143,17 +147,8 @@ def follow(
             prompts.comfyui.close()
 
 
-def _prompts(prompts: Prompts | None) -> tuple[tuple[WatchedPrompt, ...], bool]:
-    if prompts is None:
-        return (), False
-    try:
-        return prompts.look(), False
-    except (TransportError, ApiError):
-        return (), True
-
-
 def _aged(status: DevStatus, seconds: float) -> DevStatus:
-    """Return a status as it is some seconds later."""
+    """Return a status as of some seconds later."""
     if not status.uptime_s:
         return status
     left = status.lease_left_s

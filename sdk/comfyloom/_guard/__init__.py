@@ -1,1 +1,1 @@
-"""The guard process, which stops the machines of a killed program."""
+"""The guard process: it stops the machines of a program that was killed."""

@@ -1,21 +1,22 @@
-"""The guard: a small process that outlives its owner and ends what the owner leaves behind.
+"""The guard process: it outlives its owner and stops the machines that the owner leaves behind.
 
-It runs as a script of its own, with nothing but the standard library: it has to be there at once,
-and must cost nothing while it waits. Its standard input is a pipe from its owner. Each line is one
-message in JSON:
+It runs as a script and imports only the standard library, so that it starts quickly and uses
+little memory while it waits. Its standard input is a pipe from its owner. Each line is one message
+in JSON:
 
     {"do": "hold", "key": K, "api": URL of the account, "token": T, "server_type": …,
      "seconds": duration of the launch, "before": ids listed before it or null,
-     "server_id": ID or "", "seen": whether the platform has shown it,
+     "server_id": ID or "", "seen": whether the platform has listed it,
      "journal": file or null, "ca": file or null}
-    {"do": "launched", "key": K, "server_id": ID}     the launch has an answer
-    {"do": "seen", "key": K}                          the platform has shown the machine
+    {"do": "launched", "key": K, "server_id": ID}     the platform answered the launch
+    {"do": "seen", "key": K}                          the platform has listed the machine
     {"do": "stop", "key": K}                          the owner gave up waiting for its end
     {"do": "forget", "key": K}                        confirmed stopped, or handed over
 
-When the owner dies, every machine that was not forgotten is deleted. A launch without an answer is
-looked for by what tells its machine from all others: not among those before, exactly its duration,
-its kind. What was done is appended to the journal, which the next reaper reads.
+When the owner dies, every machine that was not forgotten is deleted. The machine of an unanswered
+launch is looked up in the account's list by three facts: it was not listed before the launch, and
+it has exactly the duration and the machine type of the launch. Each outcome is appended to the
+journal, which the next reaper reads.
 """
 
 import json
@@ -26,21 +27,20 @@ import sys
 import time
 
 TYPE_CHECKING = False
-if TYPE_CHECKING:  # typing itself would take longer to load than all the rest
+if TYPE_CHECKING:  # importing typing takes longer than all other imports together
     from typing import Any
 
 SEARCH_EVERY_S = 2.0
 SEARCH_FOR_S = 60.0
 GIVE_UP_S = 600.0
-YOUNG_S = 60.0
-ANSWER_S = 10.0
+YOUNG_S = 60.0  # a machine launched this recently may answer 404 although it exists
+REQUEST_TIMEOUT_S = 10.0
 FIRST_DELAY_S = 1.0
-LONGEST_DELAY_S = 30.0
-REFUSED = "refused"
+MAX_DELAY_S = 30.0
 
 
 class Charge:
-    """A machine, or a launch, that the guard answers for."""
+    """A machine, or an unanswered launch, that the guard must stop if its owner does not."""
 
     def __init__(self, message: "dict[str, Any]") -> None:
         self.key: str = message["key"]
@@ -59,54 +59,55 @@ class Charge:
         self.delay_s = FIRST_DELAY_S
 
     def stop(self) -> None:
-        """Begin to end it."""
+        """Start stopping it; `act` does the work."""
         if self.stop_since is None:
             self.stop_since = time.monotonic()
 
     def act(self) -> str | None:
-        """Do the next thing for its end; return what it came to, None while it goes on."""
+        """Try the next step; return the final outcome, None if another step is needed."""
         now = time.monotonic()
         try:
             outcome = self._delete() if self.server_id else self._find()
-        except Exception:  # noqa: BLE001 - whatever it was, the machine is still to be ended
+        except Exception:  # noqa: BLE001 - whatever failed, the machine must still be stopped
             outcome = None
-            self._later(now)
+            self._back_off(now)
         if outcome is None and self._stopping_s(now) > GIVE_UP_S:
             return "gave up"
         return outcome
 
-    def _later(self, now: float) -> None:
+    def _back_off(self, now: float) -> None:
         self.due = now + self.delay_s
-        self.delay_s = min(2 * self.delay_s, LONGEST_DELAY_S)
+        self.delay_s = min(2 * self.delay_s, MAX_DELAY_S)
 
     def _delete(self) -> str | None:
         now = time.monotonic()
-        status, _ = self._ask("DELETE", f"/servers/{quoted(self.server_id)}")
+        status, _ = self._request("DELETE", f"/servers/{quoted(self.server_id)}")
         if 200 <= status < 300:
             return "deleted"
         if status != 404:
-            self._later(now)
+            self._back_off(now)
             return None
-        # A machine that was launched seconds ago is not known to every call.
-        if self.seen or (now - self.held_at > YOUNG_S and self.server_id not in self._listed()):
+        # For some seconds after the launch, a 404 does not mean that the machine has ended.
+        if self.seen or (now - self.held_at > YOUNG_S and self.server_id not in self._list()):
             return "not found"
         self.due = now + SEARCH_EVERY_S
         return None
 
     def _find(self) -> str | None:
         now = time.monotonic()
-        rows = self._listed()
-        found = [name for name, row in rows.items() if self._is_ours(name, row)]
+        rows = self._list()
+        found = [name for name, row in rows.items() if self._may_be_ours(name, row)]
         if self.before is None or len(found) > 1:
-            # Which one is ours cannot be told: nobody's machine is stopped for a guess.
-            return self._give_up(now, "cannot be told", is_sure=bool(found))
+            # It is not certain which machine is ours: the guard never stops one on a guess.
+            return self._end_search(now, "cannot be told", is_final=bool(found))
         if found:
             self.server_id, self.seen, self.due = found[0], True, 0.0
             return None
-        return self._give_up(now, "never appeared", is_sure=False)
+        return self._end_search(now, "never appeared", is_final=False)
 
-    def _give_up(self, now: float, outcome: str, *, is_sure: bool) -> "str | None":
-        if is_sure or self._stopping_s(now) > SEARCH_FOR_S:
+    def _end_search(self, now: float, outcome: str, *, is_final: bool) -> "str | None":
+        """Return the outcome if it is final or the time for the search is over."""
+        if is_final or self._stopping_s(now) > SEARCH_FOR_S:
             return outcome
         self.due = now + SEARCH_EVERY_S
         return None
@@ -114,73 +115,81 @@ class Charge:
     def _stopping_s(self, now: float) -> float:
         return 0.0 if self.stop_since is None else now - self.stop_since
 
-    def _is_ours(self, name: str, row: "dict[str, Any]") -> bool:
-        kind = str(row.get("server_type") or "")
-        if name in (self.before or ()) or kind not in (self.server_type, ""):
+    def _may_be_ours(self, name: str, row: "dict[str, Any]") -> bool:
+        server_type = str(row.get("server_type") or "")
+        if name in (self.before or ()) or server_type not in (self.server_type, ""):
             return False
         try:
             return 0 < float(row.get("estimated_duration") or 0) == self.seconds
         except (TypeError, ValueError):
             return False
 
-    def _listed(self) -> "dict[str, dict[str, Any]]":
-        status, body = self._ask("GET", "/servers")
+    def _list(self) -> "dict[str, dict[str, Any]]":
+        """Return the account's machines by id."""
+        status, body = self._request("GET", "/servers")
         if not 200 <= status < 300:
-            raise OSError(REFUSED)
+            raise OSError(f"HTTP status {status}")
         rows: Any = json.loads(body)
         if "servers" in rows:
             rows = rows["servers"]
         return {str(row["server_id"]): row for row in rows if row.get("server_id")}
 
-    def _ask(self, method: str, path: str) -> tuple[int, bytes]:
-        # Imported on the owner's death alone: they are most of what Python can load.
+    def _request(self, method: str, path: str) -> tuple[int, bytes]:
+        # Imported only when the owner is dead: until then the guard needs little memory.
         import ssl
         import urllib.error
         import urllib.request
 
         class NoRedirect(urllib.request.HTTPRedirectHandler):
             def redirect_request(self, *_: object, **__: object) -> None:
-                return None  # the token is for this address alone
+                return None  # the token must not be sent to another address
 
         request = urllib.request.Request(self.api + path, method=method)
         request.add_header("Authorization", f"Bearer {self.token}")
         request.add_header("User-Agent", "comfyloom-guard")
         is_folder = self.ca is not None and os.path.isdir(self.ca)  # noqa: PTH112
-        secure = (
+        context = (
             ssl.create_default_context(capath=self.ca)
             if is_folder
             else ssl.create_default_context(cafile=self.ca)
         )
         opener = urllib.request.build_opener(
-            NoRedirect, urllib.request.HTTPSHandler(context=secure)
+            NoRedirect, urllib.request.HTTPSHandler(context=context)
         )
         try:
-            with opener.open(request, timeout=ANSWER_S) as answer:
-                return answer.status, answer.read()
+            with opener.open(request, timeout=REQUEST_TIMEOUT_S) as response:
+                return response.status, response.read()
         except urllib.error.HTTPError as error:
             return error.code, b""
 
 
-class Guard:
-    """Reads what the owner says, watches over it, and acts when it is gone."""
+class GuardProcess:
+    """Reads the owner's messages, notices its death, and then stops its machines.
 
-    def __init__(self, pipe: int, watch: int | None) -> None:
+    Args:
+        pipe: The file descriptor that the owner's messages come from.
+        owner_exit: A file descriptor that becomes readable when the owner ends, None if the
+            system has none; the end of the pipe is noticed in any case.
+    """
+
+    def __init__(self, pipe: int, owner_exit: int | None) -> None:
         self.pipe = pipe
-        self.watched = [each for each in (pipe, watch) if each is not None]
+        self.watched = [each for each in (pipe, owner_exit) if each is not None]
         self.charges: dict[str, Charge] = {}
-        self.rest = b""
+        self.partial_line = b""
 
     def run(self) -> None:
-        """Return when the owner is gone and nothing is left to end."""
+        """Return when the owner is dead and no machine is left to stop."""
         while self.watched or self.charges:
             ready, _, _ = select.select(self.watched, [], [], self._wait_s())
-            if ready and not self._read(is_gone=ready != [self.pipe]):
+            if ready and not self._read(owner_has_ended=ready != [self.pipe]):
                 self.watched = []
                 for charge in self.charges.values():
                     charge.stop()
             self._act()
 
     def _wait_s(self) -> float | None:
+        """Return the seconds until the next step is due, None if there is no next step."""
         due = [each.due for each in self.charges.values() if each.stop_since is not None]
         return max(0.0, min(due) - time.monotonic()) if due else None
 
@@ -191,28 +200,29 @@ class Guard:
             outcome = charge.act()
             if outcome is not None:
                 del self.charges[charge.key]
-                note(charge, outcome)
+                append_to_journal(charge, outcome)
 
-    def _read(self, *, is_gone: bool) -> bool:
-        """Take what the owner has said; return whether it is still there."""
+    def _read(self, *, owner_has_ended: bool) -> bool:
+        """Handle all messages in the pipe; return whether the owner is still alive."""
         while True:
             try:
                 data = os.read(self.pipe, 65536)
             except BlockingIOError:
-                return not is_gone
+                return not owner_has_ended
             except OSError:
                 return False
             if not data:
                 return False
-            *lines, self.rest = (self.rest + data).split(b"\n")
+            *lines, self.partial_line = (self.partial_line + data).split(b"\n")
             for line in lines:
-                self._obey(line)
+                self._handle(line)
 
-    def _obey(self, line: bytes) -> None:
+    def _handle(self, line: bytes) -> None:
+        """Apply one message; a malformed one is ignored."""
         try:
             message = json.loads(line)
-            what, key = message["do"], message["key"]
-            if what == "hold":
+            command, key = message["do"], message["key"]
+            if command == "hold":
                 self.charges[key] = Charge(message)
                 return
         except (ValueError, KeyError, TypeError):
@@ -220,18 +230,18 @@ class Guard:
         charge = self.charges.get(key)
         if charge is None:
             return
-        if what == "launched":
+        if command == "launched":
             charge.server_id = message["server_id"]
-        elif what == "seen":
+        elif command == "seen":
             charge.seen = True
-        elif what == "stop":
+        elif command == "stop":
             charge.stop()
-        elif what == "forget":
+        elif command == "forget":
             del self.charges[key]
 
 
-def note(charge: Charge, outcome: str) -> None:
-    """Append what was done to the journal; that it cannot be written changes nothing."""
+def append_to_journal(charge: Charge, outcome: str) -> None:
+    """Append the outcome to the journal, if it can be written."""
     line = {
         "key": charge.key,
         "server_id": charge.server_id,
@@ -248,14 +258,17 @@ def note(charge: Charge, outcome: str) -> None:
 
 
 def quoted(text: str) -> str:
-    """Return an id as a part of a path; it came from the network."""
+    """Return an id as one part of a URL path; it comes from the network."""
     from urllib.parse import quote
 
     return quote(text, safe="")
 
 
-def watch_of(owner: int) -> int | None:
-    """Return what becomes readable when the owner ends, None where the system has no such thing."""
+def open_process_exit(owner: int) -> int | None:
+    """Return a file descriptor that becomes readable when a process ends.
+
+    None if the system has none; then only the end of the pipe shows that the owner is dead.
+    """
     try:
         if hasattr(os, "pidfd_open"):
             return os.pidfd_open(owner)
@@ -264,22 +277,22 @@ def watch_of(owner: int) -> int | None:
         flags = {"flags": bsd.KQ_EV_ADD, "fflags": bsd.KQ_NOTE_EXIT}
         queue.control([bsd.kevent(owner, filter=bsd.KQ_FILTER_PROC, **flags)], 0)
     except (AttributeError, OSError):
-        return None  # the pipe alone has to tell
-    return os.dup(queue.fileno())  # the queue itself is closed when nobody refers to it
+        return None
+    return os.dup(queue.fileno())  # the queue object is closed when it is garbage-collected
 
 
 def main() -> None:
-    """Leave the owner's family, so that what ends it does not end the guard; then watch."""
+    """Detach from the owner, so that signals to its process group do not end the guard; run."""
     owner = int(sys.argv[1])
-    is_there = os.getppid() == owner
+    is_owner_alive = os.getppid() == owner
     if os.fork():
-        os._exit(0)  # tells the owner that the guard is there, and leaves it no child to wait for
+        os._exit(0)  # shows the owner that the guard runs, and leaves it no child to wait for
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         signal.signal(getattr(signal, name), signal.SIG_IGN)
     os.chdir("/")
     os.set_blocking(0, False)
-    # A pid that is not our parent's any more may be somebody else's by now.
-    Guard(0, watch_of(owner) if is_there else None).run()
+    # If the owner is dead already, its pid may belong to another process.
+    GuardProcess(0, open_process_exit(owner) if is_owner_alive else None).run()
 
 
 if __name__ == "__main__":

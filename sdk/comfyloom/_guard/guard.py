@@ -17,25 +17,25 @@ import attrs
 from comfyloom._core.redact import log
 
 START_S: Final = 10.0
-"""How long its start may take; it takes some hundredths of a second."""
+"""Seconds that its start may take; usually it takes some hundredths of a second."""
 _CHILD: Final = Path(__file__).with_name("child.py")
-_OUR_VARIABLES: Final = ("RUNCOMFY_", "COMFYLOOM_")
+_OWN_PREFIXES: Final = ("RUNCOMFY_", "COMFYLOOM_")
 
 
 @attrs.frozen(kw_only=True)
 class Held:
-    """What the guard must know of a launch to end its machine.
+    """A launch as the guard must know it to stop its machine.
 
     Attributes:
-        key: SettingMeta it.
+        key: Identifies the launch in later messages.
         api: The URL of the account in the Server API.
-        token: Its token.
-        server_type: The kind of machine.
-        seconds: The distinctive duration of the launch.
-        before: The machines listed before it, None if that failed.
-        journal: The file that the guard appends what it did to, None for none.
-        server_id: The machine, "" while there is none.
-        seen: Whether the platform has shown it.
+        token: The account's token.
+        server_type: The machine type.
+        seconds: The duration of the launch, chosen so that no other machine has it.
+        before: The ids of the machines listed before the launch, None if listing failed.
+        journal: The file that the guard appends its outcome to, None for none.
+        server_id: The machine's id, "" while it is not known.
+        seen: Whether the platform has listed the machine.
     """
 
     key: str
@@ -51,13 +51,15 @@ class Held:
 
 @attrs.define(eq=False)
 class Guard:
-    """The guard process of this process: it ends the machines that this one leaves behind.
+    """The guard process of this process: it stops the machines that this process leaves behind.
 
-    It is started with the first machine. When it is killed, the next message starts another one
-    that is told all again. Where there can be none, each method returns False.
+    It is started with the first machine. If it is killed, the next message starts another one,
+    which receives all earlier messages again. If no guard process can run here, each method
+    returns False.
     """
 
-    _held: dict[str, list[dict[str, Any]]] = attrs.field(
+    # The messages about each machine, by its key: a new guard process receives them again.
+    _messages: dict[str, list[dict[str, Any]]] = attrs.field(
         factory=dict[str, list[dict[str, Any]]], init=False, repr=False
     )
     _pipe: int | None = attrs.field(default=None, init=False)
@@ -65,9 +67,10 @@ class Guard:
     _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False, repr=False)
 
     def hold(self, held: Held) -> bool:
-        """Answer for a launch from now on; returns once the guard process is there.
+        """Make the guard responsible for a launch; returns when the guard process runs.
 
-        A token or certificate bundle is told through the pipe, never in arguments or variables.
+        The token is passed through the pipe, never in arguments or environment variables, which
+        other users of the computer may read.
         """
         message = {
             "do": "hold",
@@ -83,49 +86,51 @@ class Guard:
             "ca": _certificates() if held.api.startswith("https:") else None,
         }
         with self._lock:
-            self._held[held.key] = []
-            return self._tell(held.key, message)
+            self._messages[held.key] = []
+            return self._send(held.key, message)
 
     def launched(self, key: str, server_id: str) -> bool:
-        """Tell it which machine a launch gave."""
-        return self._more(key, {"do": "launched", "key": key, "server_id": server_id})
+        """Pass on the machine id that a launch returned."""
+        return self._update(key, {"do": "launched", "key": key, "server_id": server_id})
 
     def seen(self, key: str) -> bool:
-        """Tell it that the platform has shown the machine: a 404 means its end from now on."""
-        return self._more(key, {"do": "seen", "key": key})
+        """Report that the platform has listed the machine: from now on a 404 means its end."""
+        return self._update(key, {"do": "seen", "key": key})
 
     def stop(self, key: str) -> bool:
-        """Let it go on with the stop of a machine, for ten minutes and whatever we do."""
-        return self._more(key, {"do": "stop", "key": key})
+        """Let the guard stop a machine, for up to ten minutes, even after this process ended."""
+        return self._update(key, {"do": "stop", "key": key})
 
     def forget(self, key: str) -> bool:
-        """Tell it that a machine is confirmed stopped, or somebody else's from now on."""
+        """Release the guard: the machine is confirmed stopped, or another process owns it."""
         with self._lock:
-            told = self._held.pop(key, None)
-            already_printed = told is not None and self._is_there()
-            return already_printed and self._write({"do": "forget", "key": key})
+            is_held = self._messages.pop(key, None) is not None
+            return is_held and self._is_alive() and self._write({"do": "forget", "key": key})
 
     def check(self) -> bool:
-        """Return whether it is there, starting it again if it was killed and has work."""
+        """Return whether it runs if it is needed; start it again if it was killed."""
         with self._lock:
-            return not self._held or self._is_there() or self._restart()
+            return not self._messages or self._is_alive() or self._restart()
 
     def disown(self) -> None:
-        """In a forked child: know nothing, and do not keep the owner's pipe open."""
+        """Drop all messages and close the pipe, as a forked child must: the guard is its parent's.
+
+        A pipe that the child keeps open would hide the owner's death from the guard.
+        """
         self._lock = threading.Lock()
-        self._held, self._failed = {}, False
+        self._messages, self._failed = {}, False
         if self._pipe is not None:
             with contextlib.suppress(OSError):
                 os.close(self._pipe)
             self._pipe = None
 
-    def _more(self, key: str, message: dict[str, Any]) -> bool:
+    def _update(self, key: str, message: dict[str, Any]) -> bool:
         with self._lock:
-            return key in self._held and self._tell(key, message)
+            return key in self._messages and self._send(key, message)
 
-    def _tell(self, key: str, message: dict[str, Any]) -> bool:
-        self._held[key].append(message)
-        return (self._is_there() and self._write(message)) or self._restart()
+    def _send(self, key: str, message: dict[str, Any]) -> bool:
+        self._messages[key].append(message)
+        return (self._is_alive() and self._write(message)) or self._restart()
 
     def _restart(self) -> bool:
         if self._failed:
@@ -135,16 +140,20 @@ class Guard:
             self._pipe = _start()
         except (OSError, subprocess.SubprocessError, NotImplementedError) as error:
             self._failed = True
-            log.warning("no guard process (%s): a machine whose owner is killed runs on", error)
+            log.warning(
+                "no guard process (%s): if this program is killed, its machines run until their "
+                "lease ends",
+                error,
+            )
             return False
-        return all(self._write(each) for told in self._held.values() for each in told)
+        return all(self._write(each) for sent in self._messages.values() for each in sent)
 
-    def _is_there(self) -> bool:
+    def _is_alive(self) -> bool:
         if self._pipe is None:
             return False
         poll = select.poll()
         poll.register(self._pipe, 0)
-        return not poll.poll(0)  # an error is the only event: nobody reads any more
+        return not poll.poll(0)  # the only possible event is an error: the reader has ended
 
     def _write(self, message: dict[str, Any]) -> bool:
         if self._pipe is None:
@@ -167,14 +176,14 @@ def _start() -> int:
     """Start a guard process and return the pipe to it.
 
     Raises:
-        NotImplementedError: There can be none on this system, or in a program of this kind.
-        OSError, subprocess.SubprocessError: It does not start.
+        NotImplementedError: This system, or this program, cannot run one.
+        OSError, subprocess.SubprocessError: It did not start.
     """
     if os.name != "posix":
-        raise NotImplementedError("not on this system")
+        raise NotImplementedError("this system is not POSIX")
     if getattr(sys, "frozen", False) or not _is_python(sys.executable) or not _CHILD.is_file():
-        # A frozen application, started again, would be another application.
-        raise NotImplementedError("this program has no Python of its own to start")
+        # The executable of a frozen application would start the application again.
+        raise NotImplementedError("this program has no Python interpreter to start")
     read, write = os.pipe()
     try:
         subprocess.run(
@@ -182,7 +191,7 @@ def _start() -> int:
             stdin=read,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            env={k: v for k, v in os.environ.items() if not k.startswith(_OUR_VARIABLES)},
+            env={k: v for k, v in os.environ.items() if not k.startswith(_OWN_PREFIXES)},
             start_new_session=True,
             timeout=START_S,
             check=True,
@@ -200,7 +209,7 @@ def _is_python(executable: str | None) -> bool:
 
 
 def _certificates() -> str:
-    """Return the certificates that `requests` would trust."""
+    """Return the certificate bundle that `requests` would use, a file or a folder."""
     import certifi
 
     named = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
@@ -213,5 +222,5 @@ if hasattr(os, "register_at_fork"):
 
 
 def guard_of_process() -> Guard:
-    """Return the guard of this process; a forked child has one of its own."""
+    """Return the guard of this process; a forked child starts its own."""
     return _guard

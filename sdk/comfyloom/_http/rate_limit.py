@@ -11,18 +11,17 @@ from comfyloom._core.clock import SYSTEM_CLOCK, Clock
 
 @attrs.define(eq=False)
 class RateLimiter:
-    """Limits requests to a rate, with a burst after a rest; shared by all threads.
+    """Token bucket: limits the rate of requests, with bursts; shared by all threads.
 
     Args:
         per_s: Average requests per second, above 0.
-        burst: Requests that may follow each other at once after a rest, at least 1.
-        clock: The time.
+        burst: Requests that may be sent at once after a pause, at least 1.
     """
 
     per_s: float = 1.0
     burst: int = 1
     clock: Clock = SYSTEM_CLOCK
-    # When the next request would be due if they came at exactly the rate.
+    # When the next request would be due at exactly this rate.
     _due: float = attrs.field(default=0.0, init=False, repr=False)
     _paused_until: float = attrs.field(default=0.0, init=False, repr=False)
     _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False, repr=False)
@@ -39,6 +38,6 @@ class RateLimiter:
             self.clock.sleep(wait_s)
 
     def pause(self, seconds: float) -> None:
-        """Hold back every request for some seconds: the server asked for it."""
+        """Delay every request: the server asked for it."""
         with self._lock:
             self._paused_until = max(self._paused_until, self.clock.monotonic() + seconds)

@@ -12,8 +12,8 @@ import attrs
 class Backoff:
     """Attempts of a request, and the waits between them: doubling, with full jitter.
 
-    By default 1 + 4 attempts, 0.5 s doubling to 8 s, 45 s in all; a server's own `Retry-After` is
-    honoured up to 60 s. docs/retries.md lists what is retried.
+    By default 1 + 4 attempts, 0.5 s doubling to 8 s, 45 s in all, `Retry-After` up to 60 s.
+    docs/retries.md lists what is retried.
     """
 
     attempts: int = 5

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 _PIECE: Final = 1 << 16
 
-# Safe to repeat: a second time changes nothing.
+# Idempotent: safe to repeat.
 _REPEATABLE: Final = frozenset({"GET", "HEAD", "DELETE"})
 _TRANSIENT: Final = frozenset({429, 500, 502, 503, 504})
-# After a refusal for the rate, any request may be sent again.
+# After a rate limit, any request may be sent again.
 _RATE: Final = 429
 _RATE_ONLY: Final = frozenset({_RATE})
 
@@ -42,15 +42,10 @@ class Transport:
     waits. Redirects are not followed.
 
     Args:
-        base_url: Without a slash at the end.
         name: The server's name in messages; its URL may be a secret.
         token: The bearer token, None for none.
-        backoff: Attempts, and waits between them.
-        timeouts: How long to wait for the server.
-        clock: The time.
         observe: Called with every answer, for its headers.
-        rate_limit: Limits the requests; None for no limit. DELETE does not wait for it: a stop must
-            not be delayed.
+        rate_limit: None for no limit. DELETE does not wait for it: a stop must not be delayed.
         connections: Connections kept open for later requests.
     """
 
@@ -84,7 +79,7 @@ class Transport:
         Args:
             method: The HTTP method.
             path: Below the base URL, with a leading slash.
-            repeatable: Whether a second time is harmless; by default it depends on the method.
+            repeatable: Whether it is idempotent; by default by the method.
             backoff: Instead of the transport's.
             timeout_s: Longest silence of the server; by default `Timeouts.answer_s`.
             connect_s: The same while connecting and sending; by default `Timeouts.connect_s`.
@@ -117,7 +112,7 @@ class Transport:
             attempt.refused(answer)
             if not attempt.wait(answer):
                 return answer
-        raise attempt.error()
+        raise _broken(self.name, attempt.what, notes, sent=attempt.sent)
 
     @contextmanager
     def stream(self, path: str, **options: Any) -> Generator[requests.Response]:
@@ -229,7 +224,7 @@ class _Attempts:
         self.sent = self.sent or reached_the_server(error)
 
     def refused(self, answer: requests.Response) -> None:
-        """Note an attempt that the server could not serve at the moment."""
+        """Note an attempt that got a transient error status."""
         self.errors.insert(0, f"{answer.status_code} {answer.reason or ''}".strip())
 
     def wait(self, answer: requests.Response | None = None) -> bool:
@@ -248,10 +243,6 @@ class _Attempts:
         self.transport.clock.sleep(wait_s)
         return True
 
-    def error(self) -> TransportError:
-        """Return the error of a request that got no answer."""
-        return _broken(self.transport.name, self.what, self.errors, sent=self.sent)
-
 
 def retry_after_s(answer: requests.Response, backoff: Backoff) -> float:
     """Return the seconds that a server asks to wait (`Retry-After`), up to the backoff's limit."""
@@ -268,8 +259,8 @@ def _broken(name: str, what: str, errors: list[str], *, sent: bool) -> Transport
 
 
 def _read_whole(answer: requests.Response, deadline: Deadline) -> None:
-    """Read a body before the deadline: a server that trickles resets every other timeout."""
-    if vars(answer).get("_content_consumed"):  # a hook of the HTTP library has read it
+    """Read a body before the deadline: a slow drip resets every other timeout."""
+    if vars(answer).get("_content_consumed"):  # already read by a hook of the HTTP library
         return
     pieces: list[bytes] = []
     try:
@@ -281,7 +272,7 @@ def _read_whole(answer: requests.Response, deadline: Deadline) -> None:
     except _urllib3().HTTPError as error:
         answer.close()
         raise _requests().ConnectionError(error) from None
-    # As the library itself does after reading a body.
+    # As requests does after reading a body.
     vars(answer).update(_content=b"".join(pieces), _content_consumed=True)
 
 
@@ -314,7 +305,7 @@ def reached_the_server(error: Exception) -> bool:
     if isinstance(error, requests.ConnectTimeout | ValueError):
         return False
     if isinstance(error, requests.exceptions.SSLError):
-        # TLS can also fail while the answer is read; only the certificate is checked before.
+        # TLS can also fail while the answer is read; the certificate is checked before.
         return not _is_about_a_certificate(error)
     from urllib3.exceptions import NameResolutionError, NewConnectionError
 
@@ -338,13 +329,13 @@ def _is_about_a_certificate(error: BaseException) -> bool:
 
 
 def _innermost(error: BaseException) -> str:
-    """Return the operating system's message, which names no host."""
+    """Return the operating system's message, which does not name the host."""
     seen: BaseException = error
     while (inner := seen.__cause__ or seen.__context__) is not None:
         seen = inner
     if isinstance(seen, OSError) and seen.strerror:
         return seen.strerror
-    return f"{type(seen).__name__}"
+    return type(seen).__name__
 
 
 def _urllib3() -> Any:

@@ -1,1 +1,1 @@
-"""The life of a rented machine: launch, start, lease, stop, reaper."""
+"""Rented machines: launch, start, lease, stop, reaper."""

@@ -1,4 +1,4 @@
-"""All machines of an account, whoever launched them."""
+"""All machines of an account, whichever process launched them."""
 
 from __future__ import annotations
 
@@ -35,11 +35,10 @@ class Rented:
     """A machine of the account.
 
     Attributes:
-        server: The machine, as the platform tells of it.
         whose: `dev server` (of this project), `this computer` (launched from here) or `others`.
         uptime_s: Seconds since it became ready, 0 before.
         left_s: Seconds until it ends by itself, None if not known.
-        price: USD an hour, None if not known.
+        price: USD per hour, None if not known.
         cost: What it has cost so far in USD, None if its price is not known.
     """
 
@@ -53,12 +52,7 @@ class Rented:
 
 @attrs.define(eq=False)
 class AccountMachines:
-    """The machines of an account.
-
-    Args:
-        api: The account.
-        settings: Its settings.
-    """
+    """The machines of an account."""
 
     api: ServerApi
     settings: Settings
@@ -76,21 +70,22 @@ class AccountMachines:
         """Return the machines that have not ended.
 
         Raises:
-            ApiError: The platform refuses to tell.
-            TransportError: The platform is out of reach.
+            ApiError, TransportError: The platform does not list them.
         """
         dev, ours = self._dev_id(), self._ours()
         living = [server for server in self.api.list_servers() if not server.has_ended]
         return [self._rented(server, dev, ours) for server in living]
 
     def find(self, name: str) -> Server:
-        """Return the machine that an id, or the beginning of one, names.
+        """Return the machine with an id, or the beginning of one.
 
         Raises:
             MachineError: There is none, or several.
         """
         if len(name) < SHORTEST_NAME:
-            raise MachineError(f"{name!r} is no machine: give {SHORTEST_NAME} letters of its id")
+            raise MachineError(
+                f"{name!r} is too short: give at least {SHORTEST_NAME} characters of the id"
+            )
         servers = self.api.list_servers()
         found = [server for server in servers if server.server_id.startswith(name)]
         exact = [server for server in found if server.server_id == name]
@@ -98,12 +93,12 @@ class AccountMachines:
             return (exact or found)[0]
         if found:
             names = ", ".join(server.server_id for server in found)
-            raise MachineError(f"{name} may be {names}: give more of the id")
+            raise MachineError(f"{name} is ambiguous ({names}): give more of the id")
         known = ", ".join(server.server_id for server in servers) or "none"
         raise MachineError(f"the account has no machine {name} (it has: {known})", server_id=name)
 
     def show(self, name: str) -> Rented:
-        """Return one machine; a whole id is asked for even when it is not listed.
+        """Return one machine; a complete id is looked up even if it is not listed.
 
         Raises:
             MachineError: There is none of that name, or several.
@@ -116,20 +111,24 @@ class AccountMachines:
         return self._rented(server, self._dev_id(), self._ours())
 
     def stop(self, name: str) -> Server:
-        """Stop a machine and see it confirmed, and return it as the platform told in the end.
+        """Stop a machine, wait for the confirmation, and return its last description.
 
         Raises:
             MachineError: There is none of that name, or several.
             MachineLeak: The platform did not confirm it; the machine may still cost money.
-            Unauthorized, Forbidden: The account may not.
+            Unauthorized, Forbidden: The account may not stop it.
         """
         server_id = self._whole(name)
-        since = self._launched(server_id)
-        # The platform is not asked first: it may not know a young machine, or not answer.
+        dev = self._dev_state_of(server_id)
+        # When it was launched from here; else 0, long ago.
+        since = dev.launch_time if dev else 0.0
+        if not since and (row := self._row(server_id)) is not None:
+            since = row.intended_at
+        # Stop without asking first: the platform may not list a young machine, or not answer.
         stopped = Stopping(
             api=self.api,
             server_id=server_id,
-            server_type=self._type(server_id),
+            server_type=(dev.server_type if dev else "") or "type not known",
             prices=self.prices,
             was_seen=False,
             launched_at=self.api.clock.monotonic() - (self.api.now() - since),
@@ -141,7 +140,7 @@ class AccountMachines:
         return stopped.server or Server(server_id=server_id)
 
     def extend(self, name: str, seconds: int) -> Rented:
-        """Let a machine end so many seconds later, and return it.
+        """Let a machine end later by `seconds`, and return it.
 
         Raises:
             MachineError: There is none of that name, or several, or it has ended.
@@ -155,16 +154,8 @@ class AccountMachines:
         longer = self.api.set_duration(server.server_id, int(server.estimated_duration) + seconds)
         return self._rented(longer, self._dev_id(), self._ours())
 
-    def _launched(self, server_id: str) -> float:
-        """Return when a machine was launched from here, as far as known; else 0, long ago."""
-        state = self._dev_state()
-        is_dev = state is not None and state.server_id == server_id
-        return (state.launch_time if state and is_dev else None) or (
-            row.intended_at if (row := self._row(server_id)) is not None else 0.0
-        )
-
     def _ours(self) -> frozenset[str]:
-        """Return the ids of the machines that were launched from here, as far as known."""
+        """Return the ids of the machines launched from here, as far as known."""
         with best_effort():
             return self._records.list_ids()
         return frozenset()
@@ -174,25 +165,27 @@ class AccountMachines:
             return self._records.find(server_id)
         return None
 
-    def _type(self, server_id: str) -> str:
+    def _dev_state_of(self, server_id: str) -> DevState | None:
+        """Return the state of a machine, None if it is not this project's dev server."""
         state = self._dev_state()
-        is_dev = state is not None and state.server_id == server_id
-        return (state.server_type if state and is_dev else "") or "kind not known"
+        return state if state is not None and state.server_id == server_id else None
 
     def _whole(self, name: str) -> str:
-        # A whole id needs no list: a stop must work although the list does not.
+        # A complete id needs no list: a stop must work even if listing does not.
         return name if len(name) >= _WHOLE_ID else self.find(name).server_id
 
     def _rented(self, server: Server, dev: str, ours: frozenset[str]) -> Rented:
         now = self.api.now()
         ready, ends = server.service_ready_at, server.estimated_stopping_at
         uptime_s = max(0.0, now - ready.timestamp()) if ready else 0.0
-        kind = server.server_type or (
-            self._type(server.server_id) if server.server_id == dev else ""
-        )
+        kind = server.server_type
+        if not kind and server.server_id == dev:
+            state = self._dev_state_of(dev)
+            kind = (state.server_type if state else "") or "type not known"
+        whose: Whose = "this computer" if server.server_id in ours else "others"
         return Rented(
             server=attrs.evolve(server, server_type=kind),
-            whose=_whose(server.server_id, dev, ours),
+            whose="dev server" if server.server_id == dev else whose,
             uptime_s=uptime_s,
             left_s=max(0.0, ends.timestamp() - now) if ends else None,
             price=self.prices.per_hour(kind),
@@ -200,18 +193,17 @@ class AccountMachines:
         )
 
     def _dev_id(self) -> str:
-        state = self._dev_state()
-        return "" if state is None else state.server_id
+        return state.server_id if (state := self._dev_state()) is not None else ""
 
     def _dev_state(self) -> DevState | None:
-        """Return what is remembered of the dev server, None if it is not of this account."""
+        """Return the state of the dev server, None if it belongs to another account."""
         with best_effort():
             state = self._dev.read()
             return state if state.is_of(self.settings) else None
         return None
 
     def _forget(self, server_id: str, stopped: Stopped) -> None:
-        """Remember nowhere that it runs."""
+        """Record everywhere that it has ended."""
         server = stopped.server
         if (row := self._row(server_id)) is not None:
             with best_effort():
@@ -220,18 +212,11 @@ class AccountMachines:
         def ended(state: DevState) -> DevState:
             if state.server_id != server_id:
                 return state
-            now = self.api.now()
-            last = state.seen(server, now, self.prices) if server else state
-            return last.ended(now, self.prices, is_cost_known=server is not None)
+            known = server is not None
+            return state.ended(self.api.now(), self.prices, server, is_cost_known=known)
 
         try:
             if self._dev_id() == server_id:
                 self._dev.change(ended)
         except (LedgerError, MachineBusy) as error:
-            log.warning("the dev server's file is not changed: %s", error)
-
-
-def _whose(server_id: str, dev: str, ours: frozenset[str]) -> Whose:
-    if server_id == dev:
-        return "dev server"
-    return "this computer" if server_id in ours else "others"
+            log.warning("cannot update the dev server's state: %s", error)

@@ -1,4 +1,4 @@
-"""A machine that somebody else started and will stop: the dev server."""
+"""A machine that another process started and will stop: the dev server."""
 
 from __future__ import annotations
 
@@ -12,46 +12,46 @@ from comfyloom._machines.machine import Machine
 from comfyloom._runcomfy.models import Server
 
 RENEW_AT_END: Final = 0.9
-"""At the end of use the lease is renewed if more of it than a tenth has passed."""
+"""At the end of use the lease is renewed if at most this share of it is left."""
 
 
 @attrs.define(eq=False)
 class BorrowedMachine(Machine):
-    """A machine that goes on when the session ends; use renews its lease.
+    """A machine that keeps running after the session; use renews its lease.
 
-    Its cost is that of the time that it was borrowed for.
+    Its cost covers the time for which it was borrowed.
     """
 
     _since_s: float = attrs.field(default=0.0, init=False, repr=False)
 
     @property
     def is_borrowed(self) -> bool:
-        """Yes: it is never stopped by whoever borrowed it."""
+        """True: the borrower never stops it."""
         return True
 
     @property
     def used_s(self) -> float:
-        """Seconds since it was borrowed, of those that are paid for."""
+        """Billed seconds since it was borrowed."""
         return max(0.0, super().used_s - self._since_s)
 
     @property
     def summary(self) -> str:
-        """How long it was used, and what that cost."""
+        """How long it was used, and its cost."""
         seconds = self.billed_s or self.used_s
         return (
             f"machine {self.server_id} ({self.server_type}): used for {seconds:.0f} s, "
-            f"{self._priced()}; the dev server goes on"
+            f"{self._priced()}; the dev server keeps running"
         )
 
     def take(self, server: Server, comfyui: ComfyUI, lease: Lease) -> None:
-        """Begin to use it."""
+        """Start using it."""
         self.server_id, self.comfyui, self.lease = server.server_id, comfyui, lease
         lease.note(server)
         self._since_s = lease.elapsed_s
         self.touch()
 
     def release(self) -> None:
-        """Leave it running, for its whole lease from now on."""
+        """Leave it running, for its full lease from now on."""
         if self.comfyui is None or self.lease is None:
             return
         self.billed_s = self.billed_s or self.used_s

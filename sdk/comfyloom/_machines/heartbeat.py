@@ -18,13 +18,9 @@ EVERY_S: Final = 15.0
 
 @attrs.define(eq=False)
 class Heartbeat:
-    """Calls each beat again and again, as long as there is one.
+    """Calls each beat every `every_s` seconds, in a thread that runs while there is one.
 
-    The thread waits by the real time, whatever clock the machines go by: a test's clock that
-    leaps at each sleep must not be driven by it.
-
-    Args:
-        every_s: Seconds between two rounds.
+    The thread waits in real time: a test's clock that leaps at each sleep must not be driven by it.
     """
 
     every_s: float = EVERY_S
@@ -35,7 +31,7 @@ class Heartbeat:
     _empty: threading.Event = attrs.field(factory=threading.Event, init=False, repr=False)
 
     def add(self, beat: Callable[[], object]) -> None:
-        """Call `beat` from now on; an error of it is logged, and changes nothing."""
+        """Call `beat` from now on; its errors are only logged."""
         with self._lock:
             is_first = not self._beats
             self._beats.append(beat)
@@ -44,7 +40,7 @@ class Heartbeat:
                 daemon_thread(partial(self._run, self._empty), "heartbeat").start()
 
     def remove(self, beat: Callable[[], object]) -> None:
-        """Call `beat` no more; one that is not called is passed over."""
+        """Stop calling `beat`; an unknown one is ignored."""
         with self._lock:
             if beat in self._beats:
                 self._beats.remove(beat)
@@ -52,7 +48,7 @@ class Heartbeat:
                     self._empty.set()
 
     def disown(self) -> None:
-        """In a forked child: the machines, and the thread, are the parent's."""
+        """Forget all, in a forked child: machines and thread are the parent's."""
         self._lock, self._beats = threading.Lock(), []
 
     def beat(self) -> None:

@@ -1,9 +1,8 @@
 """Launching one machine, and finding it again when the answer is lost.
 
-A launch has no idempotency key, and the platform keeps no label of ours. The one field that it
-echoes is the duration: each launch draws one that no person would type, and notes which machines
-there were before. Only a machine that was not there, with exactly that duration and type, is
-ours.
+A launch has no idempotency key and no label. The only field that the platform echoes is the
+duration: each launch draws one that no person would type, and notes which machines existed before.
+Only a new machine with exactly that duration and type is ours.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ _GIVEN_UP: Final = frozenset({408, 425, 499})
 
 
 def draw_lease(rng: random.Random) -> int:
-    """Return a duration in seconds that is no whole number of minutes."""
+    """Return a duration in seconds that is not a whole number of minutes."""
     while (seconds := rng.randint(SHORTEST_LEASE_S, LONGEST_LEASE_S)) % 60 == 0:
         pass
     return seconds
@@ -46,15 +45,12 @@ class Launch:
     """One launch, from the intent to a machine's id. It is never sent twice.
 
     Args:
-        api: The account.
         workflow_version_id: What to launch.
-        server_type: The kind of machine.
+        server_type: The machine type.
         lease_s: Its distinctive duration.
-        on_launched: Called with the machine before anything else can go wrong.
-        on_intent: Called with the duration and the machines that existed before, just before it is
-            sent.
+        on_launched: Called with the machine before anything else can fail.
+        on_intent: Called just before it is sent, with the duration and the machines before it.
         max_machines: How many the account may have at once, None for no limit.
-        prices: What machines cost.
     """
 
     api: ServerApi
@@ -71,8 +67,8 @@ class Launch:
 
         Raises:
             MachineStartFailed: The launch got no answer, and no machine appeared.
-            MachineLeak: The launch got no answer, and which machine is ours cannot be told.
-            MachineLimit: The account has enough machines.
+            MachineLeak: The launch got no answer, and it is unclear which machine is ours.
+            MachineLimit: The account has too many machines.
             ApiError: The platform refuses it.
         """
         before = self._servers()
@@ -86,7 +82,7 @@ class Launch:
         else:
             self.on_launched(server)
             return server
-        log.warning("the launch got no proper answer, looking for the machine: %s", failure)
+        log.warning("the launch got no valid answer, looking for the machine: %s", failure)
         server = self._find_fresh(before, failure)
         self.on_launched(server)
         return server
@@ -95,108 +91,83 @@ class Launch:
         try:
             return self.find(before, failure)
         except MachineStartFailed:
-            # A new one of our kind, but not with our duration, is probably somebody else's. That
-            # the platform has changed a duration was never seen; yet nobody shall pay for a guess.
-            if strangers := self._strangers(before or frozenset()):
-                raise self._ambiguous(strangers) from None
+            # A new one of our type with another duration is probably another process's: the
+            # platform was never seen to change a duration. Still, report it instead of guessing.
+            new = self._new(before or frozenset()) or []
+            if living := [server for server in new if not server.has_ended]:
+                raise self._ambiguous(living) from None
             raise
 
     def _servers(self) -> frozenset[str] | None:
-        """Return the ids of the machines there are; None when the platform does not tell."""
+        """Return the ids of the existing machines; None if they cannot be listed."""
         try:
             servers = self.api.list_servers()
         except ApiError as error:
-            # A limit that cannot be checked is not passed over.
+            # A limit that cannot be checked is not ignored.
             if error.status in (401, 403) or self.max_machines is not None:
                 raise
-            log.warning("the machines there are cannot be listed: %s", error)
+            log.warning("the existing machines cannot be listed: %s", error)
             return None
-        self._check_limit([server.server_id for server in servers if not server.has_ended])
+        living = [server.server_id for server in servers if not server.has_ended]
+        if self.max_machines is not None and len(living) >= self.max_machines:
+            raise MachineLimit(
+                f"the account has {len(living)} already ({', '.join(living)}), and max_machines is "
+                f"{self.max_machines}: comfyloom machines list"
+            )
         return frozenset(server.server_id for server in servers)
 
-    def _check_limit(self, living: list[str]) -> None:
-        if self.max_machines is None or len(living) < self.max_machines:
-            return
-        raise MachineLimit(
-            f"the account has {len(living)} already ({', '.join(living)}), and max_machines is "
-            f"{self.max_machines}: comfyloom machines list"
-        )
-
     def find(
-        self,
-        before: frozenset[str] | None,
-        failure: ComfyloomError,
-        longest_s: float | None = None,
+        self, before: frozenset[str] | None, failure: ComfyloomError, longest_s: float | None = None
     ) -> Server:
         """Look for the machine of a launch whose answer is not known.
 
         Args:
-            before: The machines that were there before it, None when that is not known: then none
-                is taken for ours, but those that may be are named.
+            before: The machines before it, None if not known: then the candidates are named in the
+                error, and none counts as ours.
             failure: Why the answer is not known.
             longest_s: Seconds to look for it, at least once.
 
         Raises:
             MachineStartFailed: No machine appeared.
-            MachineLeak: Which machine is ours cannot be told.
+            MachineLeak: It is unclear which machine is ours.
         """
         timeouts = self.api.timeouts
         longest_s = timeouts.launch_search_s if longest_s is None else longest_s
         has_listed = False
         deadline = Deadline.after(longest_s, self.api.clock)
         for _ in polling(timeouts.launch_search_every_s, deadline):
-            ours = self._candidates(before or frozenset())
-            has_listed = has_listed or ours is not None
+            new = self._new(before or frozenset())
+            has_listed = has_listed or new is not None
+            ours = [server for server in new or [] if server.estimated_duration == self.lease_s]
             if ours and (len(ours) > 1 or before is None):
                 raise self._ambiguous(ours)
             if ours:
                 return ours[0]
         if not has_listed:
-            raise self._leak(
-                f"its launch got no answer and RunComfy does not list the machines ({failure})"
-            )
+            text = f"its launch got no answer and RunComfy does not list the machines ({failure})"
+            raise leak("", self.server_type, text, self.prices)
         text = f"the launch got no answer and no machine appeared in {longest_s:.0f} s: {failure}"
         raise MachineStartFailed(text)
 
-    def _leak(self, reason: str) -> MachineLeak:
-        return leak("", self.server_type, reason, self.prices)
-
     def _ambiguous(self, ours: list[Server]) -> MachineLeak:
         names = " ".join(server.server_id for server in ours)
-        text = (
-            f"a launch got no answer, and {names} may be it: stop yours (comfyloom machines stop)"
-        )
+        text = f"a launch got no answer, and {names} may be its machine: comfyloom machines stop"
         return MachineLeak(text, server_id=names)
 
-    def _candidates(self, before: frozenset[str]) -> list[Server] | None:
-        """Return the machines that may be ours, None when they cannot be listed."""
-        found = self._new(before)
-        if found is None:
-            return None
-        return [server for server in found if server.estimated_duration == self.lease_s]
-
-    def _strangers(self, before: frozenset[str]) -> list[Server]:
-        """Return new machines of our kind that have not our duration."""
-        return [server for server in self._new(before) or [] if not server.has_ended]
-
     def _new(self, before: frozenset[str]) -> list[Server] | None:
-        """Return the machines of our kind that were not there before, None if they are not told."""
+        """Return the new machines of our type, None if they cannot be listed."""
         try:
             servers = self.api.list_servers()
         except (TransportError, ApiError) as error:
             log.warning("looking for the machine: %s", error)
             return None
-        kinds = (self.server_type, "")
-        return [
-            server
-            for server in servers
-            if server.server_id not in before and server.server_type in kinds
-        ]
+        new = [server for server in servers if server.server_id not in before]
+        return [server for server in new if server.server_type in (self.server_type, "")]
 
 
 def _may_have_launched(error: TransportError | ApiError) -> bool:
     if isinstance(error, TransportError):
         return error.sent
-    # A 4xx is a refusal, but for those by which a gateway gives up waiting; a broken or unreadable
-    # answer says nothing of what was done either.
+    # A 4xx is a refusal, except where a gateway gave up waiting; after a broken or unreadable
+    # answer the outcome is unknown, too.
     return error.status >= 500 or error.status < 400 or error.status in _GIVEN_UP

@@ -1,4 +1,4 @@
-"""A machine launched by this process, from its launch to its confirmed end."""
+"""A machine launched by this process, until its end is confirmed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from comfyloom.progress import Progress, ProgressCallback
 
 
 class MachineState(Enum):
-    """Where a launched machine is in its life; `LaunchedMachine` has the transitions."""
+    """The state of a launched machine; `LaunchedMachine` lists the transitions."""
 
     NEW = "new"
     LAUNCHING = "launching"
@@ -43,18 +43,12 @@ class MachineState(Enum):
 _IN_USE: Final = frozenset({MachineState.READY, MachineState.IDLE})
 
 
-def _set_event() -> threading.Event:
-    event = threading.Event()
-    event.set()
-    return event
-
-
 @attrs.define(eq=False)
 class LaunchedMachine(Machine):
     """A machine that belongs to this process.
 
-    `start` launches it, `stop` ends it; in between, `touch` renews its lease while it is used: a
-    machine whose owner is gone ends by itself within its lease of 15 to 30 minutes.
+    `start` launches it, `stop` ends it; in between, `touch` renews its lease while it is used. If
+    this process dies, it ends by itself within its lease of 15 to 30 minutes.
 
     | state | becomes | by |
     | --- | --- | --- |
@@ -67,12 +61,12 @@ class LaunchedMachine(Machine):
     | any with an id | STOPPED | the platform confirmed its end |
 
     Args:
-        longest_s: How long it may run at all, from Ready.
-        lease_s: How long it runs without use; by default as long as it was launched for.
+        longest_s: Its longest duration, from Ready.
+        lease_s: How long it runs without use; by default, the duration of its launch.
         max_machines: How many the account may have at once, None for no limit.
         idle_timeout_s: How long after its last use it is kept alive.
         tracker: Its records and guard; none by default.
-        record_s: How long its record is valid without a sign of life; by default its duration.
+        record_s: How long its record is valid without a heartbeat; by default its duration.
         rng: Draws the duration of the launch.
     """
 
@@ -90,8 +84,11 @@ class LaunchedMachine(Machine):
     _launched_at: float = attrs.field(default=0.0, init=False, repr=False)
     _drawn_s: int = attrs.field(default=0, init=False, repr=False)
     # Unset only while a launch has no answer yet.
-    _answered: threading.Event = attrs.field(factory=_set_event, init=False, repr=False)
+    _answered: threading.Event = attrs.field(factory=threading.Event, init=False, repr=False)
     _stop_lock: threading.Lock = attrs.field(factory=threading.Lock, init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._answered.set()
 
     @property
     def is_borrowed(self) -> bool:
@@ -118,28 +115,23 @@ class LaunchedMachine(Machine):
         return self._leak("it was not seen to stop")
 
     def start(self, workflow_version_id: str, report: ProgressCallback) -> ComfyUI:
-        """Launch the machine, wait until its ComfyUI answers, and return the client.
+        """Launch the machine and wait for its ComfyUI; see `launch` and `await_ready`.
 
-        Whatever goes wrong, `stop` must be called in the end.
-
-        Raises:
-            MachineStartFailed: It ended while it started.
-            MachineTimeout: It was not ready in time.
-            ApiError: The platform refuses the launch.
+        `stop` must be called in the end, also after an error.
         """
         HEARTBEAT.add(self.beat)
         self.launch(workflow_version_id)
         return self.await_ready(report)
 
     def touch(self) -> None:
-        """Note that it is used, and renew its lease when half of it is over."""
+        """Note its use, and renew its lease when half of it is over."""
         self._used_at = self.api.clock.monotonic()
         if self.state is MachineState.IDLE:
             self.state = MachineState.READY
         super().touch()
 
     def beat(self) -> None:
-        """Record a sign of life, and renew the lease while it is used or was so recently."""
+        """Record a heartbeat, and renew the lease if it was used recently."""
         now = self.api.clock.monotonic()
         if now - self._recorded_at >= self.api.timeouts.record_s:
             self._recorded_at = now
@@ -168,13 +160,12 @@ class LaunchedMachine(Machine):
 
         Args:
             workflow_version_id: What to launch.
-            on_intent: Called with the launch's duration and the machines that existed before it,
-                just before it is sent.
+            on_intent: Called just before it is sent, with its duration and the machines before it.
             on_launched: Called with the machine once it exists.
 
         Raises:
             ApiError: The platform refuses it.
-            MachineLimit: The account has enough machines.
+            MachineLimit: The account has too many machines.
         """
         self._drawn_s = draw_lease(self.rng)
         self._launched_at = self.api.clock.monotonic()
@@ -238,8 +229,8 @@ class LaunchedMachine(Machine):
     def stop(self) -> None:
         """Stop the machine and wait for the confirmation; a second call does nothing.
 
-        A signal meanwhile waits until the machine is stopped. A launch without an answer is waited
-        for; if the answer comes later, the machine is stopped then.
+        Signals are deferred until then. If its launch is not answered in time, the machine is
+        stopped when the answer comes.
 
         Raises:
             MachineLeak: The platform did not confirm it.
@@ -275,7 +266,7 @@ class LaunchedMachine(Machine):
         if self.server_id or self.state is MachineState.NEW:
             return
         if isinstance(error, MachineLeak):
-            # The guard looks on where nothing could be listed; it guesses as little as we do.
+            # The guard continues the search; it does not guess either.
             self.tracker.hand_over_to_guard()
         else:
             is_search = isinstance(error, MachineStartFailed)
@@ -293,7 +284,7 @@ class LaunchedMachine(Machine):
 
     def _stop(self) -> None:
         if os.getpid() != self._owner:
-            return  # a forked child owns no machine
+            return  # a forked child does not own the machine
         if self.state in (MachineState.NEW, MachineState.LAUNCHING):
             self.state = MachineState.ABANDONED
         HEARTBEAT.remove(self.beat)
@@ -310,7 +301,7 @@ class LaunchedMachine(Machine):
 
     def _confirm_stop(self) -> None:
         """Stop it: for some seconds here, then the guard continues, if there is one."""
-        # Nothing is recorded first: a locked ledger must not keep the machine running.
+        # Record nothing before: a locked ledger must not delay the stop.
         stopping = Stopping(
             api=self.api,
             server_id=self.server_id,
@@ -328,10 +319,10 @@ class LaunchedMachine(Machine):
         self.tracker.record_ended(stopped.by)
 
     def _left(self, reason: str) -> MachineLeak:
-        """Return the error of a machine that is left behind, and print it whatever is logged."""
+        """Return the error of a machine that may still run; it is always printed, too."""
         self.tracker.record_stopping()
         if self.tracker.hand_over_to_guard():
-            reason += "; a guard process goes on stopping it for ten minutes"
+            reason += "; a guard process keeps trying to stop it for 10 minutes"
         error = self._leak(reason)
         with suppress(OSError, ValueError):  # stderr may be closed, or its disk full
             print(f"comfyloom: {error}", file=sys.stderr)  # noqa: T201 - it costs money

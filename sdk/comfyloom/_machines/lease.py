@@ -1,4 +1,4 @@
-"""The lease of a machine: how long it runs by itself, and how use extends it."""
+"""The lease of a machine: when it ends by itself, and how use extends it."""
 
 from __future__ import annotations
 
@@ -26,12 +26,10 @@ class Lease:
     The platform counts it from Ready, so the elapsed time is added to the wanted one.
 
     Args:
-        api: The account.
-        server_id: The machine.
         seconds: How long it may run without use.
-        longest_s: How long it may run at all, from Ready.
-        launched_at: When it was launched, by the monotonic clock; None if not known.
-        on_changed: Called with the machine when its lease was changed.
+        longest_s: Its longest duration, from Ready.
+        launched_at: When it was launched, by the monotonic clock; None if unknown.
+        on_changed: Called with the machine after its lease was changed.
     """
 
     api: ServerApi
@@ -49,12 +47,15 @@ class Lease:
     _renewing: threading.Lock = attrs.field(factory=threading.Lock, init=False, repr=False)
 
     def note(self, server: Server) -> None:
-        """Take over what the platform says of the machine; what it leaves out is kept."""
+        """Take over the platform's description of the machine; missing fields are kept."""
         self._noted_at = (self.api.clock.monotonic(), self.api.clock.time())
         self.ready_at = server.service_ready_at or self.ready_at
         self._duration_s = int(server.estimated_duration or self._duration_s)
-        ends = server.estimated_stopping_at
-        self.ends_at = ends.timestamp() if ends else self._computed_end()
+        if (ends := server.estimated_stopping_at) is not None:
+            self.ends_at = ends.timestamp()
+        else:
+            begun = self.ready_at.timestamp() if self.ready_at else self.api.now()
+            self.ends_at = begun + (self._duration_s or self.seconds)
 
     @property
     def was_noted(self) -> bool:
@@ -69,7 +70,7 @@ class Lease:
         seconds = max(0.0, self.api.now() - self.ready_at.timestamp())
         if self.launched_at is None or self.api.tells_time:
             return seconds
-        # By our own clock, which may be wrong: yet it cannot have been ready before its launch.
+        # By our own clock, which may be wrong: it cannot have been ready before its launch.
         return min(seconds, self.api.clock.monotonic() - self.launched_at)
 
     @property
@@ -84,9 +85,9 @@ class Lease:
             self._set(wanted)
 
     def touch(self, share: float = RENEW_SHARE) -> None:
-        """Renew the lease when no more than a share of it is left; cheap, to be called often.
+        """Renew the lease when at most a share of it is left; cheap, to be called often.
 
-        The request is made in a thread of its own: a slow platform must not delay a run.
+        A thread sends the request: a slow platform must not delay a run.
         """
         now = self.api.clock.monotonic()
         if now < self._next_renewal or not self.ends_at:
@@ -96,7 +97,7 @@ class Lease:
             daemon_thread(self._renew_once, "lease").start()
 
     def _was_asleep(self) -> bool:
-        """Return whether the computer slept: the monotonic clock stands still meanwhile."""
+        """Return whether the computer slept, which stops the monotonic clock."""
         if self._noted_at is None:
             return False
         monotonic, time = self._noted_at
@@ -112,9 +113,9 @@ class Lease:
                 self._renewing.release()
 
     def renew(self) -> None:
-        """Extend the lease to its whole length from now, within the longest time; never shorten it.
+        """Extend the lease to its full length from now, up to `longest_s`; never shorten it.
 
-        The platform is asked first: another process may have extended it meanwhile.
+        The platform is asked first: another process may have extended it.
         """
         try:
             self.note(self.api.get_server(self.server_id, backoff=NO_RETRY))
@@ -142,7 +143,3 @@ class Lease:
         self._duration_s = seconds  # unless the answer says otherwise
         self.note(server)
         self.on_changed(server)
-
-    def _computed_end(self) -> float:
-        begun = self.ready_at.timestamp() if self.ready_at else self.api.now()
-        return begun + (self._duration_s or self.seconds)

@@ -1,4 +1,4 @@
-"""One paid machine that is used, whoever it belongs to."""
+"""A paid machine that a session uses."""
 
 from __future__ import annotations
 
@@ -21,15 +21,13 @@ class Machine(ABC):
     """A machine that a session uses: one of its own, or one that it borrowed.
 
     Args:
-        api: The account.
-        server_type: The kind of machine.
-        prices: What it costs.
+        server_type: The machine type.
 
     Attributes:
         server_id: Its id, "" before it is launched.
-        comfyui: The client of its ComfyUI, None while that cannot be used.
-        started_in_s: Seconds that its start took, 0 if it ran already.
-        billed_s: Seconds that it was paid for, known in the end.
+        comfyui: The client of its ComfyUI, None while it cannot be used.
+        started_in_s: Seconds that its start took, 0 if it was already running.
+        billed_s: Billed seconds, 0 until it has ended.
     """
 
     api: ServerApi
@@ -44,7 +42,7 @@ class Machine(ABC):
     @property
     @abstractmethod
     def is_borrowed(self) -> bool:
-        """Whether it goes on when the session ends."""
+        """Whether it keeps running after the session."""
 
     @abstractmethod
     def release(self) -> None:
@@ -52,23 +50,23 @@ class Machine(ABC):
 
     @property
     def leak(self) -> MachineLeak | None:
-        """What there is to say of a machine that may still cost money, None if none may."""
+        """The error of a machine that may still cost money, None if it cannot."""
         return None
 
     @property
     def used_s(self) -> float:
-        """Seconds of it that are paid for so far."""
+        """Seconds billed so far."""
         return self.lease.elapsed_s if self.lease else 0.0
 
     @property
     def cost(self) -> Decimal | None:
-        """What it has cost so far, in USD; None if its price is unknown."""
+        """Its cost so far, in USD; None if its price is unknown."""
         return self.prices.cost(self.server_type, self.billed_s or self.used_s)
 
     @property
     @abstractmethod
     def summary(self) -> str:
-        """What was used of it and what that cost, for people."""
+        """Human-readable use and cost."""
 
     def _priced(self) -> str:
         """Return its human-readable cost; an unknown one is never zero."""
@@ -92,7 +90,7 @@ class Machine(ABC):
         except NotFound:
             status = "gone"
         except (TransportError, ApiError) as error:
-            log.warning("the machine's state is not known for the moment: %s", error)
+            log.warning("the machine's state is currently unknown: %s", error)
             return
         if status:
             self.billed_s = self.used_s

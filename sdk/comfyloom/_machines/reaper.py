@@ -1,4 +1,4 @@
-"""Stopping what has no living owner."""
+"""Stopping machines that have no living owner."""
 
 from __future__ import annotations
 
@@ -40,8 +40,7 @@ class Orphan:
     """A machine, or a launch, without a living owner.
 
     Attributes:
-        row: What the ledger knows of it.
-        why: Why nobody owns it, for people.
+        why: Human-readable reason.
     """
 
     row: MachineRow
@@ -53,10 +52,9 @@ class Reaped:
     """What became of an orphan.
 
     Attributes:
-        orphan: It.
         server_id: Its machine, "" if there is none.
         outcome: `stopped`, `gone` (it had ended already), `never appeared` or `left`.
-        error: Why it was left, None else.
+        error: Why it was left, else None.
     """
 
     orphan: Orphan
@@ -69,17 +67,14 @@ class Reaped:
 class Reaper:
     """Finds the machines of an account that have no living owner, and stops them.
 
-    A machine of a session belongs to its process; one that cannot be asked (of another computer or
-    container) counts as dead when it gave no sign of life for longer than the lease. The dev
-    server belongs to the file that names it, within its lease. A machine of a pool belongs to
-    whoever renews it. A machine that the ledger does not name is never touched.
+    A machine of a session belongs to its process; a process of another computer or container
+    counts as dead without a heartbeat for longer than the lease. The dev server belongs to the
+    file that names it, within its lease. A machine of a pool belongs to the process that renews
+    it. Machines that the ledger does not name, or of other accounts, are never touched.
 
     Args:
-        api: The account; no other one's machines are touched.
-        records: The ledger.
-        prices: What machines cost.
         folder: Where guard processes log what they did.
-        say: Called with what is being done.
+        say: Called with progress messages.
     """
 
     api: ServerApi
@@ -100,24 +95,23 @@ class Reaper:
         return cls(api=api, records=records_of(settings), prices=prices, say=say)
 
     def orphans(self) -> list[Orphan]:
-        """Return what has no living owner; nothing is stopped.
+        """Return the orphans; nothing is stopped.
 
         Raises:
             LedgerError: The ledger cannot be used.
-            ApiError: The platform refuses to tell.
-            TransportError: The platform is out of reach.
+            ApiError, TransportError: The platform does not list the machines.
         """
         self.fold()
         rows = self.records.list_open()
         if rows and not self.api.tells_time:
-            # The times in the ledger are the platform's: this computer's clock may be wrong.
+            # Times in the ledger are the platform's: this computer's clock may be wrong.
             self.api.list_servers()
         now = self.api.now()
         found = [(row, self._why(row, now)) for row in rows]
         return [Orphan(row=row, why=why) for row, why in found if why is not None]
 
     def fold(self) -> None:
-        """Write into the ledger what guard processes did.
+        """Record in the ledger what guard processes did.
 
         Raises:
             LedgerError: The ledger cannot be used.
@@ -125,12 +119,12 @@ class Reaper:
         fold_guard_logs(self.folder, self.records, self.api.now())
 
     def reap(self, orphan: Orphan, *, is_quick: bool = False) -> Reaped:
-        """Stop an orphan and see it confirmed; a launch without an answer is looked for first.
+        """Stop an orphan and wait for the confirmation; an unanswered launch is looked for first.
 
         Args:
-            orphan: It.
+            orphan: The orphan.
             is_quick: Whether to try for a few seconds instead of two minutes, and look for a launch
-                only once: the next session goes on.
+                only once: the next session continues.
         """
         row = orphan.row
         if row.is_open and self._age_s(row) > self.api.timeouts.start_s + row.launched_for:
@@ -153,7 +147,7 @@ class Reaper:
     # --- whose it is -----------------------------------------------------------------------------
 
     def _why(self, row: MachineRow, now: float) -> str | None:
-        """Return why nobody owns a machine, None if somebody does."""
+        """Return why a machine has no owner, None if it has one."""
         if row.stopping_at is not None:
             is_left = (
                 row.owner.lives is False
@@ -172,14 +166,14 @@ class Reaper:
     def _why_dev(self, row: MachineRow, now: float) -> str | None:
         file = Path(row.state_file)
         if not row.owner.is_here or not file.parent.is_dir():
-            # Its file is on another computer, or on a disk that is not there.
+            # Its file is on another computer, or on a disk that is not mounted.
             is_past = row.is_overdue(now) and self._has_ended(row)
             return "its longest duration is over" if is_past else None
         state = _state(file)
         if state is None:
             return None  # a file that cannot be read may name it
         if state.is_open and row.launched_for == state.launched_for:
-            # The file knows of the launch, but not of its machine: whoever launches still holds it.
+            # The file knows the launch, but not its machine: the launching process owns it.
             return f"{row.owner} is gone" if row.owner.lives is False else None
         if state.server_id and state.server_id == row.server_id:
             is_past = 0 < state.stopping_time < now - self.api.timeouts.abandoned_stop_s
@@ -189,7 +183,7 @@ class Reaper:
         return "no state file names it"
 
     def _has_ended(self, row: MachineRow) -> bool:
-        """Ask whether a lease that the file calls over was not made longer since."""
+        """Ask the platform, because the lease may have been extended."""
         try:
             server = self.api.get_server(row.server_id or "", backoff=NO_RETRY)
         except NotFound:
@@ -202,12 +196,7 @@ class Reaper:
     # --- what is done ----------------------------------------------------------------------------
 
     def _find(self, row: MachineRow, *, is_quick: bool) -> str:
-        """Return the machine of a launch that has no answer, and note it.
-
-        Raises:
-            MachineStartFailed: There is none.
-            MachineLeak: Which one it is cannot be told.
-        """
+        """Return the machine of an unanswered launch, and record it."""
         self.say("a launch has no answer: looking for its machine")
         launch = Launch(
             api=self.api,
@@ -220,7 +209,7 @@ class Reaper:
         reason = ComfyloomError("the process that launched it is gone")
         known = row.known_servers
         if known is not None:
-            # The machine of another launch is not this one's, whatever its duration.
+            # Exclude the machines of later launches, whatever their duration.
             with best_effort(level=logging.ERROR):
                 known |= self.records.ids_since(row.intended_at)
         rest_s = self.api.timeouts.launch_search_s - max(0.0, self._age_s(row))
@@ -235,7 +224,7 @@ class Reaper:
             server_id=server_id,
             server_type=row.server_type,
             prices=self.prices,
-            # One that was found by its duration was just listed.
+            # One found by its duration was just listed.
             was_seen=row.ready_at is not None or row.server_id is None,
             launched_at=self.api.clock.monotonic() - self._age_s(row),
             retry_auth_errors=False,
@@ -252,20 +241,16 @@ class Reaper:
 
 
 def reap_quietly(reaper: Reaper) -> None:
-    """Stop what others have left, as a session does when it begins: nothing of it may fail."""
+    """Stop orphans when a session begins; errors are only logged."""
     try:
         for orphan in reaper.orphans():
             reaped = reaper.reap(orphan, is_quick=True)
-            _report(reaped)
+            if reaped.outcome == "stopped":
+                log.warning("stopped orphaned machine %s (%s)", reaped.server_id, orphan.why)
+            elif isinstance(reaped.error, MachineLeak):
+                log.error("%s", reaped.error)
     except ComfyloomError as error:
-        log.warning("what other processes left was not looked through: %s", error)
-
-
-def _report(reaped: Reaped) -> None:
-    if reaped.outcome == "stopped":
-        log.warning("machine %s was left behind (%s): stopped", reaped.server_id, reaped.orphan.why)
-    elif isinstance(reaped.error, MachineLeak):
-        log.error("%s", reaped.error)
+        log.warning("orphaned machines could not be checked: %s", error)
 
 
 def _state(file: Path) -> DevState | None:

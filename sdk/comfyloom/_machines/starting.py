@@ -14,28 +14,19 @@ from comfyloom._http.retry import NO_RETRY
 from comfyloom._runcomfy.client import ServerApi
 from comfyloom._runcomfy.machine_url import machine_url
 from comfyloom._runcomfy.models import Server
-from comfyloom.errors import (
-    ApiError,
-    MachineStartFailed,
-    MachineTimeout,
-    NotFound,
-    TransportError,
-)
+from comfyloom.errors import ApiError, MachineStartFailed, MachineTimeout, NotFound, TransportError
 from comfyloom.progress import Progress, ProgressCallback
 
 _STATUS_EVERY: Final = 4
-"""After this many failed probes of a ComfyUI, the platform is asked once more."""
+"""Failed probes of a ComfyUI before the platform is asked again."""
 USUAL: Final = "usually 120 to 300 s"
 
 
 @attrs.frozen(kw_only=True)
 class Starting:
-    """Observes a machine that was just launched.
+    """Waits for a machine that was just launched.
 
     Args:
-        api: The account.
-        server_id: The machine.
-        report: Called with the progress of the start.
         on_seen: Called with each description that the platform gives of the machine.
         connect: Makes the client of a ComfyUI from its URL.
     """
@@ -84,11 +75,11 @@ class Starting:
         return self.api.clock.monotonic() - self.begun
 
     def look(self) -> Server | None:
-        """Return the machine, None while the platform does not know or does not say.
+        """Return the machine, None if it is currently unknown.
 
         Raises:
-            MachineStartFailed: The platform does not know it, although it should by now.
-            ApiError: The platform refuses to tell.
+            MachineStartFailed: The platform should know it by now, but does not.
+            ApiError: The platform refuses for good.
         """
         try:
             server = self.api.get_server(self.server_id)
@@ -99,24 +90,20 @@ class Starting:
         except (TransportError, ApiError) as error:
             if isinstance(error, ApiError) and error.is_final:
                 raise
-            log.warning("the machine's state is not known for the moment: %s", error)
+            log.warning("the machine's state is currently unknown: %s", error)
             return None
         self.on_seen(server)
         return server
 
     def look_for_life(self) -> Server | None:
-        """Return the machine like `look`.
-
-        Raises:
-            MachineStartFailed: It has ended.
-        """
+        """Return the machine like `look`; raise `MachineStartFailed` also if it has ended."""
         server = self.look()
         if server is not None and server.has_ended:
             raise self._gone(server.current_status)
         return server
 
     def say(self, message: str) -> None:
-        """Report how it goes."""
+        """Report progress."""
         self.report(Progress(kind="machine", message=message, elapsed_s=self.elapsed_s))
 
     def _gone(self, status: str) -> MachineStartFailed:
@@ -138,7 +125,7 @@ class Starting:
 
 
 class _Probe:
-    """Asks the ComfyUI of a ready machine whether it answers; each second of it is billed."""
+    """Probes the ComfyUI of a ready machine; this time is billed."""
 
     def __init__(self, starting: Starting, server: Server) -> None:
         self._starting = starting
@@ -158,7 +145,7 @@ class _Probe:
         return True
 
     def look_again(self) -> None:
-        """Say that it does not answer; now and then, ask the platform where it is."""
+        """Report that it does not answer; sometimes, ask the platform for its URL."""
         self._starting.say(f"ready, but its ComfyUI does not answer yet ({self.reason})")
         self._count += 1
         if self._count % _STATUS_EVERY:

@@ -26,8 +26,8 @@ class Stopped:
     """How a machine ended.
 
     Attributes:
-        was_there: Whether the platform has ever known it.
-        server: What the platform told of it in the end, None if it did not.
+        was_there: Whether the platform ever knew it.
+        server: Its last description, None if the platform gave none.
         by: What confirmed it: `deleted` or `not found`.
     """
 
@@ -38,15 +38,12 @@ class Stopped:
 
 @attrs.frozen(kw_only=True)
 class Stopping:
-    """One machine that has to end.
+    """A machine that must end.
 
     Args:
-        api: The account.
-        server_id: The machine.
-        server_type: Its kind, for its price.
-        was_seen: Whether the platform has ever shown it.
+        server_type: Its type, for its price.
+        was_seen: Whether the platform ever listed it.
         launched_at: When it was launched, by the API's clock.
-        prices: What it costs.
         retry_auth_errors: Whether to retry after 401 and 403, which may pass once a token is
             changed; otherwise they are raised at once.
     """
@@ -60,11 +57,11 @@ class Stopping:
     retry_auth_errors: bool = True
 
     def confirm(self, longest_s: float | None = None) -> Stopped:
-        """Stop the machine and return when the platform has confirmed it.
+        """Stop the machine and return once the platform has confirmed it.
 
         Raises:
             MachineLeak: It was not confirmed in time; the machine may still cost money.
-            Unauthorized, Forbidden: The account may not, and `retry_auth_errors` is off.
+            Unauthorized, Forbidden: The account may not; unless `retry_auth_errors`.
         """
         timeouts = self.api.timeouts
         deadline = Deadline.after(longest_s or timeouts.stop_s, self.api.clock)
@@ -76,7 +73,7 @@ class Stopping:
             except (TransportError, ApiError) as error:
                 if isinstance(error, Unauthorized | Forbidden) and not self.retry_auth_errors:
                     raise
-                # Each reason is logged once, not every two seconds; a rate limit is not a reason.
+                # Log each reason once, not every two seconds; a rate limit is not a reason.
                 if str(error) != str(last) and not isinstance(error, RateLimited):
                     log.error("machine %s does not stop: %s", self.server_id, error)
                 last = error
@@ -89,17 +86,15 @@ class Stopping:
                 self.server_id, timeout_s=max(1.0, min(longest_s, self.api.timeouts.status_s))
             )
         except NotFound:
-            return Stopped(was_there=self.was_seen, by="not found") if self._is_gone() else None
+            if not self.was_seen:
+                # A machine that was launched seconds ago may give a 404 as well.
+                if self.api.clock.monotonic() - self.launched_at < self.api.timeouts.young_s:
+                    return None
+                servers = self.api.list_servers(backoff=NO_RETRY)
+                if any(server.server_id == self.server_id for server in servers):
+                    return None
+            return Stopped(was_there=self.was_seen, by="not found")
         return Stopped(was_there=True, by="deleted", server=server)
-
-    def _is_gone(self) -> bool:
-        """Judge a 404: a machine that was launched seconds ago gives one as well."""
-        if self.was_seen:
-            return True
-        if self.api.clock.monotonic() - self.launched_at < self.api.timeouts.young_s:
-            return False
-        servers = self.api.list_servers(backoff=NO_RETRY)
-        return all(server.server_id != self.server_id for server in servers)
 
 
 def leak(server_id: str, server_type: str, reason: str, prices: PriceList) -> MachineLeak:

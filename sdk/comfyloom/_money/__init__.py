@@ -1,1 +1,1 @@
-"""What machines cost."""
+"""The prices of machines."""

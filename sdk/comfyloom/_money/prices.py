@@ -1,4 +1,7 @@
-"""Prices of machines: dated data, never constants. Money is `Decimal`, in USD."""
+"""Prices of machines: packaged data with a date, which settings can override.
+
+Money is `Decimal`, in USD.
+"""
 
 from __future__ import annotations
 
@@ -14,18 +17,18 @@ import attrs
 if TYPE_CHECKING:
     from comfyloom.settings import Plan, Settings
 
-_CENTS: Final = Decimal("0.0001")
+_PRECISION: Final = Decimal("0.0001")
 
 
 @attrs.frozen(kw_only=True)
 class Offer:
-    """A kind of machine that can be rented.
+    """A machine type that can be rented.
 
     Attributes:
         server_type: Its name in the Server API.
-        gpu: The GPU, "" when not known.
-        vram_gb: The GPU's memory in GB, None when not known.
-        price: USD an hour, None when not known.
+        gpu: The GPU, "" if it is not known.
+        vram_gb: The GPU's memory in GB, None if it is not known.
+        price: USD per hour, None if it is not known.
     """
 
     server_type: str
@@ -36,11 +39,11 @@ class Offer:
 
 @attrs.frozen(kw_only=True)
 class PriceList:
-    """What machines cost.
+    """The price of each machine type.
 
     Args:
-        plan: Which of RunComfy's lists counts, `payg` (pay as you go) or `pro`.
-        overrides: USD an hour by server type, where they are others.
+        plan: RunComfy's plan, `payg` (pay as you go) or `pro`.
+        overrides: USD per hour by server type; they replace the packaged prices.
     """
 
     plan: Plan = "payg"
@@ -48,34 +51,34 @@ class PriceList:
 
     @classmethod
     def of(cls, settings: Settings) -> PriceList:
-        """Return the prices of an account."""
+        """Return the prices that apply to an account."""
         return cls(plan=settings.plan, overrides=settings.prices)
 
     def per_hour(self, server_type: str) -> Decimal | None:
-        """Return the price of an hour in USD; None for a type whose price is not known."""
+        """Return the price in USD per hour, None if it is not known."""
         if server_type in self.overrides:
             return self.overrides[server_type]
         row = _table()["server_types"].get(server_type)
         return None if row is None else Decimal(row[self.plan])
 
     def cost(self, server_type: str, seconds: float) -> Decimal | None:
-        """Return what `seconds` of a machine cost in USD, to a hundredth of a cent.
+        """Return the cost of `seconds` of a machine in USD, rounded to a hundredth of a cent.
 
-        Machines are billed by the second, from Ready until they are stopped. None when the price
-        is not known.
+        Machines are billed by the second, from Ready until they are stopped. The cost is None if
+        the price is not known.
         """
         price = self.per_hour(server_type)
         if price is None:
             return None
-        return (price * Decimal(str(max(0.0, seconds))) / 3600).quantize(_CENTS)
+        return (price * Decimal(str(max(0.0, seconds))) / 3600).quantize(_PRECISION)
 
     def rate(self, server_type: str) -> str:
-        """Return the price of an hour for people."""
+        """Return the hourly price as human-readable text."""
         price = self.per_hour(server_type)
         return "an unknown price" if price is None else f"{price} USD an hour"
 
     def offers(self) -> list[Offer]:
-        """Return all kinds of machines that are known, the cheapest first."""
+        """Return all known machine types, the cheapest first."""
         known = _table()["server_types"]
         names = [*known, *(name for name in self.overrides if name not in known)]
         offers = [
@@ -91,7 +94,7 @@ class PriceList:
 
     @property
     def origin(self) -> str:
-        """Where the packaged prices come from, and of when they are."""
+        """The source and the date of the packaged prices."""
         table = _table()
         return f"{table['source']}, {table['as_of']}"
 

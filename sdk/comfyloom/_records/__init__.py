@@ -1,1 +1,1 @@
-"""What is on disk about machines: ledger, dev-server state, guard log."""
+"""Records of machines on disk: ledger, dev-server state, guard log."""

@@ -1,4 +1,4 @@
-"""Records that may fail: a ledger that cannot be used must never prevent a stop."""
+"""Writing records that may fail: an unusable ledger must never prevent a stop."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def best_effort(consequence: str = "", level: int = logging.WARNING) -> Generato
     """Log a `LedgerError` of the block instead of raising it.
 
     Args:
-        consequence: What follows from the failure, put before the reason.
+        consequence: The effect of the failure, put before the reason.
         level: The logging level.
     """
     try:

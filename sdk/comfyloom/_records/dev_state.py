@@ -1,6 +1,6 @@
-"""What is remembered of the dev server.
+"""The recorded state of the dev server.
 
-The field names down to `health_status` are those that launchers of the field already read.
+The field names down to `health_status` are a format that existing launchers read.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from comfyloom.settings import Settings
 
 
 class Health(StrEnum):
-    """How the dev server is.
+    """Health of the dev server.
 
     | health | means | becomes |
     | --- | --- | --- |
     | STOPPED | there is none | LAUNCHING by `up` |
     | LAUNCHING | its launch has no answer yet | STARTING; STOPPED if it was refused |
-    | STARTING | the machine exists, and is not ready | HEALTHY; STOPPED if it ended |
+    | STARTING | the machine exists, but is not ready | HEALTHY; STOPPED if it ended |
     | HEALTHY | its ComfyUI answers | UNREACHABLE, UNKNOWN, STOPPED |
     | UNREACHABLE | it costs money, but its ComfyUI does not answer | HEALTHY, STOPPED |
     | UNKNOWN | the platform does not answer | any |
 
-    Only the platform's word that the machine is gone leads to STOPPED.
+    Only the platform's report that the machine is gone leads to STOPPED.
     """
 
     STOPPED = "stopped"
@@ -46,31 +46,29 @@ STOPPED: Final = "Stopped"
 
 @attrs.frozen(kw_only=True)
 class DevState:
-    """The dev server, as it was last seen.
+    """The dev server, as last seen.
 
     Attributes:
         server_id: The machine, "" while there is none.
-        base_url: Where its ComfyUI answers, "" until that is known. A secret.
-        status: The platform's last word, `Launching` before it has given one, `Stopped` without a
+        base_url: The URL of its ComfyUI, "" while unknown. A secret.
+        status: The last status that the platform reported, `Launching` before, `Stopped` without a
             machine.
         launch_time: When it was launched, seconds since the epoch; 0 if never.
         workflow_version: The version id that it was launched with.
-        total_cost: What all dev servers before this one have cost, in USD, and this one so far.
-        session_cost: What this one has cost so far, in USD; None if its price is not known.
-        user_id: The account.
-        server_type: The kind of machine.
-        last_health_check: When it was last looked at, seconds since the epoch; 0 if never.
-        health_status: As the platform last told: `launching`, `starting`, `healthy`,
-            `unreachable` (its ComfyUI) or `stopped`.
-        api_base_url: The account's platform.
+        total_cost: Cost of all dev servers, including this one so far, in USD.
+        session_cost: Cost of this one so far, in USD; None if its price is not known.
+        server_type: The machine type.
+        last_health_check: When it was last checked, seconds since the epoch; 0 if never.
+        health_status: The last health, a value of `Health`.
+        api_base_url: The URL of the account's API.
         ready_time: When it became ready and its billing began; 0 before.
         stopping_time: When it ends by itself; 0 if not known.
         launched_for: The distinctive duration of its launch, in seconds.
-        known_servers: The machines that were there before the launch, None if not known.
+        known_servers: The machines that existed before the launch, None if not known.
         idle_timeout: Seconds without use after which it ends.
-        max_duration: Seconds that it may run at all.
+        max_duration: Its longest duration in seconds.
         earlier_cost: The part of `total_cost` of the dev servers before this one.
-        unpriced_s: Seconds of earlier dev servers whose price was not known.
+        unpriced_s: Billed seconds of earlier dev servers with an unknown price.
         is_emulated: Whether the platform is an emulator on this computer.
     """
 
@@ -103,7 +101,7 @@ class DevState:
 
     @property
     def is_open(self) -> bool:
-        """Whether a launch was begun whose machine is not known."""
+        """Whether a launch was started whose machine is not known."""
         return not self.server_id and self.status == LAUNCHING
 
     @property
@@ -120,7 +118,7 @@ class DevState:
         )
 
     def seen(self, server: Server, now: float, prices: PriceList) -> DevState:
-        """Return the state with what the platform tells of the machine."""
+        """Return the state updated with the platform's description of the machine."""
         ready, ends = server.service_ready_at, server.estimated_stopping_at
         state = attrs.evolve(
             self,
@@ -133,30 +131,40 @@ class DevState:
         return state.billed(now, prices)
 
     def billed(self, now: float, prices: PriceList) -> DevState:
-        """Return the state with what the machine has cost by now."""
+        """Return the state with the cost so far."""
         cost = prices.cost(self.server_type, self.billed_s(now))
         total = self.earlier_cost + (cost or 0)
         return attrs.evolve(self, session_cost=cost, total_cost=total)
 
     def billed_s(self, now: float) -> float:
-        """Return the seconds that the machine was paid for by now."""
+        """Return the seconds billed so far."""
         if not self.ready_time:
             return 0.0
         return max(0.0, min(now, self.stopping_time or now) - self.ready_time)
 
     @property
     def was_seen(self) -> bool:
-        """Whether the platform has shown it to us since its launch."""
+        """Whether the platform has listed it since its launch."""
         return bool(self.ready_time) or self.health_status not in ("launching", "stopped")
 
-    def ended(self, now: float, prices: PriceList, *, is_cost_known: bool = True) -> DevState:
+    def ended(
+        self,
+        now: float,
+        prices: PriceList,
+        server: Server | None = None,
+        *,
+        is_cost_known: bool = True,
+    ) -> DevState:
         """Return the state after the machine's end.
 
         Args:
             now: The platform's time, seconds since the epoch.
             prices: What machines cost.
-            is_cost_known: Whether it is known that it was not billed when it was never seen ready.
+            server: The platform's last description of the machine.
+            is_cost_known: Whether a machine that was never seen ready is known to be unbilled.
         """
+        if server is not None:
+            return self.seen(server, now, prices).ended(now, prices, is_cost_known=is_cost_known)
         last = self.billed(now, prices)
         if not is_cost_known and not self.ready_time:
             last = attrs.evolve(last, session_cost=None)

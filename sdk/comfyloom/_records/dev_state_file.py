@@ -1,4 +1,4 @@
-"""The file that remembers the dev server: private, written at once, changed under a lock."""
+"""The state file of the dev server: private, replaced atomically, changed under a lock."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class StateFile:
     path: Path
 
     def read(self) -> DevState:
-        """Return what is remembered, an empty state without a file.
+        """Return the state, an empty one without a file.
 
         Raises:
-            LedgerError: The file cannot be read, or is none of ours.
+            LedgerError: The file cannot be read, or is not a state file.
         """
         try:
             raw: object = json.loads(self.path.read_text("utf-8"))
@@ -44,9 +44,9 @@ class StateFile:
         except OSError as error:
             raise self._unreadable(error.strerror or str(error)) from None
         except (ValueError, RecursionError):
-            raise self._unreadable("it is no JSON") from None
+            raise self._unreadable("it is not JSON") from None
         if not is_mapping(raw):
-            raise self._unreadable("it is no JSON object")
+            raise self._unreadable("it is not a JSON object")
         try:
             state = _decode(mapping(raw))
         except ValueError as error:
@@ -56,7 +56,7 @@ class StateFile:
         return state
 
     def write(self, state: DevState) -> None:
-        """Write the file, readable for this user alone, all at once.
+        """Replace the file atomically, readable only for this user.
 
         Raises:
             LedgerError: It cannot be written.
@@ -70,7 +70,7 @@ class StateFile:
             raise LedgerError(text, path=str(self.path)) from None
 
     def change(self, how: Callable[[DevState], DevState]) -> DevState:
-        """Change what is remembered, under the lock, and return it."""
+        """Change the state under the lock, and return it."""
         with self.locked():
             before = self.read()
             after = how(before)
@@ -86,16 +86,15 @@ class StateFile:
         longest_s: float = DEFAULT_TIMEOUTS.lock_s,
         required: bool = True,
     ) -> Generator[None]:
-        """Keep all others from changing the file while the block lasts.
+        """Hold the lock of the file inside the block.
 
         Args:
-            waiting: Called when somebody else has it.
-            longest_s: Seconds to wait for them.
-            required: Whether nothing may be done without it; else a folder that cannot be written
-                is told and passed over.
+            waiting: Called when another process holds it.
+            longest_s: Seconds to wait for it.
+            required: Whether to fail if the folder cannot be written; else that is only logged.
 
         Raises:
-            MachineBusy: Somebody else keeps it for longer.
+            MachineBusy: Another process holds it for longer.
             LedgerError: The folder cannot be written.
         """
         from filelock import FileLock, Timeout
@@ -129,21 +128,21 @@ class StateFile:
 
     def _unreadable(self, reason: str) -> LedgerError:
         return LedgerError(
-            f"{self.path} cannot be read: {reason}. A machine that it names may still run: see "
-            "comfyloom machines list, then delete the file",
+            f"{self.path} cannot be read: {reason}. A machine that it names may still be running: "
+            "see comfyloom machines list, then delete the file",
             path=str(self.path),
         )
 
 
 _TIMES: Final = ("launch_time", "last_health_check", "ready_time", "stopping_time")
-# Seconds since the epoch are below it, also those of the far future; milliseconds are above.
+# Times in seconds since the epoch are below, times in milliseconds above.
 _MILLISECONDS: Final = 100_000_000_000
 _SECONDS: Final = ("launched_for", "idle_timeout", "max_duration", "unpriced_s")
 _MONEY: Final = ("total_cost", "session_cost", "earlier_cost")
 
 
 def _encode(state: DevState) -> dict[str, Any]:
-    """Return the state as other programs read it: ISO times, numbers, null for nothing."""
+    """Return the state in the file's format: ISO times, numbers, null for no value."""
     raw = attrs.asdict(state)
     for name in _TIMES:
         raw[name] = datetime.fromtimestamp(raw[name], UTC).isoformat() if raw[name] else None
@@ -153,18 +152,14 @@ def _encode(state: DevState) -> dict[str, Any]:
 
 
 def _decode(raw: Mapping[str, Any]) -> DevState:
-    """Return the state that a file describes; what it leaves out is as in a new one.
-
-    Raises:
-        ValueError: A field is not what it should be.
-    """
+    """Return the state in a file, with defaults; raise `ValueError` for an invalid field."""
     from cattrs import BaseValidationError, transform_error
 
     given = {name: raw[name] for name in attrs.fields_dict(DevState) if raw.get(name) is not None}
     given |= {name: _time(given[name]) for name in _TIMES if name in given}
     for name in _SECONDS:
         if name in given and not 0 <= float(given[name]) < _MILLISECONDS:
-            raise ValueError(f"{name} is no time")
+            raise ValueError(f"{name} is not a duration in seconds")
     if "session_cost" in raw:
         given["session_cost"] = raw["session_cost"]
     try:
@@ -186,7 +181,7 @@ def _converter() -> Converter:
 
 def _text(raw: object, _: type) -> str:
     if not isinstance(raw, str):
-        raise TypeError("a text is expected")
+        raise TypeError("expected a string")
     return raw
 
 
@@ -195,7 +190,7 @@ def _time(value: object) -> float:
     if isinstance(value, int | float):
         seconds = float(value) / (1000 if value > _MILLISECONDS else 1)
         if not 0 <= seconds < _MILLISECONDS:
-            raise ValueError(f"{value} is no time")
+            raise ValueError(f"{value} is not a time")
         return seconds
     time = datetime.fromisoformat(str(value))
     return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()

@@ -1,4 +1,4 @@
-"""The log of guard processes: what they did after the death of their owners."""
+"""The logs of guard processes: what they did after their owners died."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from comfyloom._core.json import is_mapping, mapping, text
+from comfyloom._core.json import is_mapping, text
 from comfyloom._core.redact import log
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _ENDS: Final = frozenset({"deleted", "not found", "never appeared"})
 
 @attrs.frozen(kw_only=True)
 class GuardLogEntry:
-    """What a guard came to with one machine."""
+    """The outcome of a guard for one machine."""
 
     key: str
     server_id: str
@@ -46,7 +46,7 @@ def fold_guard_logs(folder: Path, records: MachineRecords, now: float) -> None:
                 records.record_launched(entry.key, entry.server_id)
             if entry.outcome in _ENDS:
                 records.record_ended(entry.key, now, f"guard: {entry.outcome}")
-        with contextlib.suppress(OSError):  # folding it again changes nothing
+        with contextlib.suppress(OSError):  # folding it again is harmless
             file.unlink()
 
 
@@ -60,10 +60,7 @@ def _entries(file: Path) -> Iterator[GuardLogEntry]:
         try:
             raw: object = json.loads(line)
         except ValueError:
-            continue  # cut off, by a full disk
+            continue  # cut off by a full disk
         if is_mapping(raw):
-            fields = {
-                name: text(mapping(raw).get(name)) or ""
-                for name in attrs.fields_dict(GuardLogEntry)
-            }
-            yield GuardLogEntry(**fields)
+            names = attrs.fields_dict(GuardLogEntry)
+            yield GuardLogEntry(**{name: text(raw.get(name)) or "" for name in names})

@@ -31,16 +31,15 @@ _POSTGRES: Final = "postgresql+psycopg"
 
 @attrs.define(eq=False)
 class Ledger:
-    """What is known of machines, for all processes that use the same file or database.
+    """The machines known to all processes that use the same file or database.
 
-    Each statement is a transaction of its own, and none is open while the platform is asked. The
-    database is opened when it is first used.
+    Each statement is its own transaction; none is open during a request to the platform. The
+    database is opened when first used.
 
     Args:
-        url: The database.
         timeouts: How long other processes may write to it, or hold a lock.
         version: The version of the tables that this code knows.
-        migrations: The statements that lead from a version to the next.
+        migrations: The statements that migrate from a version to the next.
     """
 
     url: URL = attrs.field(repr=False)
@@ -51,7 +50,7 @@ class Ledger:
 
     @classmethod
     def of(cls, where: str) -> Ledger:
-        """Return the ledger in a file, or at a `postgresql://` URL.
+        """Return the ledger in a file or at a `postgresql://` URL.
 
         Raises:
             ConfigError: It is neither.
@@ -68,7 +67,7 @@ class Ledger:
 
     @property
     def secrets(self) -> list[str]:
-        """What of the URL nobody may read."""
+        """The passwords in the URL."""
         named = [self.url.query.get(name) for name in ("password", "sslpassword")]
         return [str(each) for each in (self.url.password, *named) if each]
 
@@ -80,7 +79,7 @@ class Ledger:
 
     @contextmanager
     def connected(self) -> Generator[Connection]:
-        """Give a connection on which each statement is committed at once.
+        """Yield a connection that commits each statement.
 
         Raises:
             LedgerError: The database cannot be used; the message says why.
@@ -93,10 +92,10 @@ class Ledger:
 
     @contextmanager
     def exclusive(self, name: str) -> Generator[None]:
-        """Keep all others out of the blocks of this name, whatever process they are in.
+        """Lock out blocks of the same name, also in other processes.
 
         Raises:
-            LedgerError: Another one is in it for too long, or the database cannot be used.
+            LedgerError: The lock is held for too long, or the database cannot be used.
         """
         path = self.path
         with self._with_file_lock(path, name) if path is not None else self._with_advisory(name):
@@ -125,7 +124,7 @@ class Ledger:
             connection.execute(text(f"SET lock_timeout = '{self.timeouts.lock_s:.0f}s'"))
             connection.execute(text("SET statement_timeout = 0"))
             connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _digest(name)})
-            yield  # the lock goes with the connection
+            yield  # the lock ends with the connection
 
     def _opened(self) -> Engine:
         if self._engine is None:
@@ -141,7 +140,7 @@ class Ledger:
         else:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with contextlib.suppress(FileExistsError):
-                os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))  # for this user alone
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))  # only for this user
             options = {"timeout": self.timeouts.ledger_busy_s}
         try:
             # No pool: a connection must neither outlive a fork nor be shared by threads.
@@ -156,7 +155,7 @@ class Ledger:
         return engine
 
     def _prepare(self, engine: Engine) -> None:
-        """Make or migrate the tables, one process after the other."""
+        """Create or migrate the tables, one process at a time."""
         with engine.connect() as connection:
             if self._found(connection) == self.version:
                 return
@@ -173,9 +172,9 @@ class Ledger:
 
     @contextmanager
     def _exclusive_transaction(self, engine: Engine) -> Generator[Connection]:
-        """Give a transaction that nobody else has: half a migration must not remain."""
+        """Yield an exclusive transaction: no half of a migration must remain."""
         with engine.connect() as connection:
-            # By hand: the driver's own transaction would begin after the first change of a table.
+            # Explicitly: the driver's own transaction would start after the first DDL statement.
             if self.path is None:
                 connection.exec_driver_sql("BEGIN")
                 key = {"key": _digest("schema")}
@@ -190,18 +189,14 @@ class Ledger:
             connection.exec_driver_sql("COMMIT")
 
     def _found(self, connection: Connection) -> int | None:
-        """Return the version of the tables, None if there are none.
-
-        Raises:
-            LedgerTooNew: A later version of this software made them.
-        """
+        """Return the version of the tables, None if there are none; a newer one is an error."""
         if not inspect(connection).has_table(SCHEMA.name):
             return None
         found = connection.execute(select(SCHEMA.c.version)).scalar()
         if found is not None and found > self.version:
             raise LedgerTooNew(
-                f"{self._name} was made by a newer comfyloom (version {found} of its tables, this "
-                f"one knows {self.version}): upgrade, or set COMFYLOOM_LEDGER to another file",
+                f"{self._name} was made by a newer comfyloom (table version {found}, this one "
+                f"knows {self.version}): upgrade, or set COMFYLOOM_LEDGER to another file",
                 path=str(self.path or ""),
             )
         return found
@@ -228,7 +223,7 @@ class Ledger:
 
 def _make_durable(connection: Any, _: object) -> None:
     cursor = connection.cursor()
-    # What was written must be there after a loss of power: it may be all that names a machine.
+    # Must survive a power failure: it may be the only record of a machine.
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.close()
@@ -237,7 +232,7 @@ def _make_durable(connection: Any, _: object) -> None:
 def _make_hasty(busy_s: float, connection: Any, _: object) -> None:
     connection.autocommit = True  # else the settings would be rolled back
     cursor = connection.cursor()
-    # A table that somebody keeps locked must not keep a machine running.
+    # A table locked by another process must not delay a stop.
     for name in ("lock_timeout", "statement_timeout"):
         cursor.execute(f"SET {name} = '{busy_s:.0f}s'")
     cursor.close()
@@ -245,5 +240,5 @@ def _make_hasty(busy_s: float, connection: Any, _: object) -> None:
 
 @functools.cache
 def _digest(name: str) -> int:
-    """Return a name as the kind of number that PostgreSQL locks by; never negative."""
+    """Return the number of a PostgreSQL advisory lock; never negative."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) >> 1

@@ -1,4 +1,4 @@
-"""Where records are kept: the user's state folder, and the ledger of an account."""
+"""Locations of records: the user's state folder, and the ledger of an account."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def state_folder() -> Path:
-    """Return the user's folder for files that must not be lost."""
+    """Return the user's folder for persistent state."""
     from platformdirs import user_state_path
 
     # Absolute, because the guard process runs in another folder.
@@ -36,7 +36,7 @@ def records_of(settings: Settings) -> MachineRecords:
     Raises:
         ConfigError: The ledger is neither a file nor a PostgreSQL server.
     """
-    # Imported when first used: a process that launches nothing needs no database library.
+    # Imported when first used: most processes do not need the database library.
     from comfyloom._records.ledger import Ledger
     from comfyloom._records.machine_records import MachineRecords
 

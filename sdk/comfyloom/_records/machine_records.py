@@ -1,4 +1,4 @@
-"""The machines of one account in the ledger: what was intended, what became of it."""
+"""The machines of one account in the ledger."""
 
 from __future__ import annotations
 
@@ -23,11 +23,6 @@ class MachineRecords:
     """The machines of one account: only its credentials may act on them.
 
     Every method raises `LedgerError` when the database cannot be used.
-
-    Args:
-        ledger: Where they are recorded.
-        base_url: The account's platform.
-        user_id: The account's id.
     """
 
     ledger: Ledger
@@ -36,15 +31,11 @@ class MachineRecords:
 
     def record_intent(self, row: MachineRow) -> None:
         """Record that a machine is about to be launched."""
-        values = attrs.asdict(row, recurse=False)
+        known = row.known_servers
+        values = attrs.asdict(row, recurse=False) | _columns(row.owner)
+        values |= {"base_url": self.base_url, "user_id": self.user_id}
+        values["known_servers"] = None if known is None else sorted(known)
         del values["owner"]
-        owner, known = row.owner, row.known_servers
-        values |= {
-            "base_url": self.base_url,
-            "user_id": self.user_id,
-            "known_servers": None if known is None else sorted(known),
-            **_columns(owner),
-        }
         with self.ledger.connected() as connection:
             connection.execute(MACHINES.insert().values(values))
 
@@ -57,7 +48,7 @@ class MachineRecords:
         self._change(key, ready_at=at)
 
     def record_heartbeat(self, key: str, at: float) -> None:
-        """Record a sign of life of the owner."""
+        """Record a heartbeat of the owner."""
         self._change(key, heartbeat_at=at)
 
     def record_stopping(self, key: str, at: float, owner: Owner) -> None:
@@ -76,22 +67,13 @@ class MachineRecords:
             return [_row(each) for each in found.mappings()]
 
     def find(self, server_id: str) -> MachineRow | None:
-        """Return what is known of a machine, None if nothing is."""
-        rows = select(MACHINES).where(self._mine, MACHINES.c.server_id == server_id)
-        with self.ledger.connected() as connection:
-            found = connection.execute(rows.order_by(MACHINES.c.intended_at.desc()))
-            return next((_row(each) for each in found.mappings()), None)
+        """Return the latest row of a machine, None if there is none."""
+        return self._latest(MACHINES.c.server_id == server_id)
 
     def find_launch(self, state_file: str, launched_for: int) -> MachineRow | None:
         """Return the latest launch of a duration for a state file, None if there was none."""
-        rows = select(MACHINES).where(
-            self._mine,
-            MACHINES.c.state_file == state_file,
-            MACHINES.c.launched_for == launched_for,
-        )
-        with self.ledger.connected() as connection:
-            found = connection.execute(rows.order_by(MACHINES.c.intended_at.desc()))
-            return next((_row(each) for each in found.mappings()), None)
+        is_file = MACHINES.c.state_file == state_file
+        return self._latest(is_file & (MACHINES.c.launched_for == launched_for))
 
     def list_ids(self) -> frozenset[str]:
         """Return the ids of the machines whose end is not confirmed."""
@@ -102,7 +84,7 @@ class MachineRecords:
         self._change(key, stopping_at=None)
 
     def ids_since(self, at: float) -> frozenset[str]:
-        """Return the ids of all machines whose launch was intended since then, ended or not."""
+        """Return the ids of all machines launched since then, ended or not."""
         rows = select(MACHINES.c.server_id).where(
             self._mine, MACHINES.c.server_id.is_not(None), MACHINES.c.intended_at >= at
         )
@@ -110,11 +92,9 @@ class MachineRecords:
             return frozenset(connection.execute(rows).scalars())
 
     def count_of_other_accounts(self, since: float) -> int:
-        """Return how many machines of other accounts are not known to have ended.
+        """Return the number of open machines of other accounts with a heartbeat after `since`.
 
-        Args:
-            since: Those that gave no sign of life after it are passed over: whatever their
-                account, their lease has ended them.
+        Older ones do not count: their lease has ended them.
         """
         rows = select(func.count()).where(
             ~self._mine, MACHINES.c.ended_at.is_(None), MACHINES.c.heartbeat_at > since
@@ -125,6 +105,12 @@ class MachineRecords:
     @property
     def _mine(self) -> ColumnElement[bool]:
         return (MACHINES.c.base_url == self.base_url) & (MACHINES.c.user_id == self.user_id)
+
+    def _latest(self, condition: ColumnElement[bool]) -> MachineRow | None:
+        rows = select(MACHINES).where(self._mine, condition)
+        with self.ledger.connected() as connection:
+            found = connection.execute(rows.order_by(MACHINES.c.intended_at.desc()))
+            return next((_row(each) for each in found.mappings()), None)
 
     def _change(self, key: str, **values: object) -> None:
         is_it = self._mine & (MACHINES.c.key == key) & MACHINES.c.ended_at.is_(None)

@@ -1,4 +1,4 @@
-"""One machine in the ledger, as data; free of the database library, which is slow to import."""
+"""One machine in the ledger, as data, without the database library, which imports slowly."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ class MachineRow:
     Times are seconds since the epoch by the platform's clock.
 
     Attributes:
-        key: SettingMeta it, also before the platform has given it an id.
-        kind: What it is for: `session` belongs to its owner, `dev` to its state file, `pool` to
-            whoever renews it.
-        server_type: The kind of machine.
+        key: Identifies it, also before it has an id of the platform.
+        kind: Its purpose: `session` belongs to its owner, `dev` to its state file, `pool` to the
+            process that renews it.
+        server_type: The machine type.
         workflow_version: What it was launched with.
         launched_for: The distinctive duration of its launch, in seconds.
         known_servers: The machines listed just before the launch, None if that failed.
         intended_at: When the launch was about to be sent.
-        state_file: For `dev`: the file that remembers it, else "".
+        state_file: For `dev`: its state file, else "".
         server_id: Its id, None while the launch has no answer.
         ready_at: When it became ready and its billing began, None before.
-        heartbeat_at: When its owner last gave a sign of life.
-        lease_s: Without a sign of life for so long, the owner is dead and the lease over.
-        stopping_at: When somebody decided that it shall end, None before.
+        heartbeat_at: When its owner last recorded a heartbeat.
+        lease_s: Without a heartbeat for this long, the owner is dead and the lease over.
+        stopping_at: When its stop was requested, None before.
         ended_at: When its end was confirmed, None before.
         ended_by: What confirmed it, "" before.
         owner: The process that launched it.
@@ -56,9 +56,9 @@ class MachineRow:
 
     @property
     def is_open(self) -> bool:
-        """Whether its launch has no answer that was written down."""
+        """Whether no answer to its launch is recorded."""
         return self.server_id is None
 
     def is_overdue(self, now: float) -> bool:
-        """Whether no sign of life came for longer than the lease."""
+        """Whether the last heartbeat is older than the lease."""
         return now - self.heartbeat_at > self.lease_s

@@ -1,4 +1,4 @@
-"""Who owns a machine: a process, told apart from every other one that ever had its pid."""
+"""The owner of a machine: a process, distinguished from others with the same pid."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import attrs
 
 _PROC: Final = Path("/proc")
 _STATE, _STARTED = 0, 19
-"""Where a process's state and start time are among the fields that follow its name in `stat`."""
+"""Positions of a process's state and start time after its name in `stat`."""
 _DEAD: Final = "ZX"
 
 
@@ -20,16 +20,13 @@ _DEAD: Final = "ZX"
 class Owner:
     """A process.
 
-    Where the system tells no boot id (anything but Linux), nothing is concluded from a pid, and
-    only the heartbeat tells whether the process lives.
+    Without a boot id (on any system but Linux), only the heartbeat shows whether it is alive.
 
     Attributes:
-        host: The computer's name, for people.
-        machine: What tells computers of the same name apart, "" if nothing does.
-        boot_id: Which start of the computer it belongs to; "" if not told.
-        namespace: The pid namespace: a pid means another process in another container.
-        pid: Its number.
-        started: When it started, in ticks of the kernel since the boot; 0 if not told.
+        machine: A hash of the computer's id, "" if unknown.
+        boot_id: The boot of the computer; "" if unknown.
+        namespace: The pid namespace, which differs between containers.
+        started: When it started, in kernel ticks since the boot; 0 if unknown.
     """
 
     host: str
@@ -54,7 +51,7 @@ class Owner:
 
     @property
     def lives(self) -> bool | None:
-        """Whether it still runs; None where that cannot be told from here."""
+        """Whether it is still running; None if unknown."""
         if not self.boot_id or (self.boot_id, self.namespace) != (_boot_id(), _namespace()):
             return None
         started = _started(self.pid)
@@ -73,13 +70,13 @@ class Owner:
 
 
 def _machine() -> str:
-    # The id itself is not to leave the computer: see machine-id(5).
+    # Hashed, because the id itself must not leave the computer: see machine-id(5).
     found = _read(Path("/etc/machine-id"))
     return hashlib.sha256(f"comfyloom {found}".encode()).hexdigest()[:16] if found else ""
 
 
 def _is_hidden(pid: int) -> bool:
-    """Return whether a process is there, but another user's that /proc does not show."""
+    """Return whether a process exists, but belongs to another user and is hidden in /proc."""
     try:
         os.kill(pid, 0)
     except PermissionError:
@@ -101,8 +98,8 @@ def _namespace() -> str:
 
 
 def _started(pid: int) -> int | None:
-    """Return when a process started, None if there is none of that number, or a dead one."""
-    # The name, in brackets, may itself hold spaces and brackets.
+    """Return when a process started, None if it does not exist or is dead."""
+    # The name, in brackets, may itself contain spaces and brackets.
     _, _, rest = _read(_PROC / str(pid) / "stat").rpartition(")")
     fields = rest.split()
     if len(fields) <= _STARTED or fields[_STATE] in _DEAD:

@@ -1,4 +1,4 @@
-"""Whether the ledger is worth opening: some milliseconds instead of a quarter of a second."""
+"""A quick check whether to open the ledger: milliseconds instead of 0.25 s."""
 
 from __future__ import annotations
 
@@ -18,12 +18,7 @@ _OTHERS: Final = """
 
 
 def may_have_other_machines(settings: Settings, server_id: str) -> bool:
-    """Return whether the ledger has machines of the account that may still run, but for one.
-
-    Args:
-        settings: The account.
-        server_id: The machine that does not count.
-    """
+    """Return whether the ledger has open machines of the account, other than `server_id`."""
     where = ledger_location(settings)
     if "://" in where:
         return True

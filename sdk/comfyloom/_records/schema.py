@@ -1,4 +1,4 @@
-"""The tables of the ledger, and the way from each version of them to the next."""
+"""The tables of the ledger, and their migrations."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sqlalchemy import JSON, Column, Float, Index, Integer, MetaData, String, Ta
 
 VERSION: Final = 1
 MIGRATIONS: Final[Mapping[int, Sequence[str]]] = {}
-"""The statements that lead from a version to the next one; both databases understand them."""
+"""Statements that migrate from a version to the next one, valid in both databases."""
 
 METADATA: Final = MetaData()
 
@@ -21,7 +21,7 @@ MACHINES: Final = Table(
     "machines",
     METADATA,
     Column("key", String(36), primary_key=True),
-    # Whose it is: these credentials alone may act on it.
+    # The account: only its credentials may act on it.
     Column("base_url", Text, nullable=False),
     Column("user_id", Text, nullable=False),
     # The intent, written before the launch.
@@ -32,7 +32,7 @@ MACHINES: Final = Table(
     Column("known_servers", JSON(none_as_null=True)),
     Column("intended_at", Float, nullable=False),
     Column("state_file", Text, nullable=False),
-    # What became of it.
+    # The outcome.
     Column("server_id", Text),
     Column("ready_at", Float),
     Column("heartbeat_at", Float, nullable=False),
@@ -40,7 +40,7 @@ MACHINES: Final = Table(
     Column("stopping_at", Float),
     Column("ended_at", Float),
     Column("ended_by", String(64)),
-    # The process that holds it.
+    # The process that owns it.
     Column("owner_host", Text, nullable=False),
     Column("owner_machine", Text, nullable=False),
     Column("owner_boot_id", Text, nullable=False),

@@ -1,4 +1,4 @@
-"""What outlives this process of a machine: its row in the ledger, and the guard process."""
+"""Bookkeeping of a machine that outlives this process: ledger row and guard process."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class NullTracker:
     """No bookkeeping: the emulated machine dies with this process.
 
     Attributes:
-        is_guarded: Whether a guard process answers for the machine.
+        is_guarded: Whether a guard process watches the machine.
     """
 
     is_guarded: bool = attrs.field(default=False, init=False)
 
     def exclusive_launch(self) -> AbstractContextManager[object]:
-        """Keep other launches on the account out while its machines are counted."""
+        """Lock out other launches on the account while its machines are counted."""
         return nullcontext()
 
     def record_intent(self, seconds: int, before: frozenset[str] | None, lease_s: float) -> None:
@@ -45,10 +45,10 @@ class NullTracker:
         """Record which machine the launch gave."""
 
     def record_seen(self, server: Server) -> None:
-        """Record that the platform has shown the machine, and when it became ready."""
+        """Record that the platform has listed the machine, and when it became ready."""
 
     def record_heartbeat(self) -> None:
-        """Record a sign of life."""
+        """Record a heartbeat."""
 
     def record_stopping(self) -> None:
         """Record that the machine is being stopped."""
@@ -68,71 +68,43 @@ class NullTracker:
 class MachineTracker(NullTracker):
     """One machine, from the intent to launch it until its end is confirmed.
 
-    Only recording the intent may fail: without it nothing is launched. Later failures are logged
-    and ignored, because a record that cannot be written is no reason to lose a machine.
+    Only recording the intent may fail: without it nothing is launched. Later failures are logged,
+    because a record that cannot be written must not lose a machine.
 
     Args:
-        api: The account.
-        settings: Its settings.
-        records: The ledger.
         purpose: What the machine is for.
-        server_type: The machine type.
-        workflow_version: What is launched.
-        state_file: For the dev server: the file that names it.
+        state_file: For the dev server: its state file.
         guard: The guard process, None for none.
         key: Identifies the machine before it has an id.
     """
 
     api: ServerApi
     settings: Settings = attrs.field(repr=False)
-    records: MachineRecords
     purpose: MachinePurpose
     server_type: str
     workflow_version: str = ""
     state_file: Path | None = None
     guard: Guard | None = attrs.field(factory=guard_of_process)
     key: str = attrs.field(factory=lambda: str(uuid.uuid4()))
+    records: MachineRecords = attrs.field(init=False)
     _is_seen: bool = attrs.field(default=False, init=False)
     _is_ready: bool = attrs.field(default=False, init=False)
 
-    @classmethod
-    def of(
-        cls,
-        settings: Settings,
-        api: ServerApi,
-        *,
-        purpose: MachinePurpose,
-        server_type: str,
-        workflow_version: str,
-        state_file: Path | None = None,
-    ) -> MachineTracker:
-        """Return the tracker of a machine of an account."""
-        return cls(
-            api=api,
-            settings=settings,
-            records=records_of(settings),
-            purpose=purpose,
-            server_type=server_type,
-            workflow_version=workflow_version,
-            state_file=state_file,
-        )
+    def __attrs_post_init__(self) -> None:
+        self.records = records_of(self.settings)
 
     def exclusive_launch(self) -> AbstractContextManager[None]:
-        """Keep other launches on the account out while its machines are counted.
-
-        Raises:
-            LedgerError: Another process launches for too long, or the ledger cannot be used.
-        """
+        """Lock out other launches on the account; raise `LedgerError` if that fails."""
         account = f"{self.records.base_url} {self.records.user_id}"
         return self.records.ledger.exclusive(account)
 
     def record_intent(self, seconds: int, before: frozenset[str] | None, lease_s: float) -> None:
-        """Record a launch that is about to be sent, and let the guard answer for it.
+        """Record a launch that is about to be sent, and let the guard watch it.
 
         Args:
             seconds: Its distinctive duration.
             before: The machines listed before it, None if listing failed.
-            lease_s: How long the machine may live without a sign of life from here.
+            lease_s: How long the machine may live without a heartbeat from here.
 
         Raises:
             LedgerError: It cannot be recorded: nothing may be launched.
@@ -155,7 +127,7 @@ class MachineTracker(NullTracker):
         self._hold(seconds, before)
 
     def adopt(self, server_id: str, *, seen: bool) -> None:
-        """Answer for a machine that another process launched, because it is being stopped."""
+        """Track a machine that another process launched, because it is being stopped."""
         with best_effort():
             if (row := self.records.find(server_id)) is not None:
                 self.key = row.key
@@ -179,7 +151,7 @@ class MachineTracker(NullTracker):
                 self.records.record_ready(self.key, ready.timestamp())
 
     def record_heartbeat(self) -> None:
-        """Record a sign of life, and start the guard again if it was killed."""
+        """Record a heartbeat, and restart the guard if it was killed."""
         with _keeping_record():
             self.records.record_heartbeat(self.key, self.api.now())
         if self.guard is not None and not self.guard.check():

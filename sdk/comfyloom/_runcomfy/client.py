@@ -1,4 +1,4 @@
-"""The Server API: dedicated machines of one account."""
+"""The client of RunComfy's Server API: the dedicated machines of one account."""
 
 from __future__ import annotations
 
@@ -24,23 +24,26 @@ if TYPE_CHECKING:
 
     from comfyloom.settings import Settings
 
-_GATEWAY: Final = "key=value pair"
-_LONGEST_BODY: Final = 2000
+# A part of the message with which the API gateway answers 403 to an unknown path.
+_GATEWAY_MESSAGE: Final = "key=value pair"
+_MAX_BODY: Final = 2000
 
 
 class ServerApi:
     """RunComfy's Server API for one account.
 
-    Requests are paced for all of a process together: one a second, with a small burst. Reading and
-    stopping are retried as `Transport` says. A launch is retried after 429 alone,
-    which is a refusal: it has no idempotency key, so a second one could be a second machine.
+    All clients of an account in this process share one rate limit: one request per second, with a
+    small burst. Reads and stops are retried as `Transport` describes. A launch is retried after
+    429 only, which is a refusal: it has no idempotency key, so any other retry could launch a
+    second machine.
 
     Args:
         base_url: For example `https://api.runcomfy.net`.
         user_id: The account's id, a part of every path.
         token: The account's token.
-        backoff: How often to try and how long to wait.
-        clock: The time.
+        backoff: How often to retry and how long to wait.
+        timeouts: How long each kind of request may take.
+        clock: The source of time.
     """
 
     def __init__(
@@ -57,7 +60,7 @@ class ServerApi:
         self.clock = clock
         self.backoff = backoff or Backoff()
         self.timeouts = timeouts
-        # A part of the base, not of each path: it would be noise in every message.
+        # In the base URL, not in each path: the account would be noise in every message.
         self._http = Transport(
             account_url(base_url, user_id),
             "RunComfy",
@@ -78,7 +81,7 @@ class ServerApi:
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
         clock: Clock = SYSTEM_CLOCK,
     ) -> ServerApi:
-        """Return the Server API of the account in some settings."""
+        """Return the client of the account that the settings name."""
         account = settings.api_base_url, settings.user_id, settings.api_token
         return cls(*account, timeouts=timeouts, clock=clock)
 
@@ -96,24 +99,27 @@ class ServerApi:
         self._http.close()
 
     def now(self) -> float:
-        """Return the platform's time, seconds since the epoch, as its last answer told it."""
+        """Return the platform's time in seconds since the epoch, from its last response.
+
+        Before the first response it is this computer's time.
+        """
         if self._date is None:
             return self.clock.time()
-        told, at = self._date
-        return told + self.clock.monotonic() - at
+        reported, at = self._date
+        return reported + self.clock.monotonic() - at
 
     @property
     def tells_time(self) -> bool:
-        """Whether the platform has told its time, so that ours does not matter."""
+        """Whether the platform has reported its time, so that this computer's does not matter."""
         return self._date is not None
 
     @property
     def skew_s(self) -> float | None:
-        """How far this computer's clock is behind the platform's; None before it told its time."""
+        """Seconds that this computer's clock is behind the platform's, None if not known yet."""
         return None if self._date is None else self.now() - self.clock.time()
 
     def list_workflows(self) -> list[CloudWorkflow]:
-        """Return the workflows that the account has saved in the cloud."""
+        """Return the workflows that are saved in the account."""
         found = rows(self._call("GET", "/workflows"), "workflows")
         return [decode(CloudWorkflow, row, "GET workflows") for row in found]
 
@@ -124,7 +130,7 @@ class ServerApi:
         for row in found:
             try:
                 servers.append(self._server(row, "GET servers"))
-            except ApiError as error:  # one odd row must not hide the others
+            except ApiError as error:  # one unreadable row must not hide the other machines
                 log.warning("%s", error)
         return servers
 
@@ -132,18 +138,21 @@ class ServerApi:
         """Return one machine.
 
         Raises:
-            NotFound: It is gone, or was launched only seconds ago.
+            NotFound: It does not exist any more, or was launched only seconds ago.
         """
         raw = self._call("GET", _path(server_id), backoff=backoff, timeout_s=self.timeouts.status_s)
         return self._server(raw, "GET server")
 
     def launch(self, workflow_version_id: str, server_type: str, duration_s: int) -> Server:
-        """Launch a machine; it costs money from the moment that it is ready.
+        """Launch a machine; it costs money as soon as it is ready.
 
         Args:
             workflow_version_id: The version id (not the workflow id) of a saved workflow.
-            server_type: The kind of machine.
-            duration_s: Seconds after which it ends by itself, counted from its being ready.
+            server_type: The machine type.
+            duration_s: Seconds after Ready at which it ends by itself.
+
+        Raises:
+            NotFound: The account has no such workflow version.
         """
         body = {
             "workflow_version_id": workflow_version_id,
@@ -162,33 +171,34 @@ class ServerApi:
     def set_duration(
         self, server_id: str, duration_s: int, *, backoff: Backoff | None = None
     ) -> Server:
-        """Let a machine end by itself `duration_s` seconds after Ready; retried after 429."""
+        """Make a machine end by itself `duration_s` seconds after Ready; retried after 429."""
         body = {"update_estimated_duration": duration_s}
         path = f"{_path(server_id)}/update-estimated-duration"
-        answer = self._call(
-            "POST", path, json=body, backoff=backoff, timeout_s=self.timeouts.renew_s
-        )
-        if not answer:  # done, without a word
+        raw = self._call("POST", path, json=body, backoff=backoff, timeout_s=self.timeouts.renew_s)
+        if not raw:  # accepted, with an empty body
             return self.get_server(server_id, backoff=NO_RETRY)
-        return self._server(answer, "POST update-estimated-duration")
+        return self._server(raw, "POST update-estimated-duration")
 
     def stop_server(self, server_id: str, *, timeout_s: float | None = None) -> Server | None:
-        """Stop a machine, and return what the platform tells of it; billing ends with the answer.
+        """Stop a machine; its billing ends when the platform responds.
 
-        Tried once, without any wait: whoever stops a machine repeats it until it is confirmed.
+        Tried once, without waiting: the caller repeats it until it is confirmed.
+
+        Returns:
+            The machine as the platform describes it, None if the response does not.
 
         Raises:
-            NotFound: The platform knows no such machine (any more).
+            NotFound: The platform does not know the machine, or not any more.
         """
-        answer = self._call(
+        raw = self._call(
             "DELETE",
             _path(server_id),
             backoff=NO_RETRY,
             timeout_s=timeout_s or self.timeouts.status_s,
         )
         try:
-            return self._server(answer, "DELETE server") if answer else None
-        except ApiError:  # it is stopped all the same
+            return self._server(raw, "DELETE server") if raw else None
+        except ApiError:  # unreadable, but the status confirms the stop
             return None
 
     def _server(self, raw: object, request: str) -> Server:
@@ -199,32 +209,32 @@ class ServerApi:
 
     def _call(self, method: str, path: str, **options: Any) -> object:
         errors: list[str] = []
-        answer = self._http.send(method, path, errors=errors, **options)
+        response = self._http.send(method, path, errors=errors, **options)
         request = f"{method} {path}"
-        if not 200 <= answer.status_code < 300:
-            raise _error(answer, request, errors)
-        if not answer.content:
+        if not 200 <= response.status_code < 300:
+            raise _error(response, request, errors)
+        if not response.content:
             return {}
         try:
-            return _json(answer, request)
+            return _json(response, request)
         except ApiError:
-            if method == "DELETE":  # whatever it says, the status confirms it
+            if method == "DELETE":  # whatever the body is, the status confirms it
                 return {}
             raise
 
-    def _read_date(self, answer: requests.Response) -> None:
+    def _read_date(self, response: requests.Response) -> None:
         try:
-            told = parsedate_to_datetime(answer.headers["Date"])
+            date = parsedate_to_datetime(response.headers["Date"])
         except (KeyError, ValueError):
             return
-        # A date without a zone is UTC here, as in all of HTTP.
-        aware = told if told.tzinfo else told.replace(tzinfo=UTC)
-        # The header tells whole seconds; on the average half a second of the next has passed.
+        # HTTP dates are UTC, also when they name no zone (RFC 9110, section 5.6.7).
+        aware = date if date.tzinfo else date.replace(tzinfo=UTC)
+        # The header has whole seconds: on average, half a second has passed since.
         self._date = (aware.timestamp() + 0.5, self.clock.monotonic())
 
 
 def account_url(base_url: str, user_id: str) -> str:
-    """Return the URL of an account, below which all of its calls are."""
+    """Return the base URL of all requests of an account."""
     return f"{base_url.rstrip('/')}/prod/api/users/{quote(user_id, safe='')}"
 
 
@@ -232,26 +242,26 @@ def _path(server_id: str) -> str:
     return f"/servers/{quote(server_id, safe='')}"
 
 
-def _json(answer: requests.Response, request: str) -> object:
+def _json(response: requests.Response, request: str) -> object:
     try:
-        return json.loads(answer.content)
+        return json.loads(response.content)
     except (ValueError, RecursionError):
-        body = answer.text[:_LONGEST_BODY]
-    message = f"RunComfy: {request}: the answer is no JSON; is the base URL right?"
-    raise ApiError(message, status=answer.status_code, body=body, request=request)
+        body = response.text[:_MAX_BODY]
+    message = f"RunComfy: {request}: the response is not JSON; is the base URL right?"
+    raise ApiError(message, status=response.status_code, body=body, request=request)
 
 
-def _error(answer: requests.Response, request: str, errors: Sequence[str]) -> ApiError:
-    status, body = answer.status_code, answer.text[:_LONGEST_BODY]
+def _error(response: requests.Response, request: str, errors: Sequence[str]) -> ApiError:
+    status, body = response.status_code, response.text[:_MAX_BODY]
     kind, meaning = _MEANINGS.get(status, (ApiError, ""))
-    if status == 403 and _GATEWAY in body:
+    if status == 403 and _GATEWAY_MESSAGE in body:
         meaning = "wrong base URL or path (check RUNCOMFY_API_BASE_URL)"
-    said = _body(answer)
-    parts = [f"RunComfy: {request} answered {status}", meaning or _said(said)]
+    fields = _fields(response)
+    parts = [f"RunComfy: {request} answered {status}", meaning or _server_message(fields)]
     return kind(
         ": ".join(part for part in parts if part),
         status=status,
-        code=text(said.get("error")) or "",
+        code=text(fields.get("error")) or "",
         body=body,
         request=request,
         errors=errors,
@@ -260,26 +270,26 @@ def _error(answer: requests.Response, request: str, errors: Sequence[str]) -> Ap
 
 _MEANINGS: Final[Mapping[int, tuple[type[ApiError], str]]] = {
     401: (Unauthorized, "the token was not accepted (check RUNCOMFY_API_TOKEN)"),
-    403: (Forbidden, "this account may not do that (check RUNCOMFY_USER_ID)"),
+    403: (Forbidden, "the account may not do this (check RUNCOMFY_USER_ID)"),
     404: (NotFound, ""),
     429: (RateLimited, "too many requests; RunComfy allows one a second on average"),
 }
 
 
-def _body(answer: requests.Response) -> Mapping[str, Any]:
+def _fields(response: requests.Response) -> Mapping[str, Any]:
     try:
-        return mapping(json.loads(answer.content))
+        return mapping(json.loads(response.content))
     except (ValueError, RecursionError):
         return {}
 
 
-def _said(body: Mapping[str, Any]) -> str:
-    """Return the server's own words: `message`, or the fields of a 422."""
-    fields = "; ".join(_field(item) for item in mappings(body.get("detail")))
-    return fields or str(body.get("message") or body.get("detail") or "")
+def _server_message(fields: Mapping[str, Any]) -> str:
+    """Return the server's own message: `message`, or the field errors of a 422."""
+    invalid = "; ".join(_field_error(item) for item in mappings(fields.get("detail")))
+    return invalid or str(fields.get("message") or fields.get("detail") or "")
 
 
-def _field(item: Mapping[str, Any]) -> str:
-    places = ".".join(str(part) for part in items(item.get("loc")) if part != "body")
-    said = str(item.get("msg") or "invalid")
-    return f"{places}: {said}" if places else said
+def _field_error(item: Mapping[str, Any]) -> str:
+    location = ".".join(str(part) for part in items(item.get("loc")) if part != "body")
+    message = str(item.get("msg") or "invalid")
+    return f"{location}: {message}" if location else message

@@ -1,4 +1,8 @@
-"""What the Server API answers, decoded leniently: unknown fields and states are kept."""
+"""The responses of the Server API, decoded leniently.
+
+Unknown fields are ignored, unknown states are kept, and a field that cannot be read counts as
+absent.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +29,9 @@ class Server:
 
     Attributes:
         server_id: Its id.
-        server_type: Its kind, for example `medium`.
-        current_status: The platform's word for its state; an open list.
-        main_service_url: Where its ComfyUI answers, None until it is ready. A secret.
+        server_type: Its machine type, for example `medium`.
+        current_status: The platform's name for its state; the list of states is open.
+        main_service_url: The URL of its ComfyUI, None until it is ready. A secret.
         estimated_duration: Seconds after `service_ready_at` at which it ends by itself.
         service_ready_at: When it became ready and its billing began.
         estimated_stopping_at: When it will end by itself.
@@ -43,18 +47,18 @@ class Server:
 
     @property
     def is_ready(self) -> bool:
-        """Whether the platform calls it ready; its ComfyUI may still need a moment."""
+        """Whether the platform reports it as ready; its ComfyUI may still need a moment."""
         return self.current_status.lower() == "ready"
 
     @property
     def has_ended(self) -> bool:
-        """Whether it has ended or is about to, well or not."""
+        """Whether it has ended or is about to end, with or without an error."""
         return self.current_status.lower() in _ENDED
 
 
 @attrs.frozen(kw_only=True)
 class CloudWorkflow:
-    """A workflow that the account has saved in the cloud."""
+    """A workflow that is saved in the account."""
 
     workflow_name: str = ""
     version_id: str = ""
@@ -72,13 +76,17 @@ def _converter() -> Converter:
 
 
 def _to_time(value: object, _: type) -> datetime:
-    """Return a time; one without a zone is UTC, as all of the Server API's are."""
+    """Return a time; without a zone it is UTC, like all times of the Server API."""
     time = datetime.fromisoformat(str(value))
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def _to_text(value: object, _: type) -> str:
-    """Return a text; only what JSON writes as a plain value is one."""
+    """Return a JSON string or number as text.
+
+    Raises:
+        TypeError: It is neither.
+    """
     if isinstance(value, str | int | float) and not isinstance(value, bool):
         return str(value)
     raise TypeError(f"a text is expected, not {type(value).__name__}")
@@ -87,23 +95,28 @@ def _to_text(value: object, _: type) -> str:
 def decode(kind: type[T], raw: object, request: str) -> T:
     """Return the object that JSON describes.
 
-    A field that is not understood is as if it were not there: whatever else the platform tells of
-    a machine, it must not be lost over a date.
+    An optional field that cannot be read counts as absent: a machine must not be lost because of
+    a malformed date.
+
+    Args:
+        kind: The attrs class of the object.
+        raw: The decoded JSON.
+        request: What was requested, for messages.
 
     Raises:
-        ApiError: A field without which it is none is missing or wrong; the message names it.
+        ApiError: A required field is missing or wrong; the message names it.
     """
     from cattrs import BaseValidationError, transform_error
 
     try:
-        return _converter().structure(_understood(kind, raw), kind)
+        return _converter().structure(_readable_fields(kind, raw), kind)
     except (BaseValidationError, TypeError, ValueError) as error:
         lines = "; ".join(transform_error(error))
-    raise ApiError(f"RunComfy: {request}: the answer is not understood: {lines}", request=request)
+    raise ApiError(f"RunComfy: {request}: unexpected response: {lines}", request=request)
 
 
-def _understood(kind: type[Any], raw: object) -> object:
-    """Return the fields of a JSON object that can be read; required ones are kept as they are."""
+def _readable_fields(kind: type[Any], raw: object) -> object:
+    """Return the fields of a JSON object that can be read; required ones are kept unchecked."""
     if not is_mapping(raw):
         return raw
     given, fields = mapping(raw), attrs.fields_dict(attrs.resolve_types(kind))
@@ -111,12 +124,12 @@ def _understood(kind: type[Any], raw: object) -> object:
     return {
         name: given[name]
         for name, field in fields.items()
-        if name in given and (name in required or _fits(given[name], field.type))
+        if name in given and (name in required or _is_readable(given[name], field.type))
     }
 
 
-def _fits(value: object, kind: Any) -> bool:
-    if value is None:  # a null says no more than a missing field
+def _is_readable(value: object, kind: Any) -> bool:
+    if value is None:  # null means the same as a missing field
         return False
     try:
         _converter().structure(value, kind)
@@ -129,9 +142,9 @@ def rows(raw: object, key: str) -> list[object]:
     """Return the rows of a list, which comes bare or as `{key: [...]}`.
 
     Raises:
-        ApiError: It is neither: an answer that is not understood must not look like "none".
+        ApiError: It is neither: an unexpected response must not look like an empty list.
     """
     found = mapping(raw).get(key) if is_mapping(raw) else raw
     if not isinstance(found, list):
-        raise ApiError(f"RunComfy: GET {key}: the answer is no list", request=f"GET {key}")
+        raise ApiError(f"RunComfy: GET {key}: the response is not a list", request=f"GET {key}")
     return items(cast("object", found))

@@ -1,4 +1,4 @@
-"""Which of the account's saved workflows a workflow file stands for."""
+"""Finding the saved workflow of an account that a workflow file belongs to."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from comfyloom.errors import ConfigError
 
 
 def find_version(api: ServerApi, workflow: str) -> str:
-    """Return the version id of the account's workflow of that name.
+    """Return the version id of the account's workflow with that name.
 
     Raises:
-        ConfigError: The account has none of that name, or several.
+        ConfigError: The account has no workflow with that name, or several.
     """
     found = api.list_workflows()
     ids = [entry.version_id for entry in found if entry.workflow_name == workflow]

@@ -1,8 +1,7 @@
-"""How long earlier runs took: what the time left of a run is estimated from.
+"""Estimating the remaining time of a run from earlier runs.
 
-A run is remembered as the moments at which each twentieth of it was done. So the estimate does not
-take the shares of the stages for shares of the time, and holds for a run that finds half of its
-work in the server's cache.
+A run is recorded as the times at which each twentieth of it was done. So the estimate does not
+depend on the shares of the stages, and also holds for a partly cached run.
 """
 
 from __future__ import annotations
@@ -22,33 +21,23 @@ from comfyloom._core.redact import log
 
 MARKS: Final = 20
 KEPT: Final = 20
-# A run that found more than this in the server's cache says nothing about one that does not.
+# Runs with a larger cached share are not recorded: they are not representative.
 _MOST_CACHED: Final = 0.5
 
 Curve: TypeAlias = tuple[float, ...]
-"""Seconds since the start at which 0, 1/20, … 20/20 of a run were done; it never falls."""
+"""Seconds since the start at which 0, 1/20, … 20/20 of a run were done; never decreasing."""
 
 
 @attrs.frozen
 class Timings:
-    """The earlier runs of one workflow on one machine type.
-
-    Attributes:
-        path: The file that they are kept in.
-        runs: The latest of them.
-    """
+    """The latest runs of one workflow on one machine type, and their file."""
 
     path: Path
     runs: tuple[Curve, ...] = ()
 
     @classmethod
     def of(cls, workflow: str, where: str) -> Timings:
-        """Read those of a workflow.
-
-        Args:
-            workflow: The name of the workflow file.
-            where: What kind of backend it runs at, such as the type of the machine.
-        """
+        """Read the timings of a workflow file; `where` is the backend's `timings_key`."""
         import hashlib
 
         key = hashlib.sha256(f"{workflow}@{where}".encode()).hexdigest()[:24]
@@ -60,23 +49,23 @@ class Timings:
         return cls(path, tuple(curve for row in rows if (curve := _curve(row)) is not None))
 
     def left_s(self, fraction: float) -> float | None:
-        """Return the seconds that a run took from a fraction on, None if none is known."""
+        """Return the median time from a fraction to the end, None without earlier runs."""
         return median(_left(run, fraction) for run in self.runs) if self.runs else None
 
     def add(self, run: Curve) -> None:
-        """Keep a run that has ended well; if that fails, nothing is lost but an estimate."""
+        """Record a successful run; errors are only logged."""
         runs = [*self.runs, run][-KEPT:]
         rows = [[round(moment, 3) for moment in each] for each in runs]
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(self.path, json.dumps({"runs": rows}).encode())
         except OSError as error:
-            log.debug("a run's time is not kept: %s", error.strerror)
+            log.debug("the timing of a run is not recorded: %s", error.strerror)
 
 
 @attrs.define
 class EtaEstimator:
-    """Notes when which part of a run was done, and estimates what is left of it."""
+    """Tracks the progress of a run, and estimates its remaining time."""
 
     timings: Timings
     _marks: list[float] = attrs.field(factory=lambda: [0.0], init=False)
@@ -85,16 +74,11 @@ class EtaEstimator:
     _cached: float = attrs.field(default=0.0, init=False)
 
     def note_cached(self, fraction: float) -> None:
-        """Note how much the server found in its cache."""
+        """Note the cached share of the run."""
         self._cached = fraction
 
     def note(self, fraction: float, elapsed_s: float) -> float | None:
-        """Note how far a run is, and return the seconds that it will still take.
-
-        Args:
-            fraction: The share that is done, 0 to 1.
-            elapsed_s: Seconds since it started.
-        """
+        """Note the share of a run that is done, 0 to 1, and return the estimated seconds left."""
         if fraction > self._fraction:
             self._fraction, self._moved = fraction, elapsed_s
         while len(self._marks) <= self._fraction * MARKS:
@@ -103,7 +87,7 @@ class EtaEstimator:
         return None if left_s is None else max(0.0, left_s - (elapsed_s - self._moved))
 
     def stop(self, elapsed_s: float) -> None:
-        """Keep the run: it has ended well."""
+        """Record the run, which succeeded."""
         self.note(1.0, elapsed_s)
         if self._cached > _MOST_CACHED or elapsed_s <= 0:
             return
@@ -112,9 +96,9 @@ class EtaEstimator:
 
 def _left(run: Curve, fraction: float) -> float:
     """Return the seconds from a fraction of a run to its end."""
-    backend = min(max(fraction, 0.0), 1.0) * MARKS
-    mark = min(int(backend), MARKS - 1)
-    done = run[mark] + (backend - mark) * (run[mark + 1] - run[mark])
+    place = min(max(fraction, 0.0), 1.0) * MARKS
+    mark = min(int(place), MARKS - 1)
+    done = run[mark] + (place - mark) * (run[mark + 1] - run[mark])
     return max(0.0, run[-1] - done)
 
 

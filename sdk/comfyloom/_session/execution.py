@@ -76,19 +76,7 @@ class SubmissionTicket:
 
 @attrs.define(eq=False)
 class Execution(Generic[ResultT]):
-    """Uploads, submits, watches and downloads one run.
-
-    Args:
-        workflow: What to run.
-        files: Its input files, read.
-        seeds: The seed of each seed field.
-        server: Where to run it.
-        backend: What the server is a part of.
-        staging: Where its files go.
-        ticket: When it may be submitted.
-        deadline: When it must be done.
-        report: Is called with its progress.
-    """
+    """Uploads, submits, watches and downloads one run."""
 
     workflow: Workflow[ResultT]
     files: Mapping[str, InputFile]
@@ -117,20 +105,19 @@ class Execution(Generic[ResultT]):
         self._scope.cancel(RunCancelled("the run was cancelled", prompt_id=self.prompt_id))
 
     def cancel_on_server(self) -> None:
-        """Cancel in the caller's own thread: the run's thread may hang in a request."""
+        """Cancel from the caller's thread: the run's thread may hang in a request."""
         try:
             self.server.cancel(self.prompt_id)
         except (TransportError, ApiError) as error:
             log.debug("cancelling: %s", error)
 
     def run(self) -> ResultT:
-        """Do it all and return the result.
+        """Do all steps and return the result.
 
         Raises:
             RunError: The run gave no result.
             MachineError: The machine has ended.
-            ApiError: The server refuses something.
-            TransportError: The server is unreachable.
+            ApiError, TransportError: The server refuses a request, or is unreachable.
             OutputNotWritable: A result cannot be written.
             InputFileError: The server does not accept a file, or it has changed since.
         """
@@ -145,7 +132,7 @@ class Execution(Generic[ResultT]):
             self.staging.close()
 
     def _submit_and_wait(self) -> HistoryEntry:
-        """Run the graph; once more with its files sent again if the server has lost them."""
+        """Run the graph; once more, with its files sent again, if the server has lost them."""
         uploads = self.server.uploads
         known = {name for file in self.files.values() if (name := uploads.known(file))}
         try:
@@ -164,7 +151,7 @@ class Execution(Generic[ResultT]):
         return run_values.run_graph(self.workflow, files=names, seeds=self.seeds)
 
     def _uploaded(self, field: str, file: InputFile) -> str:
-        """Return the server's name of a file, sending it if it is not there."""
+        """Return the server's name for a file, sending it if needed."""
         uploads = self.server.uploads
         if (known := uploads.known(file)) is not None:
             return known
@@ -179,18 +166,16 @@ class Execution(Generic[ResultT]):
             self.server.uploads.forget(file)
 
     def _run_graph(self, graph: Graph) -> HistoryEntry:
-        """Submit a graph, with the event socket open before, and wait for the end."""
+        """Open the event socket, submit a graph, and wait for its end."""
         reporter = ProgressReporter(graph, self.workflow, self._say)
-        # Not kept: it refers to this run, and the circle would keep its files alive.
+        # Not stored: it refers to this run, and the cycle would keep its files alive.
         watcher = RunWatcher(self.server, self.prompt_id, self._scope, reporter, self.backend)
         router = self.server.event_router
         with router.listening(self.prompt_id, watcher.deliver):
             reporter.on_queued(0)
             self.ticket.wait(self._scope)
-            submission = Submission(
-                self.server, graph, router.client_id, self.prompt_id, self._scope
-            )
-            prompt_id = submission.send()
+            ids = router.client_id, self.prompt_id
+            prompt_id = Submission(self.server, graph, *ids, self._scope).send()
             if prompt_id != self.prompt_id:  # an old server draws its own
                 router.rename(self.prompt_id, prompt_id)
                 self.prompt_id = watcher.prompt_id = prompt_id
@@ -199,7 +184,7 @@ class Execution(Generic[ResultT]):
             entry = watcher.wait()
         if (error := entry.error()) is not None:
             if isinstance(error, RunFailed) and self._takes_a_file(error.node):
-                self._forget_uploads()  # a file that is gone may be the cause
+                self._forget_uploads()  # a missing file may be the cause
             raise error
         return entry
 
@@ -236,7 +221,7 @@ class Execution(Generic[ResultT]):
         return result  # type: ignore[return-value]  # pyright: ignore[reportReturnType]
 
     def _outputs(self, wanted: list[downloads.Download], paths: list[Path]) -> dict[str, Any]:
-        """Return the files by field; a field that holds many gets them as a tuple."""
+        """Return the files by field; as a tuple for a field with several."""
         found: defaultdict[str, list[Output]] = defaultdict(list)
         for item, path in zip(wanted, paths, strict=True):
             found[item.spec.name].append(OUTPUT_TYPES[item.spec.kind](path, self.staging))
@@ -244,17 +229,17 @@ class Execution(Generic[ResultT]):
         return {name: tuple(each) if name in many else each[0] for name, each in found.items()}
 
     def _say(self, kind: Kind, message: str, **facts: Any) -> None:
-        """Report progress; fraction and stages stay as they were unless given."""
+        """Report progress; fraction and stages keep their values unless given."""
         self.backend.touch()
-        known: dict[str, Any] = {"fraction": self._latest.fraction, "stages": self._latest.stages}
         now = self.server.clock.monotonic()
-        facts = known | facts
+        facts.setdefault("fraction", self._latest.fraction)
+        facts.setdefault("stages", self._latest.stages)
         facts["eta_s"] = self._eta_s(kind, facts["fraction"], now)
         self._latest = Progress(kind=kind, message=message, elapsed_s=now - self._begun, **facts)
         self.report(self._latest)
 
     def _eta_s(self, kind: Kind, fraction: float, now: float) -> float | None:
-        """Return the seconds left by the times of earlier runs, None before it runs."""
+        """Return the estimated seconds left, None before it runs."""
         if self._estimator is None:
             if kind != "started":
                 return None

@@ -1,4 +1,4 @@
-"""How far a run is: one fraction for all nodes of its graph."""
+"""The progress of a run as one fraction."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from comfyloom.progress import Stage
 
 @attrs.define
 class Meter:
-    """Turns what the nodes of a graph do into one fraction that never goes back."""
+    """Combines the progress of the nodes of a graph into a fraction that never decreases."""
 
     stages: tuple[Stage, ...]
     fraction: float = 0.0
@@ -19,7 +19,7 @@ class Meter:
 
     @classmethod
     def of(cls, graph: Mapping[str, object], stages: Iterable[Stage] = ()) -> Meter:
-        """Return the meter of a graph; nodes that no stage names share one of their own."""
+        """Return the meter of a graph; nodes without a stage get a common one."""
         named = tuple(stages)
         known = {node for stage in named for node in stage.nodes}
         rest = tuple(node for node in graph if node not in known)
@@ -27,21 +27,21 @@ class Meter:
         return cls((*named, Stage("", rest, share)) if rest else named)
 
     def stage_of(self, node: str) -> str:
-        """Return the name of the stage that a node belongs to, "" if none."""
+        """Return the name of a node's stage, "" if none."""
         return next((stage.name for stage in self.stages if node in stage.nodes), "")
 
     def parts(self) -> dict[str, float]:
-        """Return the share of each named stage that is done."""
+        """Return how much of each named stage is done, 0 to 1."""
         return {stage.name: self._part(stage) for stage in self.stages if stage.name}
 
     def finish(self, nodes: Iterable[str]) -> float:
-        """Take nodes for done and return the fraction."""
+        """Mark nodes as done and return the fraction."""
         for node in nodes:
             self._done[node] = 1.0
         return self._update()
 
     def step(self, node: str, value: float, maximum: float) -> float:
-        """Take `value` of `maximum` steps of a node for done and return the fraction."""
+        """Mark `value` of `maximum` steps of a node as done and return the fraction."""
         part = min(1.0, value / maximum) if maximum > 0 else 0.0
         self._done[node] = max(self._done.get(node, 0.0), part)
         return self._update()

@@ -22,30 +22,27 @@ class ProgressReporter:
         self._say = say
         self._node = ""
         self._step: tuple[str, float, float] | None = None
-        # Whether the server reports each node that is done; old ones do not.
+        # Whether the server reports finished nodes; old ones do not.
         self._has_node_states = False
 
     def on_queued(self, position: int) -> None:
-        """Report that the run waits behind `position` others."""
+        """Report that the run waits behind `position` other runs."""
         behind = f", {position} before it" if position else ""
         self._report("queued", f"queued{behind}", position=position)
 
     def on_running(self) -> None:
-        """Report that the run has started, although no event said so."""
+        """Report that the run has started, without an event."""
         self._report("started", "started")
 
     def on_silent(self, seconds: float) -> None:
         """Report how long the running run has been silent."""
-        what = self._title() if self._node else "the run"
-        self._report("silent", f"{what} runs, but has been silent for {seconds:.0f} s")
+        what = title(self._graph, self._node) if self._node else "the run"
+        self._report("silent", f"{what} is running, but has been silent for {seconds:.0f} s")
 
     def on_event(self, event: ServerEvent) -> None:
-        """Report what an event means; one without meaning to a person is ignored."""
+        """Report an event, unless it is irrelevant to the user."""
         if (handler := self._HANDLERS.get(event.type)) is not None:
             handler(self, event)
-
-    def _on_start(self, _: ServerEvent) -> None:
-        self._report("started", "started")
 
     def _on_cached(self, event: ServerEvent) -> None:
         nodes = [node for node in map(str, items(event.data.get("nodes"))) if node in self._graph]
@@ -60,7 +57,7 @@ class ProgressReporter:
         if self._node and not self._has_node_states:
             self._meter.finish([self._node])
         self._node = event.node
-        self._report("node", self._title())
+        self._report("node", title(self._graph, self._node))
 
     def _on_executed(self, event: ServerEvent) -> None:
         if event.node in self._graph:
@@ -97,12 +94,10 @@ class ProgressReporter:
 
     def _message(self) -> str:
         """Return the title of the running node, with its steps if it reports them."""
+        name = title(self._graph, self._node)
         if self._step is None or self._step[0] != self._node:
-            return self._title()
-        return f"{self._title()} {self._step[1]:g}/{self._step[2]:g}"
-
-    def _title(self) -> str:
-        return title(self._graph, self._node)
+            return name
+        return f"{name} {self._step[1]:g}/{self._step[2]:g}"
 
     def _report(self, kind: Kind, message: str, **facts: Any) -> None:
         self._say(
@@ -116,7 +111,7 @@ class ProgressReporter:
         )
 
     _HANDLERS: ClassVar[Mapping[str, Callable[[Any, ServerEvent], None]]] = {
-        "execution_start": _on_start,
+        "execution_start": lambda reporter, _: reporter.on_running(),
         "execution_cached": _on_cached,
         "executing": _on_executing,
         "executed": _on_executed,

@@ -32,7 +32,7 @@ UNREAD: Final = 1000
 class Run(Generic[ResultT]):
     """One run; made by `RunComfySession.submit`.
 
-    It runs in a thread of its own. Every method may be called from any thread.
+    It runs in its own thread. Every method may be called from any thread.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Run(Generic[ResultT]):
         self._ended = threading.Event()
         self._result: ResultT | None = None
         self._error: BaseException | None = None
-        self._owner = owner  # a session that only its run refers to must not be closed
+        self._owner = owner  # keeps the session alive
         execution = start(self._report)
         self._execution: Execution[ResultT] | None = execution
         self._id = execution.prompt_id
@@ -74,13 +74,13 @@ class Run(Generic[ResultT]):
         return self._latest
 
     def events(self) -> Iterator[Progress]:
-        """Yield progress from the beginning until the run has ended.
+        """Yield progress from the start to the end of the run.
 
         Each event is yielded once: two iterators share them.
         """
         while (progress := self._queue.get()) is not None:
             yield progress
-        self._queue.put(None)  # so that a later iterator ends as well
+        self._queue.put(None)  # ends later iterators, too
 
     def wait(
         self, timeout: float | None = None, *, on_progress: ProgressCallback | None = None
@@ -102,7 +102,7 @@ class Run(Generic[ResultT]):
                 self.cancel()
                 raise RunTimeout(prompt_id=self.id)
         except (KeyboardInterrupt, SystemExit):
-            # The caller leaves: the GPU must not go on working for no one.
+            # The caller leaves: the GPU must not continue.
             self.cancel()
             raise
         if self._error is not None:
@@ -110,37 +110,31 @@ class Run(Generic[ResultT]):
         return self._result  # type: ignore[return-value]  # pyright: ignore[reportReturnType]
 
     def cancel(self) -> None:
-        """Cancel the run, and wait a few seconds for the server to confirm it.
-
-        A run that has ended is left as it is.
-        """
+        """Cancel the run, unless it has ended; wait a few seconds for the confirmation."""
         self.cancel_all([self])
 
     @staticmethod
     def cancel_all(runs: Iterable[Run[Any]]) -> None:
-        """Cancel runs, all at once, and wait a few seconds in all for their servers to confirm."""
+        """Cancel runs together, and wait a few seconds in all for the confirmations."""
         requested = [(run, run._request_cancel()) for run in runs]
         for run, deadline in requested:
             while not run._ended.wait(min(run._timeouts.run_cancel_s, deadline.remaining_s)):
                 if (execution := run._execution) is not None:
                     execution.cancel_on_server()
                 if deadline.over:
-                    run._report_unconfirmed()
+                    if not run._is_unconfirmed:  # warn once
+                        run._is_unconfirmed = True
+                        text = "run %s may still be running: the server has not confirmed its end"
+                        log.warning(text, run.id)
                     break
 
     def _request_cancel(self) -> Deadline:
-        """Request a cancel, and return until when to wait for its confirmation."""
+        """Request a cancel, and return the deadline of its confirmation."""
         if (execution := self._execution) is not None:
             execution.cancel()
         if self._cancel_deadline is None:
             self._cancel_deadline = Deadline.after(self._timeouts.leave_cancel_s)
         return self._cancel_deadline
-
-    def _report_unconfirmed(self) -> None:
-        """Warn, once, that the run may go on."""
-        if not self._is_unconfirmed:
-            self._is_unconfirmed = True
-            log.warning("run %s may go on: the server has not confirmed its end", self.id)
 
     def _await_end(self, deadline: Deadline, on_progress: ProgressCallback | None) -> bool:
         if on_progress is None:
@@ -171,7 +165,7 @@ class Run(Generic[ResultT]):
             self._error = error
             self._status = "cancelled" if isinstance(error, RunCancelled) else "failed"
         finally:
-            # The execution refers to this run: break the circle, which keeps the result's files.
+            # The execution refers to this run: break the cycle, which keeps the result's files.
             self._id = execution.prompt_id
             self._execution = None
             self._ended.set()
@@ -184,7 +178,7 @@ class Run(Generic[ResultT]):
         elif progress.kind in ("started", "node", "step", "silent"):
             self._status = "running"
         if progress.preview is not None and self._queue.qsize() > UNREAD_PREVIEWS:
-            return  # unread, and pictures are large
+            return  # unread, and images are large
         self._queue.put(progress)
         if self._queue.qsize() > UNREAD:  # unread: drop the oldest
             with contextlib.suppress(queue.Empty):
@@ -192,7 +186,7 @@ class Run(Generic[ResultT]):
 
 
 def _bounded(deadline: Deadline) -> float | None:
-    """Return the time to wait, within what this platform's threads accept."""
+    """Return the seconds left, at most what the platform's locks accept."""
     return None if deadline.at is None else min(deadline.remaining_s, threading.TIMEOUT_MAX)
 
 

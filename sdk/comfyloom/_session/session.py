@@ -1,4 +1,4 @@
-"""The session: runs workflows, and gives its machine back."""
+"""The session: runs workflows, and releases its machine."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ if TYPE_CHECKING:
 ResultT = TypeVar("ResultT", bound=Result)
 
 RUN_TIMEOUT_S: Final = 3600.0
-# Below this, seeds stay exact in every JSON reader, also in one that knows only doubles.
+# Below this, seeds are exact in every JSON parser, also if it only has doubles.
 _SEED_BOUND: Final = 2**53
 
 
 class SessionState(Enum):
-    """Where a session is in its life; `RunComfySession` has the transitions."""
+    """The state of a session; `RunComfySession` lists the transitions."""
 
     NEW = "new"
     OPEN = "open"
@@ -71,15 +71,15 @@ class RunComfySession:
     | NEW | OPEN | the first use of a server |
     | NEW, OPEN | CLOSING | `close`: no run starts any more |
     | CLOSING | RELEASING | runs are being cancelled and the machine stopped |
-    | RELEASING | CLOSED | it is stopped, or a third signal abandoned that |
+    | RELEASING | CLOSED | it is stopped, or a third signal aborted that |
 
     Args:
         target: `"runcomfy"` (the default), `"emulator"`, the URL of a ComfyUI server, or an
             `Emulator`.
         settings: The account; by default `Settings.load()`.
         server_type: The machine type, for example `"large"`.
-        on_progress: Called with what happens: while the machine starts, in `run`, and at the end
-            with the cost of each machine.
+        on_progress: Called with progress: while the machine starts, in `run`, and at the end with
+            the cost of each machine.
         launch: Whether to launch a machine when there is no dev server to use.
         emulator_options: For `"emulator"`: the arguments of its `Emulator`.
         timeouts: Time limits and intervals.
@@ -111,7 +111,9 @@ class RunComfySession:
             timeouts=timeouts,
             clock=clock,
         )
-        self._on_progress: ProgressCallback = on_progress or _log_progress
+        self._on_progress: ProgressCallback = on_progress or (
+            lambda progress: log.debug("%s", progress.message)
+        )
         self._report: ProgressCallback = SafeCallback(self._on_progress)
         self._lock = threading.RLock()
         self._runs: weakref.WeakSet[Run[Any]] = weakref.WeakSet()
@@ -158,14 +160,11 @@ class RunComfySession:
 
     @property
     def cost(self) -> Decimal | None:
-        """What the session's machines have cost so far, in USD; 0 for your own ComfyUI.
-
-        None when the price of a machine type is unknown.
-        """
+        """Cost of the session's machines so far, in USD; None if a price is unknown."""
         return self._backend.cost
 
     def start(self, workflow: type[Workflow[Any]] | Workflow[Any] | None = None) -> None:
-        """Launch what has to be launched; entering a `with` block does it.
+        """Launch a machine if needed; entering a `with` block does it.
 
         Args:
             workflow: What will run: its name selects the version to launch if the settings name
@@ -178,7 +177,7 @@ class RunComfySession:
         self._connect(workflow)
 
     def server(self, workflow: type[Workflow[Any]] | Workflow[Any] | None = None) -> ComfyUI:
-        """Return the client of the ComfyUI that runs use, launching what has to be launched.
+        """Return the client of the ComfyUI that runs use, launching a machine if needed.
 
         Args:
             workflow: What will run: its name selects the version to launch if the settings name
@@ -225,7 +224,7 @@ class RunComfySession:
         timeout: float | None = RUN_TIMEOUT_S,
         out_dir: str | os.PathLike[str] | None = None,
     ) -> Run[ResultT]:
-        """Start a workflow and return at once, when the machine is there.
+        """Start a workflow and return without waiting for its end.
 
         Args:
             workflow: What to run.
@@ -234,7 +233,7 @@ class RunComfySession:
 
         Raises:
             WorkflowError: The workflow or one of its values cannot run; nothing was sent.
-            ConfigError: `timeout` is not a time.
+            ConfigError: `timeout` is invalid.
             OutputNotWritable: `out_dir` cannot be written.
             ComfyloomError: The system has no thread left for it.
         """
@@ -246,7 +245,8 @@ class RunComfySession:
             check_writable(out_dir)
         server = self.server(workflow)
         staging = StagingDir(out_dir)
-        ticket = self._next_ticket()
+        with self._lock:
+            self._ticket = ticket = self._ticket.next()
         start = partial(
             Execution[ResultT],
             workflow,
@@ -279,7 +279,7 @@ class RunComfySession:
         """Run many workflows and yield their results in order.
 
         Args:
-            workflows: What to run; taken one by one, as there is room.
+            workflows: What to run; taken one by one when a run may start.
             concurrency: Runs under way at once, at least 1. A ComfyUI works on one at a time: with
                 two, the next waits in its queue while files are downloaded.
             timeout: Seconds that each may take.
@@ -299,7 +299,7 @@ class RunComfySession:
             Run.cancel_all(under_way)
 
     def close(self) -> None:
-        """Cancel what still runs and stop the machine; a second call does nothing.
+        """Cancel all runs and stop the machine; a second call does nothing.
 
         Raises:
             MachineLeak: The machine may still be running; the message says what to do.
@@ -310,13 +310,17 @@ class RunComfySession:
             if self._state is not SessionState.RELEASING:
                 self._state = SessionState.CLOSING
             try:
-                defer_signals(self._release, waiting=_report_release)
+                defer_signals(
+                    self._release, waiting=partial(log.warning, "releasing the machine first")
+                )
             except (KeyboardInterrupt, SystemExit):
                 self._report_abandoned()
                 raise
             finally:
                 if self._is_in(SessionState.CLOSED):
-                    self._report_costs()
+                    for line in self._backend.summary:
+                        log.info("%s", line)
+                        self._report(Progress(kind="cost", message=line))
 
     def _close_despite_signals(self) -> None:
         """Close; a signal that comes before the release starts is raised after it."""
@@ -332,28 +336,18 @@ class RunComfySession:
             return
         self._state = SessionState.RELEASING
         with ExitStack() as stack:
-            # In reverse order; a failure does not stop the rest, and is raised, not tried again.
+            # In reverse order; a failure does not prevent the rest, and is raised.
             stack.callback(setattr, self, "_state", SessionState.CLOSED)
             stack.callback(self._backend.close)
             stack.callback(Run.cancel_all, tuple(self._runs))
 
     def _report_abandoned(self) -> None:
-        """Report the machine that is left when a third signal has abandoned its stop."""
+        """Report the machine that is left after a third signal has aborted its stop."""
         machine = self._backend.machine
         is_releasing = self._state is SessionState.RELEASING
         if is_releasing and machine is not None and (leak := machine.leak) is not None:
             self._state = SessionState.CLOSED
             log.error("%s", leak)
-
-    def _report_costs(self) -> None:
-        for line in self._backend.summary:
-            log.info("%s", line)
-            self._report(Progress(kind="cost", message=line))
-
-    def _next_ticket(self) -> SubmissionTicket:
-        with self._lock:
-            self._ticket = self._ticket.next()
-            return self._ticket
 
     def _connect(self, workflow: type[Workflow[Any]] | Workflow[Any] | None) -> ComfyUI | None:
         with self._lock:
@@ -364,15 +358,13 @@ class RunComfySession:
                 raise ComfyloomError("this session is closed")
             name = None if workflow is None else workflow.__workflow__.name
             server = self._backend.open(name, self._report)
-            if not self._is_in(
-                SessionState.OPEN
-            ):  # by another thread, while the machine was launched
+            if not self._is_in(SessionState.OPEN):  # closed during the launch
                 self._backend.close()
                 raise ComfyloomError("this session was closed")
             return server
 
     def _is_in(self, state: SessionState) -> bool:
-        return self._state is state  # which a signal or another thread may change at any moment
+        return self._state is state  # may change in a signal or another thread
 
 
 def _check_workflow(workflow: object) -> None:
@@ -383,15 +375,11 @@ def _check_workflow(workflow: object) -> None:
 
 
 def _check_timeout(timeout: object) -> None:
-    """Refuse a wrong timeout before anything is uploaded or launched."""
+    """Refuse an invalid timeout before anything is uploaded or launched."""
     is_number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
     if timeout is None or (is_number and timeout >= 0):  # type: ignore[operator]  # pyright: ignore
         return
     raise ConfigError(f"timeout is a number of seconds, or None for no limit, not {timeout!r}")
-
-
-def _report_release() -> None:
-    log.warning("giving the machine back first")
 
 
 def _close_at_exit(session: weakref.ref[RunComfySession]) -> None:
@@ -402,9 +390,5 @@ def _close_at_exit(session: weakref.ref[RunComfySession]) -> None:
 
 
 def _draw_seed(bound: int) -> int:
-    # The system's randomness: processes forked from one must draw different seeds.
+    # The system's randomness: forked processes must draw different seeds.
     return random.SystemRandom().randrange(min(bound + 1, _SEED_BOUND))
-
-
-def _log_progress(progress: Progress) -> None:
-    log.debug("%s", progress.message)

@@ -1,4 +1,4 @@
-"""The folder that the files of a run lie in."""
+"""The folder for the files of a run."""
 
 from __future__ import annotations
 
@@ -15,17 +15,14 @@ from comfyloom.errors import OutputNotWritable
 
 
 class StagingDir:
-    """Collects the files of one run, and hands them over all at once.
+    """Collects the files of one run, and publishes all of them or none.
 
-    Files are first written into a hidden folder. `publish` puts them under their final names:
-    in `out_dir`, replacing what is there, or, without one, in a temporary folder that lives as
+    Files are first written into a hidden folder. `publish` moves them to their final names in
+    `out_dir`, replacing existing files; without it, they stay in a temporary folder that lives as
     long as anything refers to the staging.
 
-    Args:
-        out_dir: Where the files shall be; made if it is not there.
-
     Raises:
-        OutputNotWritable: The folder cannot be made or written.
+        OutputNotWritable: The folder cannot be created or written.
     """
 
     def __init__(self, out_dir: str | os.PathLike[str] | None = None) -> None:
@@ -35,7 +32,7 @@ class StagingDir:
         try:
             if self._out_dir is not None:
                 self._made = _make(self._out_dir)
-            # On the same file system as the final place, so that a rename is all it takes.
+            # On the same file system as the final place, so that a rename is enough.
             self.folder = Path(tempfile.mkdtemp(prefix=".comfyloom-", dir=self._out_dir))
         except OSError as error:
             where = self._out_dir or tempfile.gettempdir()
@@ -44,10 +41,10 @@ class StagingDir:
         self._discard = weakref.finalize(self, shutil.rmtree, str(self.folder), ignore_errors=True)
 
     def publish(self, paths: list[Path]) -> list[Path]:
-        """Give all files their final names, or none, and return these.
+        """Move all files to their final names, or none, and return these.
 
         Raises:
-            OutputNotWritable: A file cannot be put there; what was there before is there again.
+            OutputNotWritable: A file cannot be written; existing files are restored.
         """
         if self._out_dir is None:
             self._kept = True
@@ -67,16 +64,16 @@ class StagingDir:
         return [target for target, _ in placed]
 
     def close(self) -> None:
-        """Remove the hidden folder, unless published files lie in it, and what else is empty."""
+        """Remove the hidden folder, unless it has published files, and empty created folders."""
         if not self._kept:
             self._discard()
-        with contextlib.suppress(OSError):  # one that holds something stays
+        with contextlib.suppress(OSError):  # not empty
             for folder in self._made:
                 folder.rmdir()
         self._made = []
 
     def _remember(self, target: Path) -> Path | None:
-        """Keep what is at `target` at hand, None if nothing is; it stays there as well."""
+        """Back up what is at `target`, if anything, and return the backup."""
         if not target.exists():
             return None
         before = self.folder / f"before-{target.name}"
@@ -90,7 +87,7 @@ class StagingDir:
 
 
 def _make(folder: Path) -> list[Path]:
-    """Make a folder with those above it, and return what was made, the innermost first."""
+    """Create a folder and its parents, and return what was created, innermost first."""
     missing = [each for each in (folder, *folder.parents) if not each.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     return missing
@@ -105,7 +102,7 @@ def _restore(target: Path, before: Path | None) -> None:
 
 
 def check_writable(out_dir: str | os.PathLike[str], names: Iterable[str] = ()) -> None:
-    """Make sure that files of these names can be put into a folder, before anything is paid for.
+    """Check that files of these names can be written into a folder, before it costs money.
 
     Raises:
         OutputNotWritable: They cannot.

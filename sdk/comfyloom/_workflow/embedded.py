@@ -1,4 +1,4 @@
-"""Workflows that ComfyUI has put into the pictures and meshes it saved."""
+"""Reading the workflow that ComfyUI embeds in the images and meshes it saves."""
 
 from __future__ import annotations
 
@@ -15,28 +15,33 @@ from comfyloom._core.json import mapping
 
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
 _GLB: Final = b"glTF"
-_LONGEST: Final = 1 << 26
-"""No compressed text is unpacked beyond so many bytes."""
+_MAX_TEXT: Final = 1 << 26
+"""The most bytes that a compressed text may unpack to."""
 
 
 @attrs.frozen
 class Embedded:
-    """What a file carries: the workflow in API format, and whether one in another format."""
+    """The workflow in a file.
+
+    Attributes:
+        api: The workflow in API format as JSON text, None if the file has none.
+        has_other: Whether the file has a workflow in another format.
+    """
 
     api: str | None = None
     has_other: bool = False
 
 
-def can_hold(head: bytes) -> bool:
-    """Return whether a file that begins so is of a kind that can carry a workflow."""
+def may_have_workflow(head: bytes) -> bool:
+    """Return whether a file with these first bytes has a format that can carry a workflow."""
     return head.startswith((_PNG, _GLB))
 
 
 def workflow_of(content: bytes) -> Embedded:
-    """Return what a PNG (a text chunk `prompt`) or binary glTF (`asset.extras.prompt`) carries.
+    """Return the workflow in a PNG (text chunk `prompt`) or binary glTF (`asset.extras.prompt`).
 
     Args:
-        content: The whole file; of any other kind, or cut off, it carries nothing.
+        content: The whole file; one that is truncated or of another format has no workflow.
     """
     texts: dict[str, str] = {}
     try:
@@ -50,7 +55,7 @@ def workflow_of(content: bytes) -> Embedded:
 
 
 def _png_texts(content: bytes) -> Iterator[tuple[str, str]]:
-    """Yield key and text of each text chunk: PNG specification (W3C), section 11.3.3."""
+    """Yield the key and the text of each text chunk: PNG specification (W3C), section 11.3.3."""
     at = len(_PNG)
     while at + 8 <= len(content):
         length, kind = struct.unpack_from(">I4s", content, at)
@@ -58,37 +63,37 @@ def _png_texts(content: bytes) -> Iterator[tuple[str, str]]:
         at += 12 + length
         if kind in (b"tEXt", b"zTXt", b"iTXt") and at <= len(content):
             key, _, rest = body.partition(b"\0")
-            with contextlib.suppress(ValueError, zlib.error):  # the next one may be whole
+            with contextlib.suppress(ValueError, zlib.error):  # the next chunk may be readable
                 yield key.decode("latin-1"), _png_text(kind, rest)
 
 
 def _png_text(kind: bytes, rest: bytes) -> str:
     if kind == b"tEXt":
-        # Latin-1 by the letter of the specification; what is UTF-8 was meant as UTF-8.
-        return _decoded(rest)
+        # The specification demands Latin-1, but many programs write UTF-8.
+        return _decode(rest)
     if kind == b"zTXt":
-        return _decoded(_unpacked(rest[1:]))
-    is_packed, text = rest[:1] == b"\1", rest[2:].split(b"\0", 2)[-1]
-    return (_unpacked(text) if is_packed else text).decode()
+        return _decode(_decompress(rest[1:]))
+    is_compressed, text = rest[:1] == b"\1", rest[2:].split(b"\0", 2)[-1]
+    return (_decompress(text) if is_compressed else text).decode()
 
 
-def _decoded(raw: bytes) -> str:
+def _decode(raw: bytes) -> str:
     try:
         return raw.decode()
     except UnicodeDecodeError:
         return raw.decode("latin-1")
 
 
-def _unpacked(raw: bytes) -> bytes:
-    unpacking = zlib.decompressobj()
-    text = unpacking.decompress(raw, _LONGEST)
-    if not unpacking.eof:
-        raise ValueError("a text that is cut off, or too long")
+def _decompress(raw: bytes) -> bytes:
+    decompressor = zlib.decompressobj()
+    text = decompressor.decompress(raw, _MAX_TEXT)
+    if not decompressor.eof:
+        raise ValueError("the compressed text is truncated or too long")
     return text
 
 
 def _glb_texts(content: bytes) -> Iterator[tuple[str, str]]:
-    """Yield the extras of the asset, from the first chunk: glTF 2.0 (Khronos), section 4.4.3."""
+    """Yield the asset's extras from the first chunk: glTF 2.0 (Khronos), section 4.4.3."""
     length, kind = struct.unpack_from("<I4s", content, 12)
     if kind != b"JSON":
         return

@@ -1,4 +1,4 @@
-"""Files that go into a run: what a caller may give, and reading it safely."""
+"""The input files of a run: the forms that a caller may pass, and reading them safely."""
 
 from __future__ import annotations
 
@@ -16,37 +16,37 @@ from comfyloom.errors import InputFileError
 
 
 class PillowImage(Protocol):
-    """What the SDK needs of a `PIL.Image.Image`; Pillow itself is never imported."""
+    """The part of a `PIL.Image.Image` that the SDK uses; Pillow is not imported for it."""
 
     def save(self, fp: Any, format: str | None = None, **params: Any) -> None:  # noqa: A002
-        """Write the picture to a file object."""
+        """Write the image to a file object."""
         ...
 
 
 class BinaryFile(Protocol):
-    """What the SDK needs of an open file; it is read from its beginning, where it can seek."""
+    """The part of an open file that the SDK uses; it is read from its beginning, if it can seek."""
 
     def read(self, n: int = -1, /) -> bytes:
-        """Return up to `n` bytes, all that is left for -1."""
+        """Return up to `n` bytes, or all remaining bytes for -1."""
         ...
 
 
 class PictureArray(Protocol):
-    """What the SDK needs of a numpy array; numpy itself is imported when one is given."""
+    """The part of a numpy array that the SDK uses; numpy is imported when an array is passed."""
 
     @property
     def __array_interface__(self) -> dict[str, Any]:
-        """How its memory is to be read."""
+        """The layout of its memory."""
         ...
 
 
 FileSource: TypeAlias = str | os.PathLike[str] | bytes | BinaryFile
 """A file: its path, its bytes, or an open file in binary mode."""
 ImageSource: TypeAlias = FileSource | PillowImage | PictureArray
-"""A picture: a file of one, a Pillow image, or a numpy array.
+"""An image: an image file, a Pillow image, or a numpy array.
 
 An array has the shape `(height, width)` or `(height, width, channels)` with 1, 3 or 4 channels,
-also behind a first axis of length 1, and holds `uint8`, `bool`, or floats from 0 to 1.
+optionally with a first axis of length 1, and contains `uint8`, `bool`, or floats from 0 to 1.
 """
 
 HELD_BYTES: Final = 1 << 24
@@ -56,9 +56,9 @@ FileKind: TypeAlias = Literal["image", "mask", "audio", "video", "file"]
 FILE_KINDS: Final[frozenset[str]] = frozenset(get_args(FileKind))
 
 Signatures: TypeAlias = tuple[tuple[bytes, int, str], ...]
-"""What files of a kind begin with: bytes, where they stand, and the suffix of such a file."""
+"""The signatures of file formats: bytes, their offset in the file, and the format's suffix."""
 
-_PICTURES: Final[Signatures] = (
+_IMAGES: Final[Signatures] = (
     (b"\x89PNG\r\n\x1a\n", 0, ".png"),
     (b"\xff\xd8\xff", 0, ".jpg"),
     (b"GIF87a", 0, ".gif"),
@@ -68,7 +68,7 @@ _PICTURES: Final[Signatures] = (
     (b"II*\x00", 0, ".tif"),
     (b"MM\x00*", 0, ".tif"),
 )
-_SOUNDS: Final[Signatures] = (
+_AUDIO: Final[Signatures] = (
     (b"WAVE", 8, ".wav"),
     (b"fLaC", 0, ".flac"),
     (b"OggS", 0, ".ogg"),
@@ -84,7 +84,7 @@ _SOUNDS: Final[Signatures] = (
     (b"AIFC", 8, ".aifc"),
     (b"\x1aE\xdf\xa3", 0, ".webm"),
 )
-_FILMS: Final[Signatures] = (
+_VIDEOS: Final[Signatures] = (
     (b"ftypqt", 4, ".mov"),
     (b"ftyp", 4, ".mp4"),
     (b"\x1aE\xdf\xa3", 0, ".webm"),
@@ -96,20 +96,26 @@ _FILMS: Final[Signatures] = (
     (b"GIF8", 0, ".gif"),
     (b"WEBP", 8, ".webp"),
 )
-PICTURE_FORMATS: Final = "PNG, JPEG, WebP, GIF, BMP or TIFF"
+_NOT_AN_IMAGE: Final = "the file is not an image (PNG, JPEG, WebP, GIF, BMP or TIFF expected)"
 _EXPECTED: Final[dict[str, tuple[Signatures, str]]] = {
-    "image": (_PICTURES, f"the file is no picture ({PICTURE_FORMATS} expected)"),
-    "mask": (_PICTURES, f"the file is no picture ({PICTURE_FORMATS} expected)"),
-    "audio": (_SOUNDS, "the file is no audio (WAV, FLAC, Ogg, MP3, AAC, M4A or AIFF expected)"),
-    "video": (_FILMS, "the file is no video (MP4, MOV, WebM, Matroska, AVI, GIF or WebP expected)"),
+    "image": (_IMAGES, _NOT_AN_IMAGE),
+    "mask": (_IMAGES, _NOT_AN_IMAGE),
+    "audio": (
+        _AUDIO,
+        "the file is not an audio file (WAV, FLAC, Ogg, MP3, AAC, M4A or AIFF expected)",
+    ),
+    "video": (
+        _VIDEOS,
+        "the file is not a video (MP4, MOV, WebM, Matroska, AVI, GIF or WebP expected)",
+    ),
 }
-# A whole piece has to leave within the silence that is allowed: slow lines take small ones.
+# One chunk must be sent within the socket timeout, also over a slow connection.
 _CHUNK: Final = 1 << 16
 _HEAD: Final = 64
 _FLAT, _CHANNELED, _BATCH = 2, 3, 4
 _SUFFIX: Final = re.compile(r"\.[A-Za-z0-9]{1,12}")
-# A container serves several suffixes: the one that a file already has is right then.
-_OF_ONE_CONTAINER: Final = (
+# Suffixes of one container format: any of them fits, so that a file keeps its own.
+_SAME_CONTAINER: Final = (
     frozenset({".mp4", ".m4v", ".m4a", ".mov"}),
     frozenset({".webm", ".mkv", ".mka"}),
     frozenset({".ogg", ".oga", ".opus", ".ogv"}),
@@ -118,14 +124,14 @@ _OF_ONE_CONTAINER: Final = (
 
 @attrs.frozen(kw_only=True)
 class InputFile:
-    """One input file, and the name it is uploaded under.
+    """One input file, and the name that it is uploaded under.
 
     Attributes:
-        content: All of it; None for a large one, which is read from `path` when it is sent.
-        path: Where it lies.
+        content: Its content; None for a large file, which is read from `path` when it is sent.
+        path: The path of a large file, None for any other.
         size: Its length in bytes.
         digest: The SHA-256 of its content.
-        suffix: That of its name.
+        suffix: The suffix of its name.
     """
 
     content: bytes | None = attrs.field(repr=False)
@@ -136,14 +142,14 @@ class InputFile:
 
     @property
     def name(self) -> str:
-        """A name that tells the content: the same picture is uploaded once, under one name."""
+        """The name, derived from the content: the same content is uploaded only once."""
         return self.digest[:32] + self.suffix
 
     def chunks(self) -> Iterator[bytes]:
-        """Yield the content.
+        """Yield the content in pieces.
 
         Raises:
-            InputFileError: The file has changed since it was looked at, or cannot be read.
+            InputFileError: The file has changed since it was checked, or cannot be read.
         """
         if self.content is not None or self.path is None:
             held = memoryview(self.content or b"")
@@ -164,51 +170,62 @@ class InputFile:
 
 
 def is_image_source(value: object) -> bool:
-    """Return whether a value is of a kind that can be a picture; nothing is opened."""
-    # Pillow's images are arrays as well, but to ask one for that would read it.
-    return is_file_source(value) or callable(getattr(value, "save", None)) or _is_array(value)
+    """Return whether a value has a type that can be an image; nothing is opened."""
+    return is_file_source(value) or _is_pillow_image(value) or _is_array(value)
 
 
 def is_file_source(value: object) -> bool:
-    """Return whether a value is of a kind that can be a file; nothing is opened."""
+    """Return whether a value has a type that can be a file; nothing is opened."""
     return isinstance(value, str | os.PathLike | bytes) or callable(getattr(value, "read", None))
 
 
 def source_key(value: object) -> object:
-    """Return what two sources are compared by: arrays by their content, all else as it is."""
-    if is_file_source(value) or callable(getattr(value, "save", None)) or not _is_array(value):
+    """Return the key that two sources are compared by: an array's content, else the value."""
+    if is_file_source(value) or _is_pillow_image(value) or not _is_array(value):
         return value
     array: Any = value
     return ("array", array.shape, str(array.dtype), array.tobytes())
 
 
+def _is_pillow_image(value: object) -> bool:
+    return callable(getattr(value, "save", None))
+
+
 def _is_array(value: object) -> bool:
+    """Return whether a value is an array; test `_is_pillow_image` first.
+
+    A Pillow image is an array too, but reading this attribute would load its pixels.
+    """
     return isinstance(getattr(value, "__array_interface__", None), dict)
 
 
 def source_name(source: ImageSource, fallback: str) -> str:
-    """Return the file name that stands for a source before it is uploaded."""
+    """Return the file name of a source in a graph before it is uploaded."""
     if isinstance(source, str | os.PathLike):
         return Path(source).name
     return fallback
 
 
 def read_input(source: ImageSource, kind: FileKind) -> InputFile:
-    """Read the file of an input; one that is too large to be held is looked through.
+    """Read and check the file of an input; a large file is checked but not kept in memory.
+
+    Args:
+        source: The file or image.
+        kind: The kind of input, which determines the formats that are accepted.
 
     Raises:
         OSError: The file is missing or cannot be read.
-        ValueError: The content is none of that kind, with the reason.
+        ValueError: The content is not of that kind; the message gives the reason.
     """
-    path = _large(source)
+    path = _large_path(source)
     if path is not None:
         with path.open("rb") as file:
-            return _looked_at(file, source, kind, None, path)
+            return _checked(file, source, kind, None, path)
     content = _read(source)
-    return _looked_at(io.BytesIO(content), source, kind, content, None)
+    return _checked(io.BytesIO(content), source, kind, content, None)
 
 
-def _looked_at(
+def _checked(
     file: io.BytesIO | io.BufferedReader,
     source: ImageSource,
     kind: FileKind,
@@ -223,8 +240,8 @@ def _looked_at(
         raise ValueError("the file is empty")
     suffix = _suffix_of(file.read(_HEAD), source, kind)
     file.seek(0)
-    if kind != "file" and formats.is_cut_off(file, size):
-        raise ValueError("the PNG is cut off")
+    if kind != "file" and formats.is_truncated(file, size):
+        raise ValueError("the PNG is truncated")
     file.seek(0)
     digest = hashlib.file_digest(file, "sha256").hexdigest()
     return InputFile(content=content, path=path, size=size, digest=digest, suffix=suffix)
@@ -234,30 +251,34 @@ def _suffix_of(head: bytes, source: ImageSource, kind: FileKind) -> str:
     own = Path(source).suffix.lower() if isinstance(source, str | os.PathLike) else ""
     if kind == "file":
         return own if _SUFFIX.fullmatch(own) else ".bin"
-    signatures, complaint = _EXPECTED[kind]
+    signatures, reason = _EXPECTED[kind]
     suffix = _suffix(head, signatures)
     if suffix is None:
-        raise ValueError(complaint)
-    is_same = any({own, suffix} <= container for container in _OF_ONE_CONTAINER)
+        raise ValueError(reason)
+    is_same = any({own, suffix} <= container for container in _SAME_CONTAINER)
     return own if is_same else suffix
 
 
-def _suffix(content: bytes, signatures: Signatures) -> str | None:
-    """Return the suffix that the first bytes of a file ask for, None if none of these fits."""
+def _suffix(head: bytes, signatures: Signatures) -> str | None:
+    """Return the suffix of the format that a file's first bytes match, None if none matches."""
     for magic, offset, suffix in signatures:
-        if content[offset : offset + len(magic)] == magic:
+        if head[offset : offset + len(magic)] == magic:
             return suffix
     return None
 
 
-def _large(source: ImageSource) -> Path | None:
-    """Return the path of a file that is too large to be held, None for any other source."""
+def _large_path(source: ImageSource) -> Path | None:
+    """Return the path of a file that is too large to keep in memory, None for other sources.
+
+    Raises:
+        ValueError: It is a device or a pipe.
+    """
     if not isinstance(source, str | os.PathLike):
         return None
     path = Path(source)
     if path.exists() and not (path.is_file() or path.is_dir()):
-        # It could be read only once, and might block for ever.
-        raise ValueError("it is no regular file")
+        # A pipe can be read only once, and reading it may block forever.
+        raise ValueError("it is not a regular file")
     return path if path.is_file() and path.stat().st_size > HELD_BYTES else None
 
 
@@ -269,19 +290,19 @@ def _read(source: ImageSource) -> bytes:
     given: Any = source
     if callable(getattr(given, "read", None)):
         return _read_open(given)
-    if not callable(getattr(given, "save", None)):  # a Pillow image is an array as well
+    if not _is_pillow_image(given):
         return _png_of(given)
     buffer = io.BytesIO()
     try:
         given.save(buffer, format="PNG")
-    except OSError as error:  # a mode that PNG does not have, such as CMYK
+    except OSError as error:  # a mode that PNG does not support, such as CMYK
         raise ValueError(f"the image cannot be written as PNG: {error}") from None
     return buffer.getvalue()
 
 
 def _read_open(file: Any) -> bytes:
     if callable(getattr(file, "seekable", None)) and file.seekable():
-        file.seek(0)  # a second run reads it again
+        file.seek(0)  # each run reads the file from its beginning
     content = file.read()
     if not isinstance(content, bytes):
         raise ValueError("the file is open in text mode; open it with mode 'rb'")  # noqa: TRY004
@@ -289,7 +310,11 @@ def _read_open(file: Any) -> bytes:
 
 
 def _png_of(source: Any) -> bytes:
-    """Return an array as a PNG."""
+    """Return an array as a PNG.
+
+    Raises:
+        ValueError: Pillow is missing, or the array does not have the layout of an image.
+    """
     try:
         import numpy as np
         from PIL import Image
@@ -309,7 +334,7 @@ def _png_of(source: Any) -> bytes:
         pixels = pixels * np.uint8(255)
     elif pixels.dtype.kind == "f":
         if not bool(((pixels >= 0) & (pixels <= 1)).all()):
-            raise ValueError("an array of floats holds values from 0 to 1")
+            raise ValueError("an array of floats must have values from 0 to 1")
         pixels = (pixels * 255.0).round().astype(np.uint8)
     elif pixels.dtype != np.uint8:
         raise ValueError(

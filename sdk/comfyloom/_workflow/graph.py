@@ -1,4 +1,4 @@
-"""A ComfyUI graph in API format, as plain data."""
+"""A ComfyUI graph in API format, as plain dictionaries."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Links: TypeAlias = Mapping[str, tuple[str, ...]]
 
 
 def is_link_shaped(value: object) -> TypeGuard[list[Any]]:
-    """Return whether a value has the shape of a link, wherever it leads."""
+    """Return whether a value has the shape of a link; the node it names may not exist."""
     return (
         isinstance(value, list)
         and len(value) == 2  # pyright: ignore[reportUnknownArgumentType]
@@ -26,7 +26,7 @@ def is_link_shaped(value: object) -> TypeGuard[list[Any]]:
 
 
 def literal(value: Any) -> Any:
-    """Return `value` as a graph must hold it: ComfyUI takes any bare list for a link."""
+    """Return a value as it must be written in a graph: ComfyUI reads any bare list as a link."""
     if isinstance(value, list | tuple):
         return {"__value__": list(cast("Iterable[object]", value))}
     return value
@@ -41,13 +41,14 @@ def title(graph: Mapping[str, Mapping[str, Any]], node: str) -> str:
 
 
 def check_graph(graph: Mapping[str, Mapping[str, Any]]) -> None:
-    """Refuse a graph that a server would reject, or that would hang it.
+    """Raise if a server would reject the graph, or hang because of it.
 
-    A node without an `inputs` object that no output needs is accepted by ComfyUI and then kills
-    its worker thread for good.
+    ComfyUI accepts a node without an `inputs` object if no output node needs it, but then its
+    worker thread dies and is never restarted.
 
     Raises:
-        GraphError: A node without class type or inputs, or a link to a node that is not there.
+        GraphError: The graph is empty, a node has no class type or no inputs, or a link is
+            dangling.
     """
     if not graph:
         raise GraphError("the workflow has no nodes")
@@ -68,7 +69,7 @@ def _check_node(graph: Mapping[str, object], node: str, entry: Mapping[str, Any]
 
 
 def links_of(graph: Mapping[str, Mapping[str, Any]]) -> Links:
-    """Return the nodes that each node is linked to; links to missing nodes are left out."""
+    """Return the nodes that each node is linked to, without dangling links."""
     return {
         node: tuple(
             value[0]
@@ -80,9 +81,9 @@ def links_of(graph: Mapping[str, Mapping[str, Any]]) -> Links:
 
 
 def cycle_in(links: Links) -> list[str]:
-    """Return the nodes of a cycle of links, the first one again at the end; [] if there is none.
+    """Return the nodes of a cycle, the first one repeated at the end; [] if there is none.
 
-    It goes as deep as the graph is, without recursion.
+    The search is not recursive, so that a deep graph does not exceed Python's recursion limit.
     """
     done: set[str] = set()
     for start in links:
@@ -102,7 +103,7 @@ def cycle_in(links: Links) -> list[str]:
 
 
 def reachable_from(ends: Iterable[str], links: Links) -> frozenset[str]:
-    """Return the given nodes and all nodes that they need."""
+    """Return the given nodes and all nodes that they depend on."""
     needed: set[str] = set()
     waiting = list(ends)
     while waiting:

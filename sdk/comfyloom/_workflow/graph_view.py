@@ -1,4 +1,4 @@
-"""A graph beside the schemas of its nodes: links and needed nodes, each computed once."""
+"""A graph together with the schemas of its node types; links and needed nodes are cached."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from comfyloom._workflow.node_schemas import NodeSchema, Schemas
 
 @attrs.frozen
 class GraphView:
-    """One view of a graph for everything that judges it.
+    """A graph and its schemas, shared by all checks of the graph.
 
     Args:
-        graph: The graph, in API format; each node has its `class_type` and `inputs`.
-        schemas: What is known of its node types.
+        graph: The graph, in API format; each node has a `class_type` and `inputs`.
+        schemas: The known schemas of its node types.
     """
 
     graph: Graph
     schemas: Schemas
 
     def schema_of(self, node: str) -> NodeSchema | None:
-        """Return the schema of a node's type, None if it is unknown."""
+        """Return the schema of a node's type, None if the type is unknown."""
         return self.schemas.node(str(self.graph[node].get("class_type")))
 
     @cached_property
@@ -33,7 +33,7 @@ class GraphView:
 
     @cached_property
     def needed(self) -> frozenset[str]:
-        """The nodes that a server would run: those that its output nodes need.
+        """The nodes that a server would run: the output nodes and everything they depend on.
 
         A node of unknown type counts as an output node.
         """

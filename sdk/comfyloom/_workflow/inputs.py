@@ -1,7 +1,7 @@
-r"""What a caller may set on a workflow: one function a kind of value, used by generated classes.
+r"""The inputs of a workflow: one function per kind of value, called by generated classes.
 
-Each function describes one public field: the node inputs that its value goes to, written
-`"<node id>.<input name>"` (a dot inside an id is written `\.`), and which values it may take.
+Each function declares one public field: the node inputs that its value goes to, written
+`"<node id>.<input name>"` (a dot inside an id is written `\.`), and the values that are valid.
 A field without `default` must be set before the workflow can run.
 """
 
@@ -30,15 +30,15 @@ from comfyloom.errors import InputProblem
 Kind: TypeAlias = Literal[FileKind, "text", "seed", "number", "integer", "flag", "choice", "value"]
 
 METADATA: Final = "comfyloom.input"
-# None stands for what the workflow file says: its file on the server, its seed.
+# None keeps the value of the workflow file: a file name on the server, or a seed.
 _MAY_BE_NONE: Final = FILE_KINDS | {"seed"}
-# Longer numbers are not shown: Python refuses to print some of them.
+# Larger numbers are not printed: Python refuses to convert very long ones to text.
 LARGE: Final = 10**30
 _DOT: Final = re.compile(r"(?<!\\)\.")
 
 
 class Unset:
-    """The type of `UNSET` and `MISSING`; a value of its own after copying and pickling too."""
+    """The type of the sentinels `UNSET` and `MISSING`; copying and pickling keep their identity."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -51,14 +51,14 @@ class Unset:
 
 
 UNSET: Final = Unset("UNSET")
-"""A required value that a chain has not set yet."""
+"""A required value that a chain of `with_…()` calls has not set yet."""
 MISSING: Final = Unset("MISSING")
 """A required value that the constructor was not given."""
 
 
 @attrs.frozen
 class Target:
-    """One input of one node; `modulo` reduces a seed to what the node takes."""
+    """One input of one node; `modulo` limits a seed to the range that the input accepts."""
 
     node: str
     input: str
@@ -66,23 +66,33 @@ class Target:
 
     @classmethod
     def parse(cls, text: str) -> Target:
-        r"""Return the target that `"<id>.<input>"` names; only the first bare dot parts them."""
+        r"""Return the target in `"<id>.<input>"`; the first dot that is not escaped separates."""
         node, name = _DOT.split(text, maxsplit=1)
         return cls(node.replace(r"\.", "."), name)
 
     def value(self, value: Any) -> Any:
-        """Return `value` as this input takes it."""
+        """Return a value as this input accepts it."""
         return value if self.modulo is None else value % self.modulo
 
 
 def reduced(target: str, modulo: int) -> Target:
-    """Return a target that takes a seed modulo `modulo`."""
+    """Return a target that receives the seed modulo `modulo`."""
     return attrs.evolve(Target.parse(target), modulo=modulo)
 
 
 @attrs.frozen(kw_only=True)
 class InputSpec:
-    """All that is known of one public field of a workflow."""
+    """The declaration of one public field of a workflow.
+
+    Attributes:
+        kind: The kind of value.
+        targets: The node inputs that the value goes to.
+        required: Whether a caller must set it.
+        ge: The smallest valid number, None if there is no limit.
+        le: The largest valid number, None if there is no limit.
+        choices: The valid texts of a `choice`.
+        name: The name of the field.
+    """
 
     kind: Kind
     targets: tuple[Target, ...]
@@ -98,44 +108,49 @@ class InputSpec:
         return self.targets[0].node
 
     def problem(self, value: object) -> InputProblem | None:
-        """Return what is wrong with a value, None if nothing is."""
+        """Return what is wrong with a value, None if it is valid."""
         if value is UNSET:
             return None
         if value is MISSING:
-            return self.complain("a value is required")
+            return self.make_problem("a value is required")
         if value is None and not self.required and self.kind in _MAY_BE_NONE:
             return None
         reason = _CHECKS[self.kind](self, value)
-        return None if reason is None else self.complain(reason, self._nearest(value))
+        if reason is None:
+            return None
+        choice = nearest(str(value), self.choices) if self.choices else None
+        return self.make_problem(reason, choice)
 
-    def plain(self, value: Any) -> Any:
-        """Return a value as JSON can hold it: numbers of array libraries as Python's own."""
+    def json_value(self, value: Any) -> Any:
+        """Return a value for JSON: numbers of array libraries become Python numbers."""
         if self.kind in ("integer", "seed"):
             return int(value)
         if self.kind == "number" and not isinstance(value, int):
             return float(value)
-        return _copied(value) if self.kind == "value" else value
+        return _copy(value) if self.kind == "value" else value
 
-    def complain(self, reason: str, nearest: str | None = None) -> InputProblem:
-        """Return a problem with this field."""
-        return InputProblem(field=self.name, node=self.node, reason=reason, nearest=nearest)
+    def make_problem(self, reason: str, choice: str | None = None) -> InputProblem:
+        """Return a problem with this field.
+
+        Args:
+            reason: What is wrong.
+            choice: The valid choice closest to the value, if there is one.
+        """
+        return InputProblem(field=self.name, node=self.node, reason=reason, nearest=choice)
 
     @property
     def is_file(self) -> bool:
-        """Whether the value is a file, which is uploaded."""
+        """Whether the value is a file that must be uploaded."""
         return self.kind in FILE_KINDS
 
     @property
     def range(self) -> str:
-        """The range for people: "0 to 100", "at least 1", or ""."""
+        """The human-readable range: "0 to 100", "at least 1", or ""."""
         if self.ge is not None and self.le is not None:
             return f"{self.ge} to {self.le}"
         if self.ge is not None:
             return f"at least {self.ge}"
         return f"at most {self.le}" if self.le is not None else ""
-
-    def _nearest(self, value: object) -> str | None:
-        return nearest(str(value), self.choices) if self.choices else None
 
 
 # --- the functions that generated classes call ---------------------------------------------------
@@ -146,7 +161,7 @@ def image(*targets: str) -> ImageSource: ...
 @overload
 def image(*targets: str, default: None) -> ImageSource | None: ...
 def image(*targets: str, default: Unset | None = MISSING) -> ImageSource | None:
-    """A picture, uploaded when the workflow runs; None leaves the file that the graph names."""
+    """An image, uploaded when the workflow runs; None keeps the file that the graph names."""
     return cast("ImageSource | None", _field("image", targets, default))
 
 
@@ -155,7 +170,7 @@ def mask(*targets: str) -> ImageSource: ...
 @overload
 def mask(*targets: str, default: None) -> ImageSource | None: ...
 def mask(*targets: str, default: Unset | None = MISSING) -> ImageSource | None:
-    """A mask, given as a picture; else as `image`."""
+    """A mask, given as an image; None keeps the file that the graph names."""
     return cast("ImageSource | None", _field("mask", targets, default))
 
 
@@ -164,7 +179,7 @@ def audio(*targets: str) -> FileSource: ...
 @overload
 def audio(*targets: str, default: None) -> FileSource | None: ...
 def audio(*targets: str, default: Unset | None = MISSING) -> FileSource | None:
-    """A sound, uploaded when the workflow runs; None leaves the file that the graph names."""
+    """An audio file, uploaded when the workflow runs; None keeps the file that the graph names."""
     return cast("FileSource | None", _field("audio", targets, default))
 
 
@@ -173,7 +188,7 @@ def video(*targets: str) -> FileSource: ...
 @overload
 def video(*targets: str, default: None) -> FileSource | None: ...
 def video(*targets: str, default: Unset | None = MISSING) -> FileSource | None:
-    """A video, uploaded when the workflow runs; None leaves the file that the graph names."""
+    """A video, uploaded when the workflow runs; None keeps the file that the graph names."""
     return cast("FileSource | None", _field("video", targets, default))
 
 
@@ -182,19 +197,19 @@ def file(*targets: str) -> FileSource: ...
 @overload
 def file(*targets: str, default: None) -> FileSource | None: ...
 def file(*targets: str, default: Unset | None = MISSING) -> FileSource | None:
-    """Any file, uploaded when the workflow runs; None leaves the file that the graph names."""
+    """Any file, uploaded when the workflow runs; None keeps the file that the graph names."""
     return cast("FileSource | None", _field("file", targets, default))
 
 
 def text(*targets: str, default: str | Unset = MISSING) -> str:
-    """A text; a required one may not be blank."""
+    """A text; if it is required, it must not be blank."""
     return cast("str", _field("text", targets, default))
 
 
 def seed(
     *targets: str | Target, default: None = None, ge: int = 0, le: int = 2**64 - 1
 ) -> int | None:
-    """A seed; None draws another one for every run."""
+    """A seed; None draws a new one for each run."""
     return cast("int | None", _field("seed", targets, default, ge=ge, le=le))
 
 
@@ -216,17 +231,17 @@ def integer(
 
 
 def flag(*targets: str, default: bool | Unset = MISSING) -> bool:
-    """Yes or no."""
+    """True or False."""
     return cast("bool", _field("flag", targets, default))
 
 
 def choice(*targets: str, choices: tuple[str, ...], default: str | Unset = MISSING) -> Any:
-    """One of a closed list of texts."""
+    """One of a fixed list of texts."""
     return _field("choice", targets, default, choices=choices)
 
 
 def value(*targets: str, default: Any = MISSING) -> Any:
-    """Anything that JSON can hold, passed through as it is."""
+    """Any value that JSON can represent, passed on unchanged."""
     return _field("value", targets, default)
 
 
@@ -247,8 +262,8 @@ def _field(
         le=le,
         choices=choices,
     )
-    # What can be changed is nobody else's: neither the caller's object nor that of the class.
-    converter = _copied if kind == "value" else None
+    # A mutable value is copied, so that it is shared neither with the caller nor with the class.
+    converter = _copy if kind == "value" else None
     return attrs.field(
         default=default,
         converter=converter,
@@ -258,7 +273,7 @@ def _field(
     )
 
 
-def _copied(value: Any) -> Any:
+def _copy(value: Any) -> Any:
     from copy import deepcopy
 
     return deepcopy(value)
@@ -268,35 +283,35 @@ def _short_repr(value: object) -> str:
     return f"<{len(value)} bytes>" if isinstance(value, bytes) else repr(value)
 
 
-# --- what each kind accepts ----------------------------------------------------------------------
+# --- the check of each kind ----------------------------------------------------------------------
 
 
 def _check_image(_: InputSpec, value: object) -> str | None:
     if is_image_source(value):
         return None
     known = "a path, bytes, an open file, a Pillow image or a numpy array"
-    return f"{known} is expected, not {_kind_of(value)}"
+    return f"{known} is expected, not {_type_name(value)}"
 
 
 def _check_file(_: InputSpec, value: object) -> str | None:
     if is_file_source(value):
         return None
-    return f"a path, bytes or an open file is expected, not {_kind_of(value)}"
+    return f"a path, bytes or an open file is expected, not {_type_name(value)}"
 
 
 def _check_text(spec: InputSpec, value: object) -> str | None:
     if not isinstance(value, str):
-        return f"a text is expected, not {_kind_of(value)}"
-    if not spec.required:  # whatever the workflow file holds goes back as it is
+        return f"a text is expected, not {_type_name(value)}"
+    if not spec.required:  # any text of the workflow file must be accepted as a default
         return None
     if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
-        return "it holds half of a pair of code units, which is no letter"
+        return "it contains a lone surrogate, which is not valid Unicode"
     return None if value.strip() else "a text that is not empty is required"
 
 
 def _check_number(spec: InputSpec, value: object) -> str | None:
     if isinstance(value, bool) or not isinstance(value, int | numbers.Real):
-        return f"a number is expected, not {_kind_of(value)}"
+        return f"a number is expected, not {_type_name(value)}"
     if not isinstance(value, int) and not math.isfinite(value):
         return f"a number is expected, not {value}"
     return _check_range(spec, value)
@@ -304,25 +319,27 @@ def _check_number(spec: InputSpec, value: object) -> str | None:
 
 def _check_integer(spec: InputSpec, value: object) -> str | None:
     if isinstance(value, bool) or not isinstance(value, int | numbers.Integral):
-        return f"a whole number is expected, not {_kind_of(value)}"
+        return f"a whole number is expected, not {_type_name(value)}"
     return _check_range(spec, value)
 
 
 def _check_range(spec: InputSpec, value: Any) -> str | None:
-    low = spec.ge is not None and value < spec.ge
-    high = spec.le is not None and value > spec.le
+    is_low = spec.ge is not None and value < spec.ge
+    is_high = spec.le is not None and value > spec.le
     shown = str(value) if abs(value) < LARGE else "the number"
-    return f"{shown} is out of range ({spec.range})" if low or high else None
+    return f"{shown} is out of range ({spec.range})" if is_low or is_high else None
 
 
 def _check_flag(_: InputSpec, value: object) -> str | None:
-    return None if isinstance(value, bool) else f"True or False is expected, not {_kind_of(value)}"
+    return (
+        None if isinstance(value, bool) else f"True or False is expected, not {_type_name(value)}"
+    )
 
 
 def _check_choice(spec: InputSpec, value: object) -> str | None:
     if value in spec.choices:
         return None
-    return f"{value!r} is none of {', '.join(map(repr, spec.choices))}"
+    return f"{value!r} is not one of {', '.join(map(repr, spec.choices))}"
 
 
 def _check_value(_: InputSpec, value: object) -> str | None:
@@ -331,11 +348,11 @@ def _check_value(_: InputSpec, value: object) -> str | None:
     try:
         json.dumps(value, allow_nan=False)
     except (TypeError, ValueError) as error:
-        return f"a value that JSON can hold is expected ({error})"
+        return f"a value that JSON can represent is expected ({error})"
     return None
 
 
-def _kind_of(value: object) -> str:
+def _type_name(value: object) -> str:
     if isinstance(value, float):
         return repr(value)
     return "None" if value is None else type(value).__name__

@@ -1,7 +1,7 @@
-"""What a ComfyUI says of its node classes (`/object_info`), read leniently.
+"""The schemas of a ComfyUI server's node types (`/object_info`), read leniently.
 
-Servers of other versions write it in other ways: a list in the place of a type and `COMBO` with
-`options` mean the same, and a pack may put anything there.
+ComfyUI versions write them differently: a list in place of a type means the same as `COMBO` with
+`options`. Custom node packs may write anything.
 """
 
 from __future__ import annotations
@@ -19,43 +19,43 @@ import attrs
 from comfyloom._core.json import is_array, is_mapping, items, mapping, number, text
 
 PINNED: Final = "object_info.json"
-"""The schemas that a generated package carries: those of the server it was made against."""
+"""The file in a generated package with the schemas of the server it was generated against."""
 COMBO: Final = "COMBO"
-# Inputs whose list is what the server has in a folder for uploads.
+# Inputs that list the files in one of the server's upload folders.
 _UPLOADS: Final = ("image", "video", "audio", "file")
-MOST_LISTED: Final = 100
-"""So many things can be a list of what a node can do; more are always what somebody installed."""
+MAX_CHOICES: Final = 100
+"""The longest list that can be the choices of a node; a longer one lists installed files."""
 _FILE_NAME: Final = re.compile(r"[/\\]|\.[A-Za-z][A-Za-z0-9]{1,11}$")
 
 
 def is_dynamic(kind: str) -> bool:
-    """Return whether a type is none of a value: ComfyUI makes inputs of it as a graph needs them.
+    """Return whether an input of this type stands for other inputs, which each graph defines.
 
-    So it is with `COMFY_AUTOGROW_V3`, `COMFY_DYNAMICCOMBO_V3` and `COMFY_MATCHTYPE_V3`.
+    For example `COMFY_AUTOGROW_V3`, `COMFY_DYNAMICCOMBO_V3` and `COMFY_MATCHTYPE_V3`.
     """
     return kind.startswith("COMFY_")
 
 
 def is_listing(options: Sequence[object]) -> bool:
-    """Return whether options are what one machine has: files, or more than a node can do."""
+    """Return whether options list what one machine has, such as files, and not fixed choices."""
     texts = [option for option in options if isinstance(option, str)]
-    is_long = len(options) > MOST_LISTED
-    # One thing is what is always there, beside the files that the machine has none of.
+    is_long = len(options) > MAX_CHOICES
+    # A single option is a default that remains if the machine has no files.
     return len(options) < 2 or is_long or any(map(_FILE_NAME.search, texts))
 
 
 @attrs.frozen(kw_only=True)
 class InputSchema:
-    """One input of a class of nodes.
+    """One input of a node type.
 
     Attributes:
-        type: ComfyUI's name of its type; `COMBO` for one out of a list.
+        type: ComfyUI's name of its type; `COMBO` for one value of a list.
         is_required: Whether a node needs it.
-        options: What a `COMBO` offers; None where the server does not list it.
-        upload: The kind of file that it takes when one is uploaded (`image`, `video`, `audio`,
-            `file`), "" if it takes none.
-        ge: Smallest number, None if there is no such limit.
-        le: Largest number, None if there is no such limit.
+        options: The options of a `COMBO`, None if the server does not list them.
+        upload: The kind of file that can be uploaded for it (`image`, `video`, `audio`, `file`),
+            "" if none.
+        ge: The smallest valid number, None if there is no limit.
+        le: The largest valid number, None if there is no limit.
     """
 
     type: str
@@ -67,24 +67,24 @@ class InputSchema:
 
     @property
     def is_dynamic(self) -> bool:
-        """Whether the inputs of a graph are made of it, under names of their own."""
+        """Whether it stands for other inputs, which each graph defines under their own names."""
         return is_dynamic(self.type)
 
     @property
     def choices(self) -> tuple[object, ...] | None:
-        """What a `COMBO` can be on any server; None where it offers what one machine has."""
+        """The options of a `COMBO` that are the same on each server, None if they are not."""
         return None if self.options is None or is_listing(self.options) else self.options
 
 
 @attrs.frozen(kw_only=True)
 class NodeSchema:
-    """One class of nodes.
+    """One node type.
 
     Attributes:
-        inputs: By name; inputs that only the server itself fills in are left out.
+        inputs: Its inputs by name, without those that only the server sets.
         outputs: The types of its outputs.
-        is_output: Whether its nodes are ends of a workflow.
-        module: The Python module that it comes from, "" if the server does not tell.
+        is_output: Whether its nodes are output nodes.
+        module: The Python module that defines it, "" if the server does not report it.
     """
 
     inputs: Mapping[str, InputSchema]
@@ -99,17 +99,17 @@ class NodeSchema:
 
     @property
     def pack(self) -> str:
-        """The pack of nodes that it comes from, "" for ComfyUI itself or if not known."""
+        """The custom node pack that it comes from, "" for ComfyUI itself or if not known."""
         home, _, rest = self.module.partition(".")
         return rest.partition(".")[0] if home == "custom_nodes" else ""
 
 
 @attrs.frozen
 class Schemas:
-    """The node classes of one server, each understood when it is first asked for."""
+    """The node types of one server, each parsed when it is first used."""
 
     raw: Mapping[str, Any]
-    _read: dict[str, NodeSchema] = attrs.field(
+    _parsed: dict[str, NodeSchema] = attrs.field(
         factory=dict[str, NodeSchema], init=False, eq=False, repr=False
     )
 
@@ -117,27 +117,27 @@ class Schemas:
         return is_mapping(self.raw.get(str(class_type)))
 
     def node(self, class_type: str) -> NodeSchema | None:
-        """Return a class of nodes, None if the server has none of that name."""
-        if class_type not in self._read:
+        """Return the schema of a node type, None if the server does not have the type."""
+        if class_type not in self._parsed:
             if class_type not in self:
                 return None
-            self._read[class_type] = _node(mapping(self.raw[class_type]))
-        return self._read[class_type]
+            self._parsed[class_type] = _node(mapping(self.raw[class_type]))
+        return self._parsed[class_type]
 
     def input(self, class_type: str, name: str) -> InputSchema | None:
-        """Return one input of a class of nodes, None if the server has none of that name."""
+        """Return one input of a node type, None if the server does not have it."""
         schema = self.node(class_type)
         return schema.inputs.get(name) if schema else None
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of all classes."""
+        """The names of all node types."""
         return tuple(self.raw)
 
 
 @functools.cache
 def pinned(package: str) -> Schemas:
-    """Return the schemas that a generated package carries; none if it carries none."""
+    """Return the schemas in a generated package, empty if it has none."""
     try:
         source = importlib.resources.files(package).joinpath(PINNED).read_text("utf-8")
         return Schemas(mapping(json.loads(source)))
@@ -171,14 +171,14 @@ def _input(entry: object, *, is_required: bool) -> InputSchema:
     parts = items(entry)
     kind: object = parts[0] if parts else ""
     facts = mapping(parts[1] if len(parts) > 1 else None)
-    offered: object = kind if is_array(kind) else facts.get("options")
-    several = facts.get("multiselect") is True or "multi_select" in facts
-    is_plain = not any(map(is_mapping, items(offered))) and facts.get("remote") is None
-    known = is_array(offered) and not several and is_plain
+    options: object = kind if is_array(kind) else facts.get("options")
+    is_multiple = facts.get("multiselect") is True or "multi_select" in facts
+    is_plain = not any(map(is_mapping, items(options))) and facts.get("remote") is None
+    is_known = is_array(options) and not is_multiple and is_plain
     return InputSchema(
         type=_type(kind),
         is_required=is_required,
-        options=tuple(items(offered)) if known else None,
+        options=tuple(items(options)) if is_known else None,
         upload=next((kind for kind in _UPLOADS if facts.get(f"{kind}_upload") is True), ""),
         ge=_limit(facts.get("min")),
         le=_limit(facts.get("max")),
@@ -186,7 +186,7 @@ def _input(entry: object, *, is_required: bool) -> InputSchema:
 
 
 def _limit(value: object) -> float | None:
-    """Return a limit, as a whole number where it is one; None if there is none."""
+    """Return a limit, as an integer if it is whole, None if it is not a finite number."""
     found = number(value)
     if found is None or isinstance(found, int):
         return found

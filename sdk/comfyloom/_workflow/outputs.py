@@ -1,14 +1,14 @@
-"""What a run gives: files on this computer, typed by what they hold, and texts.
+"""The outputs of a workflow: files on this computer, typed by their content, and text.
 
-Each function describes one public field of a result: the node it comes from, the key that the
-node reports it under (`ui` data), and what the file is called here. With `many=True` the field
-holds all that the node reports there, as a tuple; without, the first.
+Each function declares one public field of a result: the node that it comes from, the key in the
+node's `ui` data, and the name of the file on this computer. With `many=True` the field has a tuple
+of everything that the node reports under the key, otherwise the first item.
 """
 
 from __future__ import annotations
 
 import os
-from json import loads as json_of
+from json import loads as json_loads
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
@@ -29,24 +29,25 @@ OutputKind: TypeAlias = Literal[
 ]
 
 METADATA: Final = "comfyloom.output"
-SHOWN_BYTES: Final = 40_000_000
-"""A larger mesh is not put into a notebook."""
+MAX_NOTEBOOK_BYTES: Final = 40_000_000
+"""A larger mesh is not displayed in a notebook."""
 
 
 @attrs.frozen
 class Output:
-    """One file that a run gave, whole and checked, on this computer.
+    """One output file of a run, complete and checked, on this computer.
 
     Attributes:
-        path: Where it lies. A run without an output folder of its own keeps its files in a
-            temporary folder, which goes when nothing refers to its outputs any more.
+        path: The file. A run without an output folder writes to a temporary folder, which is
+            deleted when nothing refers to its outputs any more.
     """
 
     path: Path
-    _manager: object = attrs.field(default=None, repr=False, eq=False)
+    # Keeps the temporary folder until no output refers to it.
+    _staging: object = attrs.field(default=None, repr=False, eq=False)
 
     def __fspath__(self) -> str:
-        """Return the path: a result is a file, also as the input of another workflow."""
+        """Return the path, so that an output can be the input of another workflow."""
         return str(self.path)
 
     @property
@@ -61,7 +62,7 @@ class Output:
     def save(self, target: str | os.PathLike[str]) -> Path:
         """Copy the file to `target`, a file name or an existing folder, and return its path.
 
-        The copy appears under its name only when it is whole.
+        The copy appears under its name only when it is complete.
 
         Raises:
             OutputNotWritable: The copy cannot be written.
@@ -73,70 +74,70 @@ class Output:
         return path
 
     def embedded_graph(self) -> Graph | None:
-        """Return the graph that ComfyUI wrote into the file: the values with which it was made.
+        """Return the graph that ComfyUI embedded in the file, with the values of its run.
 
-        None where it carries none: of the files that ComfyUI saves, PNG and GLB do, unless the
-        server was told not to (`--disable-metadata`).
+        It is None if the file has none: ComfyUI embeds it in PNG and GLB files, unless the server
+        was started with `--disable-metadata`.
         """
-        from comfyloom._workflow.embedded import can_hold, workflow_of
+        from comfyloom._workflow.embedded import may_have_workflow, workflow_of
 
         with self.path.open("rb") as file:
-            if not can_hold(file.read(16)):
-                return None  # a film may be larger than the memory
+            if not may_have_workflow(file.read(16)):
+                return None  # not read in full: a video may be larger than the memory
         try:
-            found = json_of(workflow_of(self.bytes()).api or "null")
+            found = json_loads(workflow_of(self.bytes()).api or "null")
         except (ValueError, RecursionError):
             return None
         return cast("Graph", found) if isinstance(found, dict) else None
 
 
 class ImageOutput(Output):
-    """A picture."""
+    """An image."""
 
     __slots__ = ()
 
     def pil(self) -> PIL.Image.Image:
-        """Return it as a Pillow image, read in full.
+        """Return it as a Pillow image, fully loaded.
 
         Raises:
             ConfigError: Pillow is not installed.
             OutputMissing: Pillow cannot read it.
         """
-        module = needed("PIL.Image", "images", "Pillow")
+        module = import_extra("PIL.Image", "images", "Pillow")
         try:
-            with module.open(self.path) as picture:
-                picture.load()
-                return cast("PIL.Image.Image", picture)
-        except Exception as error:  # noqa: BLE001 - what its readers raise is not documented
-            raise OutputMissing(f"{self.path.name} is no picture to Pillow: {error}") from None
+            with module.open(self.path) as image:
+                image.load()
+                return cast("PIL.Image.Image", image)
+        except Exception as error:  # noqa: BLE001 - the exceptions of its readers are undocumented
+            raise OutputMissing(f"{self.path.name}: Pillow cannot read it: {error}") from None
 
     def numpy(self) -> numpy.typing.NDArray[Any]:
         """Return its pixels, of shape `(height, width, channels)` with 1, 3 or 4 channels.
 
-        They are `uint8`, from 0 to 255; palettes become colours. A picture of one channel that
-        holds more, such as a depth map of 16 bits, keeps the type that Pillow gives it.
+        They are `uint8`, from 0 to 255; a palette is converted to colours. A one-channel image of
+        a higher depth, such as a 16-bit depth map, keeps the type that Pillow uses for it.
 
         Raises:
             ConfigError: Pillow or numpy is not installed.
             OutputMissing: Pillow cannot read it.
         """
-        np = needed("numpy", "images", "numpy")
-        picture = self.pil()
-        if picture.mode not in ("L", "RGB", "RGBA") and picture.mode[0] not in "IF":
-            picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
-        return cast("numpy.typing.NDArray[Any]", np.atleast_3d(np.asarray(picture)))
+        np = import_extra("numpy", "images", "numpy")
+        image = self.pil()
+        if image.mode not in ("L", "RGB", "RGBA") and image.mode[0] not in "IF":
+            image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+        return cast("numpy.typing.NDArray[Any]", np.atleast_3d(np.asarray(image)))
 
     def _repr_png_(self) -> bytes | None:
-        """Show a PNG in a notebook."""
+        """Display a PNG in a notebook."""
         return self.bytes() if self.path.suffix.lower() == ".png" else None
 
     def _repr_jpeg_(self) -> bytes | None:
-        """Show a JPEG in a notebook."""
+        """Display a JPEG in a notebook."""
         return self.bytes() if self.path.suffix.lower() in (".jpg", ".jpeg") else None
 
 
 class AnimationOutput(Output):
-    """An animated picture: WebP, PNG or GIF."""
+    """An animated image: WebP, PNG or GIF."""
 
     __slots__ = ()
 
@@ -148,38 +149,38 @@ class VideoOutput(Output):
 
 
 class AudioOutput(Output):
-    """A sound."""
+    """An audio file."""
 
     __slots__ = ()
 
 
 class MeshOutput(Output):
-    """A mesh, as binary glTF where nothing else is said."""
+    """A mesh, usually as binary glTF."""
 
     __slots__ = ()
 
     def trimesh(self) -> trimesh.Scene:
-        """Return it as a scene of trimesh; `to_geometry()` of that makes one mesh of it.
+        """Return it as a trimesh scene; its method `to_geometry()` returns a single mesh.
 
         Raises:
             ConfigError: trimesh is not installed.
             OutputMissing: trimesh cannot read it.
         """
-        module = needed("trimesh", "meshes", "trimesh")
+        module = import_extra("trimesh", "meshes", "trimesh")
         try:
             return cast("trimesh.Scene", module.load_scene(self.path))
-        except Exception as error:  # noqa: BLE001 - what its readers raise is not documented
-            raise OutputMissing(f"{self.path.name} is no mesh to trimesh: {error}") from None
+        except Exception as error:  # noqa: BLE001 - the exceptions of its readers are undocumented
+            raise OutputMissing(f"{self.path.name}: trimesh cannot read it: {error}") from None
 
     def _repr_html_(self) -> str:
-        """Show it in a notebook, to be turned with the mouse; without trimesh, by its name."""
+        """Display an interactive view in a notebook; without trimesh, the file name."""
         import html
         import importlib.util
 
         name = html.escape(f"{self.path.name} ({self.size:,} bytes)")
-        if self.size > SHOWN_BYTES or importlib.util.find_spec("trimesh") is None:
+        if self.size > MAX_NOTEBOOK_BYTES or importlib.util.find_spec("trimesh") is None:
             return f"<code>{name}</code>"
-        viewer = needed("trimesh.viewer.notebook", "meshes", "trimesh")
+        viewer = import_extra("trimesh.viewer.notebook", "meshes", "trimesh")
         page = html.escape(viewer.scene_to_html(self.trimesh()), quote=True)
         style = "width:100%;height:420px;border:0"
         return f'<iframe title="{name}" style="{style}" srcdoc="{page}"></iframe>'
@@ -191,11 +192,16 @@ class FileOutput(Output):
     __slots__ = ()
 
 
-def needed(module: str, extra: str, name: str) -> Any:
-    """Import a library that a result is wanted for.
+def import_extra(module: str, extra: str, name: str) -> Any:
+    """Import an optional library.
+
+    Args:
+        module: The module to import.
+        extra: The extra of comfyloom that installs it.
+        name: The name of the library, for the message.
 
     Raises:
-        ConfigError: It is not installed; the message says how to.
+        ConfigError: It is not installed; the message says how to install it.
     """
     import importlib
 
@@ -208,16 +214,16 @@ def needed(module: str, extra: str, name: str) -> Any:
 
 @attrs.frozen(kw_only=True)
 class OutputSpec:
-    """Where a result comes from, and what its file is called.
+    """The declaration of one public field of a result.
 
     Attributes:
-        kind: What it is.
+        kind: The kind of output.
         node: The id of the node that reports it.
-        key: Where in the node's `ui` data; "" for whichever key holds files, or for all of it.
-        file: The name of the file here; without a suffix it gets that of the server's file, and
-            "" stands for the server's name behind the name of the field.
-        many: Whether it is all that the node reports there, as a tuple.
-        required: Whether a run that ends without it has failed.
+        key: The key in the node's `ui` data; "" for any key with files, or for all data.
+        file: The name of the file on this computer; without a suffix, the suffix of the server's
+            file is added; "" means the name of the field followed by the server's file name.
+        many: Whether the field has a tuple of everything that the node reports under the key.
+        required: Whether a run without it has failed.
         name: The name of the field.
     """
 
@@ -231,7 +237,7 @@ class OutputSpec:
 
     @property
     def is_file(self) -> bool:
-        """Whether it has to be downloaded."""
+        """Whether it is a file that must be downloaded."""
         return self.kind in OUTPUT_TYPES
 
 
@@ -246,16 +252,16 @@ OUTPUT_TYPES: Final[dict[OutputKind, type[Output]]] = {
 
 
 # --- the functions that generated classes call ---------------------------------------------------
-# The annotation of the field tells its type.
+# They return `Any`: the annotation of the field gives its type.
 
 
 def image(node: str, key: str = "", *, file: str = "", **options: Any) -> Any:
-    """A picture that a node saves."""
+    """An image that a node saves."""
     return _field("image", node, key, file, **options)
 
 
 def animation(node: str, key: str = "", *, file: str = "", **options: Any) -> Any:
-    """An animated picture that a node saves."""
+    """An animated image that a node saves."""
     return _field("animation", node, key, file, **options)
 
 
@@ -265,7 +271,7 @@ def video(node: str, key: str = "", *, file: str = "", **options: Any) -> Any:
 
 
 def audio(node: str, key: str = "", *, file: str = "", **options: Any) -> Any:
-    """A sound that a node saves."""
+    """An audio file that a node saves."""
     return _field("audio", node, key, file, **options)
 
 
@@ -275,7 +281,7 @@ def mesh(node: str, key: str = "", *, file: str = "", **options: Any) -> Any:
 
 
 def file(node: str, key: str = "", *, file: str = "", **options: Any) -> Any:
-    """Whatever file a node saves."""
+    """A file of any format that a node saves."""
     return _field("file", node, key, file, **options)
 
 
@@ -285,7 +291,7 @@ def text(node: str, key: str = "text", **options: Any) -> Any:
 
 
 def json(node: str, key: str = "", *, default: Any = None) -> Any:
-    """What a node reports, as it came: under one key, or, without a key, all of it."""
+    """The data that a node reports, unchanged: under one key, or without a key all of it."""
     return _field("json", node, key, "", default=default)
 
 
@@ -304,16 +310,16 @@ def _field(
 
 
 def copy_atomically(source: Path, target: Path) -> None:
-    """Copy a file so that `target` is at every moment what it was, or the whole copy.
+    """Copy a file so that `target` always has either its old content or the complete copy.
 
     Raises:
-        OutputNotWritable: The copy cannot be written; nothing is left of it.
+        OutputNotWritable: The copy cannot be written; no partial file remains.
     """
     import shutil
 
     try:
-        with source.open("rb") as reading, replacing(target) as writing:
-            shutil.copyfileobj(reading, writing)
+        with source.open("rb") as reader, replacing(target) as writer:
+            shutil.copyfileobj(reader, writer)
     except OSError as error:
         raise OutputNotWritable(
             f"cannot write {target}: {error.strerror or error}", path=str(target)

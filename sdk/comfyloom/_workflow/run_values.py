@@ -1,6 +1,6 @@
-"""What one run needs of a workflow: its graph, its input files, its seeds.
+"""The values of one run of a workflow: its graph, its input files, its seeds.
 
-Kept out of `Workflow`, where every name could be the name of a field.
+These are functions because a method of `Workflow` could collide with the name of a field.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from comfyloom.errors import InputFileError, InputValueError
 if TYPE_CHECKING:
     from comfyloom._workflow.workflow import Workflow
 
-# The suffix in a graph for bytes that have no name yet.
+# The suffix that a graph shows for bytes without a file name.
 _SUFFIXES: Final = {"image": ".png", "mask": ".png", "audio": ".wav", "video": ".mp4", "file": ""}
 
 
@@ -26,9 +26,9 @@ def run_graph(
     """Return the graph of one run.
 
     Args:
-        workflow: What is run.
-        files: Names of uploaded files on the server, by field.
-        seeds: Drawn seeds, by field.
+        workflow: The workflow with its values.
+        files: The names of the uploaded files on the server, by field.
+        seeds: The drawn seeds, by field.
 
     Raises:
         InputValueError: Required values are unset; it lists them all.
@@ -44,17 +44,17 @@ def run_graph(
             value = seeds.get(spec.name, value)
         if value is not None or spec.kind == "value":
             for target in spec.targets:
-                plain = target.value(spec.plain(value))
-                graph[target.node]["inputs"][target.input] = literal(plain)
+                raw = target.value(spec.json_value(value))
+                graph[target.node]["inputs"][target.input] = literal(raw)
     return graph
 
 
 def read_files(workflow: Workflow[Any]) -> dict[str, InputFile]:
-    """Read every file that a run needs, by field.
+    """Read all input files of a run, and return them by field.
 
     Raises:
         InputFileError: A file is missing or cannot be read.
-        InputValueError: A file is not of its kind, or required values are unset.
+        InputValueError: A file does not have the expected format, or required values are unset.
     """
     _require_all(workflow)
     specs = [spec for spec in workflow.__workflow__.inputs if spec.is_file]
@@ -63,10 +63,10 @@ def read_files(workflow: Workflow[Any]) -> dict[str, InputFile]:
 
 
 def draw_seeds(workflow: Workflow[Any], draw: Callable[[int], int]) -> dict[str, int]:
-    """Return the seed of each seed field: the caller's, else one that is drawn.
+    """Return the seed of each seed field: the caller's, else a drawn one.
 
     Args:
-        workflow: What is run.
+        workflow: The workflow with its values.
         draw: Returns a random number from 0 to its argument, inclusive.
     """
     seeds: dict[str, int] = {}
@@ -81,7 +81,7 @@ def draw_seeds(workflow: Workflow[Any], draw: Callable[[int], int]) -> dict[str,
 def _require_all(workflow: Workflow[Any]) -> None:
     unset = [spec for spec in workflow.__workflow__.inputs if getattr(workflow, spec.name) is UNSET]
     if unset:
-        raise InputValueError(problems=[spec.complain("a value is required") for spec in unset])
+        raise InputValueError(problems=[spec.make_problem("a value is required") for spec in unset])
 
 
 def _read(spec: InputSpec, source: Any) -> InputFile:
@@ -89,7 +89,7 @@ def _read(spec: InputSpec, source: Any) -> InputFile:
         return read_input(source, cast("FileKind", spec.kind))
     except OSError as error:
         reason = f"cannot read {error.filename or 'the file'}: {error.strerror or error}"
-        raise InputFileError(problems=[spec.complain(reason)]) from None
+        raise InputFileError(problems=[spec.make_problem(reason)]) from None
     except ValueError as error:
         shown = f"{source}: " if isinstance(source, str) or hasattr(source, "__fspath__") else ""
-        raise InputValueError(problems=[spec.complain(f"{shown}{error}")]) from None
+        raise InputValueError(problems=[spec.make_problem(f"{shown}{error}")]) from None

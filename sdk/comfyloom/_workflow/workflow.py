@@ -1,4 +1,4 @@
-"""The base of all generated workflow classes, and of their results."""
+"""The base classes of generated workflows and of their results."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ if TYPE_CHECKING:
     chainable = classmethod
 else:
 
-    class chainable:  # noqa: N801 - it stands where `classmethod` stands
-        """A method that works on a class and on an instance alike.
+    class chainable:  # noqa: N801 - used like `classmethod`
+        """A method that can be called on the class and on an instance.
 
-        Its first argument is whatever it was looked up on. Type checkers take it for a
-        `classmethod`, which gives both forms the right types.
+        Its first argument is the class or the instance. To type checkers it is a `classmethod`,
+        which gives both calls the right type.
         """
 
         def __init__(self, function: Callable[..., Any]) -> None:
@@ -56,7 +56,16 @@ else:
 
 @attrs.frozen(kw_only=True)
 class WorkflowSpec:
-    """What a generated class knows of its workflow beside its fields."""
+    """The declaration of a generated workflow class.
+
+    Attributes:
+        graph: The name of the JSON file with the graph, beside the class's module.
+        command: The name of the workflow on the command line.
+        stages: Its parts in the order of execution, for progress.
+        inputs: Its public inputs.
+        outputs: Its public outputs.
+        result: The class of its results.
+    """
 
     graph: str
     command: str
@@ -86,7 +95,7 @@ class WorkflowSpec:
     ),
 )
 def result_class(cls: type[R]) -> type[R]:
-    """Make a class of results: frozen, keyword-only, its fields described by `outputs`."""
+    """Make a result class: frozen, keyword-only, with fields declared by `outputs`."""
     return attrs.frozen(kw_only=True)(cls)
 
 
@@ -111,27 +120,27 @@ def result_class(cls: type[R]) -> type[R]:
 def workflow_class(
     *, graph: str, command: str, stages: tuple[Stage, ...] = ()
 ) -> Callable[[type[W]], type[W]]:
-    """Make a workflow class: frozen, keyword-only, its fields described by `inputs`.
+    """Make a workflow class: frozen, keyword-only, with fields declared by `inputs`.
 
     Args:
-        graph: The name of the JSON file beside the class's module that holds the graph.
+        graph: The name of the JSON file with the graph, beside the class's module.
         command: The name of the workflow on the command line.
-        stages: Its parts in the order of the work, for progress.
+        stages: Its parts in the order of execution, for progress.
     """
 
     def decorate(cls: type[W]) -> type[W]:
-        made = attrs.frozen(kw_only=True)(cls)
-        (base,) = (b for b in vars(made)["__orig_bases__"] if get_args(b))
+        decorated = attrs.frozen(kw_only=True)(cls)
+        (base,) = (b for b in vars(decorated)["__orig_bases__"] if get_args(b))
         result = cast("type[Result]", get_args(base)[0])
-        made.__workflow__ = WorkflowSpec(
+        decorated.__workflow__ = WorkflowSpec(
             graph=graph,
             command=command,
             stages=stages,
-            inputs=_specs(made, inputs.METADATA),
+            inputs=_specs(decorated, inputs.METADATA),
             outputs=_specs(result, outputs.METADATA),
             result=result,
         )
-        return made
+        return decorated
 
     return decorate
 
@@ -152,28 +161,28 @@ def _base_result(cls: type[T]) -> type[T]:
 
 @_base_result
 class Result:
-    """What one run of a workflow gave; a generated class adds a field for each output."""
+    """The result of one run; a generated class adds a field for each output."""
 
     prompt_id: str = ""
     """The id of the run on its server."""
     seeds: Mapping[str, int] = attrs.field(factory=dict[str, int])
-    """The seeds that the run used, by field: the caller's own, or those drawn for this run."""
+    """The seeds of the run by field: the caller's, or the ones drawn for this run."""
     seconds: float = 0.0
-    """How long the run took, from submitting it to its last file on this computer."""
+    """Seconds from the submission to the last file on this computer."""
     ui: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict[str, dict[str, Any]], repr=False)
-    """All that the nodes reported, as it came: by node id, then by the node's own keys."""
+    """Everything that the nodes reported, unchanged: by node id, then by the node's keys."""
 
     @property
     def seed(self) -> int | None:
-        """The seed that the run used, None if its workflow has none."""
+        """The first seed of the run, None if its workflow has none."""
         return next(iter(self.seeds.values()), None)
 
 
 class Workflow(Generic[ResultT_co]):
     """A ComfyUI workflow with its values; immutable.
 
-    The constructor demands the required values. A chain of `with_…()` calls, which may begin on
-    the class, leaves the rest unset until the workflow runs:
+    The constructor requires all required values. A chain of `with_…()` calls, which may start on
+    the class, leaves the others unset until the workflow runs:
 
         FluxMeshWorkflow(input_image="render.png", prompt="a brass automaton")
         FluxMeshWorkflow.with_input_image("render.png").with_prompt("a brass automaton")
@@ -194,7 +203,7 @@ class Workflow(Generic[ResultT_co]):
 
     @classmethod
     def template_graph(cls) -> Graph:
-        """Return the graph of the workflow file, unchanged; a fresh copy at every call.
+        """Return the graph of the workflow file, unchanged; each call returns a new copy.
 
         Raises:
             GraphError: The package was built without the file.
@@ -203,10 +212,11 @@ class Workflow(Generic[ResultT_co]):
         return cast("Graph", json.loads(_graph_text(package, cls.__workflow__.graph)))
 
     def to_graph(self) -> Graph:
-        """Return the graph with the values set, in API format. Nothing is opened or drawn.
+        """Return the graph with the values set, in API format.
 
-        A file stands there by its own name, and a seed that is None by the one of the workflow
-        file: the run puts the uploaded name and the drawn seed in their places.
+        No file is opened and no seed is drawn: the graph has the local name of a file, and the
+        workflow file's seed if the seed is None. A run replaces them with the uploaded name and
+        the drawn seed.
 
         Raises:
             InputValueError: Required values are unset; it lists them all.
@@ -232,7 +242,7 @@ def _graph_text(package: str, file: str) -> str:
     try:
         return files(package).joinpath(file).read_text(encoding="utf-8")
     except FileNotFoundError:
-        text = f"the package {package} was built without its {file}: *.json belongs to its data"
+        text = f"the package {package} was built without its {file}: add *.json to package data"
         raise GraphError(text) from None
 
 

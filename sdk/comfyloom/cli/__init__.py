@@ -1,4 +1,4 @@
-"""The command `comfyloom`: one command or group a file, each imported when it is called."""
+"""The command `comfyloom`: one module per command or group, each imported when it is called."""
 
 from comfyloom.cli.main import main
 

@@ -16,7 +16,7 @@ from comfyloom._workflow.node_schemas import Schemas, pinned
 from comfyloom._workflow.workflow import Workflow
 from comfyloom.cli.main import CONTEXT
 from comfyloom.cli.shared import credentials_option, json_option, print_json
-from comfyloom.cli.workflows import only_workflow
+from comfyloom.cli.workflows import named_or_only_workflow
 from comfyloom.errors import WorkflowError
 from comfyloom.settings import Settings
 
@@ -31,17 +31,16 @@ from comfyloom.settings import Settings
 @credentials_option
 @json_option
 def check(workflow: str, target: str | None, credentials: str | None, as_json: bool) -> None:
-    """Compare a workflow with what a server has: node classes, models, inputs.
+    """Check that a server has the node types, models and inputs that a workflow needs.
 
-    Nothing is run and nothing is launched: without a target the dev server is asked. The exit code
-    is 65 when the workflow cannot run there.
+    Nothing is run or launched: without a target the dev server is asked. The exit code is 65 if
+    the workflow cannot run there.
     """
-    cls = only_workflow(workflow)
-    assert cls is not None  # there is one of that name
-    live = _live(cls, target, credentials)
-    found = compare(
-        GraphView(cls.template_graph(), live), pinned(_package(cls)), _free(cls)
-    )
+    cls = named_or_only_workflow(workflow)
+    assert cls is not None  # a name was given, and an unknown name raises
+    schemas = _server_schemas(cls, target, credentials)
+    package = sys.modules[cls.__module__].__package__ or ""
+    found = compare(GraphView(cls.template_graph(), schemas), pinned(package), _caller_inputs(cls))
     fatal = [incompatibility for incompatibility in found if incompatibility.is_fatal]
     if as_json:
         rows = [
@@ -52,16 +51,18 @@ def check(workflow: str, target: str | None, credentials: str | None, as_json: b
     else:
         _print(cls, found, fatal)
     if fatal:
-        things = "one thing stands" if len(fatal) == 1 else f"{len(fatal)} things stand"
-        raise WorkflowError(f"{workflow} cannot run there: {things} in its way")
+        count = "1 incompatibility" if len(fatal) == 1 else f"{len(fatal)} incompatibilities"
+        raise WorkflowError(f"{workflow} cannot run there: {count}")
 
 
-def _live(cls: type[Workflow[Any]], target: str | None, credentials: str | None) -> Schemas:
-    """Return what the server has.
+def _server_schemas(
+    cls: type[Workflow[Any]], target: str | None, credentials: str | None
+) -> Schemas:
+    """Return the schemas of the server's node types.
 
     Raises:
         MachineError: There is no dev server.
-        ComfyloomError: The server does not tell.
+        ComfyloomError: The server did not return them.
     """
     is_account = target in (None, RUNCOMFY)
     settings = Settings.load(credentials=credentials) if is_account else None
@@ -69,12 +70,8 @@ def _live(cls: type[Workflow[Any]], target: str | None, credentials: str | None)
         return Schemas(session.server(cls).object_info())
 
 
-def _package(cls: type[Workflow[Any]]) -> str:
-    return sys.modules[cls.__module__].__package__ or ""
-
-
-def _free(cls: type[Workflow[Any]]) -> frozenset[tuple[str, str]]:
-    """Return the inputs that a caller must set: what the file has there does not matter."""
+def _caller_inputs(cls: type[Workflow[Any]]) -> frozenset[tuple[str, str]]:
+    """Return the node inputs that a caller sets; their values in the file do not matter."""
     return frozenset(
         (target.node, target.input)
         for spec in cls.__workflow__.inputs
@@ -97,5 +94,5 @@ def _print(
         nodes = len(cls.template_graph())
         sign = click.style("✓", fg="green")
         click.echo(
-            f"{sign} {cls.__workflow__.command} can run there: its {nodes} nodes are all there"
+            f"{sign} {cls.__workflow__.command} can run there: all {nodes} nodes are available"
         )

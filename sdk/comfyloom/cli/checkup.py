@@ -1,4 +1,4 @@
-"""What `comfyloom doctor` looks at, one question after the other."""
+"""The checks of `comfyloom doctor`, in order."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Final, Literal, TypeAlias
 import attrs
 
 from comfyloom import __version__
-from comfyloom._dev.health import DevStatus
 from comfyloom._dev.server import DevServer
 from comfyloom._machines.account_machines import AccountMachines, Rented
 from comfyloom._money.prices import PriceList
@@ -19,24 +18,24 @@ from comfyloom._runcomfy.client import ServerApi
 from comfyloom._runcomfy.models import CloudWorkflow
 from comfyloom.cli.shared import span, usd
 from comfyloom.cli.workflows import workflow_classes
-from comfyloom.errors import ComfyloomError, ConfigError, exit_code
+from comfyloom.errors import ComfyloomError, ConfigError, MachineError, exit_code
 from comfyloom.settings import Settings, SettingsLoader
 
 State: TypeAlias = Literal["ok", "note", "warning", "error"]
 
-LARGEST_SKEW_S: Final = 5.0
+MAX_SKEW_S: Final = 5.0
 
 
 @attrs.frozen(kw_only=True)
 class Diagnostic:
-    """One answer.
+    """One finding of one check.
 
     Attributes:
-        check: What was looked at.
+        check: The name of the check.
         state: `ok`, `note`, `warning` or `error`.
         message: What was found.
-        advice: What to do about it, "" if nothing has to be done.
-        code: The exit code that an error stands for.
+        advice: What to do about it, "" if nothing.
+        code: The exit code of an error, else 0.
     """
 
     check: str
@@ -46,8 +45,8 @@ class Diagnostic:
     code: int = 0
 
 
-def check_up(loader: SettingsLoader) -> Iterator[Diagnostic]:
-    """Yield what there is to say, until something stands in the way of the rest."""
+def run_checks(loader: SettingsLoader) -> Iterator[Diagnostic]:
+    """Yield the findings of all checks; without complete settings the account is not checked."""
     yield Diagnostic(
         check="comfyloom", state="ok", message=f"{__version__}, Python {platform.python_version()}"
     )
@@ -73,24 +72,24 @@ def _workflow_classes() -> Iterator[Diagnostic]:
     else:
         advice = "generate some: comfyloom codegen"
         yield Diagnostic(
-            check="workflow classes", state="note", message="none is installed", advice=advice
+            check="workflow classes", state="note", message="none installed", advice=advice
         )
 
 
 def _account(settings: Settings) -> Iterator[Diagnostic]:
     api = ServerApi(settings.api_base_url, settings.user_id, settings.api_token)
     try:
-        # First, because it holds the machine's URL, which no message may show from then on.
-        remembered = list(_guarded("state file", lambda: _cache(settings)))
-        yield from remembered
+        # First: reading the file registers the machine's URL as a secret, for later messages.
+        state_file = list(_isolated("state file", lambda: _state_file(settings)))
+        yield from state_file
         saved = api.list_workflows()
         yield Diagnostic(check="token", state="ok", message=f"accepted by {settings.api_base_url}")
-        yield _skew(api)
-        yield from _versions(settings, saved)
-        if all(diagnostic.state == "ok" for diagnostic in remembered):
-            yield from _guarded("dev server", lambda: _dev(settings))
-        yield from _guarded("ledger", lambda: _ledger(settings, api))
-        yield from _guarded("machines", lambda: _machines(AccountMachines(api, settings)))
+        yield _clock(api)
+        yield from _workflow_versions(settings, saved)
+        if all(diagnostic.state == "ok" for diagnostic in state_file):
+            yield from _isolated("dev server", lambda: _dev_server(settings))
+        yield from _isolated("ledger", lambda: _ledger(settings, api))
+        yield from _isolated("machines", lambda: _machines(AccountMachines(api, settings)))
         yield _prices(settings)
     except ComfyloomError as error:
         yield _error("token", error, _ACCOUNT_ADVICE)
@@ -98,31 +97,31 @@ def _account(settings: Settings) -> Iterator[Diagnostic]:
         api.close()
 
 
-_ACCOUNT_ADVICE: Final = "check token, user id and base URL; a proxy is taken from HTTPS_PROXY"
+_ACCOUNT_ADVICE: Final = "check token, user id and base URL; the proxy comes from HTTPS_PROXY"
 
 
-def _cache(settings: Settings) -> Iterator[Diagnostic]:
+def _state_file(settings: Settings) -> Iterator[Diagnostic]:
     if DevServer(settings).is_remembered:
-        message = f"remembered in {settings.state_file}"
+        message = f"{settings.state_file} records a dev server"
         yield Diagnostic(check="state file", state="ok", message=message)
 
 
-def _skew(api: ServerApi) -> Diagnostic:
-    seconds = api.skew_s
-    if seconds is None:
-        return Diagnostic(check="clock", state="note", message="RunComfy tells no time")
-    if abs(seconds) <= LARGEST_SKEW_S:
+def _clock(api: ServerApi) -> Diagnostic:
+    skew_s = api.skew_s
+    if skew_s is None:
+        return Diagnostic(check="clock", state="note", message="RunComfy did not report its time")
+    if abs(skew_s) <= MAX_SKEW_S:
         return Diagnostic(check="clock", state="ok", message="agrees with RunComfy's")
-    way = "behind" if seconds > 0 else "ahead of"
+    direction = "behind" if skew_s > 0 else "ahead of"
     return Diagnostic(
         check="clock",
         state="warning",
-        message=f"{abs(seconds):.0f} s {way} RunComfy's",
-        advice="set this computer's clock; leases are reckoned by RunComfy's all the same",
+        message=f"{abs(skew_s):.0f} s {direction} RunComfy's",
+        advice="set this computer's clock; leases follow RunComfy's clock in any case",
     )
 
 
-def _versions(settings: Settings, saved: list[CloudWorkflow]) -> Iterator[Diagnostic]:
+def _workflow_versions(settings: Settings, saved: list[CloudWorkflow]) -> Iterator[Diagnostic]:
     wanted = settings.workflow_version_id
     if wanted is not None:
         names = [entry.workflow_name for entry in saved if entry.version_id == wanted]
@@ -160,40 +159,35 @@ def _unknown_version(wanted: str, saved: list[CloudWorkflow]) -> Diagnostic:
     )
 
 
-def _dev(settings: Settings) -> Iterator[Diagnostic]:
+def _dev_server(settings: Settings) -> Iterator[Diagnostic]:
     status = DevServer(settings).status()
     if not status.is_there:
         yield Diagnostic(
             check="dev server",
             state="note",
             message="there is none",
-            advice="comfyloom dev up starts one: runs need not wait for a machine then",
+            advice="comfyloom dev up starts one, so that runs do not wait for a machine",
         )
         return
-    spent = f"{usd(status.session_cost)} so far"
-    what = f"{status.server_id} ({status.server_type}), {status.health}, {spent}"
+    cost = f"{usd(status.session_cost)} so far"
+    summary = f"{status.server_id} ({status.server_type}), {status.health}, {cost}"
     if status.health in ("unreachable", "unknown"):
-        message = f"{what}: {status.reason}"
         yield Diagnostic(
             check="dev server",
             state="error",
-            message=message,
+            message=f"{summary}: {status.reason}",
             advice="comfyloom dev restart, or comfyloom dev down",
-            code=69,
+            code=exit_code(MachineError()),
         )
         return
-    yield Diagnostic(check="dev server", state="ok", message=what)
-    yield from _comfyui(status)
-
-
-def _comfyui(status: DevStatus) -> Iterator[Diagnostic]:
+    yield Diagnostic(check="dev server", state="ok", message=summary)
     if status.health == "healthy":
-        version = status.comfyui_version or "tells no version"
+        version = status.comfyui_version or "version not reported"
         yield Diagnostic(check="ComfyUI", state="ok", message=version)
 
 
 def _ledger(settings: Settings, api: ServerApi) -> Iterator[Diagnostic]:
-    from comfyloom._machines.reaper import Reaper  # with the ledger's database
+    from comfyloom._machines.reaper import Reaper  # imports the ledger's database
 
     machines = records_of(settings)
     orphans = Reaper.of(settings, api).orphans()
@@ -209,13 +203,13 @@ def _ledger(settings: Settings, api: ServerApi) -> Iterator[Diagnostic]:
         )
 
 
-def _machines(fleet: AccountMachines) -> Iterator[Diagnostic]:
-    found = fleet.list()
+def _machines(account_machines: AccountMachines) -> Iterator[Diagnostic]:
+    found = account_machines.list()
     if not found:
-        yield Diagnostic(check="machines", state="ok", message="none runs")
+        yield Diagnostic(check="machines", state="ok", message="none running")
         return
     for rented in found:
-        yield _machine(rented, fleet.prices)
+        yield _machine(rented, account_machines.prices)
     known = [each.price for each in found if each.price is not None]
     unknown = len(found) - len(known)
     parts = [f"{sum(known, Decimal(0))} USD an hour"] if known else []
@@ -226,20 +220,21 @@ def _machines(fleet: AccountMachines) -> Iterator[Diagnostic]:
 def _machine(rented: Rented, prices: PriceList) -> Diagnostic:
     server = rented.server
     rate = prices.rate(server.server_type)
-    up = f"for {span(rented.uptime_s)}" if rented.uptime_s else server.current_status.lower()
+    state = f"for {span(rented.uptime_s)}" if rented.uptime_s else server.current_status.lower()
     is_dev = rented.whose == "dev server"
+    origin = _ORIGINS[rented.whose]
     return Diagnostic(
         check="machines",
         state="ok" if is_dev else "warning",
-        message=f"{server.server_id} ({server.server_type}, {rate}), {_WHOSE[rented.whose]}, {up}",
+        message=f"{server.server_id} ({server.server_type}, {rate}), {origin}, {state}",
         advice="" if is_dev else f"comfyloom machines stop {server.server_id}, if it is not needed",
     )
 
 
-_WHOSE: Final = {
+_ORIGINS: Final = {
     "dev server": "the dev server",
     "this computer": "launched from this computer",
-    "others": "launched by others",
+    "others": "launched from elsewhere",
 }
 
 
@@ -257,10 +252,10 @@ def _prices(settings: Settings) -> Diagnostic:
     )
 
 
-def _guarded(check: str, diagnostics: Callable[[], Iterator[Diagnostic]]) -> Iterator[Diagnostic]:
-    """Yield what a check finds; an error of it does not keep the next from being made."""
+def _isolated(check: str, run: Callable[[], Iterator[Diagnostic]]) -> Iterator[Diagnostic]:
+    """Yield the findings of a check; its error becomes a finding, so that the next check runs."""
     try:
-        yield from diagnostics()
+        yield from run()
     except ComfyloomError as error:
         yield _error(check, error)
 

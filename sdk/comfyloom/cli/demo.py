@@ -1,4 +1,4 @@
-"""`comfyloom demo`: the main job, end to end, without an account."""
+"""`comfyloom demo`: one run of the flux-mesh workflow without an account, on the emulator."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ RUN_S = 4.0
     type=click.Path(path_type=Path),
     default=Path("out"),
     show_default=True,
-    help="The folder for the picture and the mesh.",
+    help="The folder for the image and the mesh.",
 )
-@click.option("--prompt", default=PROMPT, show_default=True, help="What the picture shows.")
+@click.option("--prompt", default=PROMPT, show_default=True, help="What the image shows.")
 def demo(out: Path, prompt: str) -> None:
-    """Turn a render and a prompt into a picture and a mesh, on an emulated machine.
+    """Turn a render and a prompt into an image and a mesh, on an emulated machine.
 
-    Nothing is sent anywhere and nothing costs anything: RunComfy and ComfyUI are emulated in this
-    process, and the machine's times are shortened.
+    No data leaves this computer and nothing costs money: RunComfy and ComfyUI are emulated in this
+    process, with a shorter machine start.
     """
     workflow = workflow_classes().get("flux-mesh")
     if workflow is None:

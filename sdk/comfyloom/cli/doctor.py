@@ -1,4 +1,4 @@
-"""`comfyloom doctor`: what is set, what works, and what to do about the rest."""
+"""`comfyloom doctor`: the settings, what works, and what to do about everything else."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 import attrs
 import click
 
-from comfyloom.cli.checkup import Diagnostic, check_up
+from comfyloom.cli.checkup import Diagnostic, run_checks
 from comfyloom.cli.main import CONTEXT
 from comfyloom.cli.shared import credentials_option, json_option, print_json, print_table
 from comfyloom.settings import SettingsLoader
@@ -24,23 +24,23 @@ _SIGNS: Final = {
 @credentials_option
 @json_option
 def doctor(credentials: str | None, as_json: bool) -> int:
-    """Look at settings, account, workflows, dev server and machines, and say what to do.
+    """Check settings, account, workflows, dev server and machines, and give advice.
 
-    Nothing is launched, changed or stopped. The exit code is that of the first error.
+    Nothing is launched, changed or stopped. The exit code is the code of the first error.
     """
     loader = SettingsLoader.of(credentials=credentials)
     diagnostics: list[Diagnostic] = []
     if as_json:
-        diagnostics += check_up(loader)
+        diagnostics += run_checks(loader)
         settings = {
             name: {"value": value, "source": loader.sources[name]}
-            for name, value in loader.plain().items()
+            for name, value in loader.json_values().items()
         }
         rows = [attrs.asdict(diagnostic) for diagnostic in diagnostics]
         print_json({"settings": settings, "findings": rows})
     else:
         _print_settings(loader)
-        for diagnostic in check_up(loader):
+        for diagnostic in run_checks(loader):
             diagnostics.append(diagnostic)
             _print(diagnostic)
     return next((diagnostic.code for diagnostic in diagnostics if diagnostic.state == "error"), 0)
@@ -54,7 +54,7 @@ def _print_settings(loader: SettingsLoader) -> None:
     table.add_column("setting", no_wrap=True)
     table.add_column("value", overflow="fold")
     table.add_column("from", no_wrap=True, style="dim")
-    for name, value in loader.shown().items():
+    for name, value in loader.display_values().items():
         table.add_row(name, Text(value), Text(loader.sources[name]))
     print_table(table)
     click.echo()

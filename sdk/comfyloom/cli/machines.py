@@ -37,17 +37,17 @@ if TYPE_CHECKING:
     from comfyloom._machines.reaper import Orphan, Reaped, Reaper
     from comfyloom._records.machine_records import MachineRecords
 
-LONG_AGO_S: Final = 24 * 3600.0
-"""What gave no sign of life for so long has ended by its lease."""
-_WIDE: Final = 110
-_SHORT: Final = 8
+STALE_AFTER_S: Final = 24 * 3600.0
+"""A machine without a sign of life for this long has ended with its lease."""
+_WIDE_COLUMNS: Final = 110
+_MIN_ID_LENGTH: Final = 8
 
 
 @click.group(context_settings=CONTEXT)
 def machines() -> None:
     """List, stop, extend and reap the machines of the account.
 
-    ID may be the beginning of an id, four letters or more, as long as it names one machine.
+    ID may be the first four or more characters of an id, if they identify one machine.
     """
 
 
@@ -56,10 +56,10 @@ def machines() -> None:
 @json_option
 def list_(credentials: str | None, as_json: bool) -> None:
     """List the machines that run or start, and what they cost."""
-    with _fleet(credentials) as fleet:
-        found = fleet.list()
+    with _account_machines(credentials) as account_machines:
+        found = account_machines.list()
     if as_json:
-        print_json([_facts(each) for each in found])
+        print_json([_as_json(each) for each in found])
     else:
         _print_table(found)
 
@@ -70,10 +70,10 @@ def list_(credentials: str | None, as_json: bool) -> None:
 @json_option
 def show(id: str, credentials: str | None, as_json: bool) -> None:  # noqa: A002
     """Show one machine. Its URL is a secret and is not shown."""
-    with _fleet(credentials) as fleet:
-        found = fleet.show(id)
+    with _account_machines(credentials) as account_machines:
+        found = account_machines.show(id)
     if as_json:
-        print_json(_facts(found))
+        print_json(_as_json(found))
     else:
         print_pairs(_pairs(found))
 
@@ -83,7 +83,7 @@ def show(id: str, credentials: str | None, as_json: bool) -> None:  # noqa: A002
 @click.option(
     "--all-mine",
     is_flag=True,
-    help="All that were launched from this computer, the dev server too; asks first.",
+    help="All machines launched from this computer, with the dev server; asks first.",
 )
 @yes_option
 @credentials_option
@@ -91,12 +91,12 @@ def show(id: str, credentials: str | None, as_json: bool) -> None:  # noqa: A002
 def stop(
     ids: Sequence[str], all_mine: bool, yes: bool, credentials: str | None, as_json: bool
 ) -> None:
-    """Stop machines, whatever they do, and see it confirmed."""
+    """Stop machines, also busy ones, and wait until the platform confirms it."""
     if bool(ids) == all_mine:
         raise click.UsageError("give either the id of each machine, or --all-mine")
-    with _fleet(credentials) as fleet, exit_on_sigterm():
-        names = _mine(fleet, yes=yes) if all_mine else list(ids)
-        outcomes = [_stop(fleet, name, as_json=as_json) for name in names]
+    with _account_machines(credentials) as account_machines, exit_on_sigterm():
+        names = _mine(account_machines, yes=yes) if all_mine else list(ids)
+        outcomes = [_stop(account_machines, name, as_json=as_json) for name in names]
     if as_json:
         print_json([outcome for outcome, _ in outcomes])
     elif not names:
@@ -115,43 +115,45 @@ def stop(
 @credentials_option
 @json_option
 def extend(id: str, seconds: float, credentials: str | None, as_json: bool) -> None:  # noqa: A002
-    """Let a machine end by itself later.
+    """Extend the lease of a machine, so that it ends later.
 
     TIME is added to its lease: 900 (seconds), 30m, 1h30m.
     """
-    with _fleet(credentials) as fleet:
-        found = fleet.extend(id, int(seconds))
-        more = fleet.prices.cost(found.server.server_type, int(seconds))
+    with _account_machines(credentials) as account_machines:
+        found = account_machines.extend(id, int(seconds))
+        cost = account_machines.prices.cost(found.server.server_type, int(seconds))
     if as_json:
-        print_json(_facts(found))
+        print_json(_as_json(found))
         return
     print_pairs(_pairs(found))
-    click.echo(f"{span(seconds)} more, at most {usd(more)}", err=True)
+    click.echo(f"{span(seconds)} more, at most {usd(cost)}", err=True)
 
 
 @machines.command(context_settings=CONTEXT)
-@click.option("--dry-run", is_flag=True, help="Only say what has no living owner.")
+@click.option("--dry-run", is_flag=True, help="Only list what has no living owner.")
 @credentials_option
 @json_option
 def reap(dry_run: bool, credentials: str | None, as_json: bool) -> None:
-    """Stop the machines that dead processes left, and see it confirmed.
+    """Stop the machines of dead processes, and wait until the platform confirms it.
 
-    Only machines of the account that were launched with this ledger are looked at. A launch
-    without an answer is looked for, for up to a minute.
+    Only machines that this account launched with this ledger are checked. The machine of a launch
+    without an answer is searched for up to a minute.
     """
     with account(credentials) as (settings, api), exit_on_sigterm():
-        book = records_of(settings)
-        reaper = _reaper(api, book, PriceList.of(settings))
+        records = records_of(settings)
+        reaper = _reaper(api, records, PriceList.of(settings))
         orphans = reaper.orphans()
         reaped = (
             []
             if dry_run
-            else [defer_signals(partial(reaper.reap, each), waiting=_waiting) for each in orphans]
+            else [
+                defer_signals(partial(reaper.reap, each), waiting=_say_waiting) for each in orphans
+            ]
         )
-        others = book.count_of_other_accounts(since=api.now() - LONG_AGO_S)
+        others = records.count_of_other_accounts(since=api.now() - STALE_AFTER_S)
     if as_json:
-        found = [_orphan_facts(each) for each in orphans] if dry_run else map(_reaped_facts, reaped)
-        print_json(list(found))
+        rows = map(_orphan_as_json, orphans) if dry_run else map(_reaped_as_json, reaped)
+        print_json(list(rows))
     else:
         _print_orphans(orphans, reaped)
         if others:
@@ -161,19 +163,19 @@ def reap(dry_run: bool, credentials: str | None, as_json: bool) -> None:
         raise errors[0]
 
 
-def _reaper(api: ServerApi, machines: MachineRecords, prices: PriceList) -> Reaper:
-    from comfyloom._machines.reaper import Reaper  # with the ledger's database
+def _reaper(api: ServerApi, records: MachineRecords, prices: PriceList) -> Reaper:
+    from comfyloom._machines.reaper import Reaper  # imports the ledger's database
 
     return Reaper(
-        api=api, records=machines, prices=prices, say=lambda text: click.echo(text, err=True)
+        api=api, records=records, prices=prices, say=lambda text: click.echo(text, err=True)
     )
 
 
-def _waiting() -> None:
+def _say_waiting() -> None:
     click.echo("stopping the machine first", err=True)
 
 
-def _orphan_facts(orphan: Orphan) -> dict[str, Any]:
+def _orphan_as_json(orphan: Orphan) -> dict[str, Any]:
     row = orphan.row
     return {
         "server_id": row.server_id,
@@ -184,9 +186,9 @@ def _orphan_facts(orphan: Orphan) -> dict[str, Any]:
     }
 
 
-def _reaped_facts(reaped: Reaped) -> dict[str, Any]:
+def _reaped_as_json(reaped: Reaped) -> dict[str, Any]:
     return {
-        **_orphan_facts(reaped.orphan),
+        **_orphan_as_json(reaped.orphan),
         "server_id": reaped.server_id or None,
         "outcome": reaped.outcome,
         "error": None if reaped.error is None else str(reaped.error),
@@ -194,10 +196,10 @@ def _reaped_facts(reaped: Reaped) -> dict[str, Any]:
 
 
 def _print_orphans(orphans: Sequence[Orphan], reaped: Sequence[Reaped]) -> None:
-    """Print a line for each: what it is, why nobody owns it, and what became of it."""
-    for place, orphan in enumerate(orphans):
-        done = reaped[place] if reaped else None
-        name = (done.server_id if done else orphan.row.server_id) or "(no answer to its launch)"
+    """Print a line for each orphan: what it is, why it has no owner, and the outcome."""
+    for index, orphan in enumerate(orphans):
+        done = reaped[index] if reaped else None
+        name = (done.server_id if done else orphan.row.server_id) or "(launch without an answer)"
         outcome = f": {done.outcome}" if done else ""
         click.echo(f"{name}  {orphan.row.kind}, {orphan.row.server_type}: {orphan.why}{outcome}")
     if not orphans:
@@ -205,18 +207,19 @@ def _print_orphans(orphans: Sequence[Orphan], reaped: Sequence[Reaped]) -> None:
 
 
 @contextmanager
-def _fleet(credentials: str | None) -> Generator[AccountMachines]:
+def _account_machines(credentials: str | None) -> Generator[AccountMachines]:
     with account(credentials) as (settings, api):
         yield AccountMachines(api, settings)
 
 
-def _mine(fleet: AccountMachines, *, yes: bool) -> list[str]:
-    mine = [each for each in fleet.list() if each.whose != "others"]
+def _mine(account_machines: AccountMachines, *, yes: bool) -> list[str]:
+    """Return the ids of the machines launched from this computer, once the user agrees."""
+    mine = [each for each in account_machines.list() if each.whose != "others"]
     if not mine or yes:
         return [each.server.server_id for each in mine]
     _print_table(mine, stderr=True)
     if not is_interactive():
-        raise click.UsageError("--all-mine needs --yes where nobody can be asked")
+        raise click.UsageError("--all-mine needs --yes if the terminal is not interactive")
     if not click.confirm(f"Stop {_count(mine)}?", err=True):
         click.echo("nothing was stopped", err=True)
         raise click.exceptions.Exit(0)
@@ -224,14 +227,11 @@ def _mine(fleet: AccountMachines, *, yes: bool) -> list[str]:
 
 
 def _stop(
-    fleet: AccountMachines, name: str, *, as_json: bool
+    account_machines: AccountMachines, name: str, *, as_json: bool
 ) -> tuple[dict[str, Any], ComfyloomError | None]:
-    """Stop one machine; that another one does not stop must not keep it running."""
+    """Stop one machine; return its error, so that the remaining machines are stopped too."""
     try:
-        server = defer_signals(
-            lambda: fleet.stop(name),
-            waiting=lambda: click.echo("stopping the machine first", err=True),
-        )
+        server = defer_signals(lambda: account_machines.stop(name), waiting=_say_waiting)
     except ComfyloomError as error:
         return {"server_id": name, "stopped": False, "error": str(error)}, error
     if not as_json:
@@ -239,11 +239,11 @@ def _stop(
     return {"server_id": server.server_id, "stopped": True, "error": None}, None
 
 
-def _facts(rented: Rented) -> dict[str, Any]:
-    facts = attrs.asdict(rented.server)
-    del facts["main_service_url"]  # a secret: it is all that guards the machine
+def _as_json(rented: Rented) -> dict[str, Any]:
+    server = attrs.asdict(rented.server)
+    del server["main_service_url"]  # a secret: the machine has no other authentication
     return {
-        **facts,
+        **server,
         "whose": rented.whose,
         "uptime_s": round(rented.uptime_s, 1),
         "lease_left_s": None if rented.left_s is None else round(rented.left_s, 1),
@@ -257,7 +257,7 @@ def _pairs(rented: Rented) -> dict[str, str]:
     price = "price not known" if rented.price is None else f"{rented.price} USD an hour"
     return {
         "machine": server.server_id,
-        "kind": f"{server.server_type or 'not known'}, {price}",
+        "type": f"{server.server_type or 'not known'}, {price}",
         "state": server.current_status or "not known",
         "uptime": span(rented.uptime_s),
         "ends in": span(rented.left_s),
@@ -278,7 +278,7 @@ def _print_table(found: Sequence[Rented], *, stderr: bool = False) -> None:
     for name in ("uptime", "ends in", "USD/h", "cost USD"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("by", no_wrap=True)
-    names = _names([each.server.server_id for each in found], is_wide=_is_wide(stderr))
+    names = _names([each.server.server_id for each in found], stderr=stderr)
     for name, each in zip(names, found, strict=True):
         server = each.server
         table.add_row(
@@ -295,16 +295,13 @@ def _print_table(found: Sequence[Rented], *, stderr: bool = False) -> None:
     click.echo(f"{_count(found)}, {_rate(found)}", err=True)
 
 
-def _is_wide(stderr: bool) -> bool:
-    return console(stderr=stderr).width >= _WIDE
-
-
-def _names(ids: Sequence[str], *, is_wide: bool) -> list[str]:
-    """Return the ids, on a narrow terminal only so much of them as tells them apart."""
-    length = next(
-        (n for n in range(_SHORT, 64) if len({each[:n] for each in ids}) == len(set(ids))), 64
-    )
-    return [each if is_wide else each[:length] for each in ids]
+def _names(ids: Sequence[str], *, stderr: bool) -> list[str]:
+    """Return the ids, on a narrow terminal shortened to prefixes that are still unique."""
+    if console(stderr=stderr).width >= _WIDE_COLUMNS:
+        return list(ids)
+    lengths = range(_MIN_ID_LENGTH, 64)
+    length = next((n for n in lengths if len({each[:n] for each in ids}) == len(set(ids))), 64)
+    return [each[:length] for each in ids]
 
 
 def _count(found: Sequence[Rented]) -> str:

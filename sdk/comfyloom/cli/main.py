@@ -1,4 +1,4 @@
-"""The root of the command line, and what becomes of an error."""
+"""The root command, and how errors become one line and an exit code."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
 from typing import Any, Final, NoReturn, cast
 
 import click
@@ -23,7 +23,7 @@ OUTPUT: Final = 74
 INTERRUPTED: Final = 130
 CONTEXT: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
-_OWN: Final = {
+_BUILT_IN: Final = {
     "check": "comfyloom.cli.check:check",
     "demo": "comfyloom.cli.demo:demo",
     "dev": "comfyloom.cli.dev:dev",
@@ -31,53 +31,52 @@ _OWN: Final = {
     "machines": "comfyloom.cli.machines:machines",
     "run": "comfyloom.cli.run:run",
 }
-_COMMANDS: Final = "comfyloom.commands"
+_ENTRY_POINTS: Final = "comfyloom.commands"
 
 
 class Root(click.Group):
     """A group that imports a command when it is called.
 
-    Beside its own commands it has those that installed packages register as entry points of
-    `comfyloom.commands`.
+    Besides the built-in commands it offers those that installed packages register as entry points
+    of `comfyloom.commands`.
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """Return the names of all commands."""
-        return sorted({*_OWN, *(point.name for point in entry_points(group=_COMMANDS))})
+        return sorted({*_BUILT_IN, *(point.name for point in entry_points(group=_ENTRY_POINTS))})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """Return a command, None if there is none of that name."""
-        if cmd_name in _OWN:
-            module, _, name = _OWN[cmd_name].partition(":")
+        """Return a command, None if no command has that name."""
+        if cmd_name in _BUILT_IN:
+            module, _, name = _BUILT_IN[cmd_name].partition(":")
             return cast("click.Command", getattr(importlib.import_module(module), name))
-        found = next(iter(entry_points(group=_COMMANDS, name=cmd_name)), None)
-        return None if found is None else _load(found)
-
-
-def _load(point: EntryPoint) -> click.Command:
-    return cast("click.Command", point.load())
+        point = next(iter(entry_points(group=_ENTRY_POINTS, name=cmd_name)), None)
+        return None if point is None else cast("click.Command", point.load())
 
 
 @click.group(cls=Root, context_settings=CONTEXT)
 @click.version_option(__version__, prog_name="comfyloom")
 @click.option("--debug", is_flag=True, help="Log to the terminal, and show tracebacks.")
 def root(debug: bool) -> None:
-    """Run ComfyUI workflows on RunComfy machines that are always given back."""
+    """Run ComfyUI workflows on RunComfy machines that are always stopped afterwards."""
     if debug:
         handler = logging.StreamHandler()
         handler.addFilter(RedactingFilter())
         logging.basicConfig(
             level=logging.DEBUG, format="%(asctime)s %(name)s: %(message)s", handlers=[handler]
         )
-        # A library's own debug output may hold addresses and headers.
+        # The debug output of other libraries may contain addresses and headers.
         logging.getLogger().setLevel(logging.WARNING)
         logging.getLogger("comfyloom").setLevel(logging.DEBUG)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line and leave with its exit code (sysexits.h; 130 when interrupted)."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    sys.exit(invoke(given))
+    """Run the command line and exit with its code (sysexits.h; 130 if interrupted).
+
+    Args:
+        arguments: The arguments after the program's name, by default those of the process.
+    """
+    sys.exit(invoke(sys.argv[1:] if arguments is None else arguments))
 
 
 def invoke(arguments: Sequence[str]) -> int:
@@ -99,16 +98,16 @@ def invoke(arguments: Sequence[str]) -> int:
         message = f"{error.name} is missing: pip install 'comfyloom[all]'"
         return _fail(ConfigError(message), message, debug="--debug" in arguments)
     except OSError as error:
-        return _broken_output(error)
+        return _output_failed(error)
     return code if isinstance(code, int) else 0
 
 
-def _broken_output(error: OSError) -> int:
-    """Leave when nobody reads the output any more, or it cannot be written."""
+def _output_failed(error: OSError) -> int:
+    """Return the exit code when the reader of the output has ended, or writing failed."""
     with contextlib.suppress(OSError):
         if not isinstance(error, BrokenPipeError):
             click.echo(f"comfyloom: {error.strerror or error}", err=True)
-    # Python would try to write the rest at its exit, and complain again.
+    # Python flushes its buffers at exit, and would report the same error again.
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -1,4 +1,4 @@
-"""A workflow's fields as options of a command."""
+"""The fields of a workflow as options of a command."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from comfyloom._workflow.files import FileKind
 from comfyloom._workflow.inputs import InputSpec, Kind
 from comfyloom._workflow.workflow import Workflow
 
-# Fields of a workflow may be called as the command's own options are.
+# Keeps the fields of a workflow apart from the command's own options with the same name.
 _PREFIX: Final = "field_"
-_TAKEN: Final = frozenset(
+_RESERVED: Final = frozenset(
     {
         "out",
         "target",
@@ -38,7 +38,7 @@ _TYPES: Final[Mapping[Kind, click.ParamType[Any]]] = {
 
 
 class JsonType(click.ParamType[Any]):
-    """Any value, written as JSON."""
+    """A value of any type, written as JSON."""
 
     name = "json"
 
@@ -49,13 +49,13 @@ class JsonType(click.ParamType[Any]):
         try:
             return json.loads(value)
         except ValueError as error:
-            return self.fail(f"{value!r} is no JSON: {error}", param, ctx)
+            return self.fail(f"{value!r} is not JSON: {error}", param, ctx)
 
 
 def option(workflow: type[Workflow[Any]], spec: InputSpec) -> click.Option:
     """Return the option that sets a field of a workflow."""
     name = spec.name.rstrip("_").replace("_", "-")
-    if name in _TAKEN:
+    if name in _RESERVED:
         name = f"{name}-value"
     switches = f"--{name}/--no-{name}" if spec.kind == "flag" else f"--{name}"
     return click.Option(
@@ -67,10 +67,10 @@ def option(workflow: type[Workflow[Any]], spec: InputSpec) -> click.Option:
 
 
 def build(workflow: type[Workflow[Any]], given: Mapping[str, Any]) -> Workflow[Any]:
-    """Return the workflow with the values of a command line; what is None was not given.
+    """Return the workflow with the values of a command line; None counts as not given.
 
     Raises:
-        InputValueError: A value cannot be.
+        InputValueError: Values are missing, of the wrong type or out of range.
     """
     values = {name.removeprefix(_PREFIX): value for name, value in given.items()}
     return workflow(**{name: value for name, value in values.items() if value is not None})
@@ -83,6 +83,6 @@ def _type(spec: InputSpec) -> click.ParamType[Any]:
 
 
 def _help(workflow: type[Workflow[Any]], spec: InputSpec) -> str:
-    """Return the text of a field: generated code keeps it as the docstring of its `with_…()`."""
+    """Return the help of a field: generated code keeps it as the docstring of its `with_…()`."""
     text = inspect.getdoc(getattr(workflow, f"with_{spec.name}", None)) or ""
     return " ".join(text.split())

@@ -26,7 +26,7 @@ from comfyloom.cli.workflows import workflow_classes
 from comfyloom.errors import ComfyloomError, exit_code
 from comfyloom.settings import Settings
 
-EMULATED = "This was the emulator: the pictures are its own, no GPU was used, nothing was paid."
+EMULATED = "This was the emulator: it drew the images itself, no GPU was used, nothing was paid."
 
 
 class WorkflowGroup(click.Group):
@@ -37,7 +37,7 @@ class WorkflowGroup(click.Group):
         return sorted(workflow_classes())
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """Return the command of a workflow, None if there is none of that name."""
+        """Return the command of a workflow, None if no workflow has that name."""
         workflow = workflow_classes().get(cmd_name)
         return None if workflow is None else _command(cmd_name, workflow)
 
@@ -52,14 +52,14 @@ _SHARED = (
         ["--out"],
         type=click.Path(path_type=Path),
         default=Path(),
-        help="The folder for the results; made if it is not there.  [default: here]",
+        help="The folder for the results; created if it is missing.  [default: here]",
     ),
     click.Option(
         ["--target"],
         metavar="TARGET",
         help="runcomfy (the default), emulator, or the URL of a ComfyUI server.",
     ),
-    click.Option(["--server-type"], help="The kind of machine: medium, large, extra-large, …"),
+    click.Option(["--server-type"], help="The machine type: medium, large, extra-large, …"),
     click.Option(
         ["--launch/--no-launch"],
         default=True,
@@ -71,7 +71,7 @@ _SHARED = (
         type=click.FloatRange(min=0, min_open=True),
         default=RUN_TIMEOUT_S,
         show_default=True,
-        help="Seconds the run may take; then it is cancelled.",
+        help="Seconds after which the run is cancelled.",
     ),
     click.Option(["--json", "as_json"], is_flag=True, help="Print the result as JSON."),
 )
@@ -101,7 +101,7 @@ def _run(
     **given: Any,
 ) -> None:
     job = build(workflow, given)
-    # Everything that can be wrong here is found before a machine costs money.
+    # Checked first, so that a wrong value never launches a machine.
     run_values.read_files(job)
     validate(job)
     check_writable(out, [spec.file for spec in workflow.__workflow__.outputs if spec.file])
@@ -122,33 +122,33 @@ def _run(
         )
     except ComfyloomError as error:
         if as_json:
-            click.echo(json.dumps({"error": _told(error), **summary.as_json()}, indent=2))
+            click.echo(json.dumps({"error": _error_as_json(error), **summary.as_json()}, indent=2))
         raise
     if as_json:
-        told = {
+        report = {
             "workflow": workflow.__workflow__.command,
-            **_facts(job, result),
+            **_result_as_json(job, result),
             **summary.as_json(),
         }
-        click.echo(json.dumps(told, indent=2))
+        click.echo(json.dumps(report, indent=2))
     else:
         print_result(job, result)
 
 
 @attrs.define
 class CostSummary:
-    """What a run took of a machine: told in the end, however it ended."""
+    """The machine time and cost of a command, reported however it ends."""
 
     is_emulated: bool = False
     session: RunComfySession | None = None
 
-    def of(self, session: RunComfySession) -> RunComfySession:
-        """Remember whose summary it is."""
+    def attach(self, session: RunComfySession) -> RunComfySession:
+        """Summarize this session, and return it."""
         self.session = session
         return session
 
     def as_json(self) -> dict[str, Any]:
-        """Return it for programs; `machine` is null where there was none."""
+        """Return the summary as values for JSON; `machine` is None if none was used."""
         machine = self.session.machine if self.session else None
         cost = self.session.cost if self.session else Decimal(0)
         facts = None
@@ -167,13 +167,11 @@ class CostSummary:
         }
 
     def print(self) -> None:
-        """Say it to people."""
+        """Print the summary to stderr, human-readable."""
         lines = self.session.summary if self.session else []
         for line in lines:
             click.echo(line, err=True)
-        if not lines:
-            return
-        if self.is_emulated:
+        if lines and self.is_emulated:
             click.echo(EMULATED, err=True)
 
 
@@ -186,11 +184,23 @@ def run_workflow(
     timeout: float = RUN_TIMEOUT_S,
     session_options: Mapping[str, Any] | None = None,
 ) -> Result:
-    """Run a workflow with progress on the terminal; a machine of our own is stopped afterwards."""
+    """Run a workflow with progress on stderr; a launched machine is stopped afterwards.
+
+    Args:
+        job: The workflow.
+        summary: Filled in, and printed however the run ends.
+        out: The folder for the results.
+        target: Where to run; see `RunComfySession`.
+        timeout: Seconds after which the run is cancelled.
+        session_options: More arguments of `RunComfySession`.
+
+    Raises:
+        ComfyloomError: The run failed.
+    """
     try:
         with (
             progress_view(job.__workflow__.stages) as show,
-            summary.of(
+            summary.attach(
                 RunComfySession(target, on_progress=show, **(session_options or {}))
             ) as session,
         ):
@@ -201,17 +211,17 @@ def run_workflow(
 
 
 def print_result(job: Workflow[Any], result: Result) -> None:
-    """Say to people where the files are, and what else there is."""
+    """Print the paths of the files and the other outputs, human-readable."""
     for found in _files(job, result).values():
         for path in found if isinstance(found, list) else [found]:
-            click.echo(_shown(path))
-    for name, told in _values(job, result).items():
-        click.echo(f"{name}: {_readable(told)}")
+            click.echo(_short_path(path))
+    for name, value in _values(job, result).items():
+        click.echo(f"{name}: {_printable(value)}")
     seed = "" if result.seed is None else f"seed {result.seed}, "
     click.echo(f"{seed}run {result.seconds:.1f} s", err=True)
 
 
-def _facts(job: Workflow[Any], result: Result) -> dict[str, Any]:
+def _result_as_json(job: Workflow[Any], result: Result) -> dict[str, Any]:
     return {
         "prompt_id": result.prompt_id,
         "seed": result.seed,
@@ -224,7 +234,7 @@ def _facts(job: Workflow[Any], result: Result) -> dict[str, Any]:
     }
 
 
-def _told(error: ComfyloomError) -> dict[str, Any]:
+def _error_as_json(error: ComfyloomError) -> dict[str, Any]:
     return {"type": type(error).__name__, "message": str(error), "exit_code": exit_code(error)}
 
 
@@ -241,17 +251,18 @@ def _values(job: Workflow[Any], result: Result) -> dict[str, Any]:
     return {s.name: getattr(result, s.name) for s in job.__workflow__.outputs if not s.is_file}
 
 
-def _readable(value: object) -> str:
+def _printable(value: object) -> str:
+    """Return a value as text without control characters, which a terminal might execute."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return "".join(
         each if each.isprintable() or each == "\n" else repr(each)[1:-1] for each in text
     )
 
 
-def _shown(path: Path) -> str:
-    """Return a path as short as it can be written from here."""
+def _short_path(path: Path) -> str:
+    """Return a path relative to the current folder if it is below it."""
     try:
         here = Path.cwd()
-    except FileNotFoundError:  # the folder that this was called in is gone
+    except FileNotFoundError:  # the current folder was deleted
         return str(path)
     return str(path.relative_to(here) if path.is_relative_to(here) else path)

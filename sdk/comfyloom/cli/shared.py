@@ -1,4 +1,4 @@
-"""What several commands share: options, settings, and how times and money are written."""
+"""Shared parts of the commands: options, settings, and the formatting of times and money."""
 
 from __future__ import annotations
 
@@ -20,21 +20,25 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_WIDE: Final = 400
-LONGEST_S: Final = 30 * 24 * 3600.0
+_UNWRAPPED_COLUMNS: Final = 400
+MAX_DURATION_S: Final = 30 * 24 * 3600.0
 
 credentials_option = click.option(
     "--credentials",
     metavar="FILE",
     help="A credentials file.  [default: credentials.txt here or in the project's folder, …]",
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
-force_option = click.option("--force", is_flag=True, help="Although a prompt runs or waits.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+force_option = click.option("--force", is_flag=True, help="Stop it even if a prompt runs or waits.")
 yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 
 
 class Duration(click.ParamType[float]):
-    """A time: seconds, or hours, minutes and seconds as in `1h30m`."""
+    """A duration in seconds, given as `900` or as `1h30m`.
+
+    Args:
+        least_s: The shortest duration that is accepted, in seconds.
+    """
 
     name = "time"
 
@@ -44,12 +48,12 @@ class Duration(click.ParamType[float]):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
-        """Return the seconds that a text stands for."""
+        """Return the seconds that a text describes."""
         try:
             seconds = to_seconds(str(value))
         except ValueError as error:
             return self.fail(str(error), param, ctx)
-        if not self._least_s <= seconds <= LONGEST_S:
+        if not self._least_s <= seconds <= MAX_DURATION_S:
             text = f"{value:.40} is not between {self._least_s:g} s and 30 days"
             return self.fail(text, param, ctx)
         return seconds
@@ -57,7 +61,7 @@ class Duration(click.ParamType[float]):
 
 @contextmanager
 def account(credentials: str | None) -> Generator[tuple[Settings, ServerApi]]:
-    """Give the settings and their Server API while the block lasts."""
+    """Yield the settings and a client of the Server API, which is closed after the block."""
     settings = Settings.load(credentials=credentials)
     api = ServerApi(settings.api_base_url, settings.user_id, settings.api_token)
     try:
@@ -67,12 +71,12 @@ def account(credentials: str | None) -> Generator[tuple[Settings, ServerApi]]:
 
 
 def print_json(value: object) -> None:
-    """Print a value for programs."""
+    """Print a value as JSON; money and times become text."""
     click.echo(json.dumps(value, indent=2, default=_plain))
 
 
 def span(seconds: float | None) -> str:
-    """Return a time for people: `1 h 04 min`, `12 min`, `48 s`."""
+    """Return a duration as human-readable text: `1 h 04 min`, `12 min`, `48 s`."""
     if seconds is None:
         return "not known"
     if seconds < 119.5:
@@ -82,12 +86,12 @@ def span(seconds: float | None) -> str:
 
 
 def usd(amount: Decimal | None) -> str:
-    """Return an amount for people; one that is not known is never zero."""
+    """Return an amount as human-readable text; an unknown amount is never shown as zero."""
     return "price not known" if amount is None else f"{amount:.4f} USD"
 
 
 def is_interactive() -> bool:
-    """Return whether somebody can be asked."""
+    """Return whether the user can be asked on the terminal."""
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
@@ -96,12 +100,19 @@ def console(*, stderr: bool = False) -> Console:
     from rich.console import Console
 
     found = Console(stderr=stderr, highlight=False)
-    # Where nobody looks, a line must not be broken in two.
-    return found if found.is_terminal else Console(stderr=stderr, highlight=False, width=_WIDE)
+    if found.is_terminal:
+        return found
+    # Output that is piped or written to a file must not be wrapped.
+    return Console(stderr=stderr, highlight=False, width=_UNWRAPPED_COLUMNS)
 
 
 def print_pairs(pairs: Mapping[str, str], colours: Mapping[str, str] | None = None) -> None:
-    """Print names and values, one pair a line."""
+    """Print names and values, one pair per line.
+
+    Args:
+        pairs: The values by name.
+        colours: The colours of some values, by name.
+    """
     width = max(len(name) for name in pairs)
     for name, value in pairs.items():
         colour = (colours or {}).get(name)
@@ -110,7 +121,7 @@ def print_pairs(pairs: Mapping[str, str], colours: Mapping[str, str] | None = No
 
 
 def print_table(table: Table, *, stderr: bool = False) -> None:
-    """Print a table; where nobody looks, without the spaces that fill its lines."""
+    """Print a table; without trailing spaces if the output is not a terminal."""
     out = console(stderr=stderr)
     if out.is_terminal:
         out.print(table)
@@ -122,7 +133,7 @@ def print_table(table: Table, *, stderr: bool = False) -> None:
 
 
 def _plain(value: object) -> object:
-    """Return what JSON cannot hold as text."""
+    """Return a value that JSON cannot represent as text."""
     if isinstance(value, Decimal):
         return str(value)
     isoformat = getattr(value, "isoformat", None)

@@ -1,4 +1,4 @@
-"""Live progress on a terminal: a line for the machine and a bar a stage; plain lines elsewhere."""
+"""Progress on stderr: a bar for the machine and for each stage, or plain lines in a pipe."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def progress_view(
     """Show progress on stderr while the block lasts.
 
     Args:
-        stages: The stages of the workflow, each a bar.
-        only_machine: Whether no workflow will run, only a machine start.
+        stages: The stages of the workflow; each gets a bar.
+        only_machine: Whether only a machine starts, and no workflow runs.
 
-    Returns:
-        What to call with each event.
+    Yields:
+        The callback for progress events.
     """
     from rich.console import Console
 
@@ -41,8 +41,8 @@ def progress_view(
         SpinnerColumn(finished_text="[green]✓"),
         TextColumn("{task.description:<14}", markup=False),
         BarColumn(bar_width=32),
-        TaskProgressColumn("{task.percentage:>3.0f} %"),  # nothing where there is no total
-        # Titles of nodes are anybody's text, never markup.
+        TaskProgressColumn("{task.percentage:>3.0f} %"),  # empty for a task without a total
+        # Node titles come from the workflow file: they must not be read as markup.
         TextColumn("{task.fields[note]}", style="dim", markup=False),
     )
     with Bars(*columns, console=console) as bars:
@@ -50,22 +50,22 @@ def progress_view(
         try:
             yield view
         except BaseException:
-            view.give_up()
+            view.hide_unfinished()
             raise
         view.finish()
 
 
 class _Bars:
-    """One bar for the machine's start, one a stage, each shown when it begins."""
+    """One bar for the start of the machine, and one for each stage."""
 
     def __init__(self, bars: Bars, names: Sequence[str]) -> None:
         self._bars = bars
         self._machine = bars.add_task("machine", total=None, note="", visible=False)
-        self._noted: tuple[TaskID, str] | None = None
+        self._last_note: tuple[TaskID, str] | None = None
         self._tasks = {name: bars.add_task(name, total=1.0, note="") for name in names}
 
     def __call__(self, progress: Progress) -> None:
-        if progress.kind == "cost":  # told in the end by whoever shows this
+        if progress.kind == "cost":  # the caller reports the cost at the end
             return
         if progress.kind == "machine":
             self._bars.update(self._machine, visible=True, note=progress.message)
@@ -73,34 +73,32 @@ class _Bars:
         self._bars.update(self._machine, total=1.0, completed=1.0)
         shares = progress.stages or {"run": progress.fraction}
         for name, share in shares.items():
-            self._update(self._tasks.get(name), share)
+            task = self._tasks.get(name)
+            if task is not None and share > 0:
+                self._bars.update(task, completed=share)
         if (current := self._tasks.get(progress.stage or "run")) is not None:
             self._note(current, progress)
 
     def finish(self) -> None:
-        """Show that the machine is there, also where nothing ran on it."""
+        """Complete the machine's bar, also if nothing ran on the machine."""
         self._bars.update(self._machine, total=1.0, completed=1.0)
 
-    def give_up(self) -> None:
-        """Take away what is not done: nothing works on it any more."""
+    def hide_unfinished(self) -> None:
+        """Hide the bars of unfinished tasks, which will not continue."""
         for task in self._bars.tasks:
             if not task.finished:
                 self._bars.update(task.id, visible=False)
 
     def _note(self, task: TaskID, progress: Progress) -> None:
-        """Say what a stage does and when all will be done; of the stage before it, only what."""
-        if self._noted is not None and self._noted[0] != task:
-            self._bars.update(self._noted[0], note=self._noted[1])
-        self._noted = task, progress.message
+        """Show the message and the time left beside a stage; the stage before loses its time."""
+        if self._last_note is not None and self._last_note[0] != task:
+            self._bars.update(self._last_note[0], note=self._last_note[1])
+        self._last_note = task, progress.message
         self._bars.update(task, note=f"{progress.message}{_time_left(progress)}")
-
-    def _update(self, task: TaskID | None, share: float) -> None:
-        if task is not None and share > 0:
-            self._bars.update(task, completed=share)
 
 
 def _time_left(progress: Progress) -> str:
-    """Return when the run will be done, where earlier runs let one tell."""
+    """Return the estimated time left as text, "" if it is not known."""
     if progress.eta_s is None or progress.eta_s < 1:
         return ""
     minutes, seconds = divmod(round(progress.eta_s), 60)
@@ -108,7 +106,7 @@ def _time_left(progress: Progress) -> str:
 
 
 class _Lines:
-    """A line whenever the stage or the state changes."""
+    """Prints a line whenever the stage or the state changes."""
 
     def __init__(self, *, only_machine: bool) -> None:
         self._last = ""

@@ -1,4 +1,4 @@
-"""Workflow classes that installed packages offer, found by entry points."""
+"""Workflow classes of installed packages, found by entry points."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ GROUP = "comfyloom.workflows"
 
 
 def workflow_classes() -> dict[str, type[Workflow[Any]]]:
-    """Return all workflow classes by the name of their command.
+    """Return all workflow classes by command name.
 
-    A package that cannot be imported is warned of; the others are there.
+    A package that cannot be imported is skipped with a warning.
 
     Raises:
-        ConfigError: Two packages offer the same name.
+        ConfigError: Two workflow classes have the same command name.
     """
     found: dict[str, type[Workflow[Any]]] = {}
     for cls in _all_classes():
         command = cls.__workflow__.command
         if found.setdefault(command, cls) is not cls:
             rivals = f"{found[command].__module__} and {cls.__module__}"
-            raise ConfigError(f"two workflows are called {command}: in {rivals}")
+            raise ConfigError(f"two workflows are named {command}: in {rivals}")
     return found
 
 
@@ -40,7 +40,7 @@ def _all_classes() -> Iterator[type[Workflow[Any]]]:
         try:
             module = importlib.import_module(package)
             members = [getattr(module, name) for name in getattr(module, "__all__", ())]
-        except Exception as error:  # noqa: BLE001 - it is somebody else's, and may do anything
+        except Exception as error:  # noqa: BLE001 - importing another package can raise anything
             owner = point.dist.name if point.dist else "an installed package"
             log.warning("the workflows of %s (entry point %s): %s", owner, package, error)
             continue
@@ -49,21 +49,21 @@ def _all_classes() -> Iterator[type[Workflow[Any]]]:
                 yield member
 
 
-def workflow_at_hand(
+def find_workflow(
     command: str | None, settings: Settings, *, is_needed: bool
 ) -> type[Workflow[Any]] | None:
-    """Return the workflow that is meant: by its command, else the only one, else the account's.
+    """Return the workflow with a command name, else the only one, else the account's.
 
     Args:
-        command: What somebody has named, None for nothing.
-        settings: The account; of several workflows the one that is saved there is meant.
-        is_needed: Whether anything depends on it; if not, the account is not asked.
+        command: The command name, None if the user gave none.
+        settings: The account; of several installed workflows, the one saved there is chosen.
+        is_needed: Whether the caller needs a workflow; if not, the account is not asked.
 
     Raises:
-        ConfigError: There is none of that name, or it cannot be told which one is meant.
-        ComfyloomError: The account does not tell its workflows.
+        ConfigError: No workflow has that name, or several could be meant.
+        ComfyloomError: The account's workflows cannot be listed.
     """
-    found = only_workflow(command)
+    found = named_or_only_workflow(command)
     if found is not None or not is_needed:
         return found
     version = settings.workflow_version_id
@@ -74,18 +74,21 @@ def workflow_at_hand(
         api.close()
     names = {entry.workflow_name for entry in saved}
     known = workflow_classes()
-    fits = [cls for cls in known.values() if cls.__workflow__.name in names]
-    if len(fits) == 1:
-        return fits[0]
+    candidates = [cls for cls in known.values() if cls.__workflow__.name in names]
+    if len(candidates) == 1:
+        return candidates[0]
     text = f"which workflow? Name one of {', '.join(sorted(known)) or '(none is installed)'}"
     raise ConfigError(text, problems=[text])
 
 
-def only_workflow(command: str | None) -> type[Workflow[Any]] | None:
-    """Return the workflow of that command; without a name the only one, None if it is not one.
+def named_or_only_workflow(command: str | None) -> type[Workflow[Any]] | None:
+    """Return the workflow with a command name; without a name, the only one that is installed.
+
+    Returns:
+        The workflow; without a name None unless exactly one is installed.
 
     Raises:
-        ConfigError: There is none of that name.
+        ConfigError: No workflow has that name.
     """
     known = workflow_classes()
     if command is None:

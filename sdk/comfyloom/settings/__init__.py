@@ -1,4 +1,4 @@
-"""Settings: arguments before environment before pyproject.toml before a credentials file."""
+"""Settings, from arguments, environment variables, pyproject.toml or a credentials file."""
 
 from comfyloom.settings.fields import Plan, Prices, is_http_url, is_word, to_seconds
 from comfyloom.settings.model import (

@@ -1,4 +1,4 @@
-"""One setting: the names it goes by in each place, and what its value may be."""
+"""The declaration of one setting: its names in each source, and how its value is parsed."""
 
 from __future__ import annotations
 
@@ -21,56 +21,58 @@ if TYPE_CHECKING:
     from cattrs import Converter
 
 METADATA: Final = "comfyloom.setting"
-_PART: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(h|min|m|s)?")
-_UNITS: Final = {"h": 3600.0, "m": 60.0, "min": 60.0, "s": 1.0, "": 1.0}
+_DURATION_PART: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(h|min|m|s)?")
+_UNIT_S: Final = {"h": 3600.0, "m": 60.0, "min": 60.0, "s": 1.0, "": 1.0}
 
 Plan: TypeAlias = Literal["payg", "pro"]
 Prices: TypeAlias = Mapping[str, Decimal]
 Check: TypeAlias = Callable[[Any], str | None]
 
 
-def _anything(_: object) -> None:
+def _accept(_: object) -> None:
     return None
 
 
 @attrs.frozen(kw_only=True)
 class SettingMeta:
-    """Where a setting is looked for.
+    """Where a setting is looked for, and how its value is checked.
 
     Attributes:
-        variables: Environment variables, the first that is set counts. They are names in a
-            credentials file as well.
-        in_file: More names in a credentials file.
-        is_secret: Whether it may never be shown, nor stand in a file that is shared.
-        check: Returns what is wrong with a value, None if nothing is.
+        variables: Environment variables; the first one that is set counts. A credentials file may
+            use the same names.
+        file_names: More names that a credentials file may use.
+        is_secret: Whether it must not be shown, nor be in pyproject.toml.
+        check: Returns what is wrong with a value, None if it is valid.
     """
 
     variables: tuple[str, ...]
-    in_file: tuple[str, ...]
+    file_names: tuple[str, ...]
     is_secret: bool
     check: Check
 
 
-def named(
+def meta(
     *variables: str,
-    in_file: tuple[str, ...] = (),
+    file_names: tuple[str, ...] = (),
     is_secret: bool = False,
-    check: Check = _anything,
+    check: Check = _accept,
 ) -> dict[str, SettingMeta]:
-    """Return the metadata of the attrs field of a setting; see `SettingMeta`."""
-    names = SettingMeta(variables=variables, in_file=in_file, is_secret=is_secret, check=check)
-    return {METADATA: names}
+    """Return the metadata for the attrs field of a setting; see `SettingMeta`."""
+    setting = SettingMeta(
+        variables=variables, file_names=file_names, is_secret=is_secret, check=check
+    )
+    return {METADATA: setting}
 
 
 def check_all(settings: object) -> None:
-    """Check settings that were made directly.
+    """Check the values of a settings object.
 
     Raises:
-        ConfigError: Some cannot be; it lists them all.
+        ConfigError: Some are not valid; it lists them all.
     """
     found = {
-        name: names.check(value)
-        for name, names in setting_metas(settings.__class__).items()
+        name: setting.check(value)
+        for name, setting in setting_metas(settings.__class__).items()
         if (value := getattr(settings, name)) is not None
     }
     problems = [f"{name}: {problem}" for name, problem in found.items() if problem]
@@ -78,20 +80,25 @@ def check_all(settings: object) -> None:
         raise ConfigError(problems=problems)
 
 
-def setting_metas(kind: Any) -> dict[str, SettingMeta]:
-    """Return the names of each setting of a class, in its order."""
+def setting_metas(cls: Any) -> dict[str, SettingMeta]:
+    """Return the metadata of each setting of a class, in the order of its fields."""
     return {
         field.name: field.metadata[METADATA]
-        for field in attrs.fields(kind)
+        for field in attrs.fields(cls)
         if METADATA in field.metadata
     }
 
 
-def structured(raw: object, kind: Any, check: Check) -> Any:
-    """Return the value that a text or a TOML value stands for.
+def parse_value(raw: object, kind: Any, check: Check) -> Any:
+    """Return the value of a setting from a text or a TOML value.
+
+    Args:
+        raw: The text or TOML value.
+        kind: The type of the setting.
+        check: Returns what is wrong with the parsed value.
 
     Raises:
-        ValueError: It stands for none; the message says what would do.
+        ValueError: It is not valid; the message says what is expected.
     """
     value = _converter().structure(raw, kind)
     if (problem := check(value)) is not None:
@@ -100,16 +107,16 @@ def structured(raw: object, kind: Any, check: Check) -> Any:
 
 
 def at_least(least: float, unit: str = "") -> Check:
-    """Return the check that a number is not smaller than `least`."""
+    """Return a check that a number is not smaller than `least`."""
 
     def check(value: float) -> str | None:
-        return None if value >= least else f"{value} is too small; {least:g}{unit} is the least"
+        return None if value >= least else f"{value} is too small; the minimum is {least:g}{unit}"
 
     return check
 
 
 def one_of(*choices: str) -> Check:
-    """Return the check that a text is one of `choices`."""
+    """Return a check that a text is one of `choices`."""
 
     def check(value: str) -> str | None:
         if value in choices:
@@ -120,16 +127,16 @@ def one_of(*choices: str) -> Check:
 
 
 def is_word(value: str) -> str | None:
-    """Check that a text could stand in a header or a path."""
+    """Return what is wrong with a text for an HTTP header or a URL path, None if it is valid."""
     is_text = isinstance(value, str)  # pyright: ignore[reportUnnecessaryIsInstance]
     if is_text and value.isascii() and value.isprintable() and " " not in value and value:
         return None
-    return "it holds characters that it cannot have"
+    return "it is empty, or contains whitespace or non-ASCII characters"
 
 
 def is_url(value: str) -> str | None:
-    """Check that a text is the URL of a server."""
-    return is_word(value) or (None if is_http_url(value) else "it is no https:// or http:// URL")
+    """Return what is wrong with a text as the URL of a server, None if it is valid."""
+    return is_word(value) or (None if is_http_url(value) else "it is not an http(s):// URL")
 
 
 def is_http_url(text: str) -> bool:
@@ -137,13 +144,13 @@ def is_http_url(text: str) -> bool:
     try:
         parts = urlsplit(text)
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # brackets or a port that cannot be
+    except ValueError:  # an invalid IPv6 address or port
         return False
 
 
 @functools.cache
 def _converter() -> Converter:
-    # Imported when first used: a program that gives all its settings as arguments needs none.
+    # Imported when first used: a program that creates `Settings` directly does not need it.
     from cattrs import Converter
 
     converter = Converter()
@@ -196,7 +203,7 @@ def _to_int(raw: object, _: Any) -> int:
 
 
 def _to_float(raw: object, _: Any) -> float:
-    """Return seconds: every setting that is no whole number is a time."""
+    """Return seconds: every setting of type `float` is a duration."""
     if isinstance(raw, str):
         return to_seconds(raw)
     if isinstance(raw, bool) or not isinstance(raw, int | float) or not abs(raw) < float("inf"):
@@ -205,16 +212,16 @@ def _to_float(raw: object, _: Any) -> float:
 
 
 def to_seconds(text: str) -> float:
-    """Return the seconds that a text stands for: `900`, `30m`, `1h30m`.
+    """Return the seconds that a text describes: `900`, `30m`, `1h30m`.
 
     Raises:
-        ValueError: It stands for none.
+        ValueError: It does not describe a duration.
     """
-    small = text.strip().lower()
-    parts = _PART.findall(small)
-    if not parts or _PART.sub("", small).strip():
-        raise ValueError(f"{text!r} is no time; 900, 30m or 1h30m would be")
-    return float(sum(float(number) * _UNITS[unit] for number, unit in parts))
+    lower = text.strip().lower()
+    parts = _DURATION_PART.findall(lower)
+    if not parts or _DURATION_PART.sub("", lower).strip():
+        raise ValueError(f"{text!r} is not a time; write 900, 30m or 1h30m")
+    return float(sum(float(number) * _UNIT_S[unit] for number, unit in parts))
 
 
 def _to_price(raw: object, _: Any) -> Decimal:
@@ -228,7 +235,7 @@ def _to_price(raw: object, _: Any) -> Decimal:
 
 
 def _to_prices(raw: object, _: Any) -> dict[str, Decimal]:
-    """Return prices: a TOML table, or `medium=0.99,large=1.75` in a variable."""
+    """Return prices by server type, from a TOML table or from `medium=0.99,large=1.75`."""
     if isinstance(raw, str):
         pairs = [part.partition("=") for part in raw.split(",") if part.strip()]
         if not all(name.strip() and equals for name, equals, _ in pairs):

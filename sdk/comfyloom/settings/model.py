@@ -1,4 +1,4 @@
-"""The settings themselves, and how they are gathered."""
+"""The settings, and the loader that collects them from all sources."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from comfyloom.settings.fields import (
     check_all,
     is_url,
     is_word,
-    named,
+    meta,
     one_of,
+    parse_value,
     setting_metas,
-    structured,
 )
 from comfyloom.settings.sources import RawValue, Source, project_folder
 
@@ -32,13 +32,13 @@ DEFAULT_SERVER_TYPE: Final = "medium"
 STATE_FILE: Final = Path(".comfyloom", "dev-server.json")
 _DEFAULT: Final = "default"
 _HINT: Final = (
-    "; a credentials.txt may hold them too. Without an account, try the emulator: "
+    "; a credentials.txt may contain them too. Without an account, try the emulator: "
     'RunComfySession(target="emulator"), --target emulator, or comfyloom emulate'
 )
 
 
 class Given(TypedDict, total=False):
-    """Settings as arguments; None was not given."""
+    """Settings as keyword arguments; None counts as not given."""
 
     api_token: str | None
     user_id: str | None
@@ -62,32 +62,32 @@ def _state_file() -> Path:
 
 @attrs.frozen(kw_only=True)
 class Settings:
-    """An account, and what its machines may do.
+    """An account, and the limits for its machines.
 
     Attributes:
         api_token: The account's token.
         user_id: The account's id.
-        api_base_url: Where the Server API answers.
-        workflow_version_id: The version id of the saved workflow to launch; without one, the
-            account's workflow that is named like the workflow file is looked up.
-        server_type: The kind of machine.
-        plan: Which of RunComfy's price lists counts: `payg` (pay as you go) or `pro`.
-        prices: USD an hour by server type, where they are others than the packaged ones.
-        max_machines: So many machines of the account may there be at once; a launch beyond is
+        api_base_url: The base URL of the Server API.
+        workflow_version_id: The version id of the saved workflow to launch; if None, the
+            account's workflow with the name of the workflow file is used.
+        server_type: The machine type.
+        plan: RunComfy's plan, for prices: `payg` (pay as you go) or `pro`.
+        prices: USD per hour by server type; they replace the packaged prices.
+        max_machines: The most machines that the account may have at once; a further launch is
             refused. None for no limit.
-        max_duration_s: Seconds that a session's machine may run at most.
-        idle_timeout_s: Seconds after its last run for which a session's machine is kept alive;
-            after that its lease is no longer renewed.
+        max_duration_s: The longest time that the machine of a session may run, in seconds.
+        idle_timeout_s: Seconds after its last run for which the machine of a session is kept
+            alive; after that its lease is no longer renewed.
         dev_idle_timeout_s: Seconds without use after which the dev server ends by itself.
-        dev_max_duration_s: Seconds that the dev server may run at most.
-        state_file: Where the dev server is remembered.
-        ledger: Where all machines are written down: the path of an SQLite file, or a
+        dev_max_duration_s: The longest time that the dev server may run, in seconds.
+        state_file: The file that records the dev server.
+        ledger: The database that records all machines: the path of an SQLite file, or a
             `postgresql://` URL; by default a file in the user's state folder.
-        sources: Where each value came from, for people.
+        sources: The human-readable source of each value.
     """
 
     api_token: str = attrs.field(
-        metadata=named(
+        metadata=meta(
             "RUNCOMFY_API_TOKEN",
             "RUNCOMFY_API_KEY",
             "RUNCOMFY_TOKEN",
@@ -97,44 +97,44 @@ class Settings:
         repr=lambda _: "<token>",
     )
     user_id: str = attrs.field(
-        metadata=named("RUNCOMFY_USER_ID", in_file=("userID", "user_id"), check=is_word)
+        metadata=meta("RUNCOMFY_USER_ID", file_names=("userID", "user_id"), check=is_word)
     )
     api_base_url: str = attrs.field(
-        default=DEFAULT_BASE_URL, metadata=named("RUNCOMFY_API_BASE_URL", check=is_url)
+        default=DEFAULT_BASE_URL, metadata=meta("RUNCOMFY_API_BASE_URL", check=is_url)
     )
     workflow_version_id: str | None = attrs.field(
         default=None,
-        metadata=named("RUNCOMFY_WORKFLOW_VERSION_ID", in_file=("version_id",), check=is_word),
+        metadata=meta("RUNCOMFY_WORKFLOW_VERSION_ID", file_names=("version_id",), check=is_word),
     )
     server_type: str = attrs.field(
         default=DEFAULT_SERVER_TYPE,
-        metadata=named("RUNCOMFY_DEFAULT_SERVER_TYPE", "RUNCOMFY_SERVER_TYPE", check=is_word),
+        metadata=meta("RUNCOMFY_DEFAULT_SERVER_TYPE", "RUNCOMFY_SERVER_TYPE", check=is_word),
     )
     plan: Plan = attrs.field(
-        default="payg", metadata=named("COMFYLOOM_PLAN", check=one_of("payg", "pro"))
+        default="payg", metadata=meta("COMFYLOOM_PLAN", check=one_of("payg", "pro"))
     )
-    prices: Prices = attrs.field(factory=dict[str, Decimal], metadata=named("COMFYLOOM_PRICES"))
+    prices: Prices = attrs.field(factory=dict[str, Decimal], metadata=meta("COMFYLOOM_PRICES"))
     max_machines: int | None = attrs.field(
-        default=None, metadata=named("COMFYLOOM_MAX_MACHINES", check=at_least(1))
+        default=None, metadata=meta("COMFYLOOM_MAX_MACHINES", check=at_least(1))
     )
     max_duration_s: float = attrs.field(
-        default=4 * 3600.0, metadata=named("COMFYLOOM_MAX_DURATION_S", check=at_least(60, " s"))
+        default=4 * 3600.0, metadata=meta("COMFYLOOM_MAX_DURATION_S", check=at_least(60, " s"))
     )
     idle_timeout_s: float = attrs.field(
-        default=600.0, metadata=named("COMFYLOOM_IDLE_TIMEOUT_S", check=at_least(60, " s"))
+        default=600.0, metadata=meta("COMFYLOOM_IDLE_TIMEOUT_S", check=at_least(60, " s"))
     )
     dev_idle_timeout_s: float = attrs.field(
-        default=1800.0, metadata=named("COMFYLOOM_DEV_IDLE_TIMEOUT_S", check=at_least(60, " s"))
+        default=1800.0, metadata=meta("COMFYLOOM_DEV_IDLE_TIMEOUT_S", check=at_least(60, " s"))
     )
     dev_max_duration_s: float = attrs.field(
         default=8 * 3600.0,
-        metadata=named("COMFYLOOM_DEV_MAX_DURATION_S", check=at_least(60, " s")),
+        metadata=meta("COMFYLOOM_DEV_MAX_DURATION_S", check=at_least(60, " s")),
     )
-    state_file: Path = attrs.field(factory=_state_file, metadata=named("COMFYLOOM_STATE_FILE"))
+    state_file: Path = attrs.field(factory=_state_file, metadata=meta("COMFYLOOM_STATE_FILE"))
     ledger: str | None = attrs.field(
         default=None,
-        metadata=named("COMFYLOOM_LEDGER", is_secret=True),
-        repr=False,  # the URL of a database may hold its password
+        metadata=meta("COMFYLOOM_LEDGER", is_secret=True),
+        repr=False,  # the URL of a database may contain its password
     )
     sources: Mapping[str, str] = attrs.field(factory=dict[str, str], repr=False, eq=False)
 
@@ -144,7 +144,7 @@ class Settings:
 
     @property
     def asked_server_type(self) -> str | None:
-        """The kind of machine that somebody asked for, None where it is only the default."""
+        """The machine type that was set explicitly, None if it is only the default."""
         source = self.sources.get("server_type", "")
         is_default = source == _DEFAULT and self.server_type == DEFAULT_SERVER_TYPE
         return None if is_default else self.server_type
@@ -158,22 +158,23 @@ class Settings:
         cwd: str | os.PathLike[str] | None = None,
         **given: Unpack[Given],
     ) -> Settings:
-        """Gather the settings.
+        """Load the settings from all sources.
 
         Arguments come first, then the environment, then `[tool.comfyloom]` of `pyproject.toml`,
         then a credentials file, then the defaults.
 
         Args:
-            credentials: A credentials file, else `COMFYLOOM_CREDENTIALS`, `./credentials.txt`,
-                `./runcomfy/credentials.txt` or `credentials.txt` in the configuration folder of
-                the user: one `name: value` a line, `#` begins a comment.
+            credentials: A credentials file, by default `COMFYLOOM_CREDENTIALS`,
+                `./credentials.txt`, `./runcomfy/credentials.txt`, the same two in the project's
+                folder, or `credentials.txt` in the user's configuration folder. It has one
+                `name: value` per line; `#` begins a comment.
             environ: The environment variables, by default those of the process.
-            cwd: The folder to look from, by default the current one.
-            **given: Any attribute of `Settings`; None was not given.
+            cwd: The folder to start looking in, by default the current one.
+            **given: Any attribute of `Settings`; None counts as not given.
 
         Raises:
             ConfigError: Settings are missing or wrong; it lists them all.
-            TypeError: There is no setting of that name.
+            TypeError: A keyword is not a setting.
         """
         loader = SettingsLoader.of(credentials=credentials, environ=environ, cwd=cwd, **given)
         for warning in loader.warnings:
@@ -182,29 +183,29 @@ class Settings:
 
     @classmethod
     def of_environment(cls, environ: Mapping[str, str]) -> Settings:
-        """Gather the settings from these variables alone.
+        """Load the settings from the given variables only.
 
         Raises:
             ConfigError: Settings are missing or wrong; it lists them all.
         """
         loader = SettingsLoader()
-        loader.take(sources.environment(environ, _NAMES))
-        loader.complete()
+        loader.add(sources.environment(environ, _METAS))
+        loader.parse()
         return loader.settings()
 
 
-_NAMES: Final = setting_metas(Settings)
+_METAS: Final = setting_metas(Settings)
 
 
 @attrs.define
 class SettingsLoader:
-    """What was found of the settings, complete or not, and all that is wrong with it.
+    """Collects settings and everything that is wrong with them; they may be incomplete.
 
     Attributes:
-        found: Raw values with their sources; the first place that has one wins.
-        values: The same, checked.
-        problems: One line each.
-        warnings: What is not wrong, but should be told.
+        found: Raw values with their sources; the first source that has a value wins.
+        values: The parsed values; invalid ones are left out.
+        problems: Everything that is wrong, one line each.
+        warnings: What should be reported, but is not an error.
     """
 
     found: dict[str, RawValue] = attrs.field(factory=dict[str, RawValue])
@@ -221,75 +222,85 @@ class SettingsLoader:
         cwd: str | os.PathLike[str] | None = None,
         **given: Unpack[Given],
     ) -> SettingsLoader:
-        """Look everywhere; see `Settings.load`, but nothing is raised for what is missing."""
-        if unknown := set(given) - set(_NAMES):
+        """Collect the settings like `Settings.load`, but keep problems instead of raising them.
+
+        Raises:
+            TypeError: A keyword is not a setting.
+        """
+        if unknown := set(given) - set(_METAS):
             raise TypeError(f"no such setting: {', '.join(sorted(unknown))}")
         variables = os.environ if environ is None else environ
         here = Path(cwd or ".")
         loader = cls()
-        loader.take(sources.arguments(given))
-        loader.take(sources.environment(variables, _NAMES))
-        loader.take(sources.project(here, _NAMES))
-        loader.take_credentials(credentials or variables.get(sources.CREDENTIALS_VARIABLE), here)
-        loader.complete(project_folder(here) / STATE_FILE)
+        loader.add(sources.arguments(given))
+        loader.add(sources.environment(variables, _METAS))
+        loader.add(sources.project(here, _METAS))
+        loader.add_credentials(credentials or variables.get(sources.CREDENTIALS_VARIABLE), here)
+        loader.parse(project_folder(here) / STATE_FILE)
         return loader
 
-    def take(self, place: Source) -> None:
-        """Take the values that no earlier place had."""
-        for name, value in place.values.items():
-            self.found.setdefault(name, value)
-        self.problems += place.problems
+    def add(self, source: Source) -> None:
+        """Add the values that no earlier source had, and all problems."""
+        self._add_values(source)
+        self.problems += source.problems
 
-    def take_credentials(self, named: str | os.PathLike[str] | None, cwd: Path) -> None:
-        """Take what the credentials file has."""
-        place, is_ours = sources.credentials(named, cwd, _NAMES)
-        used = any(name not in self.found for name in place.values)
-        for name, value in place.values.items():
-            self.found.setdefault(name, value)
-        if is_ours or self.missing:
-            self.problems += place.problems
-        if used:
-            self.warnings += place.warnings
+    def add_credentials(self, named: str | os.PathLike[str] | None, cwd: Path) -> None:
+        """Add the values of the credentials file; its problems count only if it is meant."""
+        source, is_meant = sources.credentials(named, cwd, _METAS)
+        is_used = any(name not in self.found for name in source.values)
+        self._add_values(source)
+        if is_meant or self.missing:
+            self.problems += source.problems
+        if is_used:
+            self.warnings += source.warnings
 
-    def complete(self, state_file: Path | None = None) -> None:
-        """Check all values, and fill in the defaults."""
+    def _add_values(self, source: Source) -> None:
+        for name, value in source.values.items():
+            self.found.setdefault(name, value)
+
+    def parse(self, state_file: Path | None = None) -> None:
+        """Parse all values and add the problems found.
+
+        Args:
+            state_file: The default of the setting `state_file`.
+        """
         if state_file is not None:
             self.found.setdefault("state_file", RawValue(str(state_file), _DEFAULT))
-        kinds = attrs.fields_dict(attrs.resolve_types(Settings))
+        fields = attrs.fields_dict(attrs.resolve_types(Settings))
         for name, value in self.found.items():
             try:
-                self.values[name] = structured(value.raw, kinds[name].type, _NAMES[name].check)
+                self.values[name] = parse_value(value.raw, fields[name].type, _METAS[name].check)
             except ValueError as error:
-                # What stands in the place of a token is not shown either.
-                reason = "it is no text" if _NAMES[name].is_secret else str(error)
+                # The error may quote the value, which must not be shown if it is a secret.
+                reason = "it is not text" if _METAS[name].is_secret else str(error)
                 self.problems.append(f"{name} (from {value.source}): {reason}")
         self.problems += [
-            f"{name} is missing: set {_NAMES[name].variables[0]}" for name in self.missing
+            f"{name} is missing: set {_METAS[name].variables[0]}" for name in self.missing
         ]
         if token := self.values.get("api_token"):
             register_secret(token)
 
     @property
     def missing(self) -> list[str]:
-        """The settings that must be there and are not."""
+        """The names of the required settings that no source has."""
         return [name for name in ("api_token", "user_id") if name not in self.found]
 
     @property
     def sources(self) -> dict[str, str]:
-        """Where each value comes from; `default` where nobody set it."""
+        """The human-readable source of each value; `default` if no source has one."""
         return {
-            name: self.found[name].source if name in self.found else _DEFAULT for name in _NAMES
+            name: self.found[name].source if name in self.found else _DEFAULT for name in _METAS
         }
 
-    def shown(self) -> dict[str, str]:
-        """Return the value of each setting for people; a secret only says that it is there."""
-        return {name: self._shown(name) for name in _NAMES}
+    def display_values(self) -> dict[str, str]:
+        """Return each setting as human-readable text; of a secret only whether it is set."""
+        return {name: self._display(name) for name in _METAS}
 
-    def plain(self) -> dict[str, object]:
-        """Return the value of each setting for programs; a secret only says that it is there."""
+    def json_values(self) -> dict[str, object]:
+        """Return each setting as a value for JSON; of a secret only whether it is set."""
         return {
-            name: bool(self.values.get(name)) if _NAMES[name].is_secret else self._value(name)
-            for name in _NAMES
+            name: bool(self.values.get(name)) if _METAS[name].is_secret else self._value(name)
+            for name in _METAS
         }
 
     def _value(self, name: str) -> object:
@@ -297,13 +308,13 @@ class SettingsLoader:
         is_plain = isinstance(default, str | int | float)
         return self.values.get(name, default if is_plain else None)
 
-    def _shown(self, name: str) -> str:
+    def _display(self, name: str) -> str:
         value = self._value(name)
-        if _NAMES[name].is_secret:
+        if _METAS[name].is_secret:
             return "set" if value else "missing" if name in self.missing else "not set"
         if isinstance(value, Mapping):
             prices = cast("Prices", value)
-            return ", ".join(f"{kind}={price}" for kind, price in prices.items())
+            return ", ".join(f"{server_type}={price}" for server_type, price in prices.items())
         if value is None:
             return "not set"
         return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,4 +1,4 @@
-"""`comfyloom dev`: the machine that a developer starts in the morning and stops at night."""
+"""`comfyloom dev`: a machine that stays up between runs while a developer works."""
 
 from comfyloom.cli.dev.commands import dev
 

@@ -10,8 +10,8 @@ import click
 from comfyloom._dev.health import DevStatus
 from comfyloom._dev.server import DevServer
 from comfyloom._workflow.workflow import Workflow
-from comfyloom.cli.dev.choice import choose_server_type
-from comfyloom.cli.dev.show import facts, print_status
+from comfyloom.cli.dev.prompt_server_type import prompt_server_type
+from comfyloom.cli.dev.show import print_status, status_as_json
 from comfyloom.cli.dev.warm import warm_up
 from comfyloom.cli.dev.watching import watch as follow
 from comfyloom.cli.main import CONTEXT
@@ -24,7 +24,7 @@ from comfyloom.cli.shared import (
     print_json,
 )
 from comfyloom.cli.view import progress_view
-from comfyloom.cli.workflows import workflow_at_hand
+from comfyloom.cli.workflows import find_workflow
 from comfyloom.errors import MachineError
 from comfyloom.settings import Settings
 
@@ -32,22 +32,21 @@ _START: Final = (
     click.argument("workflow", required=False),
     click.option(
         "--server-type",
-        help="The kind of machine.  [default: a choice on a terminal, else medium; when restarted, "
-        "as it was]",
+        help="The machine type.  [default: asked on a terminal, else medium; restart: as before]",
     ),
     click.option(
         "--duration",
         "duration_s",
         type=Duration(),
         metavar="TIME",
-        help="How long it may run at most, as 8h or 90m.  [default: 8h; when restarted, as it was]",
+        help="The longest time it may run, such as 8h or 90m.  [default: 8h; restart: as before]",
     ),
     click.option(
         "--idle-timeout",
         "idle_timeout_s",
         type=Duration(),
         metavar="TIME",
-        help="How long it runs without use, as 30m.  [default: 30m; when restarted, as it was]",
+        help="How long it runs without use, such as 30m.  [default: 30m; restart: as before]",
     ),
     click.option(
         "--warm", is_flag=True, help="Run the workflow once, so that its models are loaded."
@@ -70,8 +69,8 @@ def _start_options(function: F) -> F:
 def dev() -> None:
     """Start a machine once, run against it all day, stop it at night.
 
-    Sessions and `comfyloom run` use the dev server of the project instead of launching a machine
-    of their own, and renew its lease. Without use it ends by itself.
+    Sessions and `comfyloom run` use the project's dev server instead of launching their own
+    machine, and renew its lease. Without use it ends by itself.
     """
 
 
@@ -80,14 +79,14 @@ def dev() -> None:
 def up(workflow: str | None, credentials: str | None, **given: Any) -> None:
     """Start the dev server, unless it runs, and wait until it answers.
 
-    WORKFLOW is what it is for, by the name of its command: which version to launch is looked up by
-    it, and --warm runs it. It can be left out where only one is installed, or saved in the account.
+    WORKFLOW is the command name of a workflow: its version is launched, and --warm runs it. It can
+    be omitted if only one workflow is installed, or if only one is saved in the account.
     """
     settings = Settings.load(credentials=credentials)
     is_needed = settings.workflow_version_id is None or given["warm"]
-    cls = workflow_at_hand(workflow, settings, is_needed=is_needed)
+    cls = find_workflow(workflow, settings, is_needed=is_needed)
     if given["server_type"] is None and not DevServer(settings).is_remembered:
-        given["server_type"] = choose_server_type(settings)
+        given["server_type"] = prompt_server_type(settings)
     _start(DevServer.up, settings, cls, **given)
 
 
@@ -95,10 +94,10 @@ def up(workflow: str | None, credentials: str | None, **given: Any) -> None:
 @_start_options
 @force_option
 def restart(workflow: str | None, credentials: str | None, **given: Any) -> None:
-    """Stop the dev server and start another; what is not given is as it was."""
+    """Stop the dev server and start another; options that are not given stay as before."""
     settings = Settings.load(credentials=credentials)
     is_needed = workflow is not None or given["warm"]
-    cls = workflow_at_hand(workflow, settings, is_needed=True) if is_needed else None
+    cls = find_workflow(workflow, settings, is_needed=True) if is_needed else None
     _start(DevServer.restart, settings, cls, **given)
 
 
@@ -106,9 +105,9 @@ def restart(workflow: str | None, credentials: str | None, **given: Any) -> None
 @credentials_option
 @json_option
 def status(credentials: str | None, as_json: bool) -> None:
-    """Say how the dev server is, what it costs and what runs on it.
+    """Show the health, the cost and the prompts of the dev server.
 
-    The exit code is 69 when it costs money and does not answer.
+    The exit code is 69 if it costs money and does not answer.
     """
     found = DevServer(Settings.load(credentials=credentials)).status()
     _print(found, as_json=as_json)
@@ -121,7 +120,7 @@ def status(credentials: str | None, as_json: bool) -> None:
 @credentials_option
 @json_option
 def down(force: bool, credentials: str | None, as_json: bool) -> None:
-    """Stop the dev server. While a prompt runs or waits it is refused, but with --force."""
+    """Stop the dev server; while a prompt runs or waits, only with --force."""
     settings = Settings.load(credentials=credentials)
     with progress_view((), only_machine=True) as show:
         found = DevServer(settings, on_progress=show).down(force=force)
@@ -129,7 +128,7 @@ def down(force: bool, credentials: str | None, as_json: bool) -> None:
 
 
 def _start(
-    how: Callable[..., DevStatus],
+    method: Callable[..., DevStatus],
     settings: Settings,
     workflow: type[Workflow[Any]] | None,
     *,
@@ -140,7 +139,7 @@ def _start(
 ) -> None:
     with progress_view((), only_machine=True) as show:
         server = DevServer(settings, on_progress=show)
-        found = how(server, workflow, **request)
+        found = method(server, workflow, **request)
     if warm and workflow is not None:
         warm_up(settings, workflow)
         found = server.status()
@@ -153,6 +152,6 @@ def _start(
 
 def _print(found: DevStatus, *, as_json: bool) -> None:
     if as_json:
-        print_json(facts(found))
+        print_json(status_as_json(found))
     else:
         print_status(found)

@@ -1,4 +1,4 @@
-"""The dev server's status, for people and for programs."""
+"""The dev server's status, human-readable and as JSON."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ COLOURS: Final = {
 }
 
 
-def facts(status: DevStatus) -> dict[str, Any]:
-    """Return a status for programs; money is text, so that none of it is rounded."""
+def status_as_json(status: DevStatus) -> dict[str, Any]:
+    """Return a status as values for JSON; `print_json` writes money as text, never rounded."""
     found = attrs.asdict(status)
     found["usd_per_hour"] = found.pop("price")
     return {name: None if value == "" else value for name, value in found.items()}
 
 
 def pairs(status: DevStatus) -> dict[str, str]:
-    """Return what there is to say, in lines with a name."""
+    """Return a status as human-readable values by name, one pair per line of output."""
     if not status.is_there:
         found = {"dev server": "stopped: there is none"}
         if status.total_cost or status.unpriced_s:
@@ -49,7 +49,7 @@ def pairs(status: DevStatus) -> dict[str, str]:
 
 
 def prompts(status: DevStatus) -> str:
-    """Return what runs and waits, for people."""
+    """Return the running and waiting prompts as human-readable text."""
     if not status.running and not status.pending:
         return "none"
     running = ", ".join(status.running)
@@ -58,7 +58,7 @@ def prompts(status: DevStatus) -> str:
 
 
 def print_status(status: DevStatus) -> None:
-    """Print a status for people."""
+    """Print a status as human-readable lines."""
     colour = COLOURS.get(status.health)
     print_pairs(pairs(status), {"health": colour} if colour else None)
 

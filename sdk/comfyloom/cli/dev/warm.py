@@ -1,4 +1,4 @@
-"""Running a workflow once, so that its models are loaded before somebody waits for them."""
+"""`--warm`: run a workflow once, so that its models are loaded before they are needed."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from comfyloom.settings import Settings
 
 
 def warm_up(settings: Settings, workflow: type[Workflow[Any]]) -> None:
-    """Run a workflow on the dev server; its result is thrown away.
+    """Run a workflow on the dev server and discard its result.
 
     Raises:
-        ComfyloomError: It did not run.
+        ComfyloomError: The run failed.
     """
-    job = warming(workflow)
+    job = warm_up_job(workflow)
     with (
         progress_view(workflow.__workflow__.stages) as show,
         RunComfySession(settings=settings, launch=False, on_progress=show) as session,
@@ -26,8 +26,8 @@ def warm_up(settings: Settings, workflow: type[Workflow[Any]]) -> None:
         session.run(job)
 
 
-def warming(workflow: type[Workflow[Any]]) -> Workflow[Any]:
-    """Return a workflow with whatever is required: a picture of ours, the file's own values."""
+def warm_up_job(workflow: type[Workflow[Any]]) -> Workflow[Any]:
+    """Return a workflow whose required inputs are the packaged image or the file's own values."""
     graph = workflow.template_graph()
     required = [spec for spec in workflow.__workflow__.inputs if spec.required]
     return workflow(**{spec.name: _value(spec, graph) for spec in required})

@@ -1,4 +1,4 @@
-"""Choosing a kind of machine on a terminal."""
+"""The prompt for a machine type on a terminal."""
 
 from __future__ import annotations
 
@@ -9,17 +9,21 @@ from comfyloom.cli.shared import is_interactive, print_table
 from comfyloom.settings import Settings
 
 
-def choose_server_type(settings: Settings) -> str | None:
-    """Ask which kind of machine to launch; None where nobody can be asked, or it is set."""
+def prompt_server_type(settings: Settings) -> str | None:
+    """Ask the user which machine type to launch.
+
+    Returns:
+        The machine type, None if the settings name one or the terminal is not interactive.
+    """
     if settings.asked_server_type is not None or not is_interactive():
         return None
     prices = PriceList.of(settings)
     offers = prices.offers()
-    _print(offers, prices)
-    return _ask(offers, settings.server_type)
+    _print_offers(offers, prices)
+    return _prompt(offers, settings.server_type)
 
 
-def _print(offers: list[Offer], prices: PriceList) -> None:
+def _print_offers(offers: list[Offer], prices: PriceList) -> None:
     from rich.table import Table
 
     table = Table(box=None, padding=(0, 2, 0, 0), caption=f"prices: {prices.origin}")
@@ -35,16 +39,17 @@ def _print(offers: list[Offer], prices: PriceList) -> None:
     print_table(table, stderr=True)
 
 
-def _ask(offers: list[Offer], default: str) -> str:
-    """Return the name that somebody types, or that of the number."""
+def _prompt(offers: list[Offer], default: str) -> str:
+    """Return the machine type that the user names, or picks by its number in the table."""
 
-    def name(typed: str) -> str:
+    def parse(typed: str) -> str:
         if typed.isdigit():
             if not 1 <= int(typed) <= len(offers):
                 raise click.BadParameter(f"1 to {len(offers)}, or a name")
             return offers[int(typed) - 1].server_type
         if typed.strip() not in [offer.server_type for offer in offers]:
-            raise click.BadParameter(f"1 to {len(offers)}, or a name; others with --server-type")
+            hint = "use --server-type for a type that is not listed"
+            raise click.BadParameter(f"1 to {len(offers)}, or a name; {hint}")
         return typed.strip()
 
-    return str(click.prompt("Server type", default=default, value_proc=name, err=True))
+    return str(click.prompt("Server type", default=default, value_proc=parse, err=True))

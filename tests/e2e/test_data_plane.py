@@ -97,7 +97,8 @@ def test_a_file_that_is_too_large_is_not_sent(
     monkeypatch.setattr(hub, "SERVER_FEATURES", features)
     monkeypatch.setattr(info, "SERVER_FEATURES", features)
     content = RENDER.read_bytes() + bytes(3_000_000)
-    with plain(emulator) as session, pytest.raises(InputFileError, match=r"the server accepts 2\.0"):
+    too_large = pytest.raises(InputFileError, match=r"the server accepts 2\.0")
+    with plain(emulator) as session, too_large:
         session.run(work(content))
     assert asked(emulator, "POST", "/upload/image") == []
 

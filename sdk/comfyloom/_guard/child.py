@@ -285,10 +285,11 @@ def main() -> None:
     """Detach from the owner, so that signals to its process group do not end the guard; run."""
     owner = int(sys.argv[1])
     is_owner_alive = os.getppid() == owner
-    if os.fork():
-        os._exit(0)  # shows the owner that the guard runs, and leaves it no child to wait for
+    # Before the fork, which inherits it: once the owner relies on the guard, no signal ends it.
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         signal.signal(getattr(signal, name), signal.SIG_IGN)
+    if os.fork():
+        os._exit(0)  # shows the owner that the guard runs, and leaves it no child to wait for
     os.chdir("/")
     os.set_blocking(0, False)
     # If the owner is dead already, its pid may belong to another process.

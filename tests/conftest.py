@@ -1,4 +1,4 @@
-"""What tests share: a clock that never waits, and secrets that do not outlive a test."""
+"""Fixtures of all tests: a clock that never waits, a clean environment, no leftover secrets."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def render() -> Path:
 def _clean_world(
     monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[None]:
-    """No account of whoever runs the tests, no secret of another test."""
+    """Hide the developer's account, and forget the secrets of other tests."""
     for name in [name for name in os.environ if name.startswith(("RUNCOMFY_", "COMFYLOOM_"))]:
         monkeypatch.delenv(name)
-    # Nobody's configuration folder, and no dev server of this project.
+    # Neither the developer's configuration folder nor a dev server of this project.
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.getbasetemp() / "no-config"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of the tests' own."""
+"""A PostgreSQL server that is started for the tests."""
 
 from __future__ import annotations
 
@@ -23,11 +23,13 @@ WORD = "a-pass-word"
 
 
 def program(name: str) -> str:
-    """Return a program of PostgreSQL, where Debian keeps them too."""
-    places = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
-    found = shutil.which(name) or next((str(p / name) for p in places if (p / name).exists()), None)
+    """Return the path of a PostgreSQL program, also from the folder where Debian keeps it."""
+    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    found = shutil.which(name) or next(
+        (str(p / name) for p in folders if (p / name).exists()), None
+    )
     if found is None and os.environ.get("CI"):
-        raise FileNotFoundError(f"{name} of PostgreSQL")  # there nothing may be passed over
+        raise FileNotFoundError(f"{name} of PostgreSQL")  # in CI no test may be skipped
     if found is None:
         pytest.skip("PostgreSQL is not installed (apt-get install postgresql)")
     return found
@@ -58,17 +60,17 @@ def postgres_server() -> Iterator[str]:
             _await(url)
             yield url
         finally:
-            server.send_signal(signal.SIGINT)  # at once, whoever is still connected
+            server.send_signal(signal.SIGINT)  # immediately, even with clients connected
             server.wait(30)
 
 
 def _user(folder: Path) -> dict[str, Any]:
-    """Return whom to run as: the server refuses to be root."""
+    """Return the user to run as: the server refuses to run as root."""
     if os.geteuid() != 0:
         return {}
     entry = pwd.getpwnam("postgres")
     os.chown(folder, entry.pw_uid, entry.pw_gid)
-    # A folder of root's home would be closed to it.
+    # It could not read a working folder in root's home.
     return {"user": entry.pw_uid, "group": entry.pw_gid, "cwd": "/"}
 
 

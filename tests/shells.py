@@ -1,4 +1,4 @@
-"""Running `comfyloom` as a shell does."""
+"""Run `comfyloom` as a shell does."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ Shell = Callable[..., Completed]
 
 
 def bare_environment(home: Path) -> dict[str, str]:
-    """Return the environment of somebody without any account."""
+    """Return the environment of a user without an account."""
     return {"PATH": os.environ["PATH"], "HOME": str(home)}
 
 
 def shell_at(folder: Path, environ: Mapping[str, str]) -> Shell:
-    """Return a function that runs `comfyloom` in a folder, with no other account in sight.
+    """Return a function that runs `comfyloom` in a folder, without any other account.
 
     Args:
         folder: Where to run it, and the home of the user.
-        environ: Its variables; those of a call take their place.
+        environ: Its variables; a call can replace them.
     """
 
     def run(*arguments: str, environ: Mapping[str, str] = environ, **options: Any) -> Completed:

@@ -1,4 +1,4 @@
-"""Small graphs, each with something that real workflow files hold and generators fall over."""
+"""Small graphs with features of real workflow files that break generators."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def node(class_type: str, title: str | None = None, **inputs: Any) -> dict[str, 
 
 
 def named(class_type: str, inputs: dict[str, Any], title: str | None = None) -> dict[str, Any]:
-    """Return a node whose inputs have names that are no identifiers."""
+    """Return a node whose inputs have names that are not identifiers."""
     return {**node(class_type, title), "inputs": inputs}
 
 

@@ -59,7 +59,7 @@ def _seconds(inputs: dict[str, Any]) -> float:
 
 @pytest.fixture(scope="module", params=SERVERS)
 def url(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Where a ComfyUI answers."""
+    """The URL of a ComfyUI."""
     if request.param == "real":
         if "EmptyImage" not in ComfyUI(REAL).object_info():
             pytest.skip("the server of COMFYUI_URL has no EmptyImage: is it a whole ComfyUI?")
@@ -79,7 +79,7 @@ def url(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.fixture
 def server(url: str) -> Iterator[ComfyUI]:
-    """A client of its own."""
+    """A client for one test."""
     made = ComfyUI(url)
     yield made
     made.close()

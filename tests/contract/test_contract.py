@@ -42,22 +42,22 @@ def graph_of(base: dict[str, Any], **inputs: Any) -> dict[str, Any]:
     return graph
 
 
-# --- what a server tells -------------------------------------------------------------------------
+# --- what a server reports -----------------------------------------------------------------------
 
 
-def test_it_tells_its_version_and_what_it_takes(server: ComfyUI) -> None:
+def test_the_server_reports_its_version_and_upload_limit(server: ComfyUI) -> None:
     assert server.system_stats()["system"]["comfyui_version"]
     limit = server.max_upload_bytes()
     assert limit is None or limit > 0
 
 
-def test_it_tells_its_classes(server: ComfyUI) -> None:
+def test_the_server_reports_its_node_types(server: ComfyUI) -> None:
     classes = server.object_info()
     assert {"LoadImage", "SaveImage", "PreviewImage", "EmptyImage"} <= set(classes)
     assert classes["SaveImage"]["output_node"] is True
 
 
-def test_of_an_unknown_run_history_says_nothing(server: ComfyUI) -> None:
+def test_history_of_an_unknown_run_is_none(server: ComfyUI) -> None:
     assert server.history(str(uuid.uuid4())) is None
     assert not server.knows(str(uuid.uuid4()))
 
@@ -65,7 +65,7 @@ def test_of_an_unknown_run_history_says_nothing(server: ComfyUI) -> None:
 # --- runs ----------------------------------------------------------------------------------------
 
 
-def test_a_picture_goes_there_and_comes_back(
+def test_a_picture_is_uploaded_and_downloaded(
     session: RunComfySession, copying: Any, picture: Path
 ) -> None:
     work = copying(image=picture, prefix=fresh())
@@ -86,7 +86,7 @@ def test_a_picture_is_sent_once(session: RunComfySession, copying: Any, picture:
     assert [each.kind for each in events].count("upload") == 1
 
 
-def test_two_pictures_of_one_name_are_two(
+def test_two_pictures_of_the_same_name_stay_distinct(
     session: RunComfySession, copying: Any, tmp_path: Path
 ) -> None:
     from PIL import Image
@@ -143,7 +143,7 @@ def watch(server: ComfyUI, prompt_id: str) -> RunWatcher:
     return RunWatcher(server, prompt_id, scope, Ignoring(), Ignoring())
 
 
-def test_a_run_that_was_made_before_names_the_same_file(server: ComfyUI) -> None:
+def test_a_repeated_run_names_the_same_file(server: ComfyUI) -> None:
     graph = graph_of(FILL, color=novel())
     names = [_run(server, graph).files("2") for _ in range(2)]
     assert names[0] == names[1]
@@ -164,7 +164,7 @@ def test_without_events_polling_alone_sees_the_end(server: ComfyUI) -> None:
     assert watch(server, prompt_id).wait().status in ("success", "")
 
 
-def test_many_runs_at_once(session: RunComfySession, filling: Any) -> None:
+def test_many_runs_are_submitted_together(session: RunComfySession, filling: Any) -> None:
     colors = [0x010101 * number for number in range(1, 17)]
     runs = [session.submit(filling(color=color), timeout=120) for color in colors]
     found = [run.wait().picture.numpy()[0, 0, :3].tolist() for run in runs]
@@ -194,7 +194,7 @@ def test_a_graph_that_cannot_run_is_refused(
     assert not server.knows(prompt_id)
 
 
-def test_a_graph_that_can_run_in_part_is_refused_as_well(server: ComfyUI) -> None:
+def test_a_partly_valid_graph_is_refused_as_well(server: ComfyUI) -> None:
     """ComfyUI answers 200 and would run the rest."""
     graph = graph_of(FILL, **SLOW, color=novel())
     graph["3"] = {"class_type": "LoadImage", "inputs": {"image": "no-such-picture.png"}}
@@ -230,7 +230,7 @@ def how_it_ended(server: ComfyUI, prompt_id: str) -> Any:
     return None
 
 
-def test_the_run_that_runs_is_cancelled(session: RunComfySession, filling: Any) -> None:
+def test_a_running_run_is_cancelled(session: RunComfySession, filling: Any) -> None:
     run = session.submit(filling(**SLOW, color=novel()), timeout=120)
     seen(session.server(), run.id, runs=True)
     run.cancel()
@@ -239,7 +239,7 @@ def test_the_run_that_runs_is_cancelled(session: RunComfySession, filling: Any) 
     assert isinstance(how_it_ended(session.server(), run.id), RunCancelled)
 
 
-def test_a_run_that_waits_is_cancelled_and_the_one_before_it_is_not(
+def test_a_waiting_run_is_cancelled_and_the_running_one_is_not(
     session: RunComfySession, filling: Any
 ) -> None:
     first = session.submit(filling(**SLOW, color=novel()), timeout=120)
@@ -252,7 +252,7 @@ def test_a_run_that_waits_is_cancelled_and_the_one_before_it_is_not(
     assert first.wait().picture.size
 
 
-def test_time_that_is_over_cancels_the_run(session: RunComfySession, filling: Any) -> None:
+def test_a_passed_timeout_cancels_the_run(session: RunComfySession, filling: Any) -> None:
     run = session.submit(filling(**SLOW, color=novel()), timeout=1.0)
     seen(session.server(), run.id, runs=True)
     with pytest.raises(RunTimeout):
@@ -260,7 +260,7 @@ def test_time_that_is_over_cancels_the_run(session: RunComfySession, filling: An
     assert isinstance(how_it_ended(session.server(), run.id), RunCancelled)
 
 
-def test_a_run_that_somebody_deletes_is_lost(
+def test_a_run_deleted_by_another_client_is_lost(
     session: RunComfySession, server: ComfyUI, filling: Any
 ) -> None:
     first = session.submit(filling(**SLOW, color=novel()), timeout=120)
@@ -277,7 +277,7 @@ def test_a_run_that_somebody_deletes_is_lost(
 # --- files ---------------------------------------------------------------------------------------
 
 
-def test_a_file_comes_in_parts_with_its_mark(
+def test_a_file_is_served_in_ranges_with_its_etag(
     session: RunComfySession, server: ComfyUI, copying: Any, picture: Path
 ) -> None:
     result = session.run(copying(image=picture, prefix=fresh()), timeout=60)
@@ -296,7 +296,7 @@ def test_a_file_comes_in_parts_with_its_mark(
     assert caught.value.status == 416
 
 
-def test_files_that_are_not_there(server: ComfyUI) -> None:
+def test_a_missing_file_is_not_found(server: ComfyUI) -> None:
     with pytest.raises(NotFound), server.view(FileReference(filename="no-such-file.png")):
         pass
     for name in ("../../etc/passwd", "/etc/passwd"):
@@ -307,7 +307,7 @@ def test_files_that_are_not_there(server: ComfyUI) -> None:
 # --- newer servers -------------------------------------------------------------------------------
 
 
-def test_the_jobs_api_tells_the_same_as_queue_and_history(
+def test_the_jobs_api_agrees_with_queue_and_history(
     server: ComfyUI, session: RunComfySession, filling: Any, has_jobs: bool
 ) -> None:
     get = server._http.send
@@ -328,7 +328,7 @@ def test_the_jobs_api_tells_the_same_as_queue_and_history(
     assert get("GET", "/api/jobs?status=nonsense").status_code == 400
 
 
-def test_newer_servers_want_canonical_ids(server: ComfyUI, has_jobs: bool) -> None:
+def test_newer_servers_require_canonical_ids(server: ComfyUI, has_jobs: bool) -> None:
     odd = str(uuid.uuid4()).upper()
     answer = server.post_prompt(graph_of(FILL), client_id="c", prompt_id=odd)
     assert answer.status_code == (400 if has_jobs else 200)

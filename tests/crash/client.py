@@ -52,12 +52,12 @@ def kill_group() -> None:
 
 
 def fill_disk() -> None:
-    """Let no file grow any more, as on a full disk; Python ignores the signal of that."""
+    """Let no file grow, as on a full disk; Python ignores the signal for it."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 
 
 def pause() -> None:
-    """Wait until whoever watches has done something."""
+    """Wait until the lab has acted."""
     Path(os.environ["CRASH_PAUSED"]).touch()
     while not Path(os.environ["CRASH_GO"]).exists():
         time.sleep(0.02)
@@ -72,7 +72,7 @@ DEEDS: dict[str, Callable[[], None]] = {
 
 
 def around(owner: Any, name: str, points: Points, before: str, after: str) -> None:
-    """Reach a point before and one after each call of a method; an empty name is no point."""
+    """Reach a point before and one after each call of a method; an empty name gives no point."""
     original = getattr(owner, name)
 
     def wrapped(self: Any, *arguments: Any, **options: Any) -> Any:
@@ -88,7 +88,7 @@ def around(owner: Any, name: str, points: Points, before: str, after: str) -> No
 
 
 def _plain(path: str) -> str:
-    """Return a path without what differs from run to run."""
+    """Return a path without the parts that differ between runs."""
     return "/".join("…" if len(part) > 24 else part for part in path.split("?")[0].split("/"))
 
 
@@ -103,7 +103,7 @@ def install(points: Points) -> None:
     around(HTTPConnection, "request", points, "http: before", "http: sent")
     around(HTTPConnection, "getresponse", points, "", "http: answered")
     around(StateFile, "write", points, "file: before a write", "file: written")
-    around(guard.Guard, "_write", points, "guard: before a message", "guard: told")
+    around(guard.Guard, "_write", points, "guard: before a message", "guard: message sent")
 
     def reach(when: str) -> Callable[..., None]:
         def at(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:

@@ -1,4 +1,4 @@
-"""A place to kill clients in: an emulator, folders of their own, and a look at what is left."""
+"""A place to kill clients in: an emulator, a folder for each client, and checks of what is left."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Net: TypeAlias = Literal["guard", "reaper", "lease"]
 CLIENT = Path(__file__).with_name("client.py")
 NEVER = 10**9
 SOON_S = 5.0
-"""How long a guard may take."""
+"""Seconds that a guard may take."""
 LONGEST_S = 90.0
 PAST_EVERY_LEASE_S = 20_000.0
 
@@ -56,7 +56,7 @@ class Home:
 
 
 class Lab:
-    """An emulator on which clients are killed; a machine of somebody else runs all the time.
+    """An emulator on which clients are killed; machines of another user run all the time.
 
     Args:
         folder: For the homes of the clients.
@@ -91,7 +91,7 @@ class Lab:
     def begin(
         self, scenario: str, home: Home, point: int = NEVER, *, is_piped: bool = False, **more: str
     ) -> subprocess.Popen[bytes]:
-        """Start a client; what it says goes to a file, or to a pipe where no file may grow."""
+        """Start a client; its stderr goes to a file, or to a pipe where no file may grow."""
         with (home.folder / "stderr").open("ab") as file:
             return subprocess.Popen(
                 [sys.executable, str(CLIENT), scenario, str(point)],
@@ -135,13 +135,13 @@ class Lab:
     # --- what is left ----------------------------------------------------------------------------
 
     def running(self) -> set[str]:
-        """Return the machines that run, but for those of somebody else."""
+        """Return the machines that run, without those of the other user."""
         found = self.emulator.state()["machines"]
         living = {each["server_id"] for each in found if not each["stopped_at"]}
         return living - set(self.foreign)
 
     def unowned(self, home: Home) -> set[str]:
-        """Return the machines that run and that no dev server's file answers for."""
+        """Return the machines that run and that no state file of a dev server names."""
         left = self.running()
         if not left:
             return left
@@ -160,7 +160,7 @@ class Lab:
         return MachineRecords(ledger=ledger, base_url=given.api_base_url, user_id=given.user_id)
 
     def soon(self, holds: Callable[[], bool], longest_s: float = SOON_S) -> bool:
-        """Return whether something holds soon, and then goes on to hold."""
+        """Return whether a condition becomes true soon, and stays true."""
         end = time.monotonic() + longest_s
         while not holds() or not self._still(holds):
             if time.monotonic() > end:
@@ -169,7 +169,7 @@ class Lab:
         return True
 
     def _still(self, holds: Callable[[], bool]) -> bool:
-        # A launch that was sent in the last moment may be served just now.
+        # A launch sent at the last moment may still be in progress.
         time.sleep(0.1)
         return holds()
 
@@ -196,7 +196,7 @@ class Lab:
         self.check_foreign()
 
     def check_foreign(self) -> None:
-        """Count the machines of somebody else that were ended, or given another lease."""
+        """Count the machines of the other user that were stopped, or given another lease."""
         found = {each["server_id"]: each for each in self.emulator.state()["machines"]}
         asked = [each["path"] for each in self.emulator.state()["requests"]]
         for name in self.foreign:
@@ -206,7 +206,7 @@ class Lab:
     # --- trials ----------------------------------------------------------------------------------
 
     def trial(self, scenario: str, point: int, net: Net) -> bool:
-        """Kill a client at a point; return whether no machine of ours is left, thanks to a net."""
+        """Kill a client at a point; return whether the net left no machine of the client."""
         home = self.prepared(scenario)
         self.client(scenario, home, point, **_without(net))
         is_clean = self._caught(home, net)

@@ -27,7 +27,7 @@ WORKERS: Final = 3
 
 @attrs.define
 class Tally:
-    """What came of one group of trials."""
+    """The outcomes of one group of trials."""
 
     tried: int = 0
     leaked: list[str] = attrs.field(factory=list[str])
@@ -35,7 +35,7 @@ class Tally:
 
 @attrs.define
 class Results:
-    """What came of all."""
+    """The outcomes of all trials."""
 
     rows: dict[str, Tally] = attrs.field(factory=dict[str, Tally])
     touched: int = 0

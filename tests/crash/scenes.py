@@ -1,4 +1,4 @@
-"""What else happens to processes, disks, platforms and accounts; each tells whether all is well."""
+"""Other failures of processes, disks, platforms and accounts; each returns whether all is well."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from crash.lab import Home, Lab, guards
 Client = subprocess.Popen[bytes]
 
 ANSWERED: Final = 12
-"""The point of a session at which the launch was answered, and nothing was done with it yet."""
+"""The point of a session at which the launch was answered, before the client acts on the answer."""
 SENT: Final = ANSWERED - 1
 MINUTE_S: Final = 60.0
 NO_GUARD: Final = {"CRASH_NO_GUARD": "1"}
 
 
 def holding(lab: Lab, home: Home, **more: str) -> Client:
-    """Begin a client that holds a machine, and return it when it does."""
+    """Start a client that holds a machine, and return it once it does."""
     ready = home.folder / f"ready-{time.monotonic_ns()}"
     client = lab.begin("idle", home, CRASH_READY=str(ready), **more)
     assert lab.soon(ready.exists, 30.0), (home.folder / "stderr").read_text()
     return client
 
 
-def told(home: Home) -> str:
-    """Return what the clients of a home have said."""
+def stderr_of(home: Home) -> str:
+    """Return what the clients of a home have written to stderr."""
     return (home.folder / "stderr").read_text()
 
 
@@ -111,7 +111,7 @@ def disk_full(lab: Lab) -> bool:
 
 
 def ledger_full_before(lab: Lab) -> bool:
-    """The disk is full before the launch: nothing is launched, and that is said."""
+    """The disk is full before the launch: nothing is launched, and the reason is reported."""
     home = lab.home()
     launched = len(lab.emulator.state()["machines"])
     client = lab.begin("session", home, 3, is_piped=True, CRASH_DEED="fill-disk")
@@ -130,7 +130,8 @@ def api_fails_for_a_minute(lab: Lab) -> bool:
     client.terminate()
     code = client.wait(30)
     waited_s = time.monotonic() - begun
-    is_loud = server_id in told(home) and "0.99 USD" in told(home) and "machines stop" in told(home)
+    said = stderr_of(home)
+    is_loud = server_id in said and "0.99 USD" in said and "machines stop" in said
     time.sleep(MINUTE_S - waited_s)
     was_left = lab.running() == {server_id}
     lab.emulator.faults.clear()
@@ -152,10 +153,10 @@ def wrong_credentials(lab: Lab) -> bool:
     client.kill()
     client.wait()
     (server_id,) = lab.running()
-    stranger = lab.command(home, "machines", "reap", RUNCOMFY_USER_ID="somebody-else")
+    stranger = lab.command(home, "machines", "reap", RUNCOMFY_USER_ID="other-user")
     refused = lab.command(home, "machines", "reap", RUNCOMFY_API_TOKEN="wrong")
     was_left = lab.running() == {server_id}
-    asked = [each for each in lab.emulator.state()["requests"] if "somebody-else" in each["path"]]
+    asked = [each for each in lab.emulator.state()["requests"] if "other-user" in each["path"]]
     right = lab.command(home, "machines", "reap")
     return (
         was_left
@@ -168,7 +169,7 @@ def wrong_credentials(lab: Lab) -> bool:
 
 
 def asleep(lab: Lab) -> bool:
-    """The laptop sleeps for an hour: the lease ends the machine, and no other one is touched."""
+    """The laptop sleeps for an hour: the lease stops the machine, and no other one is touched."""
     home = lab.home()
     client = holding(lab, home)
     client.send_signal(signal.SIGSTOP)
@@ -179,8 +180,8 @@ def asleep(lab: Lab) -> bool:
     return ended_asleep and client.wait(30) == 143 and not lab.running()
 
 
-def twenty_at_once(lab: Lab) -> bool:
-    """Twenty processes launch at once, and five may: then all are killed."""
+def twenty_together(lab: Lab) -> bool:
+    """Twenty processes launch together, five are allowed; then all are killed."""
     home = lab.home()
     allowed = 5 + len(lab.foreign)
     ready = home.folder / "ready"
@@ -200,17 +201,17 @@ def twenty_at_once(lab: Lab) -> bool:
 
 
 def stolen(lab: Lab) -> bool:
-    """Somebody else stops our machine: the session ends well, and stops nobody's."""
+    """Another process stops the machine: the session ends well, and stops no other machine."""
     home = lab.home()
     client = holding(lab, home)
     (server_id,) = lab.running()
     lab.emulator.steal(server_id)
     client.terminate()
-    return client.wait(30) == 143 and "may still" not in told(home) and not lab.running()
+    return client.wait(30) == 143 and "may still" not in stderr_of(home) and not lab.running()
 
 
 def another_launch_beside(lab: Lab) -> bool:
-    """Somebody else launches the same kind of machine while our launch has no answer."""
+    """Another user launches the same machine type while a launch has no answer."""
     home = lab.home()
     go, paused = home.folder / "go", home.folder / "paused"
     more = {"CRASH_DEED": "pause", "CRASH_PAUSED": str(paused), "CRASH_GO": str(go)}
@@ -237,7 +238,7 @@ SCENES: Final[tuple[Callable[[Lab], bool], ...]] = (
     two_hosts,
     wrong_credentials,
     asleep,
-    twenty_at_once,
+    twenty_together,
     stolen,
     another_launch_beside,
 )

@@ -1,4 +1,4 @@
-"""A short selection of `nox -s crash`: kills at the points that matter most, and some scenes."""
+"""A short selection of `nox -s crash`: kills at the most important points, and some scenes."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
         ("dev down", "http: before DELETE"),
     ],
 )
-def test_killed(lab: Lab, scenario: str, near: str, net: Net) -> None:
+def test_a_killed_client_leaves_no_machine(lab: Lab, scenario: str, near: str, net: Net) -> None:
     points = lab.points(scenario, net)
     number = next(place for place, name in enumerate(points, 1) if name.startswith(near))
     assert lab.trial(scenario, number, net)
 
 
-def test_the_lab_sees_a_machine_that_is_left(lab: Lab) -> None:
-    """Without any net the trial fails: it can."""
+def test_the_lab_detects_a_machine_that_is_left(lab: Lab) -> None:
+    """Without any net the trial fails, as it must be able to."""
     home = lab.home()
     lab.client("session", home, scenes.ANSWERED, **scenes.NO_GUARD)
     assert not lab.soon(lambda: not lab.unowned(home), 0.5)
@@ -60,5 +60,5 @@ def test_the_lab_sees_a_machine_that_is_left(lab: Lab) -> None:
         scenes.stolen,
     ],
 )
-def test_scene(lab: Lab, scene: Callable[[Lab], bool]) -> None:
+def test_a_scene_ends_well(lab: Lab, scene: Callable[[Lab], bool]) -> None:
     assert scene(lab)

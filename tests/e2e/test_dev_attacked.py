@@ -1,19 +1,16 @@
-"""What a hostile platform, disk or user does to the dev server and the machines of an account."""
+"""What a hostile platform, disk or user does to the dev server and its state file."""
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
 
-from comfyloom import DevServer, RunComfySession
 from comfyloom._machines.account_machines import AccountMachines
 from comfyloom._records.dev_state import DevState
 from comfyloom._records.dev_state_file import StateFile
@@ -24,16 +21,13 @@ from comfyloom._runcomfy.client import ServerApi
 from comfyloom.emulator import Emulator, HttpFault, MachineFault
 from comfyloom.errors import (
     ComfyloomError,
-    ConfigError,
     LedgerError,
     MachineError,
     MachineLeak,
-    MachineLimit,
-    MachineTimeout,
 )
 from comfyloom.progress import Progress
 from comfyloom.settings import Settings
-from comfyloom_workflows import FluxMeshWorkflow
+from dev_lab import state_of
 from support import HastyClock, running
 
 Make = Callable[..., Any]
@@ -46,7 +40,7 @@ def emulator() -> Iterator[Emulator]:
 
 
 @pytest.fixture
-def fleet(api: ServerApi, settings: Settings) -> AccountMachines:
+def account_machines(api: ServerApi, settings: Settings) -> AccountMachines:
     return AccountMachines(api, settings)
 
 
@@ -55,15 +49,11 @@ def asked(emulator: Emulator, method: str) -> list[str]:
     return [each["path"] for each in requests if each["method"] == method]
 
 
-def remembered(settings: Settings) -> DevState:
-    return StateFile(settings.state_file).read()
-
-
-# --- stopping asks nothing first -----------------------------------------------------------------
+# --- stopping asks nothing first ------------------------------------------------------------------
 
 
 def test_a_machine_that_the_platform_does_not_know_yet_is_stopped(
-    emulator: Emulator, settings: Settings, fleet: AccountMachines, api: ServerApi
+    emulator: Emulator, settings: Settings, account_machines: AccountMachines, api: ServerApi
 ) -> None:
     emulator.faults.add(MachineFault(action="late", seconds=20.0))
     server = api.launch(emulator.workflow_version_id, "medium", 1234)
@@ -84,37 +74,35 @@ def test_a_machine_that_the_platform_does_not_know_yet_is_stopped(
         )
     )
 
-    def appears() -> None:  # time goes by in the emulator, as somebody else waits there
+    def appears() -> None:  # time passes in the emulator while another client waits
         for _ in range(3):
             emulator.faults.add(HttpFault(action="delay", path="/workflows$", seconds=8.0))
             api.list_workflows()
 
     late = threading.Timer(0.01, appears)
     late.start()
-    fleet.stop(server.server_id)
+    account_machines.stop(server.server_id)
     late.join()
     assert running(emulator) == []
 
 
-@pytest.mark.parametrize("how", ["fleet", "down"])
-def test_a_stop_does_not_ask_before(
-    emulator: Emulator, dev: Make, fleet: AccountMachines, settings: Settings, how: str
+@pytest.mark.parametrize("how", ["account_machines", "down"])
+def test_a_stop_does_not_ask_the_platform_first(
+    emulator: Emulator, dev: Make, account_machines: AccountMachines, settings: Settings, how: str
 ) -> None:
     up = dev().up()
     emulator.faults.add(HttpFault(path="/servers", method="GET", status=500, times=1000))
     before = len(asked(emulator, "GET"))
-    if how == "fleet":
-        fleet.stop(up.server_id)
+    if how == "account_machines":
+        account_machines.stop(up.server_id)
     else:
         assert dev().down().health == "stopped"
     assert running(emulator) == []
     assert not [path for path in asked(emulator, "GET")[before:] if "/servers" in path]
-    assert not remembered(settings).is_there
+    assert not state_of(settings).is_there
 
 
-def test_a_stop_comes_back_soon_whatever_the_platform_asks_for(
-    emulator: Emulator, dev: Make
-) -> None:
+def test_a_stop_returns_soon_whatever_retry_after_says(emulator: Emulator, dev: Make) -> None:
     dev().up()
     fault = {"status": 429, "headers": {"Retry-After": "60"}}
     emulator.faults.add(HttpFault(path="/servers/", method="DELETE", **fault))  # type: ignore[arg-type]
@@ -125,7 +113,7 @@ def test_a_stop_comes_back_soon_whatever_the_platform_asks_for(
     assert running(emulator) == []
 
 
-def test_a_file_that_cannot_be_written_keeps_no_machine_running(
+def test_a_state_file_that_cannot_be_written_keeps_no_machine_running(
     emulator: Emulator,
     dev: Make,
     monkeypatch: pytest.MonkeyPatch,
@@ -142,15 +130,15 @@ def test_a_file_that_cannot_be_written_keeps_no_machine_running(
     assert dev().down().health != "healthy"
     assert running(emulator) == []
     assert "No space left" in caplog.text
-    with pytest.raises(LedgerError):  # and none is launched that nobody would remember
+    with pytest.raises(LedgerError):  # and no machine is launched that would not be recorded
         dev(state_file=tmp_path / str(up.server_id)).up()
     assert running(emulator) == []
 
 
-# --- only the platform's word --------------------------------------------------------------------
+# --- only the platform's answer counts ------------------------------------------------------------
 
 
-def test_one_page_of_a_gateway_does_not_forget_it(
+def test_a_page_of_a_gateway_does_not_forget_the_machine(
     emulator: Emulator, dev: Make, settings: Settings
 ) -> None:
     up = dev().up()
@@ -163,17 +151,17 @@ def test_one_page_of_a_gateway_does_not_forget_it(
         HttpFault(path="/servers$", method="GET", status=502, times=20),
     )
     assert dev().status().health == "unknown"
-    assert remembered(settings).server_id == up.server_id
+    assert state_of(settings).server_id == up.server_id
 
 
-def test_a_tunnel_that_is_down_does_not_forget_it(dev: Make, settings: Settings) -> None:
+def test_an_unreachable_platform_does_not_forget_the_machine(dev: Make, settings: Settings) -> None:
     up = dev().up()
     file = StateFile(settings.state_file)
     lost = {"api_base_url": "http://127.0.0.1:1", "is_emulated": False}
     file.write(attrs.evolve(file.read(), **lost))  # type: ignore[arg-type]
     with pytest.raises(MachineLeak):
         dev(api_base_url="http://127.0.0.1:1").down(force=True)
-    assert remembered(settings).server_id == up.server_id
+    assert state_of(settings).server_id == up.server_id
 
 
 def test_an_end_seconds_after_the_launch_is_believed(
@@ -187,10 +175,10 @@ def test_an_end_seconds_after_the_launch_is_believed(
     assert running(emulator) == [second.server_id]
 
 
-# --- the file while it is started ----------------------------------------------------------------
+# --- the state file during a start ----------------------------------------------------------------
 
 
-def test_a_file_that_is_deleted_meanwhile_is_written_again(
+def test_a_state_file_deleted_during_the_start_is_written_again(
     emulator: Emulator, dev: Make, settings: Settings
 ) -> None:
     def delete(progress: Progress) -> None:
@@ -199,12 +187,12 @@ def test_a_file_that_is_deleted_meanwhile_is_written_again(
 
     up = dev(report=delete).up()
     assert up.health == "healthy"
-    assert remembered(settings).server_id == up.server_id
-    assert remembered(settings).user_id == settings.user_id
+    assert state_of(settings).server_id == up.server_id
+    assert state_of(settings).user_id == settings.user_id
     assert dev().up().server_id == up.server_id
 
 
-def test_a_file_about_another_machine_by_now(
+def test_a_state_file_that_names_another_machine_stops_the_start(
     emulator: Emulator, dev: Make, settings: Settings
 ) -> None:
     def replace(progress: Progress) -> None:
@@ -217,7 +205,7 @@ def test_a_file_about_another_machine_by_now(
     assert running(emulator) == []
 
 
-def test_a_launch_whose_list_failed_is_looked_for_all_the_same(
+def test_a_launch_without_a_list_before_it_is_still_looked_for(
     emulator: Emulator, dev: Make, settings: Settings, api: ServerApi
 ) -> None:
     intent = DevState(
@@ -237,188 +225,6 @@ def test_a_launch_whose_list_failed_is_looked_for_all_the_same(
     assert dev().down().health == "stopped"
 
 
-# --- leases --------------------------------------------------------------------------------------
-
-
-def duration(api: ServerApi, server_id: str) -> float:
-    found = api.get_server(server_id).estimated_duration
-    assert found is not None
-    return found
-
-
-def test_a_session_never_cuts_what_somebody_extended(
-    dev: Make,
-    settings: Settings,
-    api: ServerApi,
-    fleet: AccountMachines,
-    workflow: FluxMeshWorkflow,
-) -> None:
-    up = dev().up()
-    with RunComfySession(settings=settings, clock=HastyClock()) as session:
-        fleet.extend(up.server_id, 10_000)
-        session.run(workflow)
-    assert duration(api, up.server_id) == pytest.approx(11_800, abs=3)
-
-
-def test_a_time_that_has_passed_is_refused(
-    dev: Make, settings: Settings, emulator: Emulator, workflow: FluxMeshWorkflow
-) -> None:
-    up = dev().up()
-    with RunComfySession(settings=settings, clock=HastyClock()) as session:
-        session.run(workflow)  # 200 s of the emulator's time
-    with pytest.raises(MachineError, match=r"has been running for .*: comfyloom dev down"):
-        dev().up(duration_s=100)
-    assert running(emulator) == [up.server_id]
-
-
-def test_a_file_that_tells_no_times_has_those_of_the_settings(
-    dev: Make, settings: Settings, api: ServerApi, workflow: FluxMeshWorkflow
-) -> None:
-    up = dev().up(idle_timeout_s=300)
-    known = json.loads(settings.state_file.read_text())
-    names = ("server_id", "base_url", "status", "launch_time", "workflow_version", "total_cost")
-    kept = {name: known[name] for name in (*names, "session_cost", "user_id")}
-    settings.state_file.write_text(json.dumps(kept | {"server_type": "medium"}))
-    with RunComfySession(settings=settings, clock=HastyClock()) as session:
-        assert session.machine is not None
-        assert session.machine.is_borrowed
-        session.run(workflow)
-    assert duration(api, up.server_id) >= 1800
-    assert dev().up(idle_timeout_s=1800).server_id == up.server_id
-
-
-def test_after_a_kill_the_wanted_lease_is_set(
-    dev: Make, settings: Settings, api: ServerApi
-) -> None:
-    up = dev().up(idle_timeout_s=3000)
-    file = StateFile(settings.state_file)
-    state = file.read()
-    api.set_duration(up.server_id, state.launched_for)
-    emulated = attrs.evolve(state, status="Starting", health_status="launching", ready_time=0.0)
-    file.write(emulated)
-    assert dev().up().server_id == up.server_id
-    assert duration(api, up.server_id) == pytest.approx(3000, abs=3)
-
-
-# --- limits --------------------------------------------------------------------------------------
-
-
-def test_launches_at_once_keep_to_the_limit(emulator: Emulator, settings: Settings) -> None:
-    limited = attrs.evolve(settings, max_machines=1)
-    done: list[str] = []
-
-    def launch() -> None:
-        try:
-            with RunComfySession(settings=limited, clock=HastyClock()):
-                done.append("launched")
-                barrier.wait(20)
-        except MachineLimit:
-            done.append("refused")
-            barrier.wait(20)
-
-    barrier = threading.Barrier(3)
-    threads = [threading.Thread(target=launch) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    assert sorted(done) == ["launched", "refused", "refused"]
-    assert len(emulator.state()["machines"]) == 1
-
-
-def test_a_machine_that_is_about_to_end_does_not_count(
-    emulator: Emulator, settings: Settings, dev: Make, fleet: AccountMachines
-) -> None:
-    emulator.faults.add(MachineFault(action="lingers", seconds=1e6))
-    first = dev().up()
-    dev().down()
-    assert fleet.list() == []
-    second = dev(max_machines=1).up()
-    assert second.server_id != first.server_id
-    assert running(emulator) == [second.server_id]
-
-
-def test_a_machine_that_is_listed_and_cannot_be_stopped_is_not_forgotten(
-    emulator: Emulator, dev: Make, settings: Settings
-) -> None:
-    foreign = emulator.launch_foreign("medium", 3600)
-    emulator.faults.add(HttpFault(action="lose_answer", path="/servers$", method="POST"))
-    emulator.faults.add(MachineFault(action="young", seconds=1e6))
-    with pytest.raises(MachineLeak) as caught:
-        dev().up()
-    (ours,) = [each for each in running(emulator) if each != foreign]
-    assert caught.value.server_id == remembered(settings).server_id == ours
-
-
-@pytest.mark.parametrize("name", ["", "a", "abc"])
-def test_a_name_that_is_too_short_names_nothing(
-    emulator: Emulator, api: ServerApi, fleet: AccountMachines, name: str
-) -> None:
-    api.launch(emulator.workflow_version_id, "medium", 3600)
-    for act in (fleet.stop, fleet.show, lambda found: fleet.extend(found, 60)):
-        with pytest.raises(MachineError, match="give at least 4 characters"):
-            act(name)
-    assert len(running(emulator)) == 1
-
-
-@pytest.mark.parametrize(
-    "wanted",
-    [
-        {"server_type": "a b"},
-        {"server_type": "x\ny"},
-        {"server_type": ""},
-        {"idle_timeout_s": 5.0},
-        {"duration_s": float("inf")},
-        {"duration_s": 1e300},
-    ],
-)
-def test_wishes_that_cannot_be(emulator: Emulator, dev: Make, wanted: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError):
-        dev().up(**wanted)
-    assert emulator.state()["machines"] == []
-
-
-# --- costs ---------------------------------------------------------------------------------------
-
-
-def test_time_that_was_billed_without_an_answer_is_not_free(
-    emulator: Emulator, dev: Make, settings: Settings
-) -> None:
-    emulator.faults.add(HttpFault(path="/system_stats$", status=502, times=100_000))
-    with pytest.raises(MachineTimeout):
-        dev(prices={"medium": Decimal(3600)}).up()
-    state = remembered(settings)
-    assert not state.is_there
-    (machine,) = emulator.state()["machines"]
-    assert state.session_cost is not None
-    assert float(state.session_cost) >= machine["billed_seconds"] - 2
-
-
-def test_what_was_never_told_is_not_zero(
-    emulator: Emulator, dev: Make, settings: Settings, api: ServerApi
-) -> None:
-    up = dev().up()
-    file = StateFile(settings.state_file)
-    api.stop_server(up.server_id)
-    file.write(attrs.evolve(file.read(), ready_time=0.0, stopping_time=0.0))
-    status = dev().status()
-    assert status.health == "stopped"
-    assert status.session_cost is None
-
-
-def test_unpriced_time_is_counted_while_it_runs(tmp_path: Path) -> None:
-    with Emulator(server_types=["h200"], rate_limit=None) as other:
-        given = attrs.evolve(
-            Settings.of_environment(other.environment()),
-            server_type="h200",
-            state_file=tmp_path / "dev.json",
-        )
-        status = DevServer(given, clock=HastyClock()).up()
-        assert status.session_cost is None
-        assert status.total_cost is None
-        DevServer(given, clock=HastyClock()).down()
-
-
 @pytest.mark.parametrize(
     "text",
     [
@@ -428,7 +234,9 @@ def test_unpriced_time_is_counted_while_it_runs(tmp_path: Path) -> None:
         "[" * 100_000,
     ],
 )
-def test_odd_numbers_in_the_file(dev: Make, settings: Settings, text: str) -> None:
+def test_invalid_numbers_in_the_state_file_are_errors(
+    dev: Make, settings: Settings, text: str
+) -> None:
     settings.state_file.parent.mkdir()
     settings.state_file.write_text(text)
     with pytest.raises(ComfyloomError):
@@ -438,4 +246,4 @@ def test_odd_numbers_in_the_file(dev: Make, settings: Settings, text: str) -> No
 def test_times_in_milliseconds_are_understood(settings: Settings) -> None:
     settings.state_file.parent.mkdir()
     settings.state_file.write_text('{"launch_time": 1795000000500}')
-    assert remembered(settings).launch_time == 1795000000.5
+    assert state_of(settings).launch_time == 1795000000.5

@@ -1,4 +1,4 @@
-"""`kill -9` at any moment of `dev up`: no second machine, and none that nobody remembers."""
+"""`kill -9` at any moment of `dev up`: no second machine, and none that is not recorded."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def emulator() -> Iterator[Emulator]:
         yield running
 
 
-def begin(emulator: Emulator, folder: Path) -> subprocess.Popen[bytes]:
+def start_dev_up(emulator: Emulator, folder: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [*COMMAND, "dev", "up"],
         env=bare_environment(folder) | emulator.environment(),
@@ -33,19 +33,21 @@ def begin(emulator: Emulator, folder: Path) -> subprocess.Popen[bytes]:
     )
 
 
-def server(emulator: Emulator, folder: Path) -> DevServer:
+def dev_server(emulator: Emulator, folder: Path) -> DevServer:
     given = Settings.of_environment(emulator.environment())
     file = folder / ".comfyloom" / "dev-server.json"
     return DevServer(attrs.evolve(given, state_file=file), clock=HastyClock())
 
 
 @pytest.mark.parametrize("after_s", [0.3, 0.4, 0.5, 0.6, 0.8, 1.2])
-def test_after_any_time(emulator: Emulator, tmp_path: Path, after_s: float) -> None:
-    process = begin(emulator, tmp_path)
+def test_a_kill_at_any_time_leaves_at_most_one_known_machine(
+    emulator: Emulator, tmp_path: Path, after_s: float
+) -> None:
+    process = start_dev_up(emulator, tmp_path)
     time.sleep(after_s)
     process.kill()
     process.wait(10)
-    dev = server(emulator, tmp_path)
+    dev = dev_server(emulator, tmp_path)
     up = dev.up()
     assert running(emulator) == [up.server_id]
     dev.down()
@@ -53,18 +55,20 @@ def test_after_any_time(emulator: Emulator, tmp_path: Path, after_s: float) -> N
 
 
 @pytest.mark.parametrize("then", ["up", "down"])
-def test_between_the_launch_and_its_answer(emulator: Emulator, tmp_path: Path, then: str) -> None:
+def test_a_kill_between_a_launch_and_its_answer_leaves_no_machine(
+    emulator: Emulator, tmp_path: Path, then: str
+) -> None:
     emulator.faults.add(
         HttpFault(action="answer_late", path="/servers$", method="POST", seconds=30.0)
     )
-    process = begin(emulator, tmp_path)
+    process = start_dev_up(emulator, tmp_path)
     begun = time.monotonic()
     while not running(emulator):
         assert time.monotonic() - begun < 20
         time.sleep(0.01)
     process.kill()
     process.wait(10)
-    dev = server(emulator, tmp_path)
+    dev = dev_server(emulator, tmp_path)
     assert dev.status().health == "launching"
     if then == "up":
         second = dev.up().server_id

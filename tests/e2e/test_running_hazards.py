@@ -1,4 +1,4 @@
-"""What becomes of unusual workflows when they run: one test a hazard, numbered as in their list.
+"""Unusual workflows when they run: one test for each hazard, numbered as in their list.
 
 The generator is tested on them in tests/codegen (test_unusual_*.py, test_ids_and_links.py).
 """
@@ -59,7 +59,7 @@ CONTENT = {".png": png(), ".glb": b"glTF" + struct.pack("<II", 2, 12)}
 
 
 def report(call: NodeCall) -> NodeResult:
-    """Report what the input `ui` says, with every file that it names there to be fetched."""
+    """Report the input `ui`, and create every file that it names."""
     ui = json.loads(call.inputs["ui"])
     for values in ui.values():
         for value in values if isinstance(values, list) else []:
@@ -80,7 +80,7 @@ def say(call: NodeCall) -> NodeResult:
 
 
 def lose(call: NodeCall) -> NodeResult:
-    return NodeResult(ui=json.loads(call.inputs["ui"]))  # and no file is there
+    return NodeResult(ui=json.loads(call.inputs["ui"]))  # without the file
 
 
 def take(call: NodeCall) -> NodeResult:
@@ -138,11 +138,11 @@ def posts(emulator: Emulator) -> list[Any]:
     ]
 
 
-def test_48_and_49_a_rejection_tells_the_servers_message_and_is_not_tried_again(
+def test_48_and_49_a_rejection_gives_the_servers_message_and_is_not_retried(
     emulator: Emulator, made: Any
 ) -> None:
-    graph = {"1": {"class_type": "NobodyHasThis", "inputs": {"x": 1}}}
-    with pytest.raises(PromptRejected, match="NobodyHasThis"):
+    graph = {"1": {"class_type": "NotInstalled", "inputs": {"x": 1}}}
+    with pytest.raises(PromptRejected, match="NotInstalled"):
         run(emulator, made(graph)())
     assert len(posts(emulator)) == 1
 
@@ -194,7 +194,7 @@ key = "nothing"
 """
 
 
-def test_50_results_of_every_kind_under_any_key(
+def test_50_results_of_every_kind_are_read_under_any_key(
     emulator: Emulator, made: Any, tmp_path: Path
 ) -> None:
     ui = {
@@ -225,9 +225,7 @@ def test_50_results_of_every_kind_under_any_key(
     assert kinds == {"film": "VideoOutput", "sound": "AudioOutput", "mesh": "MeshOutput"}
 
 
-def test_51_a_final_comes_before_a_preview_and_a_preview_will_do(
-    emulator: Emulator, made: Any
-) -> None:
+def test_51_a_final_picture_is_preferred_to_a_preview(emulator: Emulator, made: Any) -> None:
     binding = '[results.image]\nkind = "image"\nnode = "Report"\n'
     both = reports(images=[file("t.png", "temp"), file("a.png")])
     result = run(emulator, made(both, binding)())
@@ -236,7 +234,9 @@ def test_51_a_final_comes_before_a_preview_and_a_preview_will_do(
     assert run(emulator, made(only, binding)()).image.bytes() == CONTENT[".png"]
 
 
-def test_52_an_output_that_never_reaches_the_history(emulator: Emulator, made: Any) -> None:
+def test_52_an_output_missing_from_the_history_is_an_error_or_none(
+    emulator: Emulator, made: Any
+) -> None:
     binding = '[results.image]\nkind = "image"\nnode = "Report"\n'
     with pytest.raises(OutputMissing, match="result image"):
         run(emulator, made(reports(), binding)())
@@ -245,7 +245,7 @@ def test_52_an_output_that_never_reaches_the_history(emulator: Emulator, made: A
     assert run(emulator, made(reports(), f"{binding}required = false\nmany = true\n")()).image == ()
 
 
-def test_53_output_nodes_of_one_title_are_told_apart(emulator: Emulator, made: Any) -> None:
+def test_53_output_nodes_of_the_same_title_are_distinguished(emulator: Emulator, made: Any) -> None:
     graph = {
         number: {**reports(text=[number])["1"], "_meta": {"title": "Show"}} for number in ("8", "9")
     }
@@ -256,7 +256,9 @@ def test_53_output_nodes_of_one_title_are_told_apart(emulator: Emulator, made: A
     assert (result.r8, result.r9) == ("8", "9")
 
 
-def test_54_nodes_that_are_not_in_the_graph(emulator: Emulator, made: Any) -> None:
+def test_54_outputs_of_nodes_outside_the_graph_are_not_downloaded(
+    emulator: Emulator, made: Any
+) -> None:
     from comfyloom._comfyui.downloads import plan
     from comfyloom._comfyui.history import HistoryEntry
 
@@ -268,7 +270,7 @@ def test_54_nodes_that_are_not_in_the_graph(emulator: Emulator, made: Any) -> No
     assert entry.outputs["1.0.0.2"]["images"]
 
 
-def test_a_text_about_a_file_is_none_and_a_lost_file_may_be_missing(
+def test_a_text_is_not_a_file_and_a_lost_optional_file_is_none(
     emulator: Emulator, made: Any
 ) -> None:
     graph = reports(text=["Saved the mesh to x.glb"])

@@ -1,4 +1,4 @@
-"""One run under one scripted fault, and what became of it."""
+"""One run under one scripted fault, and its outcome."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from comfyloom_workflows import FluxMeshResult, FluxMeshWorkflow
 from support import RENDER, HastyClock
 
 QUICK = Timeouts(poll_s=0.5, submit_s=0.7, upload_s=0.7, download_s=0.7, cancel_s=0.5, ping_s=0.2)
-"""Silences are over in moments, so that a trial is."""
+"""Short timeouts, so that a trial ends soon."""
 TIMEOUT_S = 20.0
 DEAD_S = 3.0
 GRACE_S = 1.0
 MOST_DEAF = 3
 
-# Where no result can be had, and what is raised then; everything else gives the right result.
+# Scenarios without a result, and the error that is raised; the others give the right result.
 ERRORS: dict[str, str] = {
     "connect-shortened": "ApiError",
     "connect-page": "ApiError",
@@ -50,17 +50,17 @@ ERRORS: dict[str, str] = {
 
 @attrs.frozen(kw_only=True)
 class Trial:
-    """What became of a run.
+    """The outcome of a run.
 
     Attributes:
         outcome: `result`, or the name of the error.
         message: Its text.
         seconds: How long it took; waits between attempts are skipped.
-        accepted: How often the server took the graph.
+        accepted: How often the server accepted the graph.
         left: Files that a failed run left in its folder.
         wrong: What is wrong with the result.
         threads: Threads that outlived the session.
-        unstruck: Faults that never struck: the trial shows nothing.
+        unstruck: Faults that never struck: the trial proves nothing.
     """
 
     outcome: str
@@ -74,7 +74,7 @@ class Trial:
 
 
 def expected(name: str) -> str:
-    """Return what a scenario has to end with."""
+    """Return the outcome that a scenario must have."""
     return ERRORS.get(name, "RunCancelled" if SCENARIOS[name].cancels else "result")
 
 
@@ -85,7 +85,7 @@ def try_out(name: str, folder: Path) -> Trial:
         input_image=RENDER, prompt="a brass automaton", width=64, height=64, steps=4, seed=7
     )
     before = set(threading.enumerate())
-    # A socket that is lost again and again needs a run that lasts.
+    # A socket that is lost repeatedly needs a run that lasts.
     slow = {"time": "real", "run_s": 1.0} if scenario.group == "socket" else {}
     with Emulator(**slow) as emulator:
         good = _good(emulator, work) if scenario.reruns else None
@@ -131,7 +131,7 @@ def _cancel(run: Run[FluxMeshResult]) -> None:
 
 
 def _deafness(session: RunComfySession, work: FluxMeshWorkflow) -> int:
-    """Run again until a run is told of by events once more; return how many it took."""
+    """Run again until a run gets events once more; return how many runs it took."""
     for number in range(1, MOST_DEAF + 1):
         run = session.submit(work.with_seed(number))
         run.wait()
@@ -146,7 +146,7 @@ def _good(emulator: Emulator, work: FluxMeshWorkflow) -> FluxMeshResult:
 
 
 def _wrong(found: FluxMeshResult, work: FluxMeshWorkflow, good: FluxMeshResult | None) -> str:
-    """Say what is wrong with a result: the graph in it has to be the one that was run."""
+    """Return what is wrong with a result: the graph in it must be the one that was run."""
     graph = found.image.embedded_graph()
     if graph is None or graph["34"]["inputs"]["clip_l"] != work.prompt:
         return "the picture is of another run"

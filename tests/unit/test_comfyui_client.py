@@ -38,21 +38,21 @@ def test_the_socket_url_follows_the_base(server: ComfyUI) -> None:
 
 
 @responses.activate
-def test_system_stats(server: ComfyUI) -> None:
+def test_system_stats_are_read(server: ComfyUI) -> None:
     responses.get(f"{URL}/system_stats", json=recorded("system_stats"))
     assert server.system_stats()["system"]["comfyui_version"] == "0.3.64"
 
 
 @responses.activate
 @pytest.mark.parametrize("body", ["<html>it works</html>", "[]", "", "null"])
-def test_an_answer_that_is_not_comfyuis(server: ComfyUI, body: str) -> None:
+def test_an_answer_that_is_not_comfyuis_is_an_error(server: ComfyUI, body: str) -> None:
     responses.get(f"{URL}/system_stats", body=body)
     with pytest.raises(ApiError):
         server.system_stats()
 
 
 @responses.activate
-def test_the_queue_is_put_in_order(server: ComfyUI) -> None:
+def test_the_queue_is_sorted(server: ComfyUI) -> None:
     body = recorded("queue_running_and_pending")
     responses.get(f"{URL}/queue", json=body)
     running, pending = server.queue()
@@ -86,7 +86,7 @@ def test_a_prompt_is_posted_with_our_own_ids(server: ComfyUI) -> None:
 
 
 @responses.activate
-def test_an_upload_uses_the_name_that_comes_back(server: ComfyUI) -> None:
+def test_an_upload_uses_the_returned_name(server: ComfyUI) -> None:
     responses.post(
         f"{URL}/upload/image", json={"name": "a (1).png", "subfolder": "s", "type": "input"}
     )
@@ -102,7 +102,7 @@ def test_an_upload_uses_the_name_that_comes_back(server: ComfyUI) -> None:
 
 
 @responses.activate
-def test_an_upload_without_a_name(server: ComfyUI) -> None:
+def test_an_upload_without_a_returned_name_is_an_error(server: ComfyUI) -> None:
     responses.post(f"{URL}/upload/image", json={})
     with pytest.raises(ApiError, match="does not name a file"):
         server.uploads.put(read_input(b"bytes", "file"), CancelScope())
@@ -125,7 +125,7 @@ def test_cancelling_names_the_prompt(server: ComfyUI, status: int) -> None:
 
 
 @responses.activate
-def test_nothing_is_interrupted_while_somebody_else_runs(server: ComfyUI) -> None:
+def test_a_run_of_another_client_is_not_interrupted(server: ComfyUI) -> None:
     responses.post(f"{URL}/api/jobs/p/cancel", status=404)
     responses.post(f"{URL}/queue")
     responses.get(f"{URL}/queue", json={"queue_running": [[0, "other", {}, {}, []]]})
@@ -158,7 +158,9 @@ def test_a_file_is_viewed_by_its_three_names(server: ComfyUI) -> None:
         (301, ApiError, "redirects elsewhere"),
     ],
 )
-def test_refusals_are_named(server: ComfyUI, status: int, kind: type[ApiError], text: str) -> None:
+def test_refusals_are_typed_errors(
+    server: ComfyUI, status: int, kind: type[ApiError], text: str
+) -> None:
     responses.get(f"{URL}/queue", status=status, body="<html>x</html>")
     with pytest.raises(kind, match=text) as caught:
         server.queue()
@@ -187,7 +189,7 @@ ACCEPTED = [
 
 
 @pytest.mark.parametrize("name", REJECTED)
-def test_every_recorded_rejection_is_one_and_names_its_nodes(name: str) -> None:
+def test_every_recorded_rejection_is_recognised_and_names_its_nodes(name: str) -> None:
     case = CASES[name]
     error = rejection(answered(case))
     assert isinstance(error, PromptRejected)
@@ -205,11 +207,11 @@ def test_a_400_is_a_rejection_whatever_its_body(body: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ACCEPTED)
-def test_every_recorded_acceptance_is_one(name: str) -> None:
+def test_every_recorded_acceptance_is_recognised(name: str) -> None:
     assert rejection(answered(CASES[name])) is None
 
 
-def test_the_recordings_hold_both() -> None:
+def test_the_recordings_hold_rejections_and_acceptances() -> None:
     assert len(REJECTED) > 20
     assert len(ACCEPTED) > 20
     assert "one_output_ok_one_bad_is_200" in REJECTED

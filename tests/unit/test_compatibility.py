@@ -35,11 +35,11 @@ def fatal(incompatibilities: list[Incompatibility]) -> list[Incompatibility]:
     return [incompatibility for incompatibility in incompatibilities if incompatibility.is_fatal]
 
 
-def test_the_server_it_was_made_against_fits(live: dict[str, Any]) -> None:
+def test_the_server_it_was_generated_against_is_compatible(live: dict[str, Any]) -> None:
     assert fatal(check(live)) == []
 
 
-def test_the_generated_package_carries_what_it_was_made_against() -> None:
+def test_the_generated_package_holds_the_schemas_it_was_generated_against() -> None:
     carried = pinned("comfyloom_workflows")
     used = {str(entry["class_type"]) for entry in FluxMeshWorkflow.template_graph().values()}
     assert set(carried.names) == used
@@ -55,7 +55,7 @@ def test_the_generated_package_carries_what_it_was_made_against() -> None:
         ("DepthAnythingPreprocessor", "comfyui_controlnet_aux"),
     ],
 )
-def test_a_missing_class_is_told_with_its_pack(
+def test_a_missing_node_type_is_reported_with_its_pack(
     live: dict[str, Any], missing: str, pack: str
 ) -> None:
     del live[missing]
@@ -65,7 +65,7 @@ def test_a_missing_class_is_told_with_its_pack(
     assert pack in found[0].advice
 
 
-def test_the_pack_that_the_server_told_counts_first(live: dict[str, Any]) -> None:
+def test_the_pack_named_by_the_server_is_preferred(live: dict[str, Any]) -> None:
     before = copy.deepcopy(live)
     before["XlabsSampler"]["python_module"] = "custom_nodes.my_fork.nodes"
     del live["XlabsSampler"]
@@ -78,7 +78,7 @@ def combo(live: dict[str, Any], class_type: str, name: str, options: list[str]) 
     live[class_type]["input"]["required"][name][0] = options
 
 
-def test_a_missing_model_is_told_with_the_nearest(live: dict[str, Any]) -> None:
+def test_a_missing_model_is_reported_with_the_nearest_one(live: dict[str, Any]) -> None:
     graph = FluxMeshWorkflow.template_graph()
     (node,) = [key for key, entry in graph.items() if entry["class_type"] == "UNETLoader"]
     wanted = str(graph[node]["inputs"]["unet_name"])
@@ -91,7 +91,7 @@ def test_a_missing_model_is_told_with_the_nearest(live: dict[str, Any]) -> None:
     assert "model file" in found.advice
 
 
-def test_newer_servers_write_combos_in_another_way(live: dict[str, Any]) -> None:
+def test_the_combo_format_of_newer_servers_is_read(live: dict[str, Any]) -> None:
     entry = live["UNETLoader"]["input"]["required"]["unet_name"]
     options = entry[0]
     live["UNETLoader"]["input"]["required"]["unet_name"] = ["COMBO", {"options": options}]
@@ -100,13 +100,15 @@ def test_newer_servers_write_combos_in_another_way(live: dict[str, Any]) -> None
     assert fatal(check(live))[0].kind == "model"
 
 
-def test_a_list_that_the_server_does_not_tell_is_no_finding(live: dict[str, Any]) -> None:
+def test_a_choice_list_missing_on_the_server_is_not_an_incompatibility(
+    live: dict[str, Any],
+) -> None:
     remote = {"remote": {"route": "/models"}}
     live["UNETLoader"]["input"]["required"]["unet_name"] = ["COMBO", remote]
     assert fatal(check(live)) == []
 
 
-def test_a_choice_that_is_gone(live: dict[str, Any]) -> None:
+def test_a_removed_choice_is_reported(live: dict[str, Any]) -> None:
     graph = FluxMeshWorkflow.template_graph()
     (node,) = [key for key, entry in graph.items() if entry["class_type"] == "DualCLIPLoader"]
     kind = graph[node]["inputs"]["type"]
@@ -116,20 +118,20 @@ def test_a_choice_that_is_gone(live: dict[str, Any]) -> None:
     assert f"'{kind}2'" in found.message
 
 
-def test_a_new_required_input(live: dict[str, Any]) -> None:
+def test_a_new_required_input_is_reported(live: dict[str, Any]) -> None:
     live["XlabsSampler"]["input"]["required"]["sigma"] = ["FLOAT", {"default": 1.0}]
     (found,) = fatal(check(live))
     assert (found.kind, found.input) == ("input", "sigma")
     assert "codegen" in found.advice
 
 
-def test_a_new_optional_input_does_no_harm(live: dict[str, Any]) -> None:
+def test_a_new_optional_input_is_compatible(live: dict[str, Any]) -> None:
     live["XlabsSampler"]["input"].setdefault("optional", {})["sigma"] = ["FLOAT", {}]
     assert fatal(check(live)) == []
     assert any(incompatibility.input == "sigma" for incompatibility in check(live))
 
 
-def test_a_range_that_became_narrower(live: dict[str, Any]) -> None:
+def test_a_narrower_range_is_reported(live: dict[str, Any]) -> None:
     live["XlabsSampler"]["input"]["required"]["steps"][1]["max"] = 3
     found = check(live)
     (broken,) = fatal(found)
@@ -141,12 +143,12 @@ def test_a_range_that_became_narrower(live: dict[str, Any]) -> None:
     )
 
 
-def test_a_value_that_the_caller_sets_is_not_judged(live: dict[str, Any]) -> None:
+def test_a_value_set_by_the_caller_is_not_checked(live: dict[str, Any]) -> None:
     live["XlabsSampler"]["input"]["required"]["steps"][1]["max"] = 3
     assert fatal(check(live, free=frozenset({("3", "steps")}))) == []
 
 
-def test_an_output_of_another_type(live: dict[str, Any]) -> None:
+def test_an_output_of_another_type_is_reported(live: dict[str, Any]) -> None:
     live["VAEDecode"]["output"] = ["VIDEO"]
     found = fatal(check(live))
     assert found
@@ -154,20 +156,20 @@ def test_an_output_of_another_type(live: dict[str, Any]) -> None:
     assert "gives VIDEO" in found[0].message
 
 
-def test_an_output_that_is_gone(live: dict[str, Any]) -> None:
+def test_a_removed_output_is_reported(live: dict[str, Any]) -> None:
     live["PartPacker_Sampler"]["output"] = live["PartPacker_Sampler"]["output"][:1]
     (found,) = fatal(check(live))
     assert "has no output 1 there, but 1" in found.message
 
 
-def test_types_that_stand_for_several(live: dict[str, Any]) -> None:
+def test_union_types_are_compared_by_their_members(live: dict[str, Any]) -> None:
     live["VAEDecode"]["output"] = ["*"]
     live["SaveImage"]["input"]["required"]["images"][0] = "IMAGE,MASK"
     assert fatal(check(live)) == []
 
 
 @pytest.mark.parametrize("odd", [None, [], "x", {"input": 3}, {"input": {"required": []}}])
-def test_whatever_a_server_says_is_survived(live: dict[str, Any], odd: Any) -> None:
+def test_no_answer_of_a_server_raises(live: dict[str, Any], odd: Any) -> None:
     live["XlabsSampler"] = odd
     for incompatibility in check(live):
         assert str(incompatibility)

@@ -1,4 +1,4 @@
-"""The time left, by the times of earlier runs."""
+"""The time left, estimated from earlier runs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from comfyloom._session.eta import KEPT, MARKS, EtaEstimator, Timings
 
 
 def run(seconds: float, until_half: float) -> EtaEstimator:
-    """Return the watch of a run whose first half took so many of its seconds."""
+    """Return the estimator of a run whose first half took `until_half` of its `seconds`."""
     watch = EtaEstimator(Timings.of("work", "here"))
     for mark in range(1, MARKS):
         part = mark / MARKS
@@ -22,7 +22,7 @@ def run(seconds: float, until_half: float) -> EtaEstimator:
     return watch
 
 
-def test_what_is_not_known_is_not_guessed() -> None:
+def test_an_unknown_time_is_not_guessed() -> None:
     assert EtaEstimator(Timings.of("work", "here")).note(0.5, 10.0) is None
 
 
@@ -45,7 +45,7 @@ def test_a_run_that_found_half_in_the_cache_is_estimated_but_not_kept() -> None:
     assert len(Timings.of("work", "here").runs) == 1
 
 
-def test_the_middle_of_several() -> None:
+def test_the_median_of_several_runs_is_used() -> None:
     for seconds in (90.0, 100.0, 400.0):
         run(seconds, seconds / 2)
     assert Timings.of("work", "here").left_s(0.5) == pytest.approx(50.0)
@@ -53,7 +53,7 @@ def test_the_middle_of_several() -> None:
     assert Timings.of("other", "here").left_s(0.5) is None
 
 
-def test_only_the_latest_are_kept() -> None:
+def test_only_the_latest_runs_are_kept() -> None:
     for number in range(KEPT + 5):
         run(100.0 + number, 50.0)
     kept = Timings.of("work", "here").runs
@@ -68,7 +68,7 @@ def test_only_the_latest_are_kept() -> None:
         '{"runs": [[' + ", ".join(["NaN"] * (MARKS + 1)) + "]]}",
     ],
 )
-def test_a_file_of_anything(content: str) -> None:
+def test_a_damaged_file_is_ignored(content: str) -> None:
     path = Timings.of("work", "here").path
     path.parent.mkdir(parents=True)
     path.write_text(content, "utf-8")
@@ -77,7 +77,9 @@ def test_a_file_of_anything(content: str) -> None:
     assert len(Timings.of("work", "here").runs) == 1
 
 
-def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_written_is_ignored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").write_text("", "utf-8")
     monkeypatch.setenv("COMFYLOOM_CACHE_DIR", str(tmp_path / "file"))
     run(10.0, 5.0)

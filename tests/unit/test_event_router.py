@@ -1,4 +1,4 @@
-"""Many runs on one socket, and one look at the queue for all of them."""
+"""Many runs on one socket, and one poll of the queue for all of them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from support import FakeClock
 
 @attrs.define
 class FakeSocket:
-    """A socket that the test speaks for."""
+    """A socket that never connects: the test delivers its messages."""
 
     url: str
     deliver: object
@@ -62,7 +62,7 @@ def test_runs_share_a_socket_and_get_their_own_events(sockets: list[FakeSocket])
     assert (a, b) == ([for_a], [for_b])
 
 
-def test_all_hear_of_the_queue_and_of_a_loss(sockets: list[FakeSocket]) -> None:
+def test_every_run_gets_queue_events_and_lost_connections(sockets: list[FakeSocket]) -> None:
     router = EventRouter(str)
     a: list[SocketMessage] = []
     b: list[SocketMessage] = []
@@ -72,13 +72,13 @@ def test_all_hear_of_the_queue_and_of_a_loss(sockets: list[FakeSocket]) -> None:
     assert len(a) == len(b) == 2
 
 
-def test_a_preview_without_a_name_is_of_the_run_that_works(sockets: list[FakeSocket]) -> None:
+def test_a_preview_without_an_id_goes_to_the_active_run(sockets: list[FakeSocket]) -> None:
     router = EventRouter(str)
     a: list[SocketMessage] = []
     b: list[SocketMessage] = []
     with router.listening("a", a.append), router.listening("b", b.append):
         router._deliver(event("preview", None))
-        assert (a, b) == ([], [])  # whose it is cannot be known
+        assert (a, b) == ([], [])  # its run is unknown
         router._deliver(event("progress", "b"))
         router._deliver(event("preview", None))
         router._deliver(event("executing", "b", None))
@@ -89,7 +89,7 @@ def test_a_preview_without_a_name_is_of_the_run_that_works(sockets: list[FakeSoc
     ) == ([], ["progress", "preview", "executing"])
 
 
-def test_the_only_run_gets_what_has_no_name(sockets: list[FakeSocket]) -> None:
+def test_the_only_run_gets_events_without_an_id(sockets: list[FakeSocket]) -> None:
     router = EventRouter(str)
     a: list[SocketMessage] = []
     with router.listening("a", a.append):
@@ -97,7 +97,7 @@ def test_the_only_run_gets_what_has_no_name(sockets: list[FakeSocket]) -> None:
     assert len(a) == 1
 
 
-def test_a_lost_socket_is_renewed_for_those_who_listen(sockets: list[FakeSocket]) -> None:
+def test_a_lost_socket_is_reconnected_for_its_subscribers(sockets: list[FakeSocket]) -> None:
     router = EventRouter(str)
     with router.listening("a", lambda _: None):
         assert router._is_wanted(router._socket)
@@ -109,21 +109,21 @@ def test_a_lost_socket_is_renewed_for_those_who_listen(sockets: list[FakeSocket]
     assert not sockets[1].is_up
 
 
-def test_the_server_tells_how_much_it_takes(sockets: list[FakeSocket]) -> None:
+def test_the_server_announces_its_upload_limit(sockets: list[FakeSocket]) -> None:
     router = EventRouter(str)
     flags = ServerEvent(type="feature_flags", data={"max_upload_size": 1000})
     router._deliver(flags)
     assert router.max_upload_bytes == 1000
 
 
-def test_a_look_serves_all_who_want_no_newer_one(clock: FakeClock) -> None:
-    looks: list[float] = []
+def test_one_poll_serves_all_runs_that_accept_its_age(clock: FakeClock) -> None:
+    polls: list[float] = []
 
-    def look(timeout_s: float) -> QueueIds:
-        looks.append(clock.now)
+    def poll(timeout_s: float) -> QueueIds:
+        polls.append(clock.now)
         return ("a",), ("b",)
 
-    queue_poll = SharedQueuePoll(look, clock)
+    queue_poll = SharedQueuePoll(poll, clock)
     begun = clock.now
     clock.now += 1
     threads = [threading.Thread(target=queue_poll.since, args=(begun, 5.0)) for _ in range(16)]
@@ -132,23 +132,23 @@ def test_a_look_serves_all_who_want_no_newer_one(clock: FakeClock) -> None:
     for thread in threads:
         thread.join()
     assert queue_poll.since(begun, 5.0) == (("a",), ("b",))
-    assert len(looks) == 1
+    assert len(polls) == 1
     clock.now += 1
-    queue_poll.since(looks[0], 5.0)
-    assert len(looks) == 2
+    queue_poll.since(polls[0], 5.0)
+    assert len(polls) == 2
 
 
-def test_a_look_that_fails_fails_for_all(clock: FakeClock) -> None:
-    looks: list[float] = []
+def test_a_failed_poll_fails_for_all_runs(clock: FakeClock) -> None:
+    polls: list[float] = []
 
-    def look(timeout_s: float) -> QueueIds:
-        looks.append(clock.now)
+    def poll(timeout_s: float) -> QueueIds:
+        polls.append(clock.now)
         raise TransportError("out of reach")
 
-    queue_poll = SharedQueuePoll(look, clock)
+    queue_poll = SharedQueuePoll(poll, clock)
     begun = clock.now
     clock.now += 1
     for _ in range(3):
         with pytest.raises(TransportError):
             queue_poll.since(begun, 5.0)
-    assert len(looks) == 1
+    assert len(polls) == 1

@@ -15,7 +15,7 @@ from comfyloom._comfyui.events import parse_frame
 from support import RECORDINGS
 
 STREAMS = sorted((RECORDINGS / "ws").glob("*.jsonl"))
-# SettingMeta that this client acts upon; a server may send others.
+# Event types that this client acts on; a server may send more.
 KNOWN = {
     "status",
     "feature_flags",
@@ -37,7 +37,7 @@ def frames(stream: Path) -> list[Any]:
 
 
 @pytest.mark.parametrize("stream", STREAMS, ids=lambda path: path.stem)
-def test_every_recorded_text_frame(stream: Path) -> None:
+def test_every_recorded_text_frame_is_an_event(stream: Path) -> None:
     for frame in frames(stream):
         if not isinstance(frame, dict) or frame.get("_binary"):
             continue
@@ -58,7 +58,7 @@ def test_a_whole_run_ends_with_executing_null() -> None:
     assert {event.node for event in ours if event.type == "executed"} == {"24", "33"}
 
 
-def test_an_expanded_node_stands_for_the_node_of_the_graph() -> None:
+def test_an_expanded_node_is_reported_as_its_node_in_the_graph() -> None:
     events = [
         event
         for frame in frames(RECORDINGS / "ws" / "10b_expanding_node.jsonl")
@@ -68,7 +68,7 @@ def test_an_expanded_node_stands_for_the_node_of_the_graph() -> None:
     assert all("." not in node for node in nodes)
 
 
-def test_recorded_binary_frames() -> None:
+def test_recorded_binary_frames_are_events() -> None:
     preview = parse_frame((RECORDINGS / "ws" / "03c_frame_event1.bin").read_bytes())
     assert preview is not None
     assert preview.type == "preview"
@@ -93,7 +93,7 @@ def test_a_preview_with_metadata_names_its_run_and_node() -> None:
     "frame",
     ["", "{", "[]", "null", '{"type": 3}', b"", b"1234567", struct.pack(">II", 99, 0), "[" * 9999],
 )
-def test_frames_that_are_nothing(frame: str | bytes) -> None:
+def test_invalid_frames_are_ignored(frame: str | bytes) -> None:
     assert parse_frame(frame) is None
 
 

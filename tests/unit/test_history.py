@@ -1,4 +1,4 @@
-"""The verdict of a run, from what real servers recorded."""
+"""The outcome of a run, from the history that real servers recorded."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def recorded(place: str) -> HistoryEntry:
     return parsed
 
 
-def test_success_and_its_files() -> None:
+def test_a_success_lists_its_files() -> None:
     entry = recorded("http/history_id_success.json")
     assert entry.status == "success"
     assert entry.error() is None
@@ -39,7 +39,7 @@ def test_a_cached_run_lists_its_old_files() -> None:
     assert entry.files("24")
 
 
-def test_a_node_that_raised() -> None:
+def test_a_node_that_raised_is_the_error() -> None:
     error = recorded("http/history_id_error.json").error()
     assert isinstance(error, RunFailed)
     assert error.node
@@ -54,11 +54,11 @@ def test_an_interrupted_run_is_cancelled_not_failed() -> None:
     assert isinstance(recorded("http/history_id_interrupted.json").error(), RunCancelled)
 
 
-def test_an_execution_blocker_is_no_failure() -> None:
+def test_an_execution_blocker_is_not_a_failure() -> None:
     assert recorded("ws/04c_history.json").error() is None
 
 
-def test_a_null_status_of_newer_servers_is_no_failure() -> None:
+def test_a_null_status_of_newer_servers_is_not_a_failure() -> None:
     entry = HistoryEntry.parse("p", {"outputs": {}, "status": None})
     assert entry is not None
     assert entry.error() is None
@@ -92,7 +92,7 @@ def test_a_mesh_that_is_reported_as_a_path() -> None:
 
 
 @pytest.mark.parametrize("raw", [None, [], "x", 3])
-def test_what_is_no_entry(raw: object) -> None:
+def test_invalid_entries_are_ignored(raw: object) -> None:
     assert HistoryEntry.parse("p", raw) is None
 
 
@@ -114,7 +114,7 @@ JSON = st.recursive(
         }
     )
 )
-def test_no_json_breaks_the_verdict(raw: dict[str, Any]) -> None:
+def test_no_json_breaks_the_outcome(raw: dict[str, Any]) -> None:
     entry = HistoryEntry.parse("p", raw)
     assert entry is not None
     entry.error()
@@ -124,7 +124,7 @@ def test_no_json_breaks_the_verdict(raw: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("status", [None, {}, {"status_str": None, "messages": None}, "success", 7])
 def test_an_entry_without_a_status_is_judged_by_its_outputs(status: object) -> None:
-    """Integrators report servers whose entries have none."""
+    """Integrators report servers whose entries have no status."""
     image = {"filename": "a.png", "subfolder": "", "type": "output", "asset": {"id": "x"}}
     raw = {"status": status, "outputs": {"24": {"images": [image, None], "animated": [False]}}}
     entry = HistoryEntry.parse("p", raw)

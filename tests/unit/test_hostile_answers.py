@@ -77,26 +77,26 @@ GRAPH = FluxMeshWorkflow.template_graph()
 @settings(max_examples=400, deadline=None)
 @given(st.lists(frames, max_size=12))
 def test_frames_are_events_or_nothing(given_frames: list[str | bytes]) -> None:
-    told: list[Any] = []
+    reports: list[Any] = []
     watch = EtaEstimator(Timings.of("it", "nowhere"))
 
-    def say(kind: str, message: str, **facts: Any) -> None:
-        told.append((kind, message))
+    def report(kind: str, message: str, **facts: Any) -> None:
+        reports.append((kind, message))
         assert 0.0 <= facts["fraction"] <= 1.0
-        assert watch.note(facts["fraction"], len(told)) is None
+        assert watch.note(facts["fraction"], len(reports)) is None
 
-    narrator = ProgressReporter(GRAPH, FluxMeshWorkflow.with_prompt("x"), say)
-    channel = EventRouter(str)
-    channel._listeners = {"p": lambda event: narrator.on_event(event) if event else None}  # type: ignore[dict-item, arg-type, return-value]
+    reporter = ProgressReporter(GRAPH, FluxMeshWorkflow.with_prompt("x"), report)
+    router = EventRouter(str)
+    router._listeners = {"p": lambda event: reporter.on_event(event) if event else None}  # type: ignore[dict-item, arg-type, return-value]
     for frame in given_frames:
         event = parse_frame(frame)
         if event is None:
             continue
         assert event.prompt_id is None or isinstance(event.prompt_id, str)
         assert event.node is None or isinstance(event.node, str)
-        channel._deliver(event)
-        narrator.on_event(event)
-    assert all(isinstance(text, str) for _, text in told)
+        router._deliver(event)
+        reporter.on_event(event)
+    assert all(isinstance(text, str) for _, text in reports)
 
 
 @settings(max_examples=400, deadline=None)
@@ -118,7 +118,7 @@ def test_history_is_an_entry_or_nothing(raw: Any) -> None:
     except OutputMissing:
         return
     for item in wanted:
-        # Whatever the server calls it: one name, no way out of the folder.
+        # Whatever name the server gives: one file name, inside the folder.
         assert item.name not in ("", ".", "..")
         assert item.name.encode()
         assert not set(item.name) & set('/\\:*?"<>|\0\n')
@@ -127,7 +127,7 @@ def test_history_is_an_entry_or_nothing(raw: Any) -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(values)
-def test_queues_are_read_as_far_as_they_can_be(raw: Any) -> None:
+def test_the_readable_part_of_a_queue_is_read(raw: Any) -> None:
     assert all(isinstance(each, str) for each in client._ids(json.loads(json.dumps(raw))))
 
 
@@ -138,15 +138,15 @@ def test_rejections_are_explained(raw: Any) -> None:
     assert isinstance(client._explain(known, {"3": raw, "24": {"errors": raw}}), str)
 
 
-def test_numbers_that_are_none_and_names_that_are_none() -> None:
-    channel = EventRouter(str)
-    channel.max_upload_bytes = 7
+def test_invalid_numbers_and_names_are_ignored() -> None:
+    router = EventRouter(str)
+    router.max_upload_bytes = 7
     for limit in ("NaN", "Infinity", "1" + "0" * 400, '"x"'):
         frame = f'{{"type": "feature_flags", "data": {{"max_upload_size": {limit}}}}}'
         event = parse_frame(frame)
         assert event is not None
-        channel._deliver(event)
-        assert channel.max_upload_bytes is None
+        router._deliver(event)
+        assert router.max_upload_bytes is None
     names = [{"filename": name} for name in ("\ud800.png", "", "ok.png")]
     raw = {"outputs": {"24": {"images": names, "3d": ["x/\udfff.glb"]}}}
     entry = HistoryEntry.parse("p", raw)
@@ -155,7 +155,7 @@ def test_numbers_that_are_none_and_names_that_are_none() -> None:
     assert entry.files("24", "3d", has_paths=True)[0].filename == "ok.png"
 
 
-def test_a_frame_without_end_and_a_deep_one() -> None:
+def test_truncated_and_deeply_nested_frames_are_ignored() -> None:
     assert parse_frame('{"type": "executing", "data": ' + "[" * 100_000) is None
     assert parse_frame("[" * 100_000) is None
     assert isinstance(parse_frame('{"type": "x", "data": {"prompt_id": NaN}}'), ServerEvent)

@@ -1,4 +1,4 @@
-"""A lease counts from Ready, is renewed by use, and never exceeds its longest time."""
+"""A lease counts from Ready, is renewed by use, and never exceeds its longest duration."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_it_counts_from_ready(api: FakeApi, clock: FakeClock) -> None:
     assert (lease.elapsed_s, lease.left_s) == (400, 600)
 
 
-def test_renewing_adds_what_has_passed(api: FakeApi, clock: FakeClock) -> None:
+def test_a_renewal_adds_the_time_that_has_passed(api: FakeApi, clock: FakeClock) -> None:
     lease = make(api)
     clock.sleep(700)
     lease.renew()
@@ -76,14 +76,14 @@ def test_renewing_adds_what_has_passed(api: FakeApi, clock: FakeClock) -> None:
     assert lease.left_s == 1000
 
 
-def test_it_is_never_renewed_for_less(api: FakeApi, clock: FakeClock) -> None:
+def test_a_renewal_never_shortens_it(api: FakeApi, clock: FakeClock) -> None:
     lease = make(api, now=4000)
     clock.sleep(100)
     lease.renew()
     assert api.asked == []
 
 
-def test_its_longest_time_is_the_end(
+def test_it_is_not_renewed_beyond_its_longest_time(
     api: FakeApi, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     lease = make(api, longest_s=1500)
@@ -105,7 +105,7 @@ def test_settling_may_shorten(api: FakeApi, clock: FakeClock) -> None:
     assert api.asked == [602]
 
 
-def test_touching_asks_only_when_it_is_time(api: FakeApi, clock: FakeClock) -> None:
+def test_use_renews_it_only_when_a_renewal_is_due(api: FakeApi, clock: FakeClock) -> None:
     lease = make(api)
     lease.touch()
     clock.sleep(499)
@@ -113,7 +113,7 @@ def test_touching_asks_only_when_it_is_time(api: FakeApi, clock: FakeClock) -> N
     assert api.asked == []
 
 
-def test_a_renewal_that_fails_is_told(
+def test_a_failed_renewal_is_reported(
     api: FakeApi, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     lease = make(api)
@@ -124,13 +124,13 @@ def test_a_renewal_that_fails_is_told(
     assert lease.left_s == 300
 
 
-def test_a_platform_that_tells_no_end(api: FakeApi, clock: FakeClock) -> None:
+def test_the_platform_may_give_no_end(api: FakeApi, clock: FakeClock) -> None:
     lease = Lease(api, "s", 1000, 5000)  # type: ignore[arg-type]
     lease.note(Server(server_id="s", current_status="Ready", estimated_duration=900.0))
     assert lease.left_s == 900
 
 
-def test_somebody_may_have_given_it_more_time_meanwhile(api: FakeApi, clock: FakeClock) -> None:
+def test_a_longer_lease_set_by_another_process_is_kept(api: FakeApi, clock: FakeClock) -> None:
     lease = make(api)
     api.duration = 12600
     clock.sleep(900)
@@ -139,30 +139,30 @@ def test_somebody_may_have_given_it_more_time_meanwhile(api: FakeApi, clock: Fak
     assert lease.left_s == 11700
 
 
-def test_without_the_platforms_time_it_cannot_be_ready_before_its_launch(
+def test_without_the_platforms_time_ready_is_not_before_the_launch(
     api: FakeApi, clock: FakeClock
 ) -> None:
     api.tells_time = False
-    api.ready = clock.now - 3 * 3600  # our clock goes ahead
+    api.ready = clock.now - 3 * 3600  # our clock is ahead
     lease = Lease(api, "s", 1000, 50000, launched_at=clock.monotonic())  # type: ignore[arg-type]
     lease.note(api.server(1000))
     clock.sleep(30)
     assert lease.elapsed_s == 30
 
 
-def test_a_change_is_told(api: FakeApi, clock: FakeClock) -> None:
+def test_a_change_is_reported(api: FakeApi, clock: FakeClock) -> None:
     lease = make(api)
-    told: list[Server] = []
-    lease.on_changed = told.append
+    changes: list[Server] = []
+    lease.on_changed = changes.append
     clock.sleep(700)
     lease.renew()
-    assert [server.estimated_duration for server in told] == [1700]
+    assert [server.estimated_duration for server in changes] == [1700]
 
 
-def test_after_a_sleep_of_the_computer_the_platform_is_asked(
+def test_the_platform_is_asked_after_the_computer_slept(
     api: FakeApi, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The monotonic clock stood still, so by it there is plenty of the lease left."""
+    """The monotonic clock stood still, so by that clock most of the lease is left."""
     asleep_s = 0.0
     monkeypatch.setattr(clock, "monotonic", lambda: clock.now - asleep_s)
     monkeypatch.setattr(FakeApi, "now", lambda self: self.clock.monotonic())

@@ -1,4 +1,4 @@
-"""The ledger: the same tests on SQLite and PostgreSQL, and what befalls a file."""
+"""The ledger: the same tests on SQLite and PostgreSQL, and damaged, locked or missing files."""
 
 from __future__ import annotations
 
@@ -73,14 +73,14 @@ def of(where: str, user: str = "me") -> MachineRecords:
 # --- a machine's life ----------------------------------------------------------------------------
 
 
-def test_what_was_written_is_read(machines: MachineRecords) -> None:
+def test_a_written_row_is_read_back(machines: MachineRecords) -> None:
     written = row()
     machines.record_intent(written)
     assert machines.list_open() == [written]
     assert written.is_open
 
 
-def test_a_launch_whose_list_failed_is_told_from_one_without_machines(
+def test_a_failed_list_differs_from_an_empty_list(
     machines: MachineRecords,
 ) -> None:
     machines.record_intent(row("unknown", known_servers=None))
@@ -89,7 +89,7 @@ def test_a_launch_whose_list_failed_is_told_from_one_without_machines(
     assert known == {"unknown": None, "none": frozenset()}
 
 
-def test_a_whole_life(machines: MachineRecords) -> None:
+def test_every_step_of_a_machine_is_recorded(machines: MachineRecords) -> None:
     machines.record_intent(row())
     machines.record_launched("k", "m-1")
     machines.record_ready("k", 200.0)
@@ -107,7 +107,7 @@ def test_a_whole_life(machines: MachineRecords) -> None:
     assert (ended.ended_at, ended.ended_by) == (500.0, "deleted")
 
 
-def test_the_first_word_on_an_end_counts(machines: MachineRecords) -> None:
+def test_the_first_recorded_end_is_kept(machines: MachineRecords) -> None:
     machines.record_intent(row())
     machines.record_launched("k", "m-1")
     machines.record_ended("k", 500.0, "deleted")
@@ -118,7 +118,7 @@ def test_the_first_word_on_an_end_counts(machines: MachineRecords) -> None:
 
 
 def test_accounts_do_not_see_each_other(where: str) -> None:
-    mine, other = of(where), of(where, "somebody")
+    mine, other = of(where), of(where, "other-user")
     mine.record_intent(row())
     assert other.list_open() == []
     other.record_ended("k", 1.0, "deleted")
@@ -139,8 +139,8 @@ def test_a_launch_is_found_by_its_duration(machines: MachineRecords) -> None:
     assert machines.find_launch("/p/dev.json", 1235) is None
 
 
-def test_many_at_once(where: str) -> None:
-    """Also making the tables: each of them finds none and would make them."""
+def test_concurrent_writers_lose_nothing(where: str) -> None:
+    """Each of them also finds no tables, and creates them."""
 
     def live(number: int) -> None:
         machines = of(where)
@@ -152,7 +152,7 @@ def test_many_at_once(where: str) -> None:
     assert len(of(where).list_ids()) == 24
 
 
-def test_one_at_a_time(where: str) -> None:
+def test_only_one_holder_at_a_time(where: str) -> None:
     inside, most = 0, 0
     lock = threading.Lock()
 
@@ -185,7 +185,7 @@ def test_a_newer_ledger_is_not_touched(where: str) -> None:
     assert WORD not in str(caught.value)
 
 
-def test_an_older_ledger_is_brought_forward(where: str) -> None:
+def test_an_older_ledger_is_migrated(where: str) -> None:
     of(where).record_intent(row())
     steps = {
         1: ["ALTER TABLE machines ADD COLUMN colour TEXT"],
@@ -197,7 +197,7 @@ def test_an_older_ledger_is_brought_forward(where: str) -> None:
         assert connection.execute(text("SELECT version FROM comfyloom_schema")).scalar() == 3
 
 
-def test_a_migration_that_fails_leaves_all_as_it_was(where: str) -> None:
+def test_a_failed_migration_changes_nothing(where: str) -> None:
     of(where).record_intent(row())
     steps = {1: ["ALTER TABLE machines ADD COLUMN colour TEXT", "ALTER TABLE nothing ADD x TEXT"]}
     with (
@@ -213,7 +213,7 @@ def test_a_migration_that_fails_leaves_all_as_it_was(where: str) -> None:
 # --- a file that cannot be used ------------------------------------------------------------------
 
 
-def test_it_is_for_this_user_alone(tmp_path: Path) -> None:
+def test_the_file_is_readable_by_its_user_only(tmp_path: Path) -> None:
     file = tmp_path / "deep" / "ledger.db"
     of(str(file)).record_intent(row())
     assert file.stat().st_mode & 0o777 == 0o600
@@ -222,7 +222,7 @@ def test_it_is_for_this_user_alone(tmp_path: Path) -> None:
 
 def spoil(how: str, file: Path) -> None:
     if how == "garbage":
-        file.write_bytes(b"this is no database" * 100)
+        file.write_bytes(b"not a database, " * 100)
     elif how == "cut":
         data = file.read_bytes()
         file.write_bytes(data[: len(data) // 2] + b"\0" * 5000)
@@ -232,7 +232,7 @@ def spoil(how: str, file: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["garbage", "cut", "folder"])
-def test_a_file_that_is_no_ledger(tmp_path: Path, how: str) -> None:
+def test_a_file_that_is_not_a_ledger_is_an_error(tmp_path: Path, how: str) -> None:
     file = tmp_path / "ledger.db"
     of(str(file)).record_intent(row())
     with sqlite3.connect(file) as connection:
@@ -247,7 +247,7 @@ def test_a_file_that_is_no_ledger(tmp_path: Path, how: str) -> None:
     assert caught.value.path == str(file)
 
 
-def test_a_locked_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_locked_file_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "ledger.db"
     machines = of(str(file))
     machines.record_intent(row())
@@ -263,7 +263,7 @@ def test_a_locked_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "where", ["me:topsecret@127.0.0.1:1/db", "127.0.0.1:1/db?password=topsecret&user=u"]
 )
-def test_a_server_that_is_not_there(where: str) -> None:
+def test_an_unreachable_server_is_an_error(where: str) -> None:
     with pytest.raises(LedgerError) as caught:
         of(f"postgresql://{where}").list_open()
     assert Ledger.of(f"postgresql://{where}").secrets == ["topsecret"]
@@ -278,13 +278,13 @@ def test_a_server_that_is_not_there(where: str) -> None:
         "x://",
         "sqlite://",
         "sqlite:///x.db",
-        "~nobody-of-that-name/x",
+        "~no-such-user/x",
         "postgresql://u:pw@127.0.0.1:port/db",
         "postgresql://u:pw@[::1/db",
         "postgresql+psycopg_async://u:pw@127.0.0.1/db",
     ],
 )
-def test_what_is_no_ledger_at_all(where: str) -> None:
+def test_an_invalid_ledger_setting_is_refused(where: str) -> None:
     with pytest.raises(ConfigError, match="postgresql"):
         Ledger.of(where)
 
@@ -301,7 +301,7 @@ for number in range(10**6):
 """
 
 
-def test_what_was_told_as_written_is_there_after_a_kill(tmp_path: Path) -> None:
+def test_rows_reported_as_written_survive_a_kill(tmp_path: Path) -> None:
     file = tmp_path / "ledger.db"
     here = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
     writer = subprocess.Popen(
@@ -313,14 +313,16 @@ def test_what_was_told_as_written_is_there_after_a_kill(tmp_path: Path) -> None:
     assert writer.stdout is not None
     last = [writer.stdout.readline() for _ in range(40)][-1]
     writer.send_signal(signal.SIGKILL)
-    told = [int(line) for line in (last + writer.stdout.read()).split()]
+    reported = [int(line) for line in (last + writer.stdout.read()).split()]
     writer.stdout.close()
     writer.wait()
     keys = {each.key for each in of(str(file)).list_open()}
-    assert {f"k{number}" for number in range(told[-1] + 1)} <= keys
+    assert {f"k{number}" for number in range(reported[-1] + 1)} <= keys
 
 
-def test_a_table_that_somebody_keeps_locked(postgres: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_locked_by_another_client_is_an_error(
+    postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     mine = of(postgres, "locked-out")
     mine.record_intent(row("locked-out"))
     with Ledger.of(postgres).connected() as blocker:
@@ -349,27 +351,27 @@ def sleeper() -> Iterator[Callable[[], int]]:
         child.wait()
 
 
-def test_this_process_lives() -> None:
+def test_this_process_is_alive() -> None:
     assert Owner.current().lives
     assert Owner.current() == Owner.current()
 
 
-def test_a_pid_that_another_process_has_now() -> None:
+def test_a_reused_pid_is_not_alive() -> None:
     assert attrs.evolve(Owner.current(), started=1).lives is False
 
 
-def test_no_process_of_that_number(sleeper: Callable[[], int]) -> None:
+def test_a_pid_without_a_process_is_not_alive(sleeper: Callable[[], int]) -> None:
     assert attrs.evolve(Owner.current(), pid=2**22 + 1).lives is False
     assert attrs.evolve(Owner.current(), pid=sleeper()).lives is False
 
 
-def test_another_computer_of_the_same_name() -> None:
+def test_another_computer_of_the_same_name_is_not_this_one() -> None:
     assert Owner.current().is_here
     assert not attrs.evolve(Owner.current(), machine="another").is_here
 
 
-def test_a_process_that_is_hidden_may_live(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As with /proc mounted so that it shows no process of another user."""
+def test_a_hidden_process_may_be_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when /proc is mounted so that it hides the processes of other users."""
 
     def refuse(pid: int, number: int) -> None:
         raise PermissionError
@@ -379,11 +381,11 @@ def test_a_process_that_is_hidden_may_live(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize("change", [{"boot_id": "x"}, {"namespace": "x"}, {"boot_id": ""}])
-def test_a_pid_of_elsewhere_says_nothing(change: dict[str, str]) -> None:
+def test_a_pid_of_another_computer_is_unknown(change: dict[str, str]) -> None:
     assert attrs.evolve(Owner.current(), **change).lives is None
 
 
-def test_a_zombie_is_dead() -> None:
+def test_a_zombie_is_not_alive() -> None:
     child = subprocess.Popen(
         [sys.executable, "-c", "import os; os.abort()"], stderr=subprocess.DEVNULL
     )

@@ -60,7 +60,7 @@ def listed(url: str) -> list[Any]:
         api.close()
 
 
-def test_an_http_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requests_go_through_an_http_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     with serving() as port:
         monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{port}")
         monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")
@@ -70,14 +70,14 @@ def test_an_http_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
         assert Answering.asked == ["http://api.example.invalid/prod/api/users/user-1/servers"]
 
 
-def test_no_proxy_is_kept_to(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_proxy_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
     with serving() as port:
         monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
         monkeypatch.setenv("no_proxy", "127.0.0.1")
         assert listed(f"http://127.0.0.1:{port}") == []
 
 
-def test_a_certificate_authority_of_ones_own(
+def test_a_private_certificate_authority_is_trusted(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     authority = trustme.CA()

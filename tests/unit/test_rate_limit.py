@@ -17,56 +17,56 @@ from support import FakeClock, HastyClock
 URL = "http://127.0.0.1:1"
 
 
-def test_a_burst_then_the_rate(clock: FakeClock) -> None:
-    pace = RateLimiter(per_s=1.0, burst=3, clock=clock)
+def test_a_burst_is_followed_by_the_rate(clock: FakeClock) -> None:
+    limiter = RateLimiter(per_s=1.0, burst=3, clock=clock)
     begun = clock.now
     times: list[float] = []
     for _ in range(6):
-        pace.take()
+        limiter.take()
         times.append(clock.now - begun)
     assert times == [0, 0, 0, 1, 2, 3]
 
 
-def test_a_rest_gives_the_burst_back_and_no_more(clock: FakeClock) -> None:
-    pace = RateLimiter(per_s=1.0, burst=3, clock=clock)
+def test_a_pause_restores_the_burst_and_not_more(clock: FakeClock) -> None:
+    limiter = RateLimiter(per_s=1.0, burst=3, clock=clock)
     for _ in range(3):
-        pace.take()
+        limiter.take()
     clock.sleep(1000.0)
     begun = clock.now
     for _ in range(4):
-        pace.take()
+        limiter.take()
     assert clock.now - begun == 1.0
 
 
 def test_an_urgent_request_does_not_wait_but_counts(clock: FakeClock) -> None:
-    pace = RateLimiter(per_s=1.0, burst=1, clock=clock)
-    pace.take()
-    pace.take(urgent=True)
+    limiter = RateLimiter(per_s=1.0, burst=1, clock=clock)
+    limiter.take()
+    limiter.take(urgent=True)
     assert clock.slept == []
-    pace.take()
+    limiter.take()
     assert clock.slept == [2.0]
 
 
-def test_a_pause_holds_for_everybody(clock: FakeClock) -> None:
-    pace = RateLimiter(per_s=1.0, burst=5, clock=clock)
-    pace.pause(7.0)
-    pace.take()
+def test_a_pause_holds_for_all_requests(clock: FakeClock) -> None:
+    limiter = RateLimiter(per_s=1.0, burst=5, clock=clock)
+    limiter.pause(7.0)
+    limiter.take()
     assert clock.slept == [7.0]
 
 
-def test_threads_share_it() -> None:
+def test_threads_share_a_limiter() -> None:
     clock = HastyClock()
-    pace = RateLimiter(per_s=100.0, burst=1, clock=clock)
+    limiter = RateLimiter(per_s=100.0, burst=1, clock=clock)
     begun = clock.monotonic()
-    threads = [threading.Thread(target=pace.take) for _ in range(20)]
+    threads = [threading.Thread(target=limiter.take) for _ in range(20)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert pace._due - begun >= 0.2 - 1e-6
+    assert limiter._due - begun >= 0.2 - 1e-6
 
 
-def test_clients_of_one_account_share_a_pace(clock: FakeClock) -> None:
+def test_clients_of_one_account_share_a_limiter(clock: FakeClock) -> None:
     one = rate_limit_of(URL, "u", clock)
     assert rate_limit_of(f"{URL}/", "u", clock) is one
     assert rate_limit_of(URL, "v", clock) is not one
@@ -88,7 +88,7 @@ def test_the_server_api_keeps_to_the_rate(clock: FakeClock) -> None:
 
 
 @responses.activate
-def test_after_a_429_all_of_the_account_wait(clock: FakeClock) -> None:
+def test_all_clients_of_an_account_wait_after_a_429(clock: FakeClock) -> None:
     listed = f"{URL}/prod/api/users/u/servers"
     responses.get(listed, status=429, headers={"Retry-After": "9"})
     responses.get(listed, json=[])
@@ -100,7 +100,7 @@ def test_after_a_429_all_of_the_account_wait(clock: FakeClock) -> None:
 
 
 @responses.activate
-def test_an_error_keeps_what_each_attempt_ran_into(clock: FakeClock) -> None:
+def test_an_error_keeps_the_error_of_each_attempt(clock: FakeClock) -> None:
     responses.get(f"{URL}/prod/api/users/u/servers", status=502)
     responses.get(f"{URL}/prod/api/users/u/servers", status=503)
     api = ServerApi(URL, "u", "tok-1", clock=clock)
@@ -112,7 +112,7 @@ def test_an_error_keeps_what_each_attempt_ran_into(clock: FakeClock) -> None:
 
 
 @responses.activate
-def test_one_attempt_has_its_own_error(clock: FakeClock) -> None:
+def test_a_single_attempt_raises_its_own_error(clock: FakeClock) -> None:
     responses.get(f"{URL}/prod/api/users/u/servers", status=500)
     with pytest.raises(ApiError) as caught:
         ServerApi(URL, "u", "tok-1", clock=clock, backoff=NO_RETRY).list_servers()

@@ -16,7 +16,7 @@ def test_a_machine_url_is_hidden_in_all_its_forms() -> None:
     assert redact(text) == "<machine>/ws and host='<machine>', port=443"
 
 
-def test_a_loopback_host_is_no_secret_but_a_telling_path_is() -> None:
+def test_a_loopback_host_is_not_secret_but_a_machine_path_is() -> None:
     register_url_secret("http://127.0.0.1:4711/comfyui/0a1b2c3d4e5f6071")
     assert redact("http://127.0.0.1:4711/prod") == "http://127.0.0.1:4711/prod"
     assert redact("GET /comfyui/0a1b2c3d4e5f6071/queue") == "GET <machine>/queue"
@@ -28,7 +28,7 @@ def test_short_values_are_left_alone() -> None:
 
 
 @pytest.mark.parametrize("name", ["comfyloom", "urllib3.connectionpool", "websocket"])
-def test_log_records_arguments_and_tracebacks_tell_no_secret(name: str) -> None:
+def test_log_records_arguments_and_tracebacks_hold_no_secret(name: str) -> None:
     register_secret("tok-987654")
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
@@ -52,10 +52,10 @@ def test_there_is_one_logger() -> None:
     assert log is logging.getLogger("comfyloom")
 
 
-def test_a_path_that_names_a_machine_is_hidden_without_its_slash_too() -> None:
-    register_url_secret("http://127.0.0.1:8188/a-machine-nobody-knows-01")
-    page = "no a-machine-nobody-knows-01 at /a-machine-nobody-knows-01/x"
+def test_a_machine_path_is_hidden_without_its_slash_too() -> None:
+    register_url_secret("http://127.0.0.1:8188/a-machine-not-registered-01")
+    page = "no a-machine-not-registered-01 at /a-machine-not-registered-01/x"
     assert redact(page) == "no <machine> at <machine>/x"
     register_url_secret("http://127.0.0.1:8188/comfyui/5ab11f3b-5ca2-41b6-bd60-14cc7b9547ef")
-    # The id of a machine is no secret: it stops the machine only with the account's token.
+    # The id of a machine is not secret: it stops the machine only with the account's token.
     assert redact("5ab11f3b-5ca2-41b6-bd60-14cc7b9547ef") != "<machine>"

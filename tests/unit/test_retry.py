@@ -19,7 +19,7 @@ def test_a_deadline_counts_down(clock: FakeClock) -> None:
     assert deadline.remaining_s == 0.0
 
 
-def test_no_deadline_is_never_over(clock: FakeClock) -> None:
+def test_an_unlimited_deadline_never_passes(clock: FakeClock) -> None:
     assert not Deadline.after(None, clock).over
 
 
@@ -33,7 +33,7 @@ def test_delays_double_with_jitter_up_to_the_longest() -> None:
     assert all(0 <= delay <= ceiling for delay, ceiling in zip(low, [0.5, 1, 2, 4], strict=True))
 
 
-def test_polling_starts_at_once_and_then_waits_the_interval(clock: FakeClock) -> None:
+def test_polling_starts_immediately_and_then_waits_the_interval(clock: FakeClock) -> None:
     states = iter([1, 2, 3, 4])
     for _ in polling(2.0, Deadline.after(60.0, clock)):
         if next(states) == 3:

@@ -35,7 +35,7 @@ DONE = HistoryEntry(prompt_id="p", outputs={}, status="success")
 
 @attrs.define
 class FakeServer:
-    """A ComfyUI whose run ends at a moment, and is in the queue until then."""
+    """A ComfyUI whose run ends at a set time, and is in the queue until then."""
 
     clock: FakeClock
     ends_at: float = float("inf")
@@ -88,7 +88,7 @@ class FakeServer:
 
 @attrs.define
 class ScriptedInbox:
-    """An inbox whose items come at moments of the clock."""
+    """An inbox whose items arrive at set times of the clock."""
 
     clock: FakeClock
     items: list[tuple[float, Any]]
@@ -124,7 +124,7 @@ def event(kind: str, node: str | None = "3", prompt_id: str | None = "p") -> Ser
 
 @attrs.define
 class Witness:
-    """A listener and the liveness of a server: remembers what it is notified of."""
+    """A listener and a liveness check that keep every call."""
 
     events: list[ServerEvent] = attrs.field(factory=list)
     positions: list[int] = attrs.field(factory=list)
@@ -186,7 +186,7 @@ def steady(until: float) -> list[tuple[float, ServerEvent]]:
     return [(at / 2, event("progress_state")) for at in range(int(until * 2))]
 
 
-def test_the_end_is_read_from_history_at_once(clock: FakeClock) -> None:
+def test_the_end_is_read_from_history_immediately(clock: FakeClock) -> None:
     events = [*steady(2), (2.0, event("executing", None))]
     made = watch(clock, events, ends_at=2.0)
     assert made.wait() is DONE
@@ -202,7 +202,7 @@ def test_while_events_flow_one_request_in_five_seconds(clock: FakeClock) -> None
     assert made.server.looks == []
 
 
-def test_success_is_told_a_moment_before_history_has_it(clock: FakeClock) -> None:
+def test_success_is_reported_a_moment_before_history_has_it(clock: FakeClock) -> None:
     made = watch(clock, [(1.0, event("execution_success", None))], ends_at=1.01)
     made.wait()
     assert made.server.polls[-1] <= 1.3
@@ -227,13 +227,13 @@ def test_without_a_socket_polling_alone_is_quick_and_then_slow(clock: FakeClock)
 
 
 def test_an_execution_error_alone_is_not_the_end(clock: FakeClock) -> None:
-    """An execution blocker sends one, and the run goes on to its success."""
+    """An execution blocker sends one, and the run then succeeds."""
     events = [(1.0, event("execution_error")), *[(1 + at, item) for at, item in steady(5)]]
     made = watch(clock, [*events, (7.0, event("executing", None))], ends_at=7.0)
     assert made.wait() is DONE
 
 
-def test_events_of_others_mean_nothing(clock: FakeClock) -> None:
+def test_events_of_other_runs_are_ignored(clock: FakeClock) -> None:
     events = [(0.1, event("executing", None, "other")), (0.2, event("executing", None))]
     made = watch(clock, events, ends_at=0.2)
     made.wait()
@@ -241,7 +241,7 @@ def test_events_of_others_mean_nothing(clock: FakeClock) -> None:
     assert [one.prompt_id for one in made.witness.events] == ["p"]
 
 
-def test_a_run_that_nobody_knows_is_lost_within_seconds(clock: FakeClock) -> None:
+def test_a_run_that_the_server_does_not_know_is_lost_within_seconds(clock: FakeClock) -> None:
     events = [(2.0, event("executing")), (3.0, ConnectionLost())]
     made = watch(clock, events, in_queue=lambda _: ([], []))
     with pytest.raises(RunLost) as caught:
@@ -255,7 +255,7 @@ def test_a_run_between_queue_and_history_is_not_lost(clock: FakeClock) -> None:
     assert made.wait() is DONE
 
 
-def test_a_waiting_run_tells_its_place(clock: FakeClock) -> None:
+def test_a_waiting_run_reports_its_queue_position(clock: FakeClock) -> None:
     waiting = (["a"], ["b", "p"])
     made = watch(clock, [], ends_at=9.0, in_queue=lambda at: waiting if at < 5 else (["p"], []))
     made.wait()
@@ -271,22 +271,22 @@ def test_a_run_that_waits_is_looked_for_when_the_queue_changes(clock: FakeClock)
     made.wait()
     assert 4.1 in made.server.looks
     early = [at for at in made.server.looks if at < 4]
-    assert len(early) <= 7  # the socket would tell
-    assert not [at for at in made.server.polls if at < 4]  # what waits is not in history
+    assert len(early) <= 7  # the socket would report it
+    assert not [at for at in made.server.polls if at < 4]  # a waiting run is not in history
 
 
-def test_a_run_that_tells_nothing_is_reported_and_left_alone(clock: FakeClock) -> None:
+def test_a_silent_run_is_reported_and_left_alone(clock: FakeClock) -> None:
     made = watch(clock, [(1.0, event("executing"))], ends_at=400.0)
-    told = made.witness.silences
+    silences = made.witness.silences
     assert made.wait() is DONE
-    assert 30 <= told[0] <= 34
-    assert all(b >= 2 * a for a, b in itertools.pairwise(told))
-    assert len(told) == 4
+    assert 30 <= silences[0] <= 34
+    assert all(b >= 2 * a for a, b in itertools.pairwise(silences))
+    assert len(silences) == 4
     assert made.server.cancels == []
     assert len(made.server.reconnects) == 4  # it may be the socket that is silent
 
 
-def test_a_run_that_begins_without_an_event_casts_doubt_on_the_socket(clock: FakeClock) -> None:
+def test_a_run_that_starts_without_an_event_reconnects_the_socket(clock: FakeClock) -> None:
     made = watch(clock, [], ends_at=60.0)
     made.wait()
     assert made.server.reconnects[0] <= 4.0
@@ -301,13 +301,13 @@ def test_a_run_out_of_time_says_that_it_was_silent(clock: FakeClock) -> None:
         made.wait(100.0)
 
 
-def test_without_a_socket_nobody_can_be_silent(clock: FakeClock) -> None:
+def test_without_a_socket_no_run_is_reported_as_silent(clock: FakeClock) -> None:
     made = watch(clock, [], ends_at=100.0, is_up=False)
     made.wait()
     assert (made.witness.silences, made.witness.running) == ([], [True])
 
 
-def test_time_that_is_over_cancels_the_run(clock: FakeClock) -> None:
+def test_a_passed_deadline_cancels_the_run(clock: FakeClock) -> None:
     made = watch(clock, steady(100), cancel_works_after=3)
     with pytest.raises(RunTimeout):
         made.wait(20.0)
@@ -330,7 +330,7 @@ def test_a_run_deleted_from_the_queue_has_no_history(clock: FakeClock) -> None:
     assert made.elapsed_s < DEFAULT_TIMEOUTS.polling.cancel_for_s
 
 
-def test_a_server_that_ignores_the_cancel_is_left_after_a_while(clock: FakeClock) -> None:
+def test_a_server_that_ignores_the_cancel_is_given_up(clock: FakeClock) -> None:
     made = watch(clock, [], cancel_works_after=999)
     made.cancel()
     with pytest.raises(RunCancelled):
@@ -338,14 +338,14 @@ def test_a_server_that_ignores_the_cancel_is_left_after_a_while(clock: FakeClock
     assert made.elapsed_s <= DEFAULT_TIMEOUTS.polling.cancel_for_s + 1.0
 
 
-def test_a_server_out_of_reach_is_given_up_after_a_minute(clock: FakeClock) -> None:
+def test_an_unreachable_server_is_given_up_after_a_minute(clock: FakeClock) -> None:
     made = watch(clock, [], broken_from=5.0)
     with pytest.raises(TransportError):
         made.wait()
     assert 60 <= made.elapsed_s <= 75
 
 
-def test_a_server_that_comes_back(clock: FakeClock) -> None:
+def test_a_server_that_comes_back_continues_the_run(clock: FakeClock) -> None:
     made = watch(clock, [], broken_from=5.0, ends_at=50.0)
 
     def come_back() -> None:
@@ -357,7 +357,7 @@ def test_a_server_that_comes_back(clock: FakeClock) -> None:
     assert 5 < made.witness.checks < 12  # the platform allows one request a second
 
 
-def test_a_machine_that_is_gone_is_told_at_once(clock: FakeClock) -> None:
+def test_a_dead_machine_is_reported_immediately(clock: FakeClock) -> None:
     made = watch(clock, [], broken_from=5.0)
 
     def gone() -> None:

@@ -1,4 +1,4 @@
-"""What must come to its end although somebody asks to leave."""
+"""Signals are deferred while an action must finish, and become an orderly exit."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def interrupt(times: int = 1) -> None:
         time.sleep(0.02)
 
 
-def test_the_value_and_the_error_come_through() -> None:
+def test_the_value_and_the_error_are_passed_on() -> None:
     assert defer_signals(lambda: 7, waiting=lambda: None) == 7
 
     def fail() -> None:
@@ -29,21 +29,21 @@ def test_the_value_and_the_error_come_through() -> None:
         defer_signals(fail, waiting=lambda: None)
 
 
-def test_a_signal_waits_for_the_end() -> None:
+def test_a_signal_is_deferred_until_the_end() -> None:
     done: list[str] = []
-    told: list[str] = []
+    notices: list[str] = []
 
     def work() -> None:
         interrupt(2)
         done.append("stopped")
 
     with pytest.raises(KeyboardInterrupt):
-        defer_signals(work, waiting=lambda: told.append("waiting"))
+        defer_signals(work, waiting=lambda: notices.append("waiting"))
     assert done == ["stopped"]
-    assert told == ["waiting", "waiting"]
+    assert notices == ["waiting", "waiting"]
 
 
-def test_the_third_signal_abandons_it() -> None:
+def test_the_third_signal_aborts() -> None:
     release = threading.Event()
 
     def work() -> None:
@@ -57,14 +57,14 @@ def test_the_third_signal_abandons_it() -> None:
     release.set()
 
 
-def test_handlers_are_put_back() -> None:
+def test_handlers_are_restored() -> None:
     kinds = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = [signal.getsignal(kind) for kind in kinds]
     defer_signals(lambda: None, waiting=lambda: None)
     assert [signal.getsignal(kind) for kind in kinds] == before
 
 
-def test_an_error_of_the_action_is_told_before_the_signal() -> None:
+def test_an_error_of_the_action_is_raised_before_the_signal() -> None:
     def work() -> None:
         interrupt()
         raise ValueError("not stopped")
@@ -73,7 +73,7 @@ def test_an_error_of_the_action_is_told_before_the_signal() -> None:
         defer_signals(work, waiting=lambda: None)
 
 
-def test_in_another_thread_it_simply_runs() -> None:
+def test_in_another_thread_the_action_simply_runs() -> None:
     found: list[threading.Thread] = []
     thread = threading.Thread(
         target=lambda: found.append(defer_signals(threading.current_thread, waiting=lambda: None))
@@ -96,7 +96,7 @@ def test_termination_becomes_an_orderly_exit(number: signal.Signals) -> None:
     assert signal.getsignal(number) is signal.SIG_DFL
 
 
-def test_handlers_of_others_are_left_alone() -> None:
+def test_handlers_of_the_program_are_left_alone() -> None:
     def mine(*_: object) -> None: ...
 
     before = signal.signal(signal.SIGTERM, mine)
@@ -108,7 +108,7 @@ def test_handlers_of_others_are_left_alone() -> None:
         signal.signal(signal.SIGTERM, before)
 
 
-def test_another_thread_installs_nothing() -> None:
+def test_another_thread_installs_no_handler() -> None:
     found: list[object] = []
 
     def work() -> None:

@@ -56,7 +56,7 @@ def test_an_accepted_prompt_is_sent_once_and_not_looked_up(submission: Submissio
 
 @responses.activate
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
-def test_a_prompt_that_came_through_behind_an_error_is_not_sent_again(
+def test_a_prompt_accepted_despite_an_error_is_not_sent_again(
     submission: Submission, status: int
 ) -> None:
     answers({"status": status}, queue=QUEUED)
@@ -65,7 +65,7 @@ def test_a_prompt_that_came_through_behind_an_error_is_not_sent_again(
 
 
 @responses.activate
-def test_a_prompt_that_has_even_ended_is_found_in_history(submission: Submission) -> None:
+def test_a_prompt_that_has_already_ended_is_found_in_history(submission: Submission) -> None:
     answers({"body": requests.ReadTimeout()}, queue=NOWHERE, history={"p": {"outputs": {}}})
     submission.send()
     assert posts() == 1
@@ -90,7 +90,7 @@ def test_a_server_that_is_not_ready_is_asked_again(submission: Submission) -> No
 
 
 @responses.activate
-def test_a_server_that_is_never_ready(submission: Submission) -> None:
+def test_a_server_that_is_never_ready_is_an_error(submission: Submission) -> None:
     answers({"status": 503}, queue=NOWHERE)
     with pytest.raises(ApiError, match="not ready"):
         submission.send()
@@ -99,7 +99,7 @@ def test_a_server_that_is_never_ready(submission: Submission) -> None:
 
 @responses.activate
 @pytest.mark.parametrize("status", [500, 502, 504])
-def test_an_error_behind_which_nothing_is_found_is_not_repeated(
+def test_a_prompt_not_found_after_an_error_is_not_sent_again(
     submission: Submission, status: int
 ) -> None:
     answers({"status": status, "body": "<html>"}, queue=NOWHERE)
@@ -117,7 +117,7 @@ def test_a_refused_connection_is_tried_again(submission: Submission) -> None:
 
 
 @responses.activate
-def test_a_prompt_that_is_accepted_in_part_is_withdrawn(submission: Submission) -> None:
+def test_a_partly_accepted_prompt_is_withdrawn(submission: Submission) -> None:
     errors = {"32": {"class_type": "K", "errors": [{"message": "too big", "details": "x"}]}}
     responses.post(f"{URL}/prompt", json=ACCEPTED | {"node_errors": errors})
     responses.post(f"{URL}/api/jobs/p/cancel", status=405)
@@ -157,7 +157,7 @@ def test_a_prompt_whose_caller_gives_up_is_withdrawn(
 
 
 @responses.activate
-def test_a_page_in_place_of_the_answer_is_no_acceptance(submission: Submission) -> None:
+def test_a_page_in_place_of_the_answer_is_not_an_acceptance(submission: Submission) -> None:
     page = {"body": "<html>log in</html>", "content_type": "text/html"}
     answers(page, queue=NOWHERE)
     with pytest.raises(ApiError, match="the answer is a web page, not JSON"):
@@ -166,7 +166,7 @@ def test_a_page_in_place_of_the_answer_is_no_acceptance(submission: Submission) 
 
 
 @responses.activate
-def test_a_server_that_draws_its_own_ids_is_followed(submission: Submission) -> None:
+def test_the_id_chosen_by_the_server_is_used(submission: Submission) -> None:
     answers({"json": ACCEPTED | {"prompt_id": "theirs"}}, queue=NOWHERE)
     assert submission.send() == "theirs"
 
@@ -175,7 +175,7 @@ def test_a_server_that_draws_its_own_ids_is_followed(submission: Submission) -> 
 @pytest.mark.parametrize(
     ("status", "text"), [(403, "refuses"), (413, "larger"), (302, "redirects")]
 )
-def test_other_refusals(submission: Submission, status: int, text: str) -> None:
+def test_other_refusals_are_explained(submission: Submission, status: int, text: str) -> None:
     answers({"status": status}, queue=NOWHERE)
     with pytest.raises(ApiError, match=text):
         submission.send()
@@ -184,7 +184,9 @@ def test_other_refusals(submission: Submission, status: int, text: str) -> None:
 
 @responses.activate
 @pytest.mark.parametrize("status", [408, 500, 502, 504, 520, 524, 599])
-def test_what_a_gateway_may_deliver_later_is_cancelled(submission: Submission, status: int) -> None:
+def test_a_prompt_that_a_gateway_may_deliver_later_is_cancelled(
+    submission: Submission, status: int
+) -> None:
     answers({"status": status}, queue=NOWHERE)
     responses.post(f"{URL}/api/jobs/p/cancel", json={"cancelled": False})
     with pytest.raises(ApiError):
@@ -193,7 +195,7 @@ def test_what_a_gateway_may_deliver_later_is_cancelled(submission: Submission, s
 
 
 @responses.activate
-def test_a_503_behind_which_the_prompt_turns_up_late_is_not_sent_again(
+def test_a_prompt_that_appears_late_after_a_503_is_not_sent_again(
     submission: Submission,
 ) -> None:
     responses.post(f"{URL}/prompt", status=503)

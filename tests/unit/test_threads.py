@@ -1,4 +1,4 @@
-"""Helper threads leave signals to the main thread."""
+"""Daemon threads leave signals to the main thread."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import signal
 from comfyloom._core.threads import daemon_thread
 
 
-def test_a_helper_takes_no_signals_but_its_own_faults() -> None:
+def test_a_daemon_thread_takes_no_signals_but_its_own_faults() -> None:
     blocked: set[int] = set()
     thread = daemon_thread(
         lambda: blocked.update(signal.pthread_sigmask(signal.SIG_BLOCK, [])), "test"

@@ -1,4 +1,4 @@
-"""Retries, what an error tells, and which header goes to whom."""
+"""Retries, the facts of an error, and which headers are sent to which server."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def transport(clock: FakeClock) -> Transport:
 
 @responses.activate
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
-def test_reading_is_retried_after_passing_trouble(transport: Transport, status: int) -> None:
+def test_reading_is_retried_after_a_transient_error(transport: Transport, status: int) -> None:
     responses.get(f"{URL}/queue", status=status)
     responses.get(f"{URL}/queue", status=status)
     responses.get(f"{URL}/queue", json={})
@@ -33,7 +33,7 @@ def test_reading_is_retried_after_passing_trouble(transport: Transport, status: 
 
 
 @responses.activate
-def test_attempts_end_and_the_last_answer_is_returned(
+def test_the_last_answer_is_returned_after_the_last_attempt(
     transport: Transport, clock: FakeClock
 ) -> None:
     responses.get(f"{URL}/queue", status=503)
@@ -51,9 +51,7 @@ def test_a_post_is_not_retried(transport: Transport, status: int) -> None:
 
 
 @responses.activate
-def test_a_post_is_retried_after_a_refusal_for_the_rate(
-    transport: Transport, clock: FakeClock
-) -> None:
+def test_a_post_is_retried_after_a_rate_limit(transport: Transport, clock: FakeClock) -> None:
     responses.post(f"{URL}/servers", status=429, headers={"Retry-After": "7"})
     responses.post(f"{URL}/servers", status=201)
     assert transport.send("POST", "/servers").status_code == 201
@@ -61,7 +59,7 @@ def test_a_post_is_retried_after_a_refusal_for_the_rate(
 
 
 @responses.activate
-def test_a_harmless_post_is_retried(transport: Transport) -> None:
+def test_an_idempotent_post_is_retried(transport: Transport) -> None:
     responses.post(f"{URL}/interrupt", body=requests.ConnectionError())
     responses.post(f"{URL}/interrupt")
     assert transport.send("POST", "/interrupt", repeatable=True).status_code == 200
@@ -69,7 +67,7 @@ def test_a_harmless_post_is_retried(transport: Transport) -> None:
 
 @responses.activate
 @pytest.mark.parametrize(("said", "waited"), [("600", 60.0), ("soon", None), ("-5", None)])
-def test_what_a_server_asks_for_is_bounded(
+def test_retry_after_is_bounded(
     transport: Transport, clock: FakeClock, said: str, waited: float | None
 ) -> None:
     responses.get(f"{URL}/x", status=429, headers={"Retry-After": said})
@@ -98,7 +96,7 @@ def test_a_refused_connection_was_never_sent(transport: Transport) -> None:
     transport.close()
 
 
-def test_a_name_that_does_not_resolve_is_not_told(clock: FakeClock) -> None:
+def test_a_name_that_does_not_resolve_is_not_shown(clock: FakeClock) -> None:
     transport = Transport("http://secret-comfyui.invalid", "ComfyUI", clock=clock)
     with pytest.raises(TransportError) as caught:
         transport.send("GET", "/x", backoff=NO_RETRY)
@@ -134,7 +132,7 @@ def test_only_our_own_token_is_sent(
     assert "t0ken" not in repr(Transport(URL, "RunComfy", token="t0ken"))
 
 
-def test_only_a_certificate_fails_before_anything_was_sent() -> None:
+def test_only_a_certificate_error_proves_that_nothing_was_sent() -> None:
     import ssl
 
     from comfyloom._http.transport import reached_the_server

@@ -56,12 +56,12 @@ def graph(**changes: Any) -> dict[str, Any]:
     }
 
 
-def told(given: dict[str, Any]) -> list[str]:
+def messages_of(given: dict[str, Any]) -> list[str]:
     return [str(each) for each in problems_of(GraphView(given, Schemas(SCHEMAS)))]
 
 
-def test_what_only_the_server_can_tell_is_left_to_it() -> None:
-    assert told(graph()) == []
+def test_checks_that_need_the_server_are_left_to_it() -> None:
+    assert messages_of(graph()) == []
     kinds = {
         each.kind
         for each in compare(GraphView(graph(), Schemas(SCHEMAS)), Schemas({}), frozenset())
@@ -89,34 +89,34 @@ def test_what_only_the_server_can_tell_is_left_to_it() -> None:
         ({"model": ["2", 0]}, "model: it takes MODEL, and node 2 gives LATENT"),
     ],
 )
-def test_what_cannot_run(changes: dict[str, Any], reason: str) -> None:
-    (line,) = told(graph(**changes))
+def test_graphs_that_cannot_run_are_refused(changes: dict[str, Any], reason: str) -> None:
+    (line,) = messages_of(graph(**changes))
     assert line == f"node 2 (Sample), {reason}"
 
 
-def test_a_required_input_that_is_missing() -> None:
+def test_a_missing_required_input_is_a_problem() -> None:
     given = graph()
     del given["2"]["inputs"]["steps"]
-    assert told(given) == ["node 2 (Sample), steps: the server requires this input"]
+    assert messages_of(given) == ["node 2 (Sample), steps: the server requires this input"]
 
 
-def test_all_that_the_server_coerces_passes() -> None:
-    assert told(graph(steps="5", cfg="1.5", name=7)) == []
-    assert told(graph(steps=True, cfg=3, name=None)) == []
+def test_values_that_the_server_coerces_pass() -> None:
+    assert messages_of(graph(steps="5", cfg="1.5", name=7)) == []
+    assert messages_of(graph(steps=True, cfg=3, name=None)) == []
 
 
-def test_slots_beyond_outputs_of_any_type_are_the_packs_own_business() -> None:
+def test_slots_beyond_outputs_of_any_type_pass() -> None:
     schemas = Schemas({**SCHEMAS, "Load": {**SCHEMAS["Load"], "output": ["MODEL", "*"]}})
     assert not problems_of(GraphView(graph(any=["1", 5]), schemas))
 
 
-def test_what_no_output_needs_is_not_judged() -> None:
+def test_nodes_that_no_output_needs_are_not_checked() -> None:
     given = graph()
     given["5"] = {"class_type": "Sample", "inputs": {"steps": 1000}}
     given["6"] = {"class_type": "Sample", "inputs": {"model": ["6", 0]}}
-    assert told(given) == []
+    assert messages_of(given) == []
     given["3"]["inputs"]["x"] = ["5", 0]
-    assert any("steps: 1000 is more than 100" in line for line in told(given))
+    assert any("steps: 1000 is more than 100" in line for line in messages_of(given))
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_what_no_output_needs_is_not_judged() -> None:
         ([["None"]], {"x": "mine"}),
     ],
 )
-def test_what_a_server_takes_is_not_refused(declared: Any, given: dict[str, Any]) -> None:
+def test_values_that_a_server_accepts_are_not_refused(declared: Any, given: dict[str, Any]) -> None:
     schemas = {
         **SCHEMAS,
         "New": {"input": {"required": {"x": declared}}, "output_node": True},
@@ -147,8 +147,8 @@ def test_what_a_server_takes_is_not_refused(declared: Any, given: dict[str, Any]
     assert [str(each) for each in found] == []
 
 
-def test_a_slot_below_nothing() -> None:
-    assert told(graph(model=["1", -1])) == [
+def test_a_negative_slot_is_a_problem() -> None:
+    assert messages_of(graph(model=["1", -1])) == [
         "node 2 (Sample), model: node 1 has no output -1 there, but 2"
     ]
 
@@ -157,7 +157,7 @@ def test_the_committed_workflow_is_valid() -> None:
     validate(FluxMeshWorkflow(input_image="x.png", prompt="x"))
 
 
-def test_circles_are_found_however_deep() -> None:
+def test_cycles_are_found_at_any_depth() -> None:
     deep = {str(n): {"class_type": "A", "inputs": {"x": [str(n + 1), 0]}} for n in range(20_000)}
     deep["20000"] = {"class_type": "A", "inputs": {}}
     assert cycle_in(links_of(deep)) == []
@@ -166,7 +166,7 @@ def test_circles_are_found_however_deep() -> None:
     assert cycle_in(links_of({"1": {"inputs": {"x": ["1", 0]}}})) == ["1", "1"]
 
 
-def test_nodes_that_nothing_needs() -> None:
+def test_only_nodes_that_an_output_needs_are_reachable() -> None:
     assert reachable_from(["3"], links_of(graph())) == {"1", "2", "3"}
     assert reachable_from([], links_of(graph())) == set()
 
@@ -175,7 +175,7 @@ links = st.lists(st.sampled_from("abcdef"), max_size=3)
 
 
 @given(st.dictionaries(st.sampled_from("abcdef"), links))
-def test_circles_are_found_as_by_following_every_link(shape: dict[str, list[str]]) -> None:
+def test_cycles_are_the_ones_found_by_following_every_link(shape: dict[str, list[str]]) -> None:
     made = {
         node: {"class_type": "A", "inputs": {str(n): [to, 0] for n, to in enumerate(tos)}}
         for node, tos in shape.items()
@@ -190,11 +190,11 @@ def test_circles_are_found_as_by_following_every_link(shape: dict[str, list[str]
                 waiting += [to for to in shape[each] if to in shape]
         return seen
 
-    circle = cycle_in(links_of(made))
-    assert bool(circle) == any(node in reach(node) for node in shape)
-    for node, source in pairwise(circle):
+    cycle = cycle_in(links_of(made))
+    assert bool(cycle) == any(node in reach(node) for node in shape)
+    for node, source in pairwise(cycle):
         assert source in shape[node]
-    assert circle[:1] == circle[-1:]
+    assert cycle[:1] == cycle[-1:]
 
 
 JSON = st.recursive(
@@ -205,9 +205,9 @@ JSON = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from(["steps", "cfg", "sampler", "model", "any"]), JSON))
-def test_no_value_breaks_the_judgement(changes: dict[str, Any]) -> None:
+def test_no_value_breaks_the_validation(changes: dict[str, Any]) -> None:
     made = graph(**changes)
     json.dumps(made)
-    told(made)
+    messages_of(made)
     if all(not isinstance(value, list) for value in changes.values()):
         check_graph(made)

@@ -44,7 +44,7 @@ def install(session: nox.Session, *requirements: str, groups: tuple[str, ...] = 
 
 @nox.session
 def demo(session: nox.Session) -> None:
-    """SubmissionTicket a render and a prompt into a picture and a mesh, on an emulated machine."""
+    """Turn a render and a prompt into a picture and a mesh, on an emulated machine."""
     install(session, "-e", ".[emulator]")
     session.run("comfyloom", "demo", *session.posargs)
 
@@ -53,7 +53,8 @@ def demo(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the test suite."""
     install(session, "-e", ".[all]", groups=("test",))
-    session.run("pytest", *(session.posargs or ("-n", "2")))
+    # Most of a test's time is waiting for sockets and processes: two for each core.
+    session.run("pytest", *(session.posargs or ("-n", "4")))
 
 
 @nox.session

@@ -91,13 +91,11 @@ def pinned_class(raw: Mapping[str, Any]) -> dict[str, Any]:
     """Return the part of one node type's schema that is pinned."""
     kept = {key: raw[key] for key in _KEPT if key in raw}
     groups = mapping(kept.get("input"))
-    return {**kept, "input": {name: _group(group) for name, group in groups.items()}}
-
-
-def _group(group: object) -> object:
-    if not is_mapping(group):
-        return group
-    return {name: _input(entry) for name, entry in group.items()}
+    pinned = {
+        name: {key: _input(entry) for key, entry in group.items()} if is_mapping(group) else group
+        for name, group in groups.items()
+    }
+    return {**kept, "input": pinned}
 
 
 def _input(entry: object) -> object:

@@ -10,51 +10,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from comfyloom_emulator import (
-        SCENARIOS,
-        Emulator,
-        EmulatorClock,
-        Fault,
-        HttpFault,
-        ImmediateClock,
-        MachineFault,
-        ManualClock,
-        Node,
-        NodeCall,
-        NodeResult,
-        PromptFault,
-        RealClock,
-        RunFault,
-        Scenario,
-        SocketFault,
-        scenario,
-    )
+import comfyloom_emulator
+from comfyloom_emulator import __all__ as __all__
 
-__all__ = [
-    "Emulator",
-    "EmulatorClock",
-    "ImmediateClock",
-    "ManualClock",
-    "RealClock",
-    "Fault",
-    "HttpFault",
-    "MachineFault",
-    "PromptFault",
-    "RunFault",
-    "SocketFault",
-    "SCENARIOS",
-    "Scenario",
-    "scenario",
-    "Node",
-    "NodeCall",
-    "NodeResult",
-]
+if TYPE_CHECKING:
+    from comfyloom_emulator import *  # noqa: F403 - exactly the names in __all__
 
 
 def __getattr__(name: str) -> object:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import comfyloom_emulator
-
     return getattr(comfyloom_emulator, name)

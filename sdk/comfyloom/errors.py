@@ -40,8 +40,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-import attrs
-
+from comfyloom._core.input_problem import InputProblem as InputProblem
 from comfyloom._core.redact import redact
 
 if TYPE_CHECKING:
@@ -83,9 +82,6 @@ class OutputNotWritable(ComfyloomError):
         super().__init__(message)
 
 
-# --- the workflow and its values -----------------------------------------------------------------
-
-
 class WorkflowError(ComfyloomError):
     """A workflow cannot run, or not with the given values."""
 
@@ -104,64 +100,28 @@ class GraphError(WorkflowError):
         super().__init__(message)
 
 
-@attrs.frozen(kw_only=True)
-class InputProblem:
-    """What is wrong with one value.
-
-    Attributes:
-        field: The public name of the field.
-        node: The id of the node that the value goes to.
-        reason: What is wrong.
-        nearest: The valid choice closest to the value, None if there is none.
-    """
-
-    field: str
-    node: str
-    reason: str
-    nearest: str | None = None
-
-    def __str__(self) -> str:
-        hint = f"; did you mean {self.nearest!r}?" if self.nearest is not None else ""
-        return f"{self.field} (node {self.node}): {self.reason}{hint}"
-
-
 class InputValueError(WorkflowError):
     """A value of a workflow is missing, of the wrong type or out of range.
 
     Attributes:
         problems: Everything that is wrong, in the order of the fields.
+        field: The public name of the first value at fault, or "".
+        node: The id of the node that it goes to, or "".
+        reason: What is wrong with it.
+        nearest: The valid choice closest to it, None if there is none.
     """
 
     def __init__(self, message: str = "", *, problems: Sequence[InputProblem] = ()) -> None:
         self.problems = tuple(problems)
         super().__init__(message or "; ".join(str(problem) for problem in self.problems))
-
-    @property
-    def field(self) -> str:
-        """The public name of the first value at fault."""
-        return self.problems[0].field if self.problems else ""
-
-    @property
-    def node(self) -> str:
-        """The id of the node that the first value at fault goes to."""
-        return self.problems[0].node if self.problems else ""
-
-    @property
-    def reason(self) -> str:
-        """What is wrong with the first value at fault."""
-        return self.problems[0].reason if self.problems else str(self)
-
-    @property
-    def nearest(self) -> str | None:
-        """The valid choice closest to the first value at fault, None if there is none."""
-        return self.problems[0].nearest if self.problems else None
+        no_problem = InputProblem(field="", node="", reason=str(self))
+        first = self.problems[0] if self.problems else no_problem
+        self.field, self.node = first.field, first.node
+        self.reason, self.nearest = first.reason, first.nearest
 
 
 class InputFileError(InputValueError):
     """A file given to a workflow is missing or cannot be read."""
-
-
-# --- requests to servers -------------------------------------------------------------------------
 
 
 class TransportError(ComfyloomError):
@@ -252,9 +212,6 @@ class PromptRejected(ApiError):
         super().__init__(message, status=status, code=code, body=body, request=request)
 
 
-# --- runs ----------------------------------------------------------------------------------------
-
-
 class RunError(ComfyloomError):
     """A run ended without a result.
 
@@ -287,9 +244,7 @@ class RunFailed(RunError):
         exception_type: str = "",
         traceback: Sequence[str] = (),
     ) -> None:
-        self.node = node
-        self.node_type = node_type
-        self.exception_type = exception_type
+        self.node, self.node_type, self.exception_type = node, node_type, exception_type
         self.traceback = tuple(redact(line) for line in traceback)
         super().__init__(message, prompt_id=prompt_id)
 
@@ -317,12 +272,8 @@ class OutputMissing(RunError):
     def __init__(
         self, message: str = "", *, prompt_id: str = "", field: str = "", node: str = ""
     ) -> None:
-        self.field = field
-        self.node = node
+        self.field, self.node = field, node
         super().__init__(message, prompt_id=prompt_id)
-
-
-# --- machines ------------------------------------------------------------------------------------
 
 
 class MachineError(ComfyloomError):
@@ -337,9 +288,7 @@ class MachineError(ComfyloomError):
     def __init__(
         self, message: str = "", *, server_id: str = "", status: str = "", elapsed_s: float = 0.0
     ) -> None:
-        self.server_id = server_id
-        self.status = status
-        self.elapsed_s = elapsed_s
+        self.server_id, self.status, self.elapsed_s = server_id, status, elapsed_s
         super().__init__(message)
 
 
@@ -356,8 +305,7 @@ class MachineLeak(MachineError):
 
     Attributes:
         reason: Why its end is not confirmed.
-        already_printed: Whether the warning is already on stderr, so that the command line need
-            not repeat it.
+        already_printed: Whether the warning is already on stderr.
     """
 
     already_printed = False
@@ -383,9 +331,6 @@ class MachineLimit(MachineError):
     """The account already has the number of machines that `max_machines` allows."""
 
 
-# --- money, records, jobs ------------------------------------------------------------------------
-
-
 class BudgetExceeded(ComfyloomError):
     """A launch, a run or a longer lease would exceed the budget.
 
@@ -397,8 +342,7 @@ class BudgetExceeded(ComfyloomError):
     def __init__(
         self, message: str = "", *, limit: Decimal | None = None, wanted: Decimal | None = None
     ) -> None:
-        self.limit = limit
-        self.wanted = wanted
+        self.limit, self.wanted = limit, wanted
         super().__init__(message)
 
 
@@ -430,33 +374,23 @@ class JobError(ComfyloomError):
         super().__init__(message)
 
 
-# --- exit codes ----------------------------------------------------------------------------------
-
 EXIT_CODES: Final[Mapping[type[BaseException], int]] = {
-    ComfyloomError: 1,
-    ConfigError: 78,
-    OutputNotWritable: 73,
-    WorkflowError: 65,
-    InputFileError: 66,
-    TransportError: 69,
-    ApiError: 69,
-    Unauthorized: 77,
-    Forbidden: 77,
-    RateLimited: 75,
-    PromptRejected: 65,
-    RunError: 69,
-    RunCancelled: 1,
-    RunTimeout: 75,
-    MachineError: 69,
-    MachineTimeout: 75,
-    MachineBusy: 75,
-    MachineLimit: 75,
-    BudgetExceeded: 69,
-    LedgerError: 74,
-    JobError: 69,
-    KeyboardInterrupt: 130,
+    kind: code
+    for code, kinds in (
+        (1, (ComfyloomError, RunCancelled)),
+        (65, (WorkflowError, PromptRejected)),
+        (66, (InputFileError,)),
+        (69, (TransportError, ApiError, RunError, MachineError, BudgetExceeded, JobError)),
+        (73, (OutputNotWritable,)),
+        (74, (LedgerError,)),
+        (75, (RateLimited, RunTimeout, MachineTimeout, MachineBusy, MachineLimit)),
+        (77, (Unauthorized, Forbidden)),
+        (78, (ConfigError,)),
+        (130, (KeyboardInterrupt,)),
+    )
+    for kind in kinds
 }
-"""The exit code of each error, as in sysexits.h; an error without a row has its parent's."""
+"""The exit code of each error, as in sysexits.h; an error without one has its parent's."""
 
 
 def exit_code(error: BaseException) -> int:

@@ -10,7 +10,7 @@ from comfyloom._comfyui.queue_poll import QueueIds
 from comfyloom._core.clock import Clock
 from comfyloom._core.timeouts import PollIntervals, Timeouts
 from comfyloom._dev.health import DevStatus
-from comfyloom._dev.manager import WorkflowLike
+from comfyloom._dev.launch import WorkflowLike
 from comfyloom._dev.watch import PromptState, StatusSnapshot, WatchedPrompt
 from comfyloom._http.retry import Backoff
 from comfyloom._machines.machine import Machine

@@ -45,7 +45,7 @@ def test_a_dangling_link_warns_and_is_an_error_before_anything_is_sent(
     report, package = generate_package({"a.json": graph})
     assert "node 1: input 'x' links to node '9', which does not exist" in problem_text(report)
     assert only_class(package)().to_graph() == graph
-    with pytest.raises(GraphError, match="node 9, which is not there"):
+    with pytest.raises(GraphError, match="node 9, which does not exist"):
         check_graph(only_class(package)().to_graph())
 
 

@@ -43,6 +43,7 @@ def guard() -> Iterator[Guard]:
     for pid in guards_of(os.getpid()):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+    assert soon(lambda: not guards_of(os.getpid()))  # the next test counts its own
 
 
 @pytest.fixture

@@ -66,8 +66,8 @@ def test_a_run_takes_three_requests_and_one_more_for_each_output(emulator: Emula
 
 def test_runs_are_submitted_in_order_although_one_of_them_fails() -> None:
     first = SubmissionTicket()
-    second = first.next()
-    third = second.next()
+    second = SubmissionTicket.after(first)
+    third = SubmissionTicket.after(second)
     second.end()
     reached: list[int] = []
     waiting = threading.Thread(target=lambda: (third.wait(CancelScope()), reached.append(3)))
@@ -78,7 +78,7 @@ def test_runs_are_submitted_in_order_although_one_of_them_fails() -> None:
     waiting.join(5)
     assert reached == [3]
     third.end()
-    assert third.next()._before is None  # earlier tickets are not kept
+    assert SubmissionTicket.after(third)._before is None  # earlier tickets are not kept
 
 
 def test_a_run_without_a_thread_is_an_error_and_does_not_block_later_runs(

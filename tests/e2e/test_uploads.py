@@ -11,7 +11,7 @@ from unittest import mock
 
 import pytest
 
-from comfyloom._comfyui import client
+from comfyloom._comfyui import answers
 from comfyloom._comfyui.cancel_scope import CancelScope
 from comfyloom._workflow.run_values import read_files
 from comfyloom.emulator import Emulator, HttpFault
@@ -68,7 +68,7 @@ def test_a_partly_accepted_graph_with_a_lost_file_works_the_next_time() -> None:
     port = free_port()
     with Emulator(port=port) as emulator, direct_session(emulator) as session:
         session.run(small_workflow())
-    real = client.rejection
+    real = answers.rejection
 
     def partly(answer: Any) -> Any:
         if (refused := real(answer)) is not None:
@@ -171,12 +171,12 @@ def test_pictures_are_accepted_in_every_form(emulator: Emulator) -> None:
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (lambda np: np.zeros((4, 4, 5), np.uint8), "(4, 4, 5) is no picture"),
-        (lambda np: np.zeros((2, 4, 4, 3), np.uint8), "is no picture"),
-        (lambda np: np.zeros((0, 4), np.uint8), "is no picture"),
+        (lambda np: np.zeros((4, 4, 5), np.uint8), "(4, 4, 5) is not an image"),
+        (lambda np: np.zeros((2, 4, 4, 3), np.uint8), "is not an image"),
+        (lambda np: np.zeros((0, 4), np.uint8), "is not an image"),
         (lambda np: np.full((4, 4), 2.0), "from 0 to 1"),
         (lambda np: np.full((4, 4), np.nan), "from 0 to 1"),
-        (lambda np: np.zeros((4, 4), np.int32), "int32 is no picture"),
+        (lambda np: np.zeros((4, 4), np.int32), "int32 is not an image"),
         (lambda _: io.StringIO("text"), "text mode"),
         (lambda _: io.BytesIO(), "the file is empty"),
     ],

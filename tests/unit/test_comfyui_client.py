@@ -9,8 +9,9 @@ import pytest
 import requests
 import responses
 
+from comfyloom._comfyui.answers import rejection
 from comfyloom._comfyui.cancel_scope import CancelScope
-from comfyloom._comfyui.client import ComfyUI, rejection
+from comfyloom._comfyui.client import ComfyUI
 from comfyloom._comfyui.history import FileReference
 from comfyloom._http.retry import NO_RETRY
 from comfyloom._workflow.files import read_input

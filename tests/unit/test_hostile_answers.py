@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 import struct
 from typing import Any
 
+import requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comfyloom._comfyui import client, downloads
+from comfyloom._comfyui.answers import rejection
 from comfyloom._comfyui.event_router import EventRouter
 from comfyloom._comfyui.events import ServerEvent, parse_frame
 from comfyloom._comfyui.history import HistoryEntry
@@ -134,8 +137,10 @@ def test_the_readable_part_of_a_queue_is_read(raw: Any) -> None:
 @settings(max_examples=300, deadline=None)
 @given(values | objects)
 def test_rejections_are_explained(raw: Any) -> None:
-    known = raw if isinstance(raw, dict) else {}
-    assert isinstance(client._explain(known, {"3": raw, "24": {"errors": raw}}), str)
+    body = {"error": raw, "node_errors": {"3": raw, "24": {"errors": raw}}}
+    answer = requests.Response()
+    answer.status_code, answer.raw = 400, io.BytesIO(json.dumps(body).encode())
+    assert "node 24" in str(rejection(answer))
 
 
 def test_invalid_numbers_and_names_are_ignored() -> None:

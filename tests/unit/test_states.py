@@ -19,8 +19,8 @@ from comfyloom._machines.launched import LaunchedMachine, MachineState
 from comfyloom._machines.lease import Lease
 from comfyloom._machines.stopping import Stopping
 from comfyloom._runcomfy.models import Server
+from comfyloom._session.lifetime import SessionState
 from comfyloom._session.run import Run
-from comfyloom._session.session import SessionState
 from comfyloom._workflow.graph import cycle_in
 from comfyloom._workflow.graph_view import GraphView
 from comfyloom._workflow.node_schemas import Schemas
@@ -153,13 +153,13 @@ def test_a_signal_before_the_release_starts_does_not_prevent_it(
             raise interrupts.pop()
         action()
 
-    monkeypatch.setattr("comfyloom._session.session.defer_signals", interrupted)
+    monkeypatch.setattr("comfyloom._session.lifetime.defer_signals", interrupted)
     session = RunComfySession("http://127.0.0.1:1")
     with pytest.raises(KeyboardInterrupt):
         session.__exit__(None, None, None)
     with pytest.raises(ComfyloomError, match="closed"):
         session.start()
-    assert session._state is SessionState.CLOSED
+    assert session._lifetime.state is SessionState.CLOSED
 
 
 class Stubborn:

@@ -219,7 +219,7 @@ def test_a_graph_that_would_hang_a_server_is_refused() -> None:
         ({"1": {"inputs": {}}}, "no class_type"),
         ({"1": {"class_type": "A"}}, "no inputs"),
         ({"1": {"class_type": "A", "inputs": []}}, "no inputs"),
-        ({"1": {"class_type": "A", "inputs": {"x": ["9", 0]}}}, "node 9, which is not there"),
+        ({"1": {"class_type": "A", "inputs": {"x": ["9", 0]}}}, "node 9, which does not exist"),
     ):
         with pytest.raises(GraphError, match=text):
             check_graph(graph)

@@ -15,7 +15,8 @@ from comfyloom._core.clock import SYSTEM_CLOCK, Clock
 from comfyloom._core.redact import log
 from comfyloom._core.threads import daemon_thread
 from comfyloom._core.timeouts import DEFAULT_TIMEOUTS, Timeouts
-from comfyloom._dev.borrow import Borrowing, Refusal
+from comfyloom._dev.borrow import Refusal, borrow
+from comfyloom._dev.record import DevRecord
 from comfyloom._machines.launched import LaunchedMachine
 from comfyloom._machines.machine import Machine
 from comfyloom._machines.reaper import Reaper, reap_quietly
@@ -144,16 +145,9 @@ class RunComfyBackend:
         """Return the ComfyUI of the dev server, None if a machine must be launched."""
         if not self.is_real:
             return None
-        borrowing = Borrowing(
-            settings=need.settings,
-            api=need.api,
-            version=need.version,
-            server_type=need.settings.asked_server_type,
-            report=need.report,
-            prices=need.prices,
-        )
+        record = DevRecord.of(need.settings, need.api, need.report)
         try:
-            found = borrowing.take()
+            found = borrow(record, need.version)
         except LedgerError as error:
             if not self.may_launch:
                 raise

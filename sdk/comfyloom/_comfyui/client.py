@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import attrs
 
+from comfyloom._comfyui.answers import json_of, raise_for_status
 from comfyloom._comfyui.cancel_scope import CancelScope
 from comfyloom._comfyui.event_router import EventRouter
 from comfyloom._comfyui.history import HistoryEntry
+from comfyloom._comfyui.jobs_api import JobsApi
 from comfyloom._comfyui.multipart import Multipart
 from comfyloom._comfyui.queue_poll import QueueIds, SharedQueuePoll
 from comfyloom._comfyui.upload_cache import UploadCache
 from comfyloom._comfyui.uploads import Uploads
 from comfyloom._core.clock import SYSTEM_CLOCK, Clock
-from comfyloom._core.json import is_mapping, items, mapping, mappings, number, text
+from comfyloom._core.json import is_mapping, items, mapping, number, text
 from comfyloom._core.redact import log
 from comfyloom._core.timeouts import DEFAULT_TIMEOUTS, Timeouts
 from comfyloom._http.retry import NO_RETRY, Backoff
-from comfyloom._http.transport import Transport, retry_after_s, text_of
+from comfyloom._http.transport import Transport, text_of
 from comfyloom._workflow.graph import Graph
-from comfyloom.errors import ApiError, NotFound, PromptRejected, RateLimited, TransportError
+from comfyloom.errors import ApiError, TransportError
 
 if TYPE_CHECKING:
     import requests
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
     from comfyloom._comfyui.history import FileReference
     from comfyloom._workflow.files import InputFile
 
-_LONGEST_BODY = 2000
-# Servers without the jobs API answer a POST on its path with one of these.
-_NO_ROUTE = frozenset({404, 405})
 CONNECTIONS = 64
 
 
@@ -69,7 +67,7 @@ class ComfyUI:
             lambda timeout_s: self.queue(backoff=NO_RETRY, timeout_s=timeout_s), clock
         )
         self.uploads = Uploads(self._upload, self.max_upload_bytes, UploadCache.of(self._url))
-        self._has_jobs: bool | None = None
+        self._jobs = JobsApi(self._http)
         self._asked_for_limit = False
 
     def socket_url(self, client_id: str) -> str:
@@ -173,7 +171,7 @@ class ComfyUI:
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={first}-"} if first else {})
         options: dict[str, Any] = {"backoff": NO_RETRY, "timeout_s": timeout_s}
         with self._http.stream("/view", params=query, headers=headers, **options) as answer:
-            _raise_for_status(answer, "GET /view")
+            raise_for_status(answer, "GET /view")
             yield answer
 
     # --- changing --------------------------------------------------------------------------------
@@ -203,30 +201,12 @@ class ComfyUI:
             ApiError: A refusal.
         """
         once: dict[str, Any] = {"backoff": NO_RETRY, "timeout_s": self.timeouts.cancel_s}
-        if self._has_jobs is not False and self._cancel_job(prompt_id, **once):
+        if self._jobs.cancel(prompt_id, **once):
             return
         self._post("/queue", json={"delete": [prompt_id]}, **once)
         running, _ = self.queue(**once)
         if prompt_id in running:
             self._post("/interrupt", json={"prompt_id": prompt_id}, **once)
-
-    def _cancel_job(self, prompt_id: str, **once: Any) -> bool:
-        """Cancel with the jobs API, and return whether the server has one."""
-        path = f"/api/jobs/{quote(prompt_id, safe='')}/cancel"
-        try:
-            answer = self._http.send("POST", path, repeatable=True, **once)
-            if self._has_jobs is None and answer.status_code in _NO_ROUTE:
-                self._has_jobs = False
-                return False
-            _raise_for_status(answer, f"POST {path}")
-            # A gateway may answer with a page; only the API itself reports `cancelled`.
-            is_answered = isinstance(mapping(_json(answer, f"POST {path}")).get("cancelled"), bool)
-        except (ApiError, TransportError):
-            if self._has_jobs:
-                raise
-            return False  # try the old way this time
-        self._has_jobs = is_answered or self._has_jobs
-        return is_answered
 
     def _upload(self, file: InputFile, scope: CancelScope) -> str:
         """Upload an input file, named by its content, and return the server's name for it."""
@@ -241,7 +221,7 @@ class ComfyUI:
             connect_s=timeout_s,  # also limits sending, and the server may be busy
             backoff=attrs.evolve(self._http.backoff, total_s=total_s, retry_after_s=total_s),
         )
-        reply = mapping(_json(answer, "POST /upload/image"))
+        reply = mapping(json_of(answer, "POST /upload/image"))
         stored, folder = text(reply.get("name")), text(reply.get("subfolder"))
         if not stored:
             problem = "ComfyUI: the upload's answer does not name a file"
@@ -258,8 +238,8 @@ class ComfyUI:
         answer = self._http.send(
             "GET", path, backoff=backoff, errors=errors, timeout_s=timeout_s, whole_s=whole_s
         )
-        _raise_for_status(answer, f"GET {path}", errors)
-        return _json(answer, f"GET {path}")
+        raise_for_status(answer, f"GET {path}", errors)
+        return json_of(answer, f"GET {path}")
 
     def _get_object(
         self, path: str, backoff: Backoff | None = None, timeout_s: float | None = None
@@ -272,7 +252,7 @@ class ComfyUI:
     def _post(self, path: str, **options: Any) -> requests.Response:
         errors: list[str] = []
         answer = self._http.send("POST", path, repeatable=True, errors=errors, **options)
-        _raise_for_status(answer, f"POST {path}", errors)
+        raise_for_status(answer, f"POST {path}", errors)
         return answer
 
 
@@ -281,107 +261,3 @@ def _ids(rows: object) -> tuple[str, ...]:
     numbered = [row for row in items(rows) if len(items(row)) > 1]
     numbered.sort(key=lambda row: (number(row[0]) or 0, str(row[1])))
     return tuple(str(row[1]) for row in numbered)
-
-
-def _json(answer: requests.Response, request: str) -> object:
-    """Return the JSON of an answer; Python's parser accepts the NaN that ComfyUI may write."""
-    try:
-        return json.loads(answer.content)
-    except (ValueError, RecursionError):
-        raise no_json(answer, request) from None
-
-
-def no_json(answer: requests.Response, request: str) -> ApiError:
-    """Return the error for an answer that is not JSON."""
-    kind = answer.headers.get("Content-Type", "no type")
-    what = f"the answer is not JSON ({kind}); is the URL correct?"
-    if kind.startswith("text/html"):
-        what = "the answer is a web page, not JSON: a gateway or a login is in front of the server"
-    body = text_of(answer, _LONGEST_BODY)
-    message = f"ComfyUI: {request}: {what}"
-    return ApiError(message, status=answer.status_code, body=body, request=request)
-
-
-def _raise_for_status(answer: requests.Response, request: str, errors: Sequence[str] = ()) -> None:
-    if not 200 <= answer.status_code < 300:
-        raise api_error(answer, request, errors)
-
-
-def api_error(answer: requests.Response, request: str, errors: Sequence[str] = ()) -> ApiError:
-    """Return the error for an answer of ComfyUI."""
-    status, body = answer.status_code, text_of(answer, _LONGEST_BODY)
-    kind, meaning = _MEANINGS.get(status, (ApiError, ""))
-    if 300 <= status < 400:
-        meaning = "the server redirects elsewhere; use the URL that it redirects to"
-    message = f"ComfyUI: {request} answered {status}"
-    return kind(
-        f"{message}: {meaning}" if meaning else message,
-        status=status,
-        body=body,
-        request=request,
-        errors=errors,
-        retry_after_s=retry_after_s(answer, Backoff()),
-    )
-
-
-_MEANINGS: Mapping[int, tuple[type[ApiError], str]] = {
-    401: (ApiError, "the server, or a gateway in front of it, requires a login"),
-    403: (ApiError, "the server, or a gateway in front of it, refuses requests from here"),
-    404: (NotFound, "not found, or there is no ComfyUI at this URL"),
-    413: (ApiError, "the request is larger than the server accepts (--max-upload-size)"),
-    429: (RateLimited, "too many requests"),
-    502: (ApiError, "its gateway cannot reach it"),
-    503: (ApiError, "it is not ready"),
-    504: (ApiError, "its gateway got no answer in time"),
-}
-
-
-def accepted(answer: requests.Response) -> str:
-    """Return the id under which a prompt was accepted, "" if the answer has none."""
-    return text(_reply(answer).get("prompt_id")) or ""
-
-
-def rejection(answer: requests.Response) -> PromptRejected | None:
-    """Return the rejection in an answer to a prompt, None if there is none.
-
-    With status 200 and `node_errors`, ComfyUI runs the valid outputs and silently drops the rest.
-    """
-    reply = _reply(answer)
-    node_errors = mapping(reply.get("node_errors"))
-    if answer.status_code != 400 and not node_errors:
-        return None
-    error = mapping(reply.get("error")) or {"message": reply.get("error") or reply.get("message")}
-    return PromptRejected(
-        "ComfyUI rejected the workflow: " + _explain(error, node_errors),
-        node_errors=node_errors,
-        status=answer.status_code,
-        code=str(error.get("type") or ""),
-        body=text_of(answer, _LONGEST_BODY),
-        request="POST /prompt",
-    )
-
-
-def _reply(answer: requests.Response) -> Mapping[str, Any]:
-    try:
-        return mapping(json.loads(answer.content))
-    except (ValueError, RecursionError):
-        return {}
-
-
-def _explain(error: Mapping[str, Any], node_errors: Mapping[str, Any]) -> str:
-    """Return the errors of the nodes, else the general error."""
-    lines = [line for node, entry in node_errors.items() for line in _node_lines(node, entry)]
-    if lines:
-        return "; ".join(lines)
-    parts = [str(error.get(key)) for key in ("message", "details") if error.get(key)]
-    return ": ".join(parts) or "no reason given"
-
-
-def _node_lines(node: str, entry: object) -> list[str]:
-    known = mapping(entry)
-    where = f"node {node} ({known['class_type']})" if known.get("class_type") else f"node {node}"
-    return [
-        f"{where}: {error.get('message') or 'invalid'}"
-        + (f" ({error['details']})" if error.get("details") else "")
-        for error in mappings(known.get("errors"))
-    ] or [f"{where}: invalid"]

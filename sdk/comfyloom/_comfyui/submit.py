@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from comfyloom._comfyui.answers import accepted, api_error, no_json, rejection
 from comfyloom._comfyui.cancel_scope import CancelScope
-from comfyloom._comfyui.client import ComfyUI, accepted, api_error, no_json, rejection
+from comfyloom._comfyui.client import ComfyUI
 from comfyloom._core.redact import log
 from comfyloom._core.waiting import Deadline, polling
 from comfyloom._http.retry import NO_RETRY, Backoff

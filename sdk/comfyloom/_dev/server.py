@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from functools import partial
 
@@ -14,17 +14,16 @@ from comfyloom._core.redact import log
 from comfyloom._core.signals import defer_signals, exit_on_sigterm
 from comfyloom._core.timeouts import DEFAULT_TIMEOUTS, Timeouts
 from comfyloom._dev import account
-from comfyloom._dev.health import DevStatus, HealthCheck, check_health, status_of
-from comfyloom._dev.manager import DevServerManager, Launched, LaunchRequest, WorkflowLike
+from comfyloom._dev.health import DevStatus, HealthCheck, status_of
+from comfyloom._dev.launch import LaunchRequest, WorkflowLike, await_launched, launch
+from comfyloom._dev.record import DevRecord
+from comfyloom._dev.reuse import await_running, fitting
+from comfyloom._dev.stop import stop
 from comfyloom._dev.watch import StatusSnapshot, follow
-from comfyloom._machines.starting import Starting
-from comfyloom._money.prices import PriceList
-from comfyloom._records.dev_state import DevState, Health
+from comfyloom._records.dev_state import Health
 from comfyloom._records.dev_state_file import StateFile
 from comfyloom._runcomfy.client import ServerApi
-from comfyloom._runcomfy.models import Server
-from comfyloom.errors import MachineBusy, MachineError, MachineStartFailed
-from comfyloom.progress import Progress, ProgressCallback
+from comfyloom.progress import ProgressCallback
 from comfyloom.settings import Settings
 
 
@@ -100,17 +99,17 @@ class DevServer:
             duration_s=duration_s,
             idle_timeout_s=idle_timeout_s,
         )
-        with self._manager() as manager, exit_on_sigterm():
-            with self._locked():
-                state = manager.current()
-                launched = None if state.is_there else manager.launch(state, request)
+        with self._record() as record, exit_on_sigterm():
+            with record.locked():
+                state = record.current()
+                launched = None if state.is_there else launch(record, state, request)
                 if launched is None:
-                    state = manager.fitting(state, request)
+                    state = fitting(record, state, request)
             if launched is not None:
-                self._await_launched(manager, launched)
+                await_launched(record, launched)
             else:
-                self._await_running(manager, state)
-            return self._look(manager)
+                await_running(record, state)
+            return record.look()
 
     def status(self) -> DevStatus:
         """Check the dev server, record its state, and return its status.
@@ -119,8 +118,8 @@ class DevServer:
             LedgerError: The state file cannot be read.
             ApiError: The platform refuses for good.
         """
-        with self._manager() as manager:
-            return self._look(manager)
+        with self._record() as record:
+            return record.look()
 
     def down(self, *, force: bool = False) -> DevStatus:
         """Stop the dev server and wait for the confirmation; without one, do nothing.
@@ -134,18 +133,18 @@ class DevServer:
             MachineError: It belongs to another account.
             LedgerError: The state file cannot be read or written.
         """
-        with self._manager() as manager, self._locked(required=False):
-            state = manager.known()
+        with self._record() as record, record.locked(required=False):
+            state = record.known()
             if state.is_there:
                 defer_signals(
-                    partial(manager.stop, state, force=force),
+                    partial(stop, record, state, force=force),
                     waiting=lambda: log.warning("stopping the dev server first"),
                 )
             return status_of(
                 self._file.read(),
                 HealthCheck(health=Health.STOPPED),
-                manager.api.now(),
-                manager.prices,
+                record.api.now(),
+                record.prices,
             )
 
     def restart(
@@ -197,11 +196,11 @@ class DevServer:
             LedgerError: The state file cannot be read.
             ApiError: The platform refuses for good.
         """
-        with self._manager() as manager:
-            lease = account.lease_of(self._file.read(), manager.api, self._settings)
+        with self._record() as record:
+            lease = account.lease_of(self._file.read(), record.api, self._settings)
 
             def see() -> DevStatus:
-                status = self._look(manager)
+                status = record.look()
                 now = self._file.read()
                 lease.server_id, lease.ends_at = now.server_id, now.stopping_time
                 lease.ready_at = now.ready_at
@@ -214,127 +213,7 @@ class DevServer:
 
             yield from follow(see, connect, lease.touch, self._timeouts, self._clock)
 
-    # --- waiting and checking, without the lock --------------------------------------------------
-
-    def _await_launched(self, manager: DevServerManager, launched: Launched) -> None:
-        """Wait for our own machine; if it does not become ready, stop it and record its end."""
-        machine = launched.machine
-        try:
-            machine.await_ready(self._report, on_seen=_once_ready(manager.note))
-        except BaseException:
-            machine.stop()
-            self._settle_if(manager, machine.server_id, is_watched=True)
-            log.warning("%s", machine.summary)
-            raise
-        finally:
-            machine.disconnect()
-        with self._locked():
-            manager.claim(launched)
-
-    def _await_running(self, manager: DevServerManager, state: DevState) -> None:
-        """Wait for a machine that another process started."""
-        seen = check_health(state, manager.api)
-        server = seen.server
-        if seen.health is Health.STARTING:
-            starting = Starting(
-                api=manager.api,
-                server_id=state.server_id,
-                report=self._report,
-                on_seen=_once_ready(manager.note),
-            )
-            try:
-                server, comfyui = starting.wait()
-            except MachineStartFailed:
-                self._settle_if(manager, state.server_id)
-                raise
-            comfyui.close()
-        elif seen.health is not Health.HEALTHY:
-            rate = manager.prices.rate(state.server_type)
-            raise MachineError(
-                f"the dev server {state.server_id} ({rate}) is {seen.health}: {seen.reason}. It is "
-                "left unchanged: comfyloom dev status, comfyloom dev restart",
-                server_id=state.server_id,
-                status=server.current_status if server else "",
-            )
-        if server is not None and server.estimated_duration == state.launched_for:
-            # The process that launched it was killed before it set the lease.
-            lease = account.lease_of(state, manager.api, self._settings)
-            lease.note(server)
-            lease.settle()
-
-    def _look(self, manager: DevServerManager) -> DevStatus:
-        state = self._file.read()
-        seen = self._seen(manager, state)
-        if state.server_id and state.is_of(self._settings):
-            state = self._kept(manager, state, seen)
-        return status_of(state, seen, manager.api.now(), manager.prices)
-
-    def _seen(self, manager: DevServerManager, state: DevState) -> HealthCheck:
-        if not state.is_there:
-            return HealthCheck(health=Health.STOPPED)
-        if not state.is_of(self._settings):
-            return HealthCheck(reason="it belongs to another account")
-        if state.is_open:
-            reason = (
-                "its launch has no answer yet; if no process waits for it, dev up finds it again"
-            )
-            return HealthCheck(health=Health.LAUNCHING, reason=reason)
-        return check_health(state, manager.api)
-
-    def _kept(self, manager: DevServerManager, state: DevState, seen: HealthCheck) -> DevState:
-        """Record a health check, unless the file is about another machine by now."""
-        try:
-            with self._file.locked(longest_s=1.0, required=False):
-                current = self._file.read()
-                if current.server_id == state.server_id:
-                    return manager.keep(current, seen)
-        except (
-            MachineBusy
-        ):  # another process is changing it: return the result without recording it
-            pass
-        if seen.server is None:
-            return state
-        return state.seen(seen.server, manager.api.now(), manager.prices)
-
-    def _settle_if(
-        self, manager: DevServerManager, server_id: str, *, is_watched: bool = False
-    ) -> None:
-        """Record that a machine has ended, unless the file is about another one by now."""
-        with self._locked(required=False):
-            state = self._file.read()
-            if state.server_id == server_id:
-                manager.settle(state, is_watched=is_watched)
-
     @contextmanager
-    def _locked(self, *, required: bool = True) -> Generator[None]:
-        text = "another process is changing the dev server, waiting for it"
-        with self._file.locked(partial(self._say, text), required=required):
-            yield
-
-    @contextmanager
-    def _manager(self) -> Generator[DevServerManager]:
-        settings = self._settings
-        with ServerApi.of(settings, timeouts=self._timeouts, clock=self._clock) as api:
-            yield DevServerManager(
-                api=api,
-                settings=settings,
-                file=self._file,
-                prices=PriceList.of(settings),
-                say=self._say,
-            )
-
-    def _say(self, message: str) -> None:
-        log.info("%s", message)
-        self._report(Progress(kind="machine", message=message))
-
-
-def _once_ready(note: Callable[[Server], object]) -> Callable[[Server], None]:
-    """Return a function that calls `note` once, when the machine is ready."""
-    noted: list[Server] = []
-
-    def once(server: Server) -> None:
-        if server.service_ready_at is not None and not noted:
-            noted.append(server)
-            note(server)
-
-    return once
+    def _record(self) -> Generator[DevRecord]:
+        with ServerApi.of(self._settings, timeouts=self._timeouts, clock=self._clock) as api:
+            yield DevRecord.of(self._settings, api, self._report)

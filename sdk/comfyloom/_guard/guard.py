@@ -135,7 +135,9 @@ class Guard:
     def _restart(self) -> bool:
         if self._failed:
             return False
-        self._close()
+        if self._pipe is not None:
+            os.close(self._pipe)
+            self._pipe = None
         try:
             self._pipe = _start()
         except (OSError, subprocess.SubprocessError, NotImplementedError) as error:
@@ -165,11 +167,6 @@ class Guard:
         except OSError:
             return False
         return True
-
-    def _close(self) -> None:
-        if self._pipe is not None:
-            os.close(self._pipe)
-            self._pipe = None
 
 
 def _start() -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import ClassVar, Final
 
 import attrs
 
@@ -22,12 +22,9 @@ class BorrowedMachine(Machine):
     Its cost covers the time for which it was borrowed.
     """
 
-    _since_s: float = attrs.field(default=0.0, init=False, repr=False)
+    is_borrowed: ClassVar[bool] = True
 
-    @property
-    def is_borrowed(self) -> bool:
-        """True: the borrower never stops it."""
-        return True
+    _since_s: float = attrs.field(default=0.0, init=False, repr=False)
 
     @property
     def used_s(self) -> float:
@@ -37,9 +34,8 @@ class BorrowedMachine(Machine):
     @property
     def summary(self) -> str:
         """How long it was used, and its cost."""
-        seconds = self.billed_s or self.used_s
         return (
-            f"machine {self.server_id} ({self.server_type}): used for {seconds:.0f} s, "
+            f"machine {self.server_id} ({self.server_type}): used for {self.seconds:.0f} s, "
             f"{self._priced()}; the dev server keeps running"
         )
 
@@ -54,7 +50,7 @@ class BorrowedMachine(Machine):
         """Leave it running, for its full lease from now on."""
         if self.comfyui is None or self.lease is None:
             return
-        self.billed_s = self.billed_s or self.used_s
+        self.billed_s = self.seconds
         if self.lease.left_s <= RENEW_AT_END * self.lease.seconds:
             self.lease.renew()
         self.disconnect()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Final
 
 import attrs
@@ -17,6 +18,7 @@ from comfyloom._core.redact import log
 from comfyloom._core.waiting import Deadline, polling
 from comfyloom._machines.stopping import leak
 from comfyloom._money.prices import PriceList
+from comfyloom._records.tracker import NullTracker
 from comfyloom._runcomfy.client import ServerApi
 from comfyloom._runcomfy.models import Server
 from comfyloom.errors import (
@@ -51,6 +53,8 @@ class Launch:
         on_launched: Called with the machine before anything else can fail.
         on_intent: Called just before it is sent, with the duration and the machines before it.
         max_machines: How many the account may have at once, None for no limit.
+        tracker: Gets the intent before the launch, and the outcome of one that fails.
+        record_s: How long the machine's record is valid without a heartbeat; by default `lease_s`.
     """
 
     api: ServerApi
@@ -61,6 +65,8 @@ class Launch:
     on_intent: Callable[[int, frozenset[str] | None], object] = lambda _seconds, _before: None
     max_machines: int | None = None
     prices: PriceList = attrs.field(factory=PriceList)
+    tracker: NullTracker = attrs.field(factory=NullTracker)
+    record_s: float = 0.0
 
     def send(self) -> Server:
         """Launch a machine and return it.
@@ -71,21 +77,34 @@ class Launch:
             MachineLimit: The account has too many machines.
             ApiError: The platform refuses it.
         """
-        before = self._servers()
-        self.on_intent(self.lease_s, before)
+        # Counting the machines and launching one more must not overlap with another launch.
+        with self.tracker.exclusive_launch() if self.max_machines else nullcontext():
+            before = self._servers()
+            self.tracker.record_intent(self.lease_s, before, self.record_s or self.lease_s)
+            try:
+                self.on_intent(self.lease_s, before)
+                server = self._request(before)
+            except MachineLeak:
+                # The guard continues the search; it does not guess either.
+                self.tracker.hand_over_to_guard()
+                raise
+            except ComfyloomError as error:
+                is_search = isinstance(error, MachineStartFailed)
+                self.tracker.record_ended("never appeared" if is_search else "refused")
+                raise
+            self.on_launched(server)
+            return server
+
+    def _request(self, before: frozenset[str] | None) -> Server:
+        """Send the launch once; without a valid answer, look for its machine."""
         try:
-            server = self.api.launch(self.workflow_version_id, self.server_type, self.lease_s)
+            return self.api.launch(self.workflow_version_id, self.server_type, self.lease_s)
         except (TransportError, ApiError) as error:
             if not _may_have_launched(error):
                 raise
             failure = error
-        else:
-            self.on_launched(server)
-            return server
         log.warning("the launch got no valid answer, looking for the machine: %s", failure)
-        server = self._find_fresh(before, failure)
-        self.on_launched(server)
-        return server
+        return self._find_fresh(before, failure)
 
     def _find_fresh(self, before: frozenset[str] | None, failure: ComfyloomError) -> Server:
         try:

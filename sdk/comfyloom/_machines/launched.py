@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import random
-import sys
 import threading
 from collections.abc import Callable
-from contextlib import nullcontext, suppress
 from enum import Enum
 from typing import Final
 
@@ -21,15 +19,26 @@ from comfyloom._machines.launch import Launch, draw_lease
 from comfyloom._machines.lease import Lease
 from comfyloom._machines.machine import Machine
 from comfyloom._machines.starting import Starting
-from comfyloom._machines.stopping import Stopping, leak
+from comfyloom._machines.stopping import Stopping, leak, leave_to_guard, stop_guarded
 from comfyloom._records.tracker import NullTracker
 from comfyloom._runcomfy.models import Server
-from comfyloom.errors import ComfyloomError, MachineError, MachineLeak, MachineStartFailed
+from comfyloom.errors import MachineError, MachineLeak
 from comfyloom.progress import Progress, ProgressCallback
 
 
 class MachineState(Enum):
-    """The state of a launched machine; `LaunchedMachine` lists the transitions."""
+    """The state of a launched machine.
+
+    | state | becomes | by |
+    | --- | --- | --- |
+    | NEW | LAUNCHING | its intent is recorded, just before the launch is sent |
+    | NEW, LAUNCHING | ABANDONED | `stop`; it is stopped as soon as the launch is answered |
+    | LAUNCHING | LAUNCHED | its id is known |
+    | LAUNCHED | READY | its ComfyUI answers |
+    | READY | IDLE | no use for `idle_timeout_s`: its lease is no longer renewed |
+    | IDLE | READY | `touch` |
+    | any with an id | STOPPED | the platform confirmed its end |
+    """
 
     NEW = "new"
     LAUNCHING = "launching"
@@ -49,16 +58,6 @@ class LaunchedMachine(Machine):
 
     `start` launches it, `stop` ends it; in between, `touch` renews its lease while it is used. If
     this process dies, it ends by itself within its lease of 15 to 30 minutes.
-
-    | state | becomes | by |
-    | --- | --- | --- |
-    | NEW | LAUNCHING | its intent is recorded, just before the launch is sent |
-    | NEW, LAUNCHING | ABANDONED | `stop`; it is stopped as soon as the launch is answered |
-    | LAUNCHING | LAUNCHED | its id is known |
-    | LAUNCHED | READY | its ComfyUI answers |
-    | READY | IDLE | no use for `idle_timeout_s`: its lease is no longer renewed |
-    | IDLE | READY | `touch` |
-    | any with an id | STOPPED | the platform confirmed its end |
 
     Args:
         longest_s: Its longest duration, from Ready.
@@ -91,18 +90,12 @@ class LaunchedMachine(Machine):
         self._answered.set()
 
     @property
-    def is_borrowed(self) -> bool:
-        """False: it ends with its session."""
-        return False
-
-    @property
     def summary(self) -> str:
         """How long it was billed, its cost, and whether it has ended."""
         started = f"started in {self.started_in_s:.0f} s, " if self.started_in_s else ""
-        seconds = self.billed_s or self.used_s
         end = "may still run!" if self.leak else "stopped"
         return (
-            f"machine {self.server_id} ({self.server_type}): {started}billed {seconds:.0f} s, "
+            f"machine {self.server_id} ({self.server_type}): {started}billed {self.seconds:.0f} s, "
             f"{self._priced()}; {end}"
         )
 
@@ -112,13 +105,10 @@ class LaunchedMachine(Machine):
         is_without_machine = not self.server_id and self._answered.is_set()
         if self.state is MachineState.STOPPED or is_without_machine:
             return None
-        return self._leak("it was not seen to stop")
+        return leak(self.server_id, self.server_type, "it was not seen to stop", self.prices)
 
     def start(self, workflow_version_id: str, report: ProgressCallback) -> ComfyUI:
-        """Launch the machine and wait for its ComfyUI; see `launch` and `await_ready`.
-
-        `stop` must be called in the end, also after an error.
-        """
+        """Launch it and wait for its ComfyUI; `stop` must follow, also after an error."""
         HEARTBEAT.add(self.beat)
         self.launch(workflow_version_id)
         return self.await_ready(report)
@@ -156,14 +146,10 @@ class LaunchedMachine(Machine):
         on_intent: Callable[[int, frozenset[str] | None], object] = lambda _seconds, _before: None,
         on_launched: Callable[[Server], object] = lambda _: None,
     ) -> None:
-        """Launch the machine; a signal waits until its id is known.
-
-        Args:
-            workflow_version_id: What to launch.
-            on_intent: Called just before it is sent, with its duration and the machines before it.
-            on_launched: Called with the machine once it exists.
+        """Launch the machine as `Launch` does; a signal waits until its id is known.
 
         Raises:
+            MachineError: `stop` was called meanwhile.
             ApiError: The platform refuses it.
             MachineLimit: The account has too many machines.
         """
@@ -171,27 +157,46 @@ class LaunchedMachine(Machine):
         self._launched_at = self.api.clock.monotonic()
 
         def intend(seconds: int, before: frozenset[str] | None) -> None:
-            self.tracker.record_intent(seconds, before, self.record_s or seconds)
             if self.state is MachineState.NEW:
                 self.state = MachineState.LAUNCHING
             on_intent(seconds, before)
 
         def own(server: Server) -> None:
-            self._own(server)
+            self.server_id = server.server_id
+            if self.state is not MachineState.ABANDONED:
+                self.state = MachineState.LAUNCHED
+            seconds = self._drawn_s if self.lease_s is None else int(self.lease_s)
+            self.lease = Lease(
+                self.api, server.server_id, seconds, self.longest_s, launched_at=self._launched_at
+            )
+            self.tracker.record_launched(server.server_id)
             on_launched(server)
 
-        self._send(
-            Launch(
-                api=self.api,
-                workflow_version_id=workflow_version_id,
-                server_type=self.server_type,
-                lease_s=self._drawn_s,
-                max_machines=self.max_machines,
-                prices=self.prices,
-                on_intent=intend,
-                on_launched=own,
-            )
+        launch = Launch(
+            api=self.api,
+            workflow_version_id=workflow_version_id,
+            server_type=self.server_type,
+            lease_s=self._drawn_s,
+            max_machines=self.max_machines,
+            prices=self.prices,
+            on_intent=intend,
+            on_launched=own,
+            tracker=self.tracker,
+            record_s=self.record_s,
         )
+
+        def send() -> None:
+            self._answered.clear()
+            try:
+                launch.send()
+            finally:
+                self._answered.set()
+            if self.state is MachineState.ABANDONED:
+                self.stop()
+                raise MachineError("the machine was stopped while it was launched")
+
+        # A signal between the request and its answer must not lose the machine's id.
+        defer_signals(send, waiting=lambda: log.warning("waiting for the launch's answer first"))
 
     def await_ready(
         self, report: ProgressCallback, on_seen: Callable[[Server], object] = lambda _: None
@@ -241,47 +246,6 @@ class LaunchedMachine(Machine):
         """Stop it."""
         self.stop()
 
-    def _send(self, launch: Launch) -> None:
-        """Launch, and stop at once if `stop` was called meanwhile."""
-
-        def send() -> None:
-            self._answered.clear()
-            try:
-                exclusive = self.tracker.exclusive_launch() if self.max_machines else nullcontext()
-                with exclusive:
-                    launch.send()
-            except ComfyloomError as error:
-                self._record_failed_launch(error)
-                raise
-            finally:
-                self._answered.set()
-            if self.state is MachineState.ABANDONED:
-                self.stop()
-                raise MachineError("the machine was stopped while it was launched")
-
-        # A signal between the request and its answer must not lose the machine's id.
-        defer_signals(send, waiting=lambda: log.warning("waiting for the launch's answer first"))
-
-    def _record_failed_launch(self, error: ComfyloomError) -> None:
-        if self.server_id or self.state is MachineState.NEW:
-            return
-        if isinstance(error, MachineLeak):
-            # The guard continues the search; it does not guess either.
-            self.tracker.hand_over_to_guard()
-        else:
-            is_search = isinstance(error, MachineStartFailed)
-            self.tracker.record_ended("never appeared" if is_search else "refused")
-
-    def _own(self, server: Server) -> None:
-        self.server_id = server.server_id
-        if self.state is not MachineState.ABANDONED:
-            self.state = MachineState.LAUNCHED
-        seconds = self._drawn_s if self.lease_s is None else int(self.lease_s)
-        self.lease = Lease(
-            self.api, server.server_id, seconds, self.longest_s, launched_at=self._launched_at
-        )
-        self.tracker.record_launched(server.server_id)
-
     def _stop(self) -> None:
         if os.getpid() != self._owner:
             return  # a forked child does not own the machine
@@ -289,45 +253,23 @@ class LaunchedMachine(Machine):
             self.state = MachineState.ABANDONED
         HEARTBEAT.remove(self.beat)
         if not self._answered.wait(self.api.timeouts.launch_answer_s):
-            raise self._left(f"its launch (of {self._drawn_s} s) has no answer yet")
+            reason = f"its launch (of {self._drawn_s} s) has no answer yet"
+            raise leave_to_guard(
+                self.tracker, self.server_id, self.server_type, reason, self.prices
+            )
         with self._stop_lock:
             if self.state is MachineState.STOPPED or not self.server_id:
                 return
-            self._confirm_stop()
-            self.billed_s = self.billed_s or self.used_s
+            stopping = Stopping(
+                api=self.api,
+                server_id=self.server_id,
+                server_type=self.server_type,
+                prices=self.prices,
+                was_seen=self.lease is not None and self.lease.was_noted,
+                launched_at=self._launched_at,
+            )
+            stop_guarded(stopping, self.tracker)
+            self.billed_s = self.seconds
             self.state = MachineState.STOPPED
         self.disconnect()
         log.info("machine %s is stopped after %.0f billed s", self.server_id, self.billed_s)
-
-    def _confirm_stop(self) -> None:
-        """Stop it: for some seconds here, then the guard continues, if there is one."""
-        # Record nothing before: a locked ledger must not delay the stop.
-        stopping = Stopping(
-            api=self.api,
-            server_id=self.server_id,
-            server_type=self.server_type,
-            prices=self.prices,
-            was_seen=self.lease is not None and self.lease.was_noted,
-            launched_at=self._launched_at,
-        )
-        timeouts = self.api.timeouts
-        longest_s = timeouts.guarded_stop_s if self.tracker.is_guarded else timeouts.stop_s
-        try:
-            stopped = stopping.confirm(longest_s)
-        except MachineLeak as error:
-            raise self._left(error.reason) from None
-        self.tracker.record_ended(stopped.by)
-
-    def _left(self, reason: str) -> MachineLeak:
-        """Return the error of a machine that may still run; it is always printed, too."""
-        self.tracker.record_stopping()
-        if self.tracker.hand_over_to_guard():
-            reason += "; a guard process keeps trying to stop it for 10 minutes"
-        error = self._leak(reason)
-        with suppress(OSError, ValueError):  # stderr may be closed, or its disk full
-            print(f"comfyloom: {error}", file=sys.stderr)  # noqa: T201 - it costs money
-            error.already_printed = True
-        return error
-
-    def _leak(self, reason: str) -> MachineLeak:
-        return leak(self.server_id, self.server_type, reason, self.prices)

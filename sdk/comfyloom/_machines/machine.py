@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from decimal import Decimal
+from typing import ClassVar
 
 import attrs
 
@@ -28,7 +29,10 @@ class Machine(ABC):
         comfyui: The client of its ComfyUI, None while it cannot be used.
         started_in_s: Seconds that its start took, 0 if it was already running.
         billed_s: Billed seconds, 0 until it has ended.
+        is_borrowed: Whether it keeps running after the session.
     """
+
+    is_borrowed: ClassVar[bool] = False
 
     api: ServerApi
     server_type: str
@@ -38,11 +42,6 @@ class Machine(ABC):
     billed_s: float = attrs.field(default=0.0, init=False)
     started_in_s: float = attrs.field(default=0.0, init=False)
     lease: Lease | None = attrs.field(default=None, init=False, repr=False)
-
-    @property
-    @abstractmethod
-    def is_borrowed(self) -> bool:
-        """Whether it keeps running after the session."""
 
     @abstractmethod
     def release(self) -> None:
@@ -59,9 +58,14 @@ class Machine(ABC):
         return self.lease.elapsed_s if self.lease else 0.0
 
     @property
+    def seconds(self) -> float:
+        """Billed seconds: all of them once it has ended, else those so far."""
+        return self.billed_s or self.used_s
+
+    @property
     def cost(self) -> Decimal | None:
         """Its cost so far, in USD; None if its price is unknown."""
-        return self.prices.cost(self.server_type, self.billed_s or self.used_s)
+        return self.prices.cost(self.server_type, self.seconds)
 
     @property
     @abstractmethod

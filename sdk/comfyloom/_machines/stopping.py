@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import suppress
+
 import attrs
 
 from comfyloom._core.redact import log
 from comfyloom._core.waiting import Deadline, polling
 from comfyloom._http.retry import NO_RETRY
 from comfyloom._money.prices import PriceList
+from comfyloom._records.tracker import NullTracker
 from comfyloom._runcomfy.client import ServerApi
 from comfyloom._runcomfy.models import Server
 from comfyloom.errors import (
@@ -95,6 +99,41 @@ class Stopping:
                     return None
             return Stopped(was_there=self.was_seen, by="not found")
         return Stopped(was_there=True, by="deleted", server=server)
+
+
+def stop_guarded(stopping: Stopping, tracker: NullTracker) -> None:
+    """Stop a machine and record it: for some seconds here, then the guard continues, if any.
+
+    Raises:
+        MachineLeak: The end was not confirmed; the machine may still cost money.
+    """
+    # Record nothing before: a locked ledger must not delay the stop.
+    timeouts = stopping.api.timeouts
+    longest_s = timeouts.guarded_stop_s if tracker.is_guarded else timeouts.stop_s
+    try:
+        stopped = stopping.confirm(longest_s)
+    except MachineLeak as error:
+        raise leave_to_guard(
+            tracker, stopping.server_id, stopping.server_type, error.reason, stopping.prices
+        ) from None
+    tracker.record_ended(stopped.by)
+
+
+def leave_to_guard(
+    tracker: NullTracker, server_id: str, server_type: str, reason: str, prices: PriceList
+) -> MachineLeak:
+    """Return the error of a machine that may still run; it is always printed, too.
+
+    The guard, if there is one, keeps trying to stop it.
+    """
+    tracker.record_stopping()
+    if tracker.hand_over_to_guard():
+        reason += "; a guard process keeps trying to stop it for 10 minutes"
+    error = leak(server_id, server_type, reason, prices)
+    with suppress(OSError, ValueError):  # stderr may be closed, or its disk full
+        print(f"comfyloom: {error}", file=sys.stderr)  # noqa: T201 - it costs money
+        error.already_printed = True
+    return error
 
 
 def leak(server_id: str, server_type: str, reason: str, prices: PriceList) -> MachineLeak:

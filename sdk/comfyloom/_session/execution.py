@@ -54,12 +54,12 @@ class SubmissionTicket:
     _before: SubmissionTicket | None = None
     _is_over: threading.Event = attrs.field(factory=threading.Event, init=False)
 
-    def next(self) -> SubmissionTicket:
-        """Return the ticket after this one."""
-        before: SubmissionTicket | None = self
-        while before is not None and before._is_over.is_set():
-            before = before._before
-        return SubmissionTicket(before)
+    @classmethod
+    def after(cls, last: SubmissionTicket | None) -> SubmissionTicket:
+        """Return the ticket after `last`, or the first one."""
+        while last is not None and last._is_over.is_set():
+            last = last._before
+        return cls(last)
 
     def wait(self, scope: CancelScope) -> None:
         """Wait for the turn, or until the scope ends it."""

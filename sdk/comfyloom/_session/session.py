@@ -5,34 +5,30 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
-import random
 import threading
 import warnings
 import weakref
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
-from enum import Enum
 from functools import partial
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from comfyloom._backends.resolve import TargetLike, resolve
 from comfyloom._comfyui.client import ComfyUI
 from comfyloom._core.clock import SYSTEM_CLOCK, Clock
 from comfyloom._core.redact import log
-from comfyloom._core.signals import defer_signals, exit_on_sigterm
 from comfyloom._core.timeouts import DEFAULT_TIMEOUTS, Timeouts
 from comfyloom._core.waiting import Deadline
-from comfyloom._session.execution import Execution, SubmissionTicket
+from comfyloom._session.lifetime import SessionLifetime
 from comfyloom._session.run import Run, SafeCallback
-from comfyloom._session.staging import StagingDir, check_writable
+from comfyloom._session.run_starter import RunStarter
+from comfyloom._session.staging import check_writable
 from comfyloom._workflow import run_values
 from comfyloom._workflow.validation import validate
 from comfyloom._workflow.workflow import Result, Workflow
 from comfyloom.errors import ComfyloomError, ConfigError, WorkflowError
-from comfyloom.progress import Progress, ProgressCallback
+from comfyloom.progress import ProgressCallback
 
 if TYPE_CHECKING:
     from comfyloom._machines.machine import Machine
@@ -41,18 +37,6 @@ if TYPE_CHECKING:
 ResultT = TypeVar("ResultT", bound=Result)
 
 RUN_TIMEOUT_S: Final = 3600.0
-# Below this, seeds are exact in every JSON parser, also if it only has doubles.
-_SEED_BOUND: Final = 2**53
-
-
-class SessionState(Enum):
-    """The state of a session; `RunComfySession` lists the transitions."""
-
-    NEW = "new"
-    OPEN = "open"
-    CLOSING = "closing"
-    RELEASING = "releasing"
-    CLOSED = "closed"
 
 
 class RunComfySession:
@@ -65,13 +49,6 @@ class RunComfySession:
     stops the machine, also after an exception, Ctrl-C and SIGTERM. A dev server (`DevServer`) that
     fits is used instead, and left running. Without a workflow version id in the settings, the first
     run launches the machine, because the name of its workflow selects the version.
-
-    | state | becomes | by |
-    | --- | --- | --- |
-    | NEW | OPEN | the first use of a server |
-    | NEW, OPEN | CLOSING | `close`: no run starts any more |
-    | CLOSING | RELEASING | runs are being cancelled and the machine stopped |
-    | RELEASING | CLOSED | it is stopped, or a third signal aborted that |
 
     Args:
         target: `"runcomfy"` (the default), `"emulator"`, the URL of a ComfyUI server, or an
@@ -101,7 +78,6 @@ class RunComfySession:
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        self._state = SessionState.NEW
         self._backend = resolve(
             target,
             settings=settings,
@@ -116,31 +92,25 @@ class RunComfySession:
         )
         self._report: ProgressCallback = SafeCallback(self._on_progress)
         self._lock = threading.RLock()
-        self._runs: weakref.WeakSet[Run[Any]] = weakref.WeakSet()
-        self._ticket = SubmissionTicket()
-        self._ticket.end()
-        self._signals = ExitStack()
+        self._starter = RunStarter(self._backend)
+        self._lifetime = SessionLifetime(self._backend, self._starter.cancel_all, self._report)
 
     def __enter__(self) -> Self:
-        self._signals.enter_context(exit_on_sigterm())
+        self._lifetime.exit_on_sigterm()
         try:
             self.start()
         except BaseException:
             # `__exit__` is not called when `__enter__` fails.
-            self._close_despite_signals()
+            self._lifetime.close_despite_signals()
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._close_despite_signals()
+    def __exit__(self, *_: object) -> None:
+        self._lifetime.close_despite_signals()
 
     def __del__(self) -> None:
-        if self._state in (SessionState.OPEN, SessionState.CLOSING, SessionState.RELEASING):
+        lifetime = getattr(self, "_lifetime", None)  # missing if the target was refused
+        if lifetime is not None and lifetime.is_unclosed:
             warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self, stacklevel=2)
             self.close()
 
@@ -160,7 +130,7 @@ class RunComfySession:
 
     @property
     def cost(self) -> Decimal | None:
-        """Cost of the session's machines so far, in USD; None if a price is unknown."""
+        """Cost of its machines so far, in USD; 0 without one, None if a price is unknown."""
         return self._backend.cost
 
     def start(self, workflow: type[Workflow[Any]] | Workflow[Any] | None = None) -> None:
@@ -244,30 +214,9 @@ class RunComfySession:
         if out_dir is not None:
             check_writable(out_dir)
         server = self.server(workflow)
-        staging = StagingDir(out_dir)
-        with self._lock:
-            self._ticket = ticket = self._ticket.next()
-        start = partial(
-            Execution[ResultT],
-            workflow,
-            files,
-            run_values.draw_seeds(workflow, _draw_seed),
-            server,
-            self._backend,
-            staging,
-            ticket,
-            Deadline.after(timeout, server.clock),
+        return self._starter.start(
+            workflow, files, server, Deadline.after(timeout, server.clock), out_dir, owner=self
         )
-        try:
-            run = Run[ResultT](start, owner=self)
-        except BaseException as error:
-            ticket.end()
-            staging.close()
-            if isinstance(error, RuntimeError):  # the system has no more threads
-                raise ComfyloomError(f"cannot start the run: {error}") from None
-            raise
-        self._runs.add(run)
-        return run
 
     def map(
         self,
@@ -287,16 +236,7 @@ class RunComfySession:
         Raises:
             ComfyloomError: The error of the first run without a result; the others are cancelled.
         """
-        under_way: deque[Run[ResultT]] = deque()
-        try:
-            for workflow in workflows:
-                under_way.append(self.submit(workflow, timeout=timeout))
-                if len(under_way) >= max(1, concurrency):
-                    yield under_way.popleft().wait()
-            while under_way:
-                yield under_way.popleft().wait()
-        finally:
-            Run.cancel_all(under_way)
+        return _map_in_order(partial(self.submit, timeout=timeout), workflows, concurrency)
 
     def close(self) -> None:
         """Cancel all runs and stop the machine; a second call does nothing.
@@ -304,67 +244,20 @@ class RunComfySession:
         Raises:
             MachineLeak: The machine may still be running; the message says what to do.
         """
-        with self._signals:
-            if self._state is SessionState.CLOSED:
-                return
-            if self._state is not SessionState.RELEASING:
-                self._state = SessionState.CLOSING
-            try:
-                defer_signals(
-                    self._release, waiting=partial(log.warning, "releasing the machine first")
-                )
-            except (KeyboardInterrupt, SystemExit):
-                self._report_abandoned()
-                raise
-            finally:
-                if self._is_in(SessionState.CLOSED):
-                    for line in self._backend.summary:
-                        log.info("%s", line)
-                        self._report(Progress(kind="cost", message=line))
-
-    def _close_despite_signals(self) -> None:
-        """Close; a signal that comes before the release starts is raised after it."""
-        try:
-            self.close()
-        except (KeyboardInterrupt, SystemExit):
-            if self._state is SessionState.CLOSING:
-                self.close()
-            raise
-
-    def _release(self) -> None:
-        if self._state is SessionState.CLOSED:
-            return
-        self._state = SessionState.RELEASING
-        with ExitStack() as stack:
-            # In reverse order; a failure does not prevent the rest, and is raised.
-            stack.callback(setattr, self, "_state", SessionState.CLOSED)
-            stack.callback(self._backend.close)
-            stack.callback(Run.cancel_all, tuple(self._runs))
-
-    def _report_abandoned(self) -> None:
-        """Report the machine that is left after a third signal has aborted its stop."""
-        machine = self._backend.machine
-        is_releasing = self._state is SessionState.RELEASING
-        if is_releasing and machine is not None and (leak := machine.leak) is not None:
-            self._state = SessionState.CLOSED
-            log.error("%s", leak)
+        self._lifetime.close()
 
     def _connect(self, workflow: type[Workflow[Any]] | Workflow[Any] | None) -> ComfyUI | None:
         with self._lock:
-            if self._state is SessionState.NEW:
-                self._state = SessionState.OPEN
+            if self._lifetime.open():
                 atexit.register(_close_at_exit, weakref.ref(self))
-            if self._state is not SessionState.OPEN:
-                raise ComfyloomError("this session is closed")
             name = None if workflow is None else workflow.__workflow__.name
             server = self._backend.open(name, self._report)
-            if not self._is_in(SessionState.OPEN):  # closed during the launch
+            try:
+                self._lifetime.require_open()
+            except ComfyloomError:  # closed during the launch
                 self._backend.close()
-                raise ComfyloomError("this session was closed")
+                raise
             return server
-
-    def _is_in(self, state: SessionState) -> bool:
-        return self._state is state  # may change in a signal or another thread
 
 
 def _check_workflow(workflow: object) -> None:
@@ -389,6 +282,18 @@ def _close_at_exit(session: weakref.ref[RunComfySession]) -> None:
             alive.close()
 
 
-def _draw_seed(bound: int) -> int:
-    # The system's randomness: forked processes must draw different seeds.
-    return random.SystemRandom().randrange(min(bound + 1, _SEED_BOUND))
+def _map_in_order(
+    submit: Callable[[Workflow[ResultT]], Run[ResultT]],
+    workflows: Iterable[Workflow[ResultT]],
+    concurrency: int,
+) -> Iterator[ResultT]:
+    under_way: deque[Run[ResultT]] = deque()
+    try:
+        for workflow in workflows:
+            under_way.append(submit(workflow))
+            if len(under_way) >= max(1, concurrency):
+                yield under_way.popleft().wait()
+        while under_way:
+            yield under_way.popleft().wait()
+    finally:
+        Run.cancel_all(under_way)

@@ -327,8 +327,8 @@ def _png_of(source: Any) -> bytes:
     flat, channeled = pixels.ndim == _FLAT, pixels.ndim == _CHANNELED and pixels.shape[2] in (3, 4)
     if not (flat or channeled) or not pixels.size:
         raise ValueError(
-            f"an array of shape {array.shape} is no picture: (height, width) or (height, width, 1,"
-            " 3 or 4) expected"
+            f"an array of shape {array.shape} is not an image: (height, width) or "
+            "(height, width, 1, 3 or 4) expected"
         )
     if pixels.dtype == bool:
         pixels = pixels * np.uint8(255)
@@ -338,7 +338,7 @@ def _png_of(source: Any) -> bytes:
         pixels = (pixels * 255.0).round().astype(np.uint8)
     elif pixels.dtype != np.uint8:
         raise ValueError(
-            f"an array of {pixels.dtype} is no picture: uint8, bool or floats expected"
+            f"an array of {pixels.dtype} is not an image: uint8, bool or floats expected"
         )
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, format="PNG")

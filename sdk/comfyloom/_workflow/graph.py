@@ -64,7 +64,7 @@ def _check_node(graph: Mapping[str, object], node: str, entry: Mapping[str, Any]
     inputs: dict[str, object] = entry["inputs"]
     for name, value in inputs.items():
         if is_link_shaped(value) and value[0] not in graph:
-            reason = f"node {node}: input {name} links to node {value[0]}, which is not there"
+            reason = f"node {node}: input {name} links to node {value[0]}, which does not exist"
             raise GraphError(reason, node=node)
 
 

@@ -26,7 +26,7 @@ State: TypeAlias = Literal["ok", "note", "warning", "error"]
 MAX_SKEW_S: Final = 5.0
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen
 class Diagnostic:
     """One finding of one check.
 
@@ -47,17 +47,15 @@ class Diagnostic:
 
 def run_checks(loader: SettingsLoader) -> Iterator[Diagnostic]:
     """Yield the findings of all checks; without complete settings the account is not checked."""
-    yield Diagnostic(
-        check="comfyloom", state="ok", message=f"{__version__}, Python {platform.python_version()}"
-    )
+    yield Diagnostic("comfyloom", "ok", f"{__version__}, Python {platform.python_version()}")
     yield from _workflow_classes()
     for warning in loader.warnings:
-        yield Diagnostic(check="settings", state="warning", message=warning)
+        yield Diagnostic("settings", "warning", warning)
     if loader.problems:
         for problem in loader.problems:
             yield _error("settings", ConfigError(problem), "see docs/settings.md")
         return
-    yield Diagnostic(check="settings", state="ok", message="complete")
+    yield Diagnostic("settings", "ok", "complete")
     yield from _account(loader.settings())
 
 
@@ -68,12 +66,10 @@ def _workflow_classes() -> Iterator[Diagnostic]:
         yield _error("workflow classes", error)
         return
     if names:
-        yield Diagnostic(check="workflow classes", state="ok", message=", ".join(names))
+        yield Diagnostic("workflow classes", "ok", ", ".join(names))
     else:
         advice = "generate some: comfyloom codegen"
-        yield Diagnostic(
-            check="workflow classes", state="note", message="none installed", advice=advice
-        )
+        yield Diagnostic("workflow classes", "note", "none installed", advice=advice)
 
 
 def _account(settings: Settings) -> Iterator[Diagnostic]:
@@ -83,7 +79,7 @@ def _account(settings: Settings) -> Iterator[Diagnostic]:
         state_file = list(_isolated("state file", lambda: _state_file(settings)))
         yield from state_file
         saved = api.list_workflows()
-        yield Diagnostic(check="token", state="ok", message=f"accepted by {settings.api_base_url}")
+        yield Diagnostic("token", "ok", f"accepted by {settings.api_base_url}")
         yield _clock(api)
         yield from _workflow_versions(settings, saved)
         if all(diagnostic.state == "ok" for diagnostic in state_file):
@@ -103,20 +99,20 @@ _ACCOUNT_ADVICE: Final = "check token, user id and base URL; the proxy comes fro
 def _state_file(settings: Settings) -> Iterator[Diagnostic]:
     if DevServer(settings).is_remembered:
         message = f"{settings.state_file} records a dev server"
-        yield Diagnostic(check="state file", state="ok", message=message)
+        yield Diagnostic("state file", "ok", message)
 
 
 def _clock(api: ServerApi) -> Diagnostic:
     skew_s = api.skew_s
     if skew_s is None:
-        return Diagnostic(check="clock", state="note", message="RunComfy did not report its time")
+        return Diagnostic("clock", "note", "RunComfy did not report its time")
     if abs(skew_s) <= MAX_SKEW_S:
-        return Diagnostic(check="clock", state="ok", message="agrees with RunComfy's")
+        return Diagnostic("clock", "ok", "agrees with RunComfy's")
     direction = "behind" if skew_s > 0 else "ahead of"
     return Diagnostic(
-        check="clock",
-        state="warning",
-        message=f"{abs(skew_s):.0f} s {direction} RunComfy's",
+        "clock",
+        "warning",
+        f"{abs(skew_s):.0f} s {direction} RunComfy's",
         advice="set this computer's clock; leases follow RunComfy's clock in any case",
     )
 
@@ -126,7 +122,7 @@ def _workflow_versions(settings: Settings, saved: list[CloudWorkflow]) -> Iterat
     if wanted is not None:
         names = [entry.workflow_name for entry in saved if entry.version_id == wanted]
         if names:
-            yield Diagnostic(check="workflow version", state="ok", message=f"{wanted} ({names[0]})")
+            yield Diagnostic("workflow version", "ok", f"{wanted} ({names[0]})")
         else:
             yield _unknown_version(wanted, saved)
         return
@@ -134,13 +130,13 @@ def _workflow_versions(settings: Settings, saved: list[CloudWorkflow]) -> Iterat
         name = cls.__workflow__.name
         count = sum(1 for entry in saved if entry.workflow_name == name)
         if count == 1:
-            yield Diagnostic(check="workflow version", state="ok", message=f"found {name} by name")
+            yield Diagnostic("workflow version", "ok", f"found {name} by name")
         else:
             known = ", ".join(sorted({entry.workflow_name for entry in saved})) or "none"
             yield Diagnostic(
-                check="workflow version",
-                state="warning",
-                message=f"the account has {count} workflows named {name} (it has: {known})",
+                "workflow version",
+                "warning",
+                f"the account has {count} workflows named {name} (it has: {known})",
                 advice="save it in the cloud under this name, or set RUNCOMFY_WORKFLOW_VERSION_ID",
             )
 
@@ -151,9 +147,9 @@ def _unknown_version(wanted: str, saved: list[CloudWorkflow]) -> Diagnostic:
     if mistaken is not None:
         advice = f"that is its workflow id; its version id is {mistaken.version_id}"
     return Diagnostic(
-        check="workflow version",
-        state="error",
-        message=f"the account has no workflow version {wanted}",
+        "workflow version",
+        "error",
+        f"the account has no workflow version {wanted}",
         advice=advice,
         code=exit_code(ConfigError()),
     )
@@ -163,9 +159,9 @@ def _dev_server(settings: Settings) -> Iterator[Diagnostic]:
     status = DevServer(settings).status()
     if not status.is_there:
         yield Diagnostic(
-            check="dev server",
-            state="note",
-            message="there is none",
+            "dev server",
+            "note",
+            "there is none",
             advice="comfyloom dev up starts one, so that runs do not wait for a machine",
         )
         return
@@ -173,17 +169,17 @@ def _dev_server(settings: Settings) -> Iterator[Diagnostic]:
     summary = f"{status.server_id} ({status.server_type}), {status.health}, {cost}"
     if status.health in ("unreachable", "unknown"):
         yield Diagnostic(
-            check="dev server",
-            state="error",
-            message=f"{summary}: {status.reason}",
+            "dev server",
+            "error",
+            f"{summary}: {status.reason}",
             advice="comfyloom dev restart, or comfyloom dev down",
             code=exit_code(MachineError()),
         )
         return
-    yield Diagnostic(check="dev server", state="ok", message=summary)
+    yield Diagnostic("dev server", "ok", summary)
     if status.health == "healthy":
         version = status.comfyui_version or "version not reported"
-        yield Diagnostic(check="ComfyUI", state="ok", message=version)
+        yield Diagnostic("ComfyUI", "ok", version)
 
 
 def _ledger(settings: Settings, api: ServerApi) -> Iterator[Diagnostic]:
@@ -193,12 +189,12 @@ def _ledger(settings: Settings, api: ServerApi) -> Iterator[Diagnostic]:
     orphans = Reaper.of(settings, api).orphans()
     count = len(machines.list_open())
     where = machines.ledger.path or "PostgreSQL"
-    yield Diagnostic(check="ledger", state="ok", message=f"{where}, machines in use: {count}")
+    yield Diagnostic("ledger", "ok", f"{where}, machines in use: {count}")
     for orphan in orphans:
         yield Diagnostic(
-            check="ledger",
-            state="warning",
-            message=f"{orphan.row.server_id or 'a launch'} has no living owner: {orphan.why}",
+            "ledger",
+            "warning",
+            f"{orphan.row.server_id or 'a launch'} has no living owner: {orphan.why}",
             advice="comfyloom machines reap",
         )
 
@@ -206,7 +202,7 @@ def _ledger(settings: Settings, api: ServerApi) -> Iterator[Diagnostic]:
 def _machines(account_machines: AccountMachines) -> Iterator[Diagnostic]:
     found = account_machines.list()
     if not found:
-        yield Diagnostic(check="machines", state="ok", message="none running")
+        yield Diagnostic("machines", "ok", "none running")
         return
     for rented in found:
         yield _machine(rented, account_machines.prices)
@@ -214,7 +210,7 @@ def _machines(account_machines: AccountMachines) -> Iterator[Diagnostic]:
     unknown = len(found) - len(known)
     parts = [f"{sum(known, Decimal(0))} USD an hour"] if known else []
     parts += [f"{unknown} at an unknown price"] if unknown else []
-    yield Diagnostic(check="machines", state="note", message=f"{' and '.join(parts)} in all")
+    yield Diagnostic("machines", "note", f"{' and '.join(parts)} in all")
 
 
 def _machine(rented: Rented, prices: PriceList) -> Diagnostic:
@@ -224,9 +220,9 @@ def _machine(rented: Rented, prices: PriceList) -> Diagnostic:
     is_dev = rented.whose == "dev server"
     origin = _ORIGINS[rented.whose]
     return Diagnostic(
-        check="machines",
-        state="ok" if is_dev else "warning",
-        message=f"{server.server_id} ({server.server_type}, {rate}), {origin}, {state}",
+        "machines",
+        "ok" if is_dev else "warning",
+        f"{server.server_id} ({server.server_type}, {rate}), {origin}, {state}",
         advice="" if is_dev else f"comfyloom machines stop {server.server_id}, if it is not needed",
     )
 
@@ -245,9 +241,9 @@ def _prices(settings: Settings) -> Diagnostic:
     is_set = settings.server_type in settings.prices
     origin = settings.sources["prices"] if is_set else f"{settings.plan}; {prices.origin}"
     return Diagnostic(
-        check="prices",
-        state="ok" if is_known else "warning",
-        message=f"{settings.server_type}: {rate} ({origin})",
+        "prices",
+        "ok" if is_known else "warning",
+        f"{settings.server_type}: {rate} ({origin})",
         advice="" if is_known else "set it: COMFYLOOM_PRICES, or prices in pyproject.toml",
     )
 
@@ -261,6 +257,4 @@ def _isolated(check: str, run: Callable[[], Iterator[Diagnostic]]) -> Iterator[D
 
 
 def _error(check: str, error: ComfyloomError, advice: str = "") -> Diagnostic:
-    return Diagnostic(
-        check=check, state="error", message=str(error), advice=advice, code=exit_code(error)
-    )
+    return Diagnostic(check, "error", str(error), advice=advice, code=exit_code(error))

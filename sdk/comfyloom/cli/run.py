@@ -122,7 +122,9 @@ def _run(
         )
     except ComfyloomError as error:
         if as_json:
-            click.echo(json.dumps({"error": _error_as_json(error), **summary.as_json()}, indent=2))
+            facts = {"type": type(error).__name__, "message": str(error)}
+            report = {"error": {**facts, "exit_code": exit_code(error)}, **summary.as_json()}
+            click.echo(json.dumps(report, indent=2))
         raise
     if as_json:
         report = {
@@ -232,10 +234,6 @@ def _result_as_json(job: Workflow[Any], result: Result) -> dict[str, Any]:
         "values": _values(job, result),
         "seconds": round(result.seconds, 3),
     }
-
-
-def _error_as_json(error: ComfyloomError) -> dict[str, Any]:
-    return {"type": type(error).__name__, "message": str(error), "exit_code": exit_code(error)}
 
 
 def _files(job: Workflow[Any], result: Result) -> dict[str, Path | list[Path]]:

@@ -159,24 +159,14 @@ def _converter() -> Converter:
     converter.register_structure_hook(float, _to_float)
     converter.register_structure_hook(Path, _to_path)
     converter.register_structure_hook(Decimal, _to_price)
-    converter.register_structure_hook_func(_is_literal, _to_text)
-    converter.register_structure_hook_func(_is_mapping, _to_prices)
-    converter.register_structure_hook_func(_is_optional, _to_optional)
+    converter.register_structure_hook_func(_comes_from(Literal), _to_text)
+    converter.register_structure_hook_func(_comes_from(collections.abc.Mapping), _to_prices)
+    converter.register_structure_hook_func(_comes_from(Union, types.UnionType), _to_optional)
     return converter
 
 
-def _is_literal(kind: Any) -> bool:
-    origin: object = get_origin(kind)
-    return origin is Literal
-
-
-def _is_mapping(kind: Any) -> bool:
-    origin: object = get_origin(kind)
-    return origin is collections.abc.Mapping
-
-
-def _is_optional(kind: Any) -> bool:
-    return get_origin(kind) in (Union, types.UnionType)
+def _comes_from(*origins: Any) -> Callable[[Any], bool]:
+    return lambda kind: get_origin(kind) in origins
 
 
 def _to_optional(raw: object, kind: Any) -> object:

@@ -28,28 +28,12 @@ Make = Callable[..., Any]
 
 
 @pytest.fixture
-def emulator() -> Iterator[Emulator]:
-    """Without a rate limit: the clients of these tests do not really wait."""
-    with Emulator(rate_limit=None) as running:
-        yield running
-
-
-@pytest.fixture
 def slow() -> Iterator[Emulator]:
     """In real time; the FLUX sampler takes 4 s, other nodes take no time."""
     times = {"XlabsSampler": 4.0}
     options: dict[str, Any] = {"startup_s": 0.0, "run_s": 0.0, "rate_limit": None}
     with Emulator(time="real", node_seconds=times, **options) as running:
         yield running
-
-
-@pytest.fixture
-def session(settings: Settings) -> Make:
-    def make(**options: Any) -> RunComfySession:
-        given = attrs.evolve(settings, **options.pop("changes", {}))
-        return RunComfySession(settings=given, clock=HastyClock(), **options)
-
-    return make
 
 
 # --- a day with it --------------------------------------------------------------------------------

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,36 +15,14 @@ from comfyloom._records.dev_state import DevState
 from comfyloom._records.dev_state_file import StateFile
 from comfyloom._records.machine_records import MachineRecords
 from comfyloom._records.machine_row import MachineRow
-from comfyloom._records.tracker import records_of
 from comfyloom._runcomfy.client import ServerApi
 from comfyloom.emulator import Emulator, HttpFault
 from comfyloom.errors import MachineError, MachineLeak, TransportError, Unauthorized
 from comfyloom.settings import Settings
-from reaper_lab import DEAD, ELSEWHERE, HERE, record_launch
+from reaper_lab import DEAD, ELSEWHERE, HERE
 from support import HastyClock, running
 
 Launched = Callable[..., MachineRow]
-
-
-@pytest.fixture
-def emulator() -> Iterator[Emulator]:
-    with Emulator(time="real", startup_s=0.0, rate_limit=None) as found:
-        yield found
-
-
-@pytest.fixture
-def machines(settings: Settings) -> MachineRecords:
-    return records_of(settings)
-
-
-@pytest.fixture
-def reaper(api: ServerApi, machines: MachineRecords, tmp_path: Path) -> Reaper:
-    return Reaper(api=api, records=machines, folder=tmp_path / "guard")
-
-
-@pytest.fixture
-def launched(emulator: Emulator, api: ServerApi, machines: MachineRecords) -> Launched:
-    return functools.partial(record_launch, emulator, api, machines)
 
 
 def reasons(reaper: Reaper) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,17 +31,6 @@ from dev_lab import state_of
 from support import HastyClock, running
 
 Make = Callable[..., Any]
-
-
-@pytest.fixture
-def emulator() -> Iterator[Emulator]:
-    with Emulator(rate_limit=None) as running:
-        yield running
-
-
-@pytest.fixture
-def account_machines(api: ServerApi, settings: Settings) -> AccountMachines:
-    return AccountMachines(api, settings)
 
 
 def asked(emulator: Emulator, method: str) -> list[str]:

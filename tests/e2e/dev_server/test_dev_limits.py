@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -30,17 +30,6 @@ from dev_lab import duration_of, state_of
 from support import HastyClock, running
 
 Make = Callable[..., Any]
-
-
-@pytest.fixture
-def emulator() -> Iterator[Emulator]:
-    with Emulator(rate_limit=None) as running:
-        yield running
-
-
-@pytest.fixture
-def account_machines(api: ServerApi, settings: Settings) -> AccountMachines:
-    return AccountMachines(api, settings)
 
 
 # --- leases ---------------------------------------------------------------------------------------

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import attrs
 import pytest
 
-from comfyloom import RunComfySession
 from comfyloom._records.dev_state import DevState
 from comfyloom._records.dev_state_file import StateFile
 from comfyloom._runcomfy.client import ServerApi
@@ -25,25 +24,9 @@ from comfyloom.errors import (
 from comfyloom.settings import Settings
 from comfyloom_workflows import FluxMeshWorkflow
 from dev_lab import state_of, stop_machine
-from support import HastyClock, machines, running
+from support import machines, running
 
 Make = Callable[..., Any]
-
-
-@pytest.fixture
-def emulator() -> Iterator[Emulator]:
-    """Without a rate limit: the clients of these tests do not really wait."""
-    with Emulator(rate_limit=None) as running:
-        yield running
-
-
-@pytest.fixture
-def session(settings: Settings) -> Make:
-    def make(**options: Any) -> RunComfySession:
-        given = attrs.evolve(settings, **options.pop("changes", {}))
-        return RunComfySession(settings=given, clock=HastyClock(), **options)
-
-    return make
 
 
 # --- a dev server that ended ----------------------------------------------------------------------

@@ -1,0 +1,97 @@
+"""Starting the runs of a session."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import weakref
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import attrs
+
+from comfyloom._backends.base import Backend
+from comfyloom._core.waiting import Deadline
+from comfyloom._session.execution import Execution, SubmissionTicket
+from comfyloom._session.run import Run
+from comfyloom._session.staging import StagingDir
+from comfyloom._workflow import run_values
+from comfyloom._workflow.workflow import Result, Workflow
+from comfyloom.errors import ComfyloomError
+
+if TYPE_CHECKING:
+    from comfyloom._comfyui.client import ComfyUI
+    from comfyloom._workflow.files import InputFile
+
+ResultT = TypeVar("ResultT", bound=Result)
+
+# Below this, seeds are exact in every JSON parser, also if it only has doubles.
+_SEED_BOUND: Final = 2**53
+
+
+@attrs.define(eq=False)
+class RunStarter:
+    """Starts runs, whose prompts reach the server in the order of the calls."""
+
+    _backend: Backend
+    _runs: weakref.WeakSet[Run[Any]] = attrs.field(factory=weakref.WeakSet[Run[Any]], init=False)
+    _last: SubmissionTicket | None = attrs.field(default=None, init=False)
+    _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)
+
+    def start(
+        self,
+        workflow: Workflow[ResultT],
+        files: Mapping[str, InputFile],
+        server: ComfyUI,
+        deadline: Deadline,
+        out_dir: str | os.PathLike[str] | None,
+        owner: object,
+    ) -> Run[ResultT]:
+        """Start a checked workflow.
+
+        Args:
+            workflow: What to run.
+            files: Its input files.
+            server: Where to run it.
+            deadline: When it is cancelled.
+            out_dir: Folder for its files; None for a temporary one.
+            owner: Kept alive by the run.
+
+        Raises:
+            ComfyloomError: The system has no thread left for it.
+        """
+        staging = StagingDir(out_dir)
+        with self._lock:
+            self._last = ticket = SubmissionTicket.after(self._last)
+        execution = partial(
+            Execution[ResultT],
+            workflow,
+            files,
+            run_values.draw_seeds(workflow, _draw_seed),
+            server,
+            self._backend,
+            staging,
+            ticket,
+            deadline,
+        )
+        try:
+            run = Run[ResultT](execution, owner=owner)
+        except BaseException as error:
+            ticket.end()
+            staging.close()
+            if isinstance(error, RuntimeError):  # the system has no more threads
+                raise ComfyloomError(f"cannot start the run: {error}") from None
+            raise
+        self._runs.add(run)
+        return run
+
+    def cancel_all(self) -> None:
+        """Cancel all runs that still exist."""
+        Run.cancel_all(tuple(self._runs))
+
+
+def _draw_seed(bound: int) -> int:
+    # The system's randomness: forked processes must draw different seeds.
+    return random.SystemRandom().randrange(min(bound + 1, _SEED_BOUND))

@@ -16,6 +16,7 @@ import attrs
 import pytest
 from sqlalchemy import text
 
+from comfyloom._core.timeouts import DEFAULT_TIMEOUTS, Timeouts
 from comfyloom._records.ledger import Ledger
 from comfyloom._records.machine_records import MachineRecords
 from comfyloom._records.machine_row import MachineRow
@@ -23,6 +24,7 @@ from comfyloom._records.owner import Owner
 from comfyloom.errors import ConfigError, LedgerError, LedgerTooNew
 from databases import WORD, postgres_server
 
+IMPATIENT = Timeouts(ledger_busy_s=0.2, lock_s=0.2)
 OWNER = Owner(host="here", machine="m", boot_id="b", namespace="n", pid=1, started=2)
 
 
@@ -66,8 +68,9 @@ def machines(where: str) -> MachineRecords:
     return of(where)
 
 
-def of(where: str, user: str = "me") -> MachineRecords:
-    return MachineRecords(ledger=Ledger.of(where), base_url="https://api.example/", user_id=user)
+def of(where: str, user: str = "me", timeouts: Timeouts = DEFAULT_TIMEOUTS) -> MachineRecords:
+    ledger = Ledger.of(where, timeouts)
+    return MachineRecords(ledger=ledger, base_url="https://api.example/", user_id=user)
 
 
 # --- a machine's life ----------------------------------------------------------------------------
@@ -247,14 +250,14 @@ def test_a_file_that_is_not_a_ledger_is_an_error(tmp_path: Path, how: str) -> No
     assert caught.value.path == str(file)
 
 
-def test_a_locked_file_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_locked_file_is_an_error(tmp_path: Path) -> None:
     file = tmp_path / "ledger.db"
     machines = of(str(file))
     machines.record_intent(row())
     blocker = sqlite3.connect(file, isolation_level=None)
     blocker.execute("BEGIN IMMEDIATE")
     with pytest.raises(LedgerError, match="keeps it locked"):
-        of(str(file)).record_intent(row("other"))
+        of(str(file), timeouts=IMPATIENT).record_intent(row("other"))
     blocker.execute("ROLLBACK")
     blocker.close()
     of(str(file)).record_intent(row("other"))
@@ -291,6 +294,7 @@ def test_an_invalid_ledger_setting_is_refused(where: str) -> None:
 
 KILLED = """
 import os, sys
+from comfyloom._core.timeouts import DEFAULT_TIMEOUTS, Timeouts
 from comfyloom._records.ledger import Ledger
 from comfyloom._records.machine_records import MachineRecords
 from test_ledger import of, row
@@ -320,10 +324,8 @@ def test_rows_reported_as_written_survive_a_kill(tmp_path: Path) -> None:
     assert {f"k{number}" for number in range(reported[-1] + 1)} <= keys
 
 
-def test_a_table_locked_by_another_client_is_an_error(
-    postgres: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    mine = of(postgres, "locked-out")
+def test_a_table_locked_by_another_client_is_an_error(postgres: str) -> None:
+    mine = of(postgres, "locked-out", IMPATIENT)
     mine.record_intent(row("locked-out"))
     with Ledger.of(postgres).connected() as blocker:
         blocker.exec_driver_sql("BEGIN")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,6 +15,8 @@ from comfyloom._machines.launched import LaunchedMachine
 from comfyloom._runcomfy.models import Server
 from comfyloom.errors import (
     ApiError,
+    ComfyloomError,
+    LedgerError,
     MachineLeak,
     MachineStartFailed,
     TransportError,
@@ -21,6 +24,7 @@ from comfyloom.errors import (
 from machines_lab import (
     STARTING,
     FakeApi,
+    RecordingTracker,
     launched_machines,
     start,
 )
@@ -107,3 +111,59 @@ def test_a_platform_that_cannot_list_can_still_launch(make: Any) -> None:
     machine, _ = make(list=[ApiError(status=500)])
     start(machine)
     assert machine.comfyui is not None
+
+
+# --- what is recorded of a launch ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("answer", "listed", "recorded"),
+    [
+        (ApiError(status=422), [[]], "ended: refused"),
+        (TransportError(sent=False), [[]], "ended: refused"),
+        (TransportError(sent=True), [[]], "ended: never appeared"),
+        (TransportError(sent=True), [[], TransportError()], "hand over"),
+        (STARTING, [[]], "launched s-1"),
+    ],
+)
+def test_the_outcome_of_a_launch_is_recorded(
+    make: Any, answer: Any, listed: list[Any], recorded: str
+) -> None:
+    tracker = RecordingTracker()
+    machine, _ = make(launch=[answer], list=listed)
+    machine.tracker = tracker
+    with contextlib.suppress(ComfyloomError):
+        machine.launch("v-1")
+    assert tracker.calls == ["intent []", recorded]
+
+
+def test_a_launch_that_cannot_be_recorded_is_not_sent(make: Any) -> None:
+    class FullDisk(RecordingTracker):
+        def record_intent(self, *_: Any) -> None:
+            raise LedgerError("the disk is full")
+
+    tracker = FullDisk()
+    machine, api = make()
+    machine.tracker = tracker
+    with pytest.raises(LedgerError, match="the disk is full"):
+        machine.launch("v-1")
+    assert api.count("launch") == 0
+    assert tracker.calls == []
+    assert machine.leak is None
+
+
+@pytest.mark.parametrize(("record_s", "recorded_s"), [(0.0, None), (7200.0, 7200.0)])
+def test_a_record_is_valid_for_the_lease_or_as_long_as_asked(
+    make: Any, record_s: float, recorded_s: float | None
+) -> None:
+    recorded: list[tuple[int, float]] = []
+
+    class Times(RecordingTracker):
+        def record_intent(self, seconds: int, _: Any, lease_s: float) -> None:
+            recorded.append((seconds, lease_s))
+
+    machine, _ = make()
+    machine.tracker, machine.record_s = Times(), record_s
+    machine.launch("v-1")
+    ((seconds, valid_s),) = recorded
+    assert valid_s == (recorded_s or seconds)

@@ -25,8 +25,9 @@ from comfyloom._workflow.graph import cycle_in
 from comfyloom._workflow.graph_view import GraphView
 from comfyloom._workflow.node_schemas import Schemas
 from comfyloom._workflow.validation import validate
-from comfyloom.errors import ComfyloomError, GraphError, MachineError, Unauthorized
+from comfyloom.errors import ComfyloomError, GraphError, MachineError, MachineLeak, Unauthorized
 from comfyloom_workflows import FluxMeshWorkflow
+from machines_lab import RecordingTracker
 from support import FakeClock
 
 # --- polling -------------------------------------------------------------------------------------
@@ -108,11 +109,62 @@ def test_a_machine_stopped_while_it_is_launched_ends_once_the_launch_is_answered
     assert "while it was launched" in str(errors[0])
 
 
+class SlowTracker(RecordingTracker):
+    """Another thread stops the machine while its launch is being recorded."""
+
+    def __init__(self, stop: Callable[[], None]) -> None:
+        super().__init__()
+        self.stop = stop
+
+    def record_launched(self, server_id: str) -> None:
+        super().record_launched(server_id)
+        self.stop()
+
+
+def test_a_machine_stopped_while_its_launch_is_recorded_is_not_kept(clock: FakeClock) -> None:
+    api = Platform(clock, Timeouts(launch_answer_s=0.05))
+    api.may_answer.set()
+    leaks: list[str] = []
+
+    def stop_elsewhere() -> None:
+        def stop() -> None:
+            try:
+                machine.stop()
+            except MachineLeak as error:
+                leaks.append(str(error))
+
+        thread = threading.Thread(target=stop)
+        thread.start()
+        thread.join(30)
+
+    tracker = SlowTracker(stop_elsewhere)
+    machine = LaunchedMachine(api, "medium", tracker=tracker)  # type: ignore[arg-type]
+    with pytest.raises(MachineError, match="stopped while it was launched"):
+        machine.launch("version")
+    assert len(leaks) == 1  # the recording took longer than the stop could wait
+    assert api.stopped == ["s-1"]
+    assert machine.state is MachineState.STOPPED
+
+
+def test_a_stop_may_be_tried_only_once(clock: FakeClock) -> None:
+    api = Platform(clock, refusals=5)
+    stopping = Stopping(
+        api=api,  # type: ignore[arg-type]
+        server_id="s-1",
+        server_type="medium",
+        was_seen=True,
+        launched_at=0.0,
+    )
+    with pytest.raises(MachineLeak):
+        stopping.confirm(0.0)
+    assert api.refusals == 4
+
+
 def test_an_idle_machine_that_is_used_is_ready_again(clock: FakeClock) -> None:
     machine = LaunchedMachine(Platform(clock), "medium", idle_timeout_s=60.0)  # type: ignore[arg-type]
     machine.lease = Lease(machine.api, "s-1", 1000, 5000)
     machine.comfyui = object()  # type: ignore[assignment]
-    machine.state = MachineState.READY
+    machine._states.state = MachineState.READY
     machine.touch()
     clock.sleep(61)
     machine.beat()

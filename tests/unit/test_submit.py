@@ -195,6 +195,21 @@ def test_a_prompt_that_a_gateway_may_deliver_later_is_cancelled(
 
 
 @responses.activate
+def test_slow_cancels_do_not_make_it_fewer(submission: Submission, clock: FakeClock) -> None:
+    """A slow gateway is just the one that may deliver the prompt later."""
+
+    def slow(_: Any) -> tuple[int, dict[str, str], str]:
+        clock.now += 4.0
+        return 200, {}, '{"cancelled": false}'
+
+    answers({"status": 504}, queue=NOWHERE)
+    responses.add_callback(responses.POST, f"{URL}/api/jobs/p/cancel", callback=slow)
+    with pytest.raises(ApiError):
+        submission.send()
+    assert cancels() == 3
+
+
+@responses.activate
 def test_a_prompt_that_appears_late_after_a_503_is_not_sent_again(
     submission: Submission,
 ) -> None:

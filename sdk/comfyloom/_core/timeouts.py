@@ -61,7 +61,6 @@ class Timeouts:
         lookup_every_s: Between two look-ups of a prompt whose submission got no answer.
         lookup_for_s: How long they go on while the server does not answer them.
         busy_lookup_s: Shortest look-up after a 503: some gateways deliver the request anyway.
-        late_delivery_s: How long a lost prompt is cancelled in case a gateway still delivers it.
         withdraw_s: How long an unwanted prompt is cancelled until it is gone.
         withdraw_every_s: Between two such attempts.
         run_cancel_s: How long a run's thread may take to cancel it before the caller does.
@@ -106,7 +105,6 @@ class Timeouts:
     lookup_every_s: float = 1.0
     lookup_for_s: float = 60.0
     busy_lookup_s: float = 5.0
-    late_delivery_s: float = 3.0
     withdraw_s: float = 3.0
     withdraw_every_s: float = 0.25
     run_cancel_s: float = 1.0

@@ -63,7 +63,7 @@ class DevStatus:
     @property
     def is_there(self) -> bool:
         """Whether there is, or may be, a machine that costs money."""
-        return self.health is not Health.STOPPED
+        return self.health != Health.STOPPED
 
 
 @attrs.frozen(kw_only=True)

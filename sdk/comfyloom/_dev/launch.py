@@ -105,10 +105,12 @@ def launch(record: DevRecord, state: DevState, request: LaunchRequest) -> Launch
 
 
 def await_launched(record: DevRecord, launched: Launched) -> None:
-    """Wait for our own machine; if it does not become ready, stop it and record its end."""
+    """Wait for our own machine, and ensure that it is recorded; else stop it and record its end."""
     machine = launched.machine
     try:
         machine.await_ready(record.report, on_seen=once_ready(record.note))
+        with record.locked():
+            _claim(record, launched)
     except BaseException:
         machine.stop()
         record.settle_if(machine.server_id, is_watched=True)
@@ -116,8 +118,6 @@ def await_launched(record: DevRecord, launched: Launched) -> None:
         raise
     finally:
         machine.disconnect()
-    with record.locked():
-        _claim(record, launched)
 
 
 def once_ready(note: Callable[[Server], object]) -> Callable[[Server], None]:
@@ -160,7 +160,9 @@ def _claim(record: DevRecord, launched: Launched) -> None:
 
 def _report_other_machines(record: DevRecord, before: frozenset[str] | None) -> None:
     """Report machines launched from here that the file does not name."""
-    if before and (ours := sorted(records_of(record.settings).list_ids() & before)):
+    if not before:
+        return
+    if ours := sorted(records_of(record.settings, record.api.timeouts).list_ids() & before):
         record.say(f"launched from here and still running: {', '.join(ours)} (comfyloom machines)")
 
 

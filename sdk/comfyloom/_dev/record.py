@@ -49,7 +49,7 @@ class DevRecord:
         return cls(
             api=api,
             settings=settings,
-            file=StateFile(settings.state_file),
+            file=StateFile(settings.state_file, api.timeouts),
             prices=PriceList.of(settings),
             report=report,
         )
@@ -133,7 +133,7 @@ class DevRecord:
         server_id = last.server_id if last is not None else state.server_id
         if server_id:
             with best_effort():
-                records = records_of(self.settings)
+                records = records_of(self.settings, self.api.timeouts)
                 if (row := records.find(server_id)) is not None:
                     records.record_ended(row.key, self.api.now(), by)
         return self.remember(ended)

@@ -89,7 +89,7 @@ def await_start(record: DevRecord, state: DevState) -> Server:
 def _is_being_stopped(record: DevRecord, state: DevState) -> bool:
     """Return whether a stop was requested but not confirmed: a guard may be stopping it."""
     with best_effort():
-        row = records_of(record.settings).find(state.server_id)
+        row = records_of(record.settings, record.api.timeouts).find(state.server_id)
         return row is not None and row.stopping_at is not None
     return False
 

@@ -62,7 +62,7 @@ class DevServer:
         self._report: ProgressCallback = on_progress or (lambda _: None)
         self._timeouts = timeouts
         self._clock = clock
-        self._file = StateFile(self._settings.state_file)
+        self._file = StateFile(self._settings.state_file, timeouts)
 
     def __repr__(self) -> str:
         return f"DevServer({str(self._settings.state_file)!r})"

@@ -63,8 +63,8 @@ class AccountMachines:
     def __attrs_post_init__(self) -> None:
         settings = self.settings
         self.prices = PriceList.of(settings)
-        self._records = records_of(settings)
-        self._dev = StateFile(settings.state_file)
+        self._records = records_of(settings, self.api.timeouts)
+        self._dev = StateFile(settings.state_file, self.api.timeouts)
 
     def list(self) -> list[Rented]:
         """Return the machines that have not ended.

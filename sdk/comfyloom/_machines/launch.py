@@ -170,7 +170,10 @@ class Launch:
 
     def _ambiguous(self, ours: list[Server]) -> MachineLeak:
         names = " ".join(server.server_id for server in ours)
-        text = f"a launch got no answer, and {names} may be its machine: comfyloom machines stop"
+        text = (
+            f"a launch got no answer, and {names} may be its machine: stop only yours "
+            "(comfyloom machines stop ID)"
+        )
         return MachineLeak(text, server_id=names)
 
     def _new(self, before: frozenset[str]) -> list[Server] | None:

@@ -14,6 +14,7 @@ import attrs
 from comfyloom._comfyui.client import ComfyUI
 from comfyloom._core.redact import log
 from comfyloom._core.signals import defer_signals
+from comfyloom._core.states import StateHolder
 from comfyloom._machines.heartbeat import HEARTBEAT
 from comfyloom._machines.launch import Launch, draw_lease
 from comfyloom._machines.lease import Lease
@@ -33,7 +34,7 @@ class MachineState(Enum):
     | --- | --- | --- |
     | NEW | LAUNCHING | its intent is recorded, just before the launch is sent |
     | NEW, LAUNCHING | ABANDONED | `stop`; it is stopped as soon as the launch is answered |
-    | LAUNCHING | LAUNCHED | its id is known |
+    | LAUNCHING | LAUNCHED | its id is known and recorded |
     | LAUNCHED | READY | its ComfyUI answers |
     | READY | IDLE | no use for `idle_timeout_s`: its lease is no longer renewed |
     | IDLE | READY | `touch` |
@@ -76,7 +77,9 @@ class LaunchedMachine(Machine):
     tracker: NullTracker = attrs.field(factory=NullTracker, kw_only=True, repr=False)
     rng: random.Random = attrs.field(factory=random.SystemRandom, repr=False, kw_only=True)
     record_s: float = attrs.field(default=0.0, kw_only=True)
-    state: MachineState = attrs.field(default=MachineState.NEW, init=False)
+    _states: StateHolder[MachineState] = attrs.field(
+        factory=lambda: StateHolder(MachineState.NEW), init=False
+    )
     _owner: int = attrs.field(factory=os.getpid, init=False, repr=False)
     _used_at: float = attrs.field(default=0.0, init=False, repr=False)
     _recorded_at: float = attrs.field(default=0.0, init=False, repr=False)
@@ -88,6 +91,11 @@ class LaunchedMachine(Machine):
 
     def __attrs_post_init__(self) -> None:
         self._answered.set()
+
+    @property
+    def state(self) -> MachineState:
+        """Where it is in its life."""
+        return self._states.state
 
     @property
     def summary(self) -> str:
@@ -116,8 +124,7 @@ class LaunchedMachine(Machine):
     def touch(self) -> None:
         """Note its use, and renew its lease when half of it is over."""
         self._used_at = self.api.clock.monotonic()
-        if self.state is MachineState.IDLE:
-            self.state = MachineState.READY
+        self._states.move(MachineState.IDLE, to=MachineState.READY)
         super().touch()
 
     def beat(self) -> None:
@@ -130,8 +137,7 @@ class LaunchedMachine(Machine):
             return
         if now - self._used_at <= self.idle_timeout_s:
             self.lease.touch()
-        elif self.state is MachineState.READY:
-            self.state = MachineState.IDLE
+        elif self._states.move(MachineState.READY, to=MachineState.IDLE):
             log.warning(
                 "machine %s is idle for %.0f s: unless it is used, it ends in %.0f s",
                 self.server_id,
@@ -157,14 +163,11 @@ class LaunchedMachine(Machine):
         self._launched_at = self.api.clock.monotonic()
 
         def intend(seconds: int, before: frozenset[str] | None) -> None:
-            if self.state is MachineState.NEW:
-                self.state = MachineState.LAUNCHING
+            self._states.move(MachineState.NEW, to=MachineState.LAUNCHING)
             on_intent(seconds, before)
 
         def own(server: Server) -> None:
             self.server_id = server.server_id
-            if self.state is not MachineState.ABANDONED:
-                self.state = MachineState.LAUNCHED
             seconds = self._drawn_s if self.lease_s is None else int(self.lease_s)
             self.lease = Lease(
                 self.api, server.server_id, seconds, self.longest_s, launched_at=self._launched_at
@@ -191,7 +194,7 @@ class LaunchedMachine(Machine):
                 launch.send()
             finally:
                 self._answered.set()
-            if self.state is MachineState.ABANDONED:
+            if not self._states.move(MachineState.LAUNCHING, to=MachineState.LAUNCHED):
                 self.stop()
                 raise MachineError("the machine was stopped while it was launched")
 
@@ -222,8 +225,7 @@ class LaunchedMachine(Machine):
         _, self.comfyui = starting.wait()
         self.started_in_s = starting.elapsed_s
         self._used_at = self.api.clock.monotonic()
-        if self.state is MachineState.LAUNCHED:
-            self.state = MachineState.READY
+        self._states.move(MachineState.LAUNCHED, to=MachineState.READY)
         message = f"ready after {self.started_in_s:.0f} s"
         log.info("machine %s is %s", self.server_id, message)
         report(Progress(kind="machine", message=message, elapsed_s=self.started_in_s))
@@ -249,8 +251,7 @@ class LaunchedMachine(Machine):
     def _stop(self) -> None:
         if os.getpid() != self._owner:
             return  # a forked child does not own the machine
-        if self.state in (MachineState.NEW, MachineState.LAUNCHING):
-            self.state = MachineState.ABANDONED
+        self._states.move(MachineState.NEW, MachineState.LAUNCHING, to=MachineState.ABANDONED)
         HEARTBEAT.remove(self.beat)
         if not self._answered.wait(self.api.timeouts.launch_answer_s):
             reason = f"its launch (of {self._drawn_s} s) has no answer yet"
@@ -270,6 +271,6 @@ class LaunchedMachine(Machine):
             )
             stop_guarded(stopping, self.tracker)
             self.billed_s = self.seconds
-            self.state = MachineState.STOPPED
+            self._states.state = MachineState.STOPPED
         self.disconnect()
         log.info("machine %s is stopped after %.0f billed s", self.server_id, self.billed_s)

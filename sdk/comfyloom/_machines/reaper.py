@@ -92,7 +92,7 @@ class Reaper:
     ) -> Reaper:
         """Return the reaper of an account."""
         prices = PriceList.of(settings)
-        return cls(api=api, records=records_of(settings), prices=prices, say=say)
+        return cls(api=api, records=records_of(settings, api.timeouts), prices=prices, say=say)
 
     def orphans(self) -> list[Orphan]:
         """Return the orphans; nothing is stopped.

@@ -68,7 +68,9 @@ class Stopping:
             Unauthorized, Forbidden: The account may not; unless `retry_auth_errors`.
         """
         timeouts = self.api.timeouts
-        deadline = Deadline.after(longest_s or timeouts.stop_s, self.api.clock)
+        deadline = Deadline.after(
+            timeouts.stop_s if longest_s is None else longest_s, self.api.clock
+        )
         last: Exception | None = None
         for left_s in polling(timeouts.stop_retry_s, deadline):
             try:

@@ -17,7 +17,7 @@ import attrs
 from comfyloom._core.atomic_write import PRIVATE, write_atomically
 from comfyloom._core.json import is_mapping, mapping
 from comfyloom._core.redact import log, register_url_secret
-from comfyloom._core.timeouts import DEFAULT_TIMEOUTS
+from comfyloom._core.timeouts import DEFAULT_TIMEOUTS, Timeouts
 from comfyloom._records.dev_state import DevState
 from comfyloom.errors import LedgerError, MachineBusy
 
@@ -30,6 +30,7 @@ class StateFile:
     """The file, read without and changed with a lock."""
 
     path: Path
+    timeouts: Timeouts = DEFAULT_TIMEOUTS
 
     def read(self) -> DevState:
         """Return the state, an empty one without a file.
@@ -83,14 +84,14 @@ class StateFile:
         self,
         waiting: Callable[[], object] = lambda: None,
         *,
-        longest_s: float = DEFAULT_TIMEOUTS.lock_s,
+        longest_s: float | None = None,
         required: bool = True,
     ) -> Generator[None]:
         """Hold the lock of the file inside the block.
 
         Args:
             waiting: Called when another process holds it.
-            longest_s: Seconds to wait for it.
+            longest_s: Seconds to wait for it; by default `Timeouts.lock_s`.
             required: Whether to fail if the folder cannot be written; else that is only logged.
 
         Raises:
@@ -106,7 +107,7 @@ class StateFile:
                 lock.acquire(timeout=0.2)
             except Timeout:
                 waiting()
-                lock.acquire(timeout=longest_s)
+                lock.acquire(timeout=self.timeouts.lock_s if longest_s is None else longest_s)
         except Timeout:
             raise MachineBusy(f"another process keeps {self.path} locked") from None
         except OSError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import math
 import os
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -49,7 +50,7 @@ class Ledger:
     _engine: Engine | None = attrs.field(default=None, init=False, repr=False)
 
     @classmethod
-    def of(cls, where: str) -> Ledger:
+    def of(cls, where: str, timeouts: Timeouts = DEFAULT_TIMEOUTS) -> Ledger:
         """Return the ledger in a file or at a `postgresql://` URL.
 
         Raises:
@@ -57,13 +58,14 @@ class Ledger:
         """
         try:
             if "://" not in where:
-                return cls(URL.create("sqlite", database=str(Path(where).expanduser().absolute())))
+                path = str(Path(where).expanduser().absolute())
+                return cls(URL.create("sqlite", database=path), timeouts)
             url = make_url(where)
         except (ArgumentError, ValueError, RuntimeError):
             url = URL.create("none")
         if url.drivername not in ("postgresql", _POSTGRES):
             raise ConfigError("ledger must be the path of a file or a postgresql:// URL")
-        return cls(url.set(drivername=_POSTGRES))
+        return cls(url.set(drivername=_POSTGRES), timeouts)
 
     @property
     def secrets(self) -> list[str]:
@@ -136,7 +138,9 @@ class Ledger:
     def _make_engine(self) -> Engine:
         path = self.path
         if path is None:
-            options: dict[str, Any] = {"connect_timeout": int(self.timeouts.ledger_busy_s)}
+            options: dict[str, Any] = {
+                "connect_timeout": math.ceil(self.timeouts.ledger_busy_s) or 1  # 0: for ever
+            }
         else:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with contextlib.suppress(FileExistsError):
@@ -211,7 +215,7 @@ class Ledger:
         reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
         if "locked" in reason:
             reason = (
-                f"another process keeps it locked for more than {self.timeouts.ledger_busy_s:.0f} s"
+                f"another process keeps it locked for more than {self.timeouts.ledger_busy_s:g} s"
             )
         elif "not a database" in reason or "malformed" in reason:
             reason = f"it is damaged ({reason}); move it away, and see comfyloom machines list"
@@ -234,7 +238,7 @@ def _make_hasty(busy_s: float, connection: Any, _: object) -> None:
     cursor = connection.cursor()
     # A table locked by another process must not delay a stop.
     for name in ("lock_timeout", "statement_timeout"):
-        cursor.execute(f"SET {name} = '{busy_s:.0f}s'")
+        cursor.execute(f"SET {name} = '{max(1, round(1000 * busy_s))}ms'")  # 0: for ever
     cursor.close()
 
 

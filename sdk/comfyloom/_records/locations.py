@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from comfyloom._core.redact import register_secret
+from comfyloom._core.timeouts import DEFAULT_TIMEOUTS, Timeouts
 from comfyloom.settings import Settings
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def ledger_location(settings: Settings) -> str:
     return settings.ledger or str(state_folder() / "ledger.db")
 
 
-def records_of(settings: Settings) -> MachineRecords:
+def records_of(settings: Settings, timeouts: Timeouts = DEFAULT_TIMEOUTS) -> MachineRecords:
     """Return the machine records of an account; nothing is opened yet.
 
     Raises:
@@ -40,7 +41,7 @@ def records_of(settings: Settings) -> MachineRecords:
     from comfyloom._records.ledger import Ledger
     from comfyloom._records.machine_records import MachineRecords
 
-    ledger = Ledger.of(ledger_location(settings))
+    ledger = Ledger.of(ledger_location(settings), timeouts)
     for secret in ledger.secrets:
         register_secret(secret)
     return MachineRecords(ledger=ledger, base_url=settings.api_base_url, user_id=settings.user_id)

@@ -91,7 +91,7 @@ class MachineTracker(NullTracker):
     _is_ready: bool = attrs.field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.records = records_of(self.settings)
+        self.records = records_of(self.settings, self.api.timeouts)
 
     def exclusive_launch(self) -> AbstractContextManager[None]:
         """Lock out other launches on the account; raise `LedgerError` if that fails."""

@@ -14,6 +14,7 @@ import attrs
 from comfyloom._backends.base import Backend
 from comfyloom._core.redact import log
 from comfyloom._core.signals import defer_signals, exit_on_sigterm
+from comfyloom._core.states import StateHolder
 from comfyloom.errors import ComfyloomError
 from comfyloom.progress import Progress, ProgressCallback
 
@@ -51,11 +52,16 @@ class SessionLifetime:
     backend: Backend
     cancel_runs: Callable[[], object]
     report: ProgressCallback
-    state: SessionState = attrs.field(default=SessionState.NEW, init=False)
-    # A signal handler may close the session while its thread holds the lock: hence re-entrant.
-    _transition: threading.RLock = attrs.field(factory=threading.RLock, init=False)
+    _states: StateHolder[SessionState] = attrs.field(
+        factory=lambda: StateHolder(SessionState.NEW), init=False
+    )
     _cost_report: threading.Lock = attrs.field(factory=threading.Lock, init=False)
     _signals: ExitStack = attrs.field(factory=ExitStack, init=False)
+
+    @property
+    def state(self) -> SessionState:
+        """Where it is in its life."""
+        return self._states.state
 
     @property
     def is_unclosed(self) -> bool:
@@ -72,7 +78,7 @@ class SessionLifetime:
         Raises:
             ComfyloomError: The session is closed.
         """
-        is_first = self._move(SessionState.NEW, to=SessionState.OPEN)
+        is_first = self._states.move(SessionState.NEW, to=SessionState.OPEN)
         self.require_open()
         return is_first
 
@@ -88,7 +94,9 @@ class SessionLifetime:
             MachineLeak: The machine may still be running.
         """
         with self._signals:
-            self._move(SessionState.NEW, SessionState.OPEN, to=SessionState.CLOSING)
+            if self.state is SessionState.CLOSED:
+                return
+            self._states.move(SessionState.NEW, SessionState.OPEN, to=SessionState.CLOSING)
             try:
                 defer_signals(
                     self._release, waiting=partial(log.warning, "releasing the machine first")
@@ -104,25 +112,17 @@ class SessionLifetime:
         try:
             self.close()
         except (KeyboardInterrupt, SystemExit):
-            if self.state is SessionState.CLOSING:
+            if self.state not in (SessionState.RELEASING, SessionState.CLOSED):
                 self.close()
             raise
-
-    def _move(self, *sources: SessionState, to: SessionState) -> bool:
-        # Threads may use and close a session at once: a closed one is never opened again.
-        with self._transition:
-            if self.state not in sources:
-                return False
-            self.state = to
-            return True
 
     def _release(self) -> None:
         if self.state is SessionState.CLOSED:
             return
-        self._move(SessionState.CLOSING, to=SessionState.RELEASING)
+        self._states.state = SessionState.RELEASING
         with ExitStack() as stack:
             # In reverse order; a failure does not prevent the rest, and is raised.
-            stack.callback(setattr, self, "state", SessionState.CLOSED)
+            stack.callback(setattr, self._states, "state", SessionState.CLOSED)
             stack.callback(self.backend.close)
             stack.callback(self.cancel_runs)
 
@@ -131,12 +131,13 @@ class SessionLifetime:
         machine = self.backend.machine
         is_releasing = self.state is SessionState.RELEASING
         if is_releasing and machine is not None and (leak := machine.leak) is not None:
-            self.state = SessionState.CLOSED
+            self._states.state = SessionState.CLOSED
             log.error("%s", leak)
 
     def _report_costs(self) -> None:
         """Report what each machine has cost; only the first of several threads that close does."""
-        if self.state is not SessionState.CLOSED or not self._cost_report.acquire(blocking=False):
+        is_over = self.state in (SessionState.RELEASING, SessionState.CLOSED)
+        if not is_over or not self._cost_report.acquire(blocking=False):
             return
         for line in self.backend.summary:
             log.info("%s", line)

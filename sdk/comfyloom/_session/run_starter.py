@@ -38,7 +38,8 @@ class RunStarter:
     _backend: Backend
     _runs: weakref.WeakSet[Run[Any]] = attrs.field(factory=weakref.WeakSet[Run[Any]], init=False)
     _last: SubmissionTicket | None = attrs.field(default=None, init=False)
-    _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)
+    # A signal handler may submit, too: hence re-entrant.
+    _lock: threading.RLock = attrs.field(factory=threading.RLock, init=False)
 
     def start(
         self,

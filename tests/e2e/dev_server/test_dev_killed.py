@@ -11,8 +11,10 @@ import attrs
 import pytest
 
 from comfyloom import DevServer
+from comfyloom._records.dev_state_file import StateFile
 from comfyloom.emulator import Emulator, HttpFault
 from comfyloom.settings import Settings
+from guard_lab import guards_of, soon
 from shells import COMMAND, bare_environment
 from support import HastyClock, running
 
@@ -73,5 +75,22 @@ def test_a_kill_between_a_launch_and_its_answer_leaves_no_machine(
     if then == "up":
         second = dev.up().server_id
         assert running(emulator) == [second]
+    dev.down()
+    assert running(emulator) == []
+
+
+def test_a_kill_while_the_recorded_machine_starts_keeps_it(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    """Its start is paid for: the guard must not stop what the state file keeps track of."""
+    file = StateFile(tmp_path / ".comfyloom" / "dev-server.json")
+    process = start_dev_up(emulator, tmp_path)
+    assert soon(lambda: bool(file.read().server_id))
+    process.kill()
+    process.wait(10)
+    assert soon(lambda: not guards_of(process.pid))
+    (machine,) = running(emulator)
+    dev = dev_server(emulator, tmp_path)
+    assert dev.up().server_id == machine
     dev.down()
     assert running(emulator) == []

@@ -1,0 +1,273 @@
+"""The life of a session, driven through every state without a server."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from comfyloom import RunComfySession
+from comfyloom._core.states import StateHolder
+from comfyloom._session.execution import SubmissionTicket
+from comfyloom._session.lifetime import SessionLifetime, SessionState
+from comfyloom._session.run import Run
+from comfyloom._session.run_starter import RunStarter
+from comfyloom.errors import ComfyloomError, MachineLeak
+from comfyloom.progress import Progress
+from comfyloom_workflows import FluxImageWorkflow
+
+LIFETIME = "comfyloom._session.lifetime.defer_signals"
+
+
+class LeakyMachine:
+    """A machine that may still run."""
+
+    server_id = "s-1"
+    leak = MachineLeak("machine s-1 may still be running", server_id="s-1")
+
+
+class FakeBackend:
+    """A backend that records what a session does to it."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+        self.machine: Any = None
+        self.summary = ["machine s-1: 0.1 USD"]
+        self.cost = Decimal("0.1")
+        self.timings_key = "x"
+        self.opening: Callable[[], object] = lambda: None
+        self.closing: Callable[[], object] = lambda: None
+
+    def open(self, workflow: str | None, report: Any) -> Any:
+        self.events.append("open")
+        self.opening()
+
+    def close(self) -> None:
+        self.events.append("close")
+        self.closing()
+
+
+class Session:
+    """A lifetime on a fake backend, and what it reported."""
+
+    def __init__(self) -> None:
+        self.backend = FakeBackend()
+        self.reports: list[Progress] = []
+        self.lifetime = SessionLifetime(
+            self.backend,  # type: ignore[arg-type]
+            lambda: self.backend.events.append("cancel"),
+            self.reports.append,
+        )
+
+
+@pytest.fixture
+def made() -> Session:
+    return Session()
+
+
+def test_it_opens_once_and_closes_once(made: Session) -> None:
+    assert made.lifetime.state is SessionState.NEW
+    assert not made.lifetime.is_unclosed
+    assert made.lifetime.open()
+    assert not made.lifetime.open()
+    assert made.lifetime.is_unclosed
+    made.lifetime.close()
+    made.lifetime.close()
+    assert made.lifetime.state is SessionState.CLOSED
+    assert not made.lifetime.is_unclosed
+    assert made.backend.events == ["cancel", "close"]
+    assert [(each.kind, each.message) for each in made.reports] == [
+        ("cost", "machine s-1: 0.1 USD")
+    ]
+
+
+def test_a_session_that_was_never_used_can_be_closed(made: Session) -> None:
+    made.lifetime.close()
+    assert made.lifetime.state is SessionState.CLOSED
+    with pytest.raises(ComfyloomError, match="this session is closed"):
+        made.lifetime.open()
+
+
+@pytest.mark.parametrize("state", [SessionState.CLOSING, SessionState.RELEASING])
+def test_it_is_unclosed_while_it_closes(made: Session, state: SessionState) -> None:
+    made.lifetime._states.state = state
+    assert made.lifetime.is_unclosed
+    with pytest.raises(ComfyloomError, match="closed"):
+        made.lifetime.require_open()
+
+
+def test_a_stop_that_fails_is_raised_after_everything_was_tried(made: Session) -> None:
+    def fail() -> None:
+        raise MachineLeak("not confirmed")
+
+    made.backend.closing = fail
+    made.lifetime.open()
+    with pytest.raises(MachineLeak, match="not confirmed"):
+        made.lifetime.close()
+    assert made.lifetime.state is SessionState.CLOSED
+    assert made.backend.events == ["cancel", "close"]
+    assert len(made.reports) == 1  # the cost of a machine that may still run is reported, too
+
+
+def test_a_cancel_that_fails_does_not_prevent_the_stop(made: Session) -> None:
+    def fail() -> None:
+        raise ComfyloomError("cannot cancel")
+
+    lifetime = SessionLifetime(made.backend, fail, made.reports.append)  # type: ignore[arg-type]
+    with pytest.raises(ComfyloomError, match="cannot cancel"):
+        lifetime.close()
+    assert made.backend.events == ["close"]
+
+
+def test_several_threads_that_close_report_the_cost_once(made: Session) -> None:
+    both = threading.Barrier(2)
+    made.backend.closing = lambda: both.wait(10)
+    made.lifetime.open()
+    threads = [threading.Thread(target=made.lifetime.close) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert made.lifetime.state is SessionState.CLOSED
+    assert len(made.reports) == 1
+
+
+def test_an_abandoned_release_names_the_machine_and_is_not_repeated(
+    made: Session, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After three signals the release goes on in its thread, but nobody waits for it."""
+
+    def abandon(_: Callable[[], None], **__: Any) -> None:
+        made.lifetime._states.state = SessionState.RELEASING
+        raise KeyboardInterrupt
+
+    made.backend.machine = LeakyMachine()
+    made.lifetime.open()
+    monkeypatch.setattr(LIFETIME, abandon)
+    with caplog.at_level(logging.ERROR, "comfyloom"), pytest.raises(KeyboardInterrupt):
+        made.lifetime.close_despite_signals()
+    assert "machine s-1 may still be running" in caplog.text
+    assert made.lifetime.state is SessionState.CLOSED
+    assert len(made.reports) == 1
+    made.lifetime.close()
+    assert made.backend.events == []
+
+
+def test_a_signal_before_the_release_leaves_the_machine_to_the_next_close(
+    made: Session, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def interrupt(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    made.backend.machine = LeakyMachine()
+    made.lifetime.open()
+    with monkeypatch.context() as patch:
+        patch.setattr(LIFETIME, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            made.lifetime.close()
+    assert caplog.text == ""
+    assert made.reports == []
+    assert made.lifetime.state is SessionState.CLOSING
+    made.lifetime.close()
+    assert made.backend.events == ["cancel", "close"]
+
+
+def test_a_signal_at_the_very_start_of_the_close_does_not_prevent_the_release(
+    made: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = StateHolder.move
+    interrupts = [KeyboardInterrupt()]
+
+    def move(self: Any, *sources: SessionState, to: SessionState) -> bool:
+        if to is SessionState.CLOSING and interrupts:
+            raise interrupts.pop()
+        return real(self, *sources, to=to)
+
+    made.lifetime.open()
+    monkeypatch.setattr(StateHolder, "move", move)
+    with pytest.raises(KeyboardInterrupt):
+        made.lifetime.close_despite_signals()
+    assert made.lifetime.state is SessionState.CLOSED
+    assert made.backend.events == ["cancel", "close"]
+
+
+def test_the_cost_is_reported_once_even_if_the_release_is_abandoned(
+    made: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A borrowed machine is no leak: its cost is still due, and a later close may try again."""
+
+    def abandon(_: Callable[[], None], **__: Any) -> None:
+        made.lifetime._states.state = SessionState.RELEASING
+        raise KeyboardInterrupt
+
+    made.lifetime.open()
+    with monkeypatch.context() as patch:
+        patch.setattr(LIFETIME, abandon)
+        with pytest.raises(KeyboardInterrupt):
+            made.lifetime.close_despite_signals()
+    assert len(made.reports) == 1
+    made.lifetime.close()
+    assert made.backend.events == ["cancel", "close"]
+    assert len(made.reports) == 1
+
+
+# --- a session that is closed meanwhile ----------------------------------------------------------
+
+
+def test_a_session_that_is_closed_during_its_launch_stops_the_machine_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`close` in another thread may come before there is a machine to stop."""
+    backend = FakeBackend()
+    monkeypatch.setattr("comfyloom._session.session.resolve", lambda *_, **__: backend)
+    session = RunComfySession()
+    backend.opening = session.close
+    with pytest.raises(ComfyloomError, match="this session is closed"):
+        session.start()
+    assert backend.events == ["open", "close", "close"]
+
+
+def test_a_run_without_a_thread_leaves_no_folder_and_lets_the_next_one_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Server:
+        clock = None
+
+    def no_thread(*_: Any, **__: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    starter = RunStarter(FakeBackend())  # type: ignore[arg-type]
+    workflow = FluxImageWorkflow(prompt="x")
+    arguments: Any = (workflow, {}, Server(), None, tmp_path / "new" / "out", None)
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "__init__", no_thread)
+        with pytest.raises(ComfyloomError, match="cannot start the run: can't start new thread"):
+            starter.start(*arguments)
+    assert list(tmp_path.iterdir()) == []
+    assert starter._last is not None
+    assert starter._last.after(starter._last)._before is None  # the next need not wait
+
+
+def test_a_run_may_be_submitted_by_a_signal_handler_while_another_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    starter = RunStarter(FakeBackend())  # type: ignore[arg-type]
+    arguments: Any = (FluxImageWorkflow(prompt="x"), {}, object(), None, tmp_path, None)
+    made: list[object] = []
+    real = SubmissionTicket.after
+
+    def interrupted(last: SubmissionTicket | None) -> SubmissionTicket:
+        if not made:
+            made.append("from the handler")
+            made.append(starter.start(*arguments))
+        return real(last)
+
+    monkeypatch.setattr(Run, "__init__", lambda *_, **__: None)
+    monkeypatch.setattr(SubmissionTicket, "after", interrupted)
+    starter.start(*arguments)
+    assert len(made) == 2

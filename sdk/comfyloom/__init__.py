@@ -21,6 +21,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from comfyloom._core.version import __version__
+
 if TYPE_CHECKING:
     # A name that `__all__` leaves out is exported by its alias.
     from comfyloom import errors, inputs, outputs, progress, types
@@ -50,8 +52,6 @@ if TYPE_CHECKING:
     from comfyloom.progress import ProgressCallback as ProgressCallback
     from comfyloom.progress import Stage as Stage
     from comfyloom.settings import Settings as Settings
-
-__version__ = "0.1.0"
 
 _HOMES = {
     "comfyloom": ("errors", "inputs", "outputs", "progress", "types"),

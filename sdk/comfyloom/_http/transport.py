@@ -15,6 +15,7 @@ import attrs
 from comfyloom._core.clock import SYSTEM_CLOCK, Clock
 from comfyloom._core.redact import log, redact
 from comfyloom._core.timeouts import DEFAULT_TIMEOUTS, Timeouts
+from comfyloom._core.version import __version__
 from comfyloom._core.waiting import Deadline
 from comfyloom._http.rate_limit import RateLimiter
 from comfyloom._http.retry import Backoff
@@ -177,8 +178,6 @@ class Transport:
     def _make_session(self) -> requests.Session:
         import requests
         from requests.adapters import HTTPAdapter
-
-        from comfyloom import __version__
 
         session = requests.Session()
         adapter = HTTPAdapter(pool_maxsize=self.connections)

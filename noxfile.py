@@ -1,6 +1,6 @@
-"""What is done with the project: `nox -l` lists it.
+"""Tasks of the project: `nox -l` lists them.
 
-Environments are reused, and installed into again only when pyproject.toml has changed.
+Environments are reused, and reinstalled only when pyproject.toml has changed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PACKAGES = (
 
 
 def install(session: nox.Session, *requirements: str, groups: tuple[str, ...] = ()) -> None:
-    """Install what a session needs, unless the same was installed into its environment before."""
+    """Install what a session needs, unless its environment already has it."""
     wanted = [*requirements, *nox.project.dependency_groups(PROJECT, *groups)]
     text = "\n".join(
         [*wanted, sys.version, str(ROOT), (ROOT / "pyproject.toml").read_text("utf-8")]
@@ -53,13 +53,13 @@ def demo(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the test suite."""
     install(session, "-e", ".[all]", groups=("test",))
-    # Most of a test's time is waiting for sockets and processes: two for each core.
+    # Tests mostly wait for sockets and processes: two workers for each of two cores.
     session.run("pytest", *(session.posargs or ("-n", "4")))
 
 
 @nox.session
 def crash(session: nox.Session) -> None:
-    """Kill clients at every point, and count the machines that are left; some minutes."""
+    """Kill clients at every point, and count the machines that are left; takes minutes."""
     install(session, "-e", ".[all]", groups=("test",))
     session.run("python", "-m", "crash.run", *session.posargs, env={"PYTHONPATH": "tests"})
 
@@ -73,7 +73,7 @@ def live(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style, and that the floors of the architecture hold."""
+    """Check style and the layers of the architecture."""
     install(session, groups=("lint",))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
@@ -92,7 +92,7 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def shape(session: nox.Session) -> None:
-    """Print the shape of the code in numbers: sizes, helpers, hops, climbs."""
+    """Print code metrics: sizes, single-use helpers, module hops, calls to a higher layer."""
     install(session, "-e", ".[emulator]")
     session.run("python", "benchmarks/shape.py")
 
@@ -101,13 +101,13 @@ def shape(session: nox.Session) -> None:
 def codegen(session: nox.Session) -> None:
     """Generate the workflow classes; run it when something in workflows/ has changed."""
     install(session, "-e", ".[codegen]")
-    # Anew in any case: a template may have changed, which no head of a file tells.
+    # Forced, because a template may have changed, which no checksum shows.
     session.run("comfyloom", "codegen", "--force", *session.posargs)
 
 
 @nox.session
 def drift(session: nox.Session) -> None:
-    """Fail when the committed workflow classes are not what would be generated, or not right."""
+    """Fail when the committed workflow classes are out of date or incorrect."""
     install(session, "-e", ".[codegen]", groups=("types",))
     session.run("comfyloom", "codegen", "--check", "--verify")
 

@@ -5,7 +5,7 @@
 Lines are all lines of Python files, blank ones and comments included. A *single-use helper* is a
 private function of under six lines whose name is used once. *Hops* are the changes of module on the
 call stack from `RunComfySession.run` to the POST of the graph; the start of the run's thread counts
-as a call. *Climbs* are the calls from a floor of `pyproject.toml` up to a higher one while `run`
+as a call. *Climbs* are the calls from a layer (see `pyproject.toml`) to a higher one while `run`
 checks a workflow.
 """
 
@@ -130,7 +130,7 @@ def hops() -> list[str]:
 
 
 def floors() -> dict[str, int]:
-    """Return the height of each room of the SDK, by the contract of import-linter."""
+    """Return the height of each package of the SDK, by the contract of import-linter."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     contract = project["tool"]["importlinter"]["contracts"][0]
     layers = [layer.split(" | ") for layer in reversed(contract["layers"])]
@@ -138,7 +138,7 @@ def floors() -> dict[str, int]:
 
 
 def climbs() -> Iterator[str]:
-    """Check a workflow as `run` does, and yield each call from a floor up to a higher one."""
+    """Check a workflow as `run` does, and yield each call from a layer to a higher one."""
     from comfyloom._workflow import run_values
     from comfyloom._workflow.validation import validate
     from comfyloom_workflows import FluxMeshWorkflow

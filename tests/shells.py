@@ -48,7 +48,7 @@ def failed(done: Completed, code: int, *words: str) -> None:
     assert done.returncode == code, done.stderr
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("comfyloom: ")]
     assert line == done.stderr.splitlines()[-1]
-    assert "may still run" not in done.stderr
+    assert "may still be running" not in done.stderr
     for word in words:
         assert word in line
     assert "Traceback" not in done.stderr

@@ -1,4 +1,4 @@
-"""Runs of comfyloom, as of the other clients: `ours.py URL TIMES FOLDER [upload]`."""
+"""Runs of comfyloom, measured like the other clients: `ours.py URL TIMES FOLDER [upload]`."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@
 
 A workflow file in API format becomes one module with a workflow class and a result class. A TOML
 binding beside the file and the pinned node schemas (`object_info.json`) are optional. Nothing in a
-workflow file is ever executed: values are written as literals, texts as docstrings.
+workflow file is ever executed: values are written as literals, documentation as docstrings.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ class ModuleGenerator:
         label: The name of the folder of workflow files.
         target: The folder of the package, with the modules generated earlier.
         schemas: The pinned schemas.
-        is_full: Whether to generate also what its checksum shows to be current.
+        is_full: Whether to regenerate modules whose checksums show them to be current.
     """
 
     label: str
@@ -151,7 +151,8 @@ class ModuleGenerator:
         try:
             compile(text, f"{module.name}.py", "exec", dont_inherit=True)
         except (SyntaxError, ValueError, RecursionError) as error:
-            problems.error(f"a bug in the generator: its output is not valid Python ({error})")
+            reason = f"a bug in the generator: its output is not valid Python ({error})"
+            problems.error(f"{reason}; please report it")
             return None
         return GeneratedModule(with_checksum(text, self._checksum_sources(source, graph)), graph)
 

@@ -12,7 +12,7 @@ from itertools import count
 from typing import Final
 
 MAX_LENGTH: Final = 60
-"""Characters of the longest name: a line that holds it still fits."""
+"""Maximum length of a name, so that a line with it still fits the line length."""
 
 _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 # Terms whose inner capitals do not start a new word.
@@ -102,12 +102,12 @@ def snake(text: str, limit: int = MAX_LENGTH) -> str:
 
 
 def python_name(text: str, *, reserved: Iterable[str] = (), fallback: str = "node") -> PythonName:
-    """Return the legal name closest to a text.
+    """Return the legal name closest to a string.
 
     Args:
         text: Any text.
         reserved: Names that get a trailing underscore, as keywords do.
-        fallback: The name of a text without letters, and the prefix of one that cannot begin a
+        fallback: The name of a string without letters, and the prefix of one that cannot begin a
             name.
     """
     name = snake(text, MAX_LENGTH - len(fallback) - 2) or fallback
@@ -118,7 +118,7 @@ def python_name(text: str, *, reserved: Iterable[str] = (), fallback: str = "nod
 
 
 def class_stem(text: str) -> str:
-    """Return the words of a text in CapWords, ready to take a suffix such as `Workflow`."""
+    """Return the words of a string in CapWords, ready to take a suffix such as `Workflow`."""
     words = snake(text, MAX_LENGTH - len("Workflow") - 2).split("_")
     stem = "".join(word[:1].upper() + word[1:] for word in words)
     # Some letters have no capital. A capital may decompose again under NFKC, and a leading
@@ -128,7 +128,7 @@ def class_stem(text: str) -> str:
 
 
 def kebab(text: str) -> str:
-    """Return the words of a text as the name of a command."""
+    """Return the words of a string as the name of a command."""
     return snake(text).replace("_", "-") or "workflow"
 
 
@@ -140,8 +140,8 @@ def distinct(candidates: Sequence[Sequence[str]], make: Callable[[str], str] = s
     that would share its name. Names that still collide are numbered.
 
     Args:
-        candidates: Texts, the preferred one first.
-        make: Makes a name of a text.
+        candidates: Strings, the preferred one first.
+        make: Makes a name of a string.
     """
     chosen = [0] * len(candidates)
     while True:

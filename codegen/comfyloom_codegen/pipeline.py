@@ -51,7 +51,7 @@ def generate(
         out: The folder that holds the package.
         package: The name of the package.
         check: Write nothing; the report lists each file that differs by at least one byte.
-        force: Generate also what its checksum shows to be current.
+        force: Also regenerate modules whose checksums show them to be current.
 
     Returns:
         The outcome of each file and all problems; an unchanged file is not modelled again.
@@ -118,7 +118,7 @@ class _Generation:
         stems = {path.stem for path in self._paths}
         for path in sorted(self._folder.glob("*.toml")):
             if path.stem not in stems:
-                problems.warn("there is no workflow file of this name", file=path.name)
+                problems.warn("there is no workflow file with this name", file=path.name)
         if not self._paths:
             problems.error("there is no workflow file (*.json, *.png, *.glb) in this folder")
         return not self._paths

@@ -82,12 +82,12 @@ def _checked(table: dict[str, Any], path: Path, here: Path) -> dict[str, Any]:
     known = [field.name for field in attrs.fields(Project)]
     problems = [
         f"{FILE}: {TABLE}: unknown key {key!r}"
-        f"{did_you_mean(key, known) or '; known are ' + ', '.join(known)}"
+        f"{did_you_mean(key, known) or '; known keys: ' + ', '.join(known)}"
         for key in table
         if key not in known
     ]
     problems += [
-        f"{FILE}: {TABLE}.{key}: a text is expected"
+        f"{FILE}: {TABLE}.{key}: expected a string"
         for key in known
         if key in table and not (isinstance(table[key], str) and table[key])
     ]

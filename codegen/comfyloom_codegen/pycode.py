@@ -1,7 +1,7 @@
 """Python source as `ruff format` lays it out: a group on one line, else one item per line.
 
-Values enter generated code only through `literal`, texts only through `docstring`, so nothing in a
-workflow file can become code.
+Values enter generated code only through `literal`, documentation only through `docstring`, so
+nothing in a workflow file can become code.
 """
 
 from __future__ import annotations
@@ -69,11 +69,11 @@ def literal(value: object) -> Expr:
         case None | bool() | int():
             return Atom(repr(value))
         case _:
-            raise TypeError(f"no literal of {type(value).__name__}")
+            raise TypeError(f"{type(value).__name__} has no literal form")
 
 
 def quoted(text: str) -> str:
-    """Return a text as a literal, in double quotes unless single ones need fewer escapes."""
+    """Return a string as a literal, in double quotes unless single ones need fewer escapes."""
     # The leading double quote makes `repr` choose single quotes and escape them.
     inner = repr('"' + text)[2:-1]
     if text.count('"') > text.count("'"):
@@ -145,7 +145,7 @@ def import_from(module: str, names: Sequence[str], indent: int = 0) -> str:
 
 
 def columns(text: str) -> int:
-    """Return the columns that a text takes: wide characters take two, combining marks none."""
+    """Return the columns that a string takes: wide characters take two, combining marks none."""
     return len(text) if text.isascii() else sum(map(_columns_of, text))
 
 
@@ -156,7 +156,7 @@ def _columns_of(letter: str) -> int:
 
 
 def docstring(text: str | Sequence[str], wrap: int = 0) -> str:
-    """Return a text as a docstring.
+    """Return text as a docstring.
 
     Args:
         text: Any text, its white space collapsed; or several lines, then the closing quotes get a
@@ -191,7 +191,7 @@ def _escape_letter(letter: str) -> str:
 
 
 def sentence(text: str) -> str:
-    """Return a text as one line with an initial capital and a full stop."""
+    """Return text as one line with an initial capital and a full stop."""
     line = " ".join(text.split())
     word = line.partition(" ")[0].rstrip(",;:.")
     if word.replace("'", "").isalpha() and len(word[0].upper()) == 1:

@@ -1,7 +1,7 @@
 """Pin the schemas of the node types in use, without what is specific to one server.
 
-Lists of files depend on the machine, and human-readable texts are of no use here. Neither is kept,
-so the pinned file changes only when the nodes change.
+Lists of files depend on the machine, and human-readable text is not used. Neither is kept, so the
+pinned file changes only when the nodes change.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _KEPT: Final = (
     *("input", "input_order", "output", "output_is_list", "output_name", "output_node"),
     *("python_module", "deprecated"),
 )
-# Human-readable texts, shown in ComfyUI's web UI.
+# Human-readable text, shown in ComfyUI's web UI.
 _HUMAN_READABLE: Final = frozenset({"tooltip", "description", "display_name", "placeholder"})
 
 

@@ -64,7 +64,7 @@ def verify(out: Path, package: str) -> list[str]:
         with tempfile.TemporaryDirectory() as folder:
             options = _strict_arguments(name, (out / package).absolute(), Path(folder))
             _check([sys.executable, "-m", name, *options], out, name)
-        done.append(f"type-checked by {name}, strictly")
+        done.append(f"type-checked with {name} (strict)")
     return done
 
 

@@ -80,7 +80,7 @@ def apply_changes(folder: Path, files: Mapping[str, str], drift: Iterable[Drift]
         OutputNotWritable: A file cannot be written, or was not made by this generator.
     """
     remove_stale(folder)
-    # Modules first, then __init__.py, which refers to them, then removals: if the disk is full in
+    # Modules first, then __init__.py, which refers to them, then removals: if the disk fills up in
     # between, the package can still be imported.
     for each in sorted(
         drift, key=lambda each: (each.kind == "orphaned", each.file in _WRITTEN_LAST)

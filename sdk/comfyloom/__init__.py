@@ -7,7 +7,7 @@
         result = session.run(FluxMeshWorkflow(input_image="render.png", prompt="a brass automaton"))
     result.image.save("flux.png")
 
-This page has the names to start with. `comfyloom.errors` has every exception, `comfyloom.outputs`
+This module has the names to start with. `comfyloom.errors` has every exception, `comfyloom.outputs`
 and `comfyloom.inputs` the parts of results and workflow classes, `comfyloom.progress` the events of
 a run, `comfyloom.settings` the account, `comfyloom.types` the other types in public signatures,
 `comfyloom.emulator` and `comfyloom.testing` an emulated RunComfy for your own tests.

@@ -83,7 +83,7 @@ class OutputNotWritable(ComfyloomError):
 
 
 class WorkflowError(ComfyloomError):
-    """A workflow cannot run, or not with the given values."""
+    """A workflow cannot run, or cannot run with the given values."""
 
 
 class GraphError(WorkflowError):
@@ -184,7 +184,7 @@ class Forbidden(ApiError):
 
 
 class NotFound(ApiError):
-    """The server has nothing of this name or id."""
+    """The server has nothing with this name or id."""
 
 
 class RateLimited(ApiError):

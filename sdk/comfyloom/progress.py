@@ -37,7 +37,7 @@ class Progress:
         node: The id of the node that is executing, "" if none is.
         value: Steps of the node that are done, out of `maximum`.
         maximum: Steps of the node, 0 if it has none.
-        position: Runs before this one in the queue, for `queued`.
+        position: Runs ahead of this one in the queue, for `queued`.
         preview: A preview image (JPEG or PNG), for `preview`.
         elapsed_s: Seconds since the machine was requested or the run was submitted.
         eta_s: Estimated seconds until the run ends, from the times of earlier runs; None before

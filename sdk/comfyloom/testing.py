@@ -182,14 +182,14 @@ def comfyloom_faults(comfyloom_emulator: Emulator) -> Faults:
 
 @pytest.fixture
 def comfyloom_clock(comfyloom_emulator: Emulator) -> ManualClock:
-    """The emulator's time, which only passes by `comfyloom_clock.advance(seconds)`.
+    """The emulator's time, which passes only with `comfyloom_clock.advance(seconds)`.
 
     Machines then start at once; runs take their emulated time.
     """
     from comfyloom.emulator import ManualClock
 
     clock = comfyloom_emulator.clock
-    assert isinstance(clock, ManualClock), "the marker comfyloom has another time than 'manual'"
+    assert isinstance(clock, ManualClock), "comfyloom_clock needs time='manual'"
     return clock
 
 

@@ -258,7 +258,7 @@ def fault_from_json(data: object) -> Fault:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}")
     known = [each.name for each in attrs.fields(kind)]
     if unknown := [name for name in fields if name not in known]:
-        raise ValueError(f"unknown field {unknown[0]!r}; known are {', '.join(known)}")
+        raise ValueError(f"unknown field {unknown[0]!r}; known fields: {', '.join(known)}")
     try:
         return kind(**fields)
     except (TypeError, ValueError) as error:

@@ -100,7 +100,7 @@ def _http_scenarios() -> Iterator[Scenario]:
                 "an HTML page instead of the answer",
                 HttpFault(status=200, body=_PAGE, headers=html),
             ),
-            ("drip", "in small pieces", HttpFault(action="drip", size=10, seconds=0.005)),
+            ("drip", "answer in small pieces", HttpFault(action="drip", size=10, seconds=0.005)),
         ):
             if name != "nan" or call not in {"download", "cancel"}:  # their answers hold no JSON
                 scripted = attrs.evolve(fault, method=method, path=path)
@@ -179,6 +179,7 @@ def scenario(name: str) -> Scenario:
     """
     if name not in SCENARIOS:
         near = difflib.get_close_matches(name, SCENARIOS, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(SCENARIOS)}"
+        known = f"; known scenarios: {', '.join(SCENARIOS)}"
+        hint = f"; did you mean {near[0]!r}?" if near else known
         raise ValueError(f"there is no scenario {name!r}{hint}")
     return SCENARIOS[name]

@@ -94,7 +94,7 @@ class Simulation:
         self._account.steal(server_id)
 
     def state(self) -> dict[str, Any]:
-        """Return what happened so far; time stands still once the server has ended."""
+        """Return what happened so far; time stops once the server has ended."""
         now = self.clock.now() if self._ended_at is None else self._ended_at
         return {
             "machines": [machine.state_json(now) for machine in self._account.all_machines(now)],

@@ -38,7 +38,9 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Change], str]]
 def test_a_server_that_has_everything(server: Any, comfyloom: Comfyloom) -> None:
     done = comfyloom("check", "flux-mesh", "--target", server(lambda _: None))
     assert done.code == 0
-    assert "✓ flux-mesh can run there: all 18 nodes are available" in click.unstyle(done.out)
+    assert "✓ flux-mesh can run on this server: all 18 nodes are available" in click.unstyle(
+        done.out
+    )
     assert "✗" not in done.out
 
 
@@ -49,7 +51,7 @@ def test_a_missing_node_type_is_fatal_and_named(server: Any, comfyloom: Comfyloo
     assert "✗" in done.out
     assert "XlabsSampler" in done.out
     assert "→" in done.out  # what to do about it
-    assert done.err.endswith("flux-mesh cannot run there: 1 incompatibility\n")
+    assert done.err.endswith("flux-mesh cannot run on this server: 1 incompatibility\n")
     report = json.loads(comfyloom("check", "flux-mesh", "--target", url, "--json").out)
     assert report["fits"] is False
     assert [each["fatal"] for each in report["findings"]] == [True, False]
@@ -60,7 +62,7 @@ def test_two_missing_node_types_are_counted(server: Any, comfyloom: Comfyloom) -
         del schemas["XlabsSampler"], schemas["LoadFluxControlNet"]
 
     done = comfyloom("check", "flux-mesh", "--target", server(change))
-    assert done.err.endswith("flux-mesh cannot run there: 2 incompatibilities\n")
+    assert done.err.endswith("flux-mesh cannot run on this server: 2 incompatibilities\n")
 
 
 def test_a_missing_model_is_fatal_and_the_file_is_named(server: Any, comfyloom: Comfyloom) -> None:

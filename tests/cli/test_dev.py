@@ -236,9 +236,7 @@ def test_a_pipe_gets_a_line_for_each_change_of_a_prompt(
         "s-1 healthy: p-0 running",
         "s-1 healthy: p-0 done",
     ]
-    assert last == (
-        "It keeps running and costs 0.99 USD an hour: comfyloom dev status, comfyloom dev down"
-    )
+    assert last == "It keeps running and costs 0.99 USD an hour; comfyloom dev down stops it"
 
 
 @pytest.mark.parametrize(("answer", "forced"), [(True, [True]), (False, [])])
@@ -255,10 +253,10 @@ def test_the_end_of_watching_offers_to_stop(
 
     server = Watched([], attrs.evolve(HEALTHY, running=("p-1",)))
     watching.watch(server)  # type: ignore[arg-type]
-    assert asked == ["Stop the dev server s-1 although prompts run?"]
+    assert asked == ["Stop the dev server s-1 although it has prompts?"]
     assert server.forced == forced
     if answer:
-        assert "machine s-1 is stopped, it has cost 0.2500 USD" in capsys.readouterr().err
+        assert "machine s-1 is stopped; it cost 0.2500 USD" in capsys.readouterr().err
 
 
 def test_a_second_interrupt_means_no(

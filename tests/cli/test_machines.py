@@ -218,7 +218,7 @@ def test_the_orphans_of_other_accounts_are_only_counted(
             monkeypatch.setenv(name, value)
         done = comfyloom("machines", "reap")
     assert done.code == 0
-    assert "1 of other accounts may still run: reap them with their credentials" in done.err
+    assert "1 of other accounts may be running: reap them with their credentials" in done.err
     assert running(account) == [orphan]
 
 

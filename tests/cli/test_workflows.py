@@ -75,7 +75,7 @@ def test_without_a_name_only_a_single_workflow_is_meant(
     monkeypatch.undo()
     install([])
     assert workflows.named_or_only_workflow(None) is None
-    with pytest.raises(ConfigError, match="no workflow 'flux-mesh'; there are: none"):
+    with pytest.raises(ConfigError, match="no workflow 'flux-mesh'; installed: none"):
         workflows.named_or_only_workflow("flux-mesh")
 
 

@@ -98,10 +98,10 @@ def test_a_picture_without_a_workflow_warns_and_the_web_ui_format_is_refused(
     )
     report = workspace.generate()
     lines = [str(problem) for problem in report.problems]
-    assert lines[0] == "warning: cut.png: there is no workflow in it; it is skipped"
-    assert lines[1] == "warning: empty.glb: there is no workflow in it; it is skipped"
+    assert lines[0] == "warning: cut.png: skipped: it contains no workflow"
+    assert lines[1] == "warning: empty.glb: skipped: it contains no workflow"
     assert "page.png: this is the format of ComfyUI's web UI" in lines[2]
-    assert lines[3].startswith("warning: plain.png: there is no workflow")
+    assert lines[3].startswith("warning: plain.png: skipped: it contains no workflow")
     states = {outcome.file: outcome.state for outcome in report.outcomes}
     assert states == {
         **dict.fromkeys(("plain.png", "cut.png", "empty.glb"), "skipped"),

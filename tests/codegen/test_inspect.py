@@ -35,7 +35,7 @@ def test_inspect_reports_hazards(make_workspace: MakeWorkspace) -> None:
         "nodes 21 → 22 → 21 form a cycle",
         "node 21 (A) is not used by any output node",
         "node 20: input 'seed' is above 2^53",
-        "node 20: input 'upload' is state of ComfyUI's web UI",
+        "node 20: input 'upload' only holds state of ComfyUI's web UI",
         "no node schemas are pinned",
     ):
         assert expected in hazards
@@ -63,7 +63,7 @@ def test_inspect_checks_values_against_the_schemas(make_workspace: MakeWorkspace
     output = run("inspect", workspace.workflows / "a.json").output
     assert "! node 1 (K), steps: 500 is more than 100" in output
     assert "! node 1 (K), mode: 'fats' is not one of fast, slow; did you mean 'fast'?" in output
-    assert "! node 1 (K), model: it takes MODEL, and node 2 gives CLIP" in output
+    assert "! node 1 (K), model: it takes MODEL, but node 2 gives CLIP" in output
     assert "! node 1 (K), more: the server requires this input" in output
     graph["3"] = node("NotPinned", x=["1", 0])
     workspace.write({"a.json": graph})

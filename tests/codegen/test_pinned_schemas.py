@@ -116,11 +116,9 @@ def test_an_unusable_source_of_schemas_is_a_clear_error(
     where = ("--workflows", workspace.workflows)
     assert exit_code_of(run("schemas", tmp_path / "none.json", *where)) == 66
     refused = run("schemas", workspace.workflows / "a.json", *where).exception
-    assert "a.json: this is not an answer of /object_info" in str(refused)
+    assert "a.json: this is not an /object_info response" in str(refused)
     (tmp_path / "list.json").write_text("[]", "utf-8")
-    assert "a JSON object is expected" in str(
-        run("schemas", tmp_path / "list.json", *where).exception
-    )
+    assert "expected a JSON object" in str(run("schemas", tmp_path / "list.json", *where).exception)
     assert exit_code_of(run("schemas", "http://127.0.0.1:9/", *where)) == 69
     assert exit_code_of(run("schemas", "x", "--workflows", tmp_path / "none")) == 66
     assert not (workspace.workflows / "object_info.json").exists()

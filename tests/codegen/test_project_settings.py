@@ -44,7 +44,7 @@ def test_misplaced_options_and_missing_files_are_clear_errors(
     done = run("--json", "inspect", workspace.workflows / "a.json")
     assert done.exit_code == 2  # click's own; the command line of the SDK makes it 64
     assert "--json belongs after inspect" in done.output
-    assert "is a folder: the path of a workflow file" in str(
+    assert "is a folder: expected the path of a workflow file" in str(
         run("inspect", workspace.workflows).exception
     )
     missing = run("--workflows", workspace.workflows / "none").exception
@@ -68,8 +68,8 @@ def test_a_package_that_would_hide_another_is_refused(
         ("x = ", "pyproject.toml cannot be read"),
         ("[tool.comfyloom]\ncodegen = 3", "tool.comfyloom.codegen is not a table"),
         ('[tool.comfyloom.codegen]\npackge = "x"', "unknown key 'packge'; did you mean 'package'?"),
-        ("[tool.comfyloom.codegen]\nout = 3", "tool.comfyloom.codegen.out: a text is expected"),
-        ('[tool.comfyloom.codegen]\nout = ""', "codegen.out: a text is expected"),
+        ("[tool.comfyloom.codegen]\nout = 3", "tool.comfyloom.codegen.out: expected a string"),
+        ('[tool.comfyloom.codegen]\nout = ""', "codegen.out: expected a string"),
     ],
 )
 def test_a_wrong_table_is_a_clear_error(tmp_path: Path, text: str, reason: str) -> None:

@@ -68,7 +68,7 @@ writable = texts.filter(lambda text: "\ud800" not in text)
 
 
 def mostly(usual: str) -> st.SearchStrategy[str]:
-    """Return a valid text four times out of five; otherwise hardly any binding would be valid."""
+    """Return a valid string four times out of five; otherwise hardly any binding would be valid."""
     return st.one_of(*[st.just(usual)] * 4, writable)
 
 
@@ -133,7 +133,7 @@ def watch() -> Watch:
 
 
 def binding_text(given: dict[str, Any], graph: dict[str, Any]) -> str:
-    """Return a binding that is valid TOML for any texts."""
+    """Return a binding that is valid TOML for any strings."""
     lines = [f"{key} = {toml(given[key])}" for key in ("class", "command", "doc") if key in given]
     node = next(iter(graph))
     names = list(graph[node]["inputs"])

@@ -162,7 +162,7 @@ def test_an_empty_graph_is_refused_and_one_without_output_warns(
         {"empty.json": {}, "endless.json": no_end, "object_info.json": SCHEMAS}
     )
     report = workspace.generate()
-    assert "empty.json: there is no node in it" in problem_text(report)
+    assert "empty.json: it contains no nodes" in problem_text(report)
     assert "warning: endless.json: no node gives a result" in problem_text(report)
 
 

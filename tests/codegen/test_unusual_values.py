@@ -41,9 +41,9 @@ def test_a_whole_number_may_be_a_float_and_is_reproduced_as_whole(
     assert cls(numbers_a=0.5).to_graph()["2"]["inputs"]["a"] == 0.5
     kinds = {name: spec.kind for name, spec in input_specs(package).items()}
     assert (kinds["numbers_e"], kinds["numbers_g"]) == ("flag", "number")
-    with pytest.raises(Exception, match="a number is expected, not bool"):
+    with pytest.raises(Exception, match="expected a number, got bool"):
         cls(numbers_g=True)
-    with pytest.raises(Exception, match="True or False is expected"):
+    with pytest.raises(Exception, match="expected True or False"):
         cls(numbers_e=1)
 
 

@@ -16,7 +16,7 @@ def test_verify_imports_and_type_checks(make_workspace: MakeWorkspace) -> None:
     workspace = make_workspace({"a.json": UGLY["values"]})
     done = run_in(workspace, "--verify")
     assert done.exit_code == 0, done.exception
-    assert "imported, and every workflow built\ntype-checked by mypy, strictly" in done.output
+    assert "imported, and every workflow built\ntype-checked with mypy (strict)" in done.output
     path = workspace.package_folder / "a.py"
     path.write_text(path.read_text("utf-8") + "\nx: int = 'no'\n", "utf-8")
     with pytest.raises(WorkflowError, match=r"failed a check \(mypy\):\n.*Incompatible types"):

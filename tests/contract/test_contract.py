@@ -1,4 +1,4 @@
-"""What the client stands on: the same assertions on every server."""
+"""What the client relies on: the same assertions on every server."""
 
 from __future__ import annotations
 

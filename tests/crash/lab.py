@@ -135,7 +135,7 @@ class Lab:
     # --- what is left ----------------------------------------------------------------------------
 
     def running(self) -> set[str]:
-        """Return the machines that run, without those of the other user."""
+        """Return the running machines, except those of the other user."""
         found = self.emulator.state()["machines"]
         living = {each["server_id"] for each in found if not each["stopped_at"]}
         return living - set(self.foreign)

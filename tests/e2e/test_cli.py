@@ -79,7 +79,7 @@ def test_run_on_a_plain_comfyui_needs_no_account(emulator: Emulator, shell: Shel
 def test_the_demo_needs_no_account(shell: Shell, tmp_path: Path) -> None:
     done = shell("demo", environ={})
     assert done.returncode == 0, done.stderr
-    assert "no GPU was used, nothing was paid" in done.stderr
+    assert "no GPU was used, nothing was billed" in done.stderr
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert names == ["flux.png", "partpacker_result_0.glb"]
 
@@ -161,7 +161,7 @@ def test_the_cost_is_reported_however_a_run_ends(emulator: Emulator, shell: Shel
 def test_output_of_the_emulator_is_marked_as_such(shell: Shell) -> None:
     done = shell(*job("--target", "emulator", "--json"), environ={})
     assert json.loads(done.stdout)["emulated"] is True
-    assert "nothing was paid" in done.stderr
+    assert "nothing was billed" in done.stderr
 
 
 def test_a_closed_output_pipe_is_not_a_traceback(shell: Shell, tmp_path: Path) -> None:

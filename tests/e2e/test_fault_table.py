@@ -37,7 +37,7 @@ def test_the_table_in_the_documentation_is_whole() -> None:
     assert "Second GPU runs: 0. Files left behind: 0." in page
     for name in ("README.md", "docs/running.md", "docs/emulator.md", "docs/faults.md"):
         assert str(len(SCENARIOS)) in (ROOT / name).read_text("utf-8"), name
-    assert " 0 anything else" in page
+    assert " 0 other outcomes" in page
     assert set(ERRORS) <= set(SCENARIOS)
 
 
@@ -58,7 +58,7 @@ def test_a_scenario_is_scripted_from_outside(emulator: Emulator) -> None:
 @pytest.mark.parametrize(
     ("given", "text"),
     [
-        ({"scenario": "no-such"}, "there is no scenario 'no-such'; known are socket-dropped"),
+        ({"scenario": "no-such"}, "no scenario 'no-such'; known scenarios: socket-dropped"),
         ({"scenario": "run-restarted", "times": 3}, "named alone"),
         ({"kind": "prompt", "action": "explode"}, "action"),
     ],

@@ -117,7 +117,7 @@ def test_two_matching_machines_are_both_left_alone(
     guard.hold(held)
     both = [launch(emulator, api), emulator.launch_foreign("medium", 1234)]
     guard.disown()
-    assert soon(lambda: logged_outcomes(held) == ["cannot be told"])
+    assert soon(lambda: logged_outcomes(held) == ["ambiguous"])
     assert running(emulator) == both
 
 
@@ -127,7 +127,7 @@ def test_without_the_list_before_the_launch_nothing_is_guessed(
     guard.hold(attrs.evolve(held, before=None))
     launched = launch(emulator, api)
     guard.disown()
-    assert soon(lambda: logged_outcomes(held) == ["cannot be told"])
+    assert soon(lambda: logged_outcomes(held) == ["ambiguous"])
     assert running(emulator) == [launched]
 
 

@@ -57,7 +57,7 @@ def test_options_faults_and_what_is_left_running(tmp_path: Path) -> None:
     done = run_pytest(tmp_path, "--strict-markers")
     assert "3 passed, 2 errors" in done.stdout, done.stdout
     assert "1 machine(s) still running" in done.stdout
-    assert "the marker comfyloom has another time" in done.stdout
+    assert "comfyloom_clock needs time='manual'" in done.stdout
 
 
 @pytest.mark.parametrize("module", ["comfyloom.emulator", "attr", "requests", "numpy"])

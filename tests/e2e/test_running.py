@@ -194,7 +194,7 @@ def test_an_invalid_timeout_is_refused_and_does_not_block_later_runs(
     emulator: Emulator, timeout: Any
 ) -> None:
     with direct_session(emulator) as session:
-        with pytest.raises(ConfigError, match="timeout is a number of seconds"):
+        with pytest.raises(ConfigError, match="timeout must be a number of seconds"):
             session.run(small_workflow(), timeout=timeout)
         assert session.run(small_workflow(), timeout=20).image.size
 

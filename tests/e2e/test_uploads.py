@@ -92,7 +92,7 @@ def test_a_file_that_is_too_large_is_not_sent(
     monkeypatch.setattr(hub, "SERVER_FEATURES", features)
     monkeypatch.setattr(info, "SERVER_FEATURES", features)
     content = RENDER.read_bytes() + bytes(3_000_000)
-    too_large = pytest.raises(InputFileError, match=r"the server accepts 2\.0")
+    too_large = pytest.raises(InputFileError, match=r"the server accepts at most 2\.0")
     with direct_session(emulator) as session, too_large:
         session.run(small_workflow(content))
     assert request_statuses(emulator, "POST", "/upload/image") == []
@@ -112,7 +112,7 @@ def test_a_large_file_is_streamed_and_must_not_change(emulator: Emulator, tmp_pa
     with direct_session(emulator) as session:
         result = session.run(small_workflow(path))
     assert result.mesh.size
-    with pytest.raises(InputFileError, match="has changed since the run was begun"):
+    with pytest.raises(InputFileError, match="has changed since the run began"):
         _change_before_the_upload(emulator, path)
     first, second = request_statuses(emulator, "POST", "/upload/image")
     assert (first, second == 200) == (200, False)  # the second upload was aborted

@@ -55,12 +55,12 @@ def _lines(trials: dict[str, list[Trial]]) -> list[str]:
         "",
         (
             f"{len(trials)} faults, {len(every)} runs: {results} right results, "
-            f"{len(every) - results} typed errors, {bad} anything else. "
+            f"{len(every) - results} typed errors, {bad} other outcomes. "
             f"Second GPU runs: {second}. Files left behind: {left}."
         ),
     ]
     for group, title in GROUPS.items():
-        lines += ["", f"### {title}", "", "| fault | name | ends with | as that | median |"]
+        lines += ["", f"### {title}", "", "| fault | name | ends with | as listed | median |"]
         lines += ["| --- | --- | --- | --- | --- |"]
         for name, found in trials.items():
             if SCENARIOS[name].group == group:

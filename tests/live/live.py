@@ -1,8 +1,8 @@
 """One run on the real RunComfy, for people with an account: `nox -s live`.
 
-It launches a machine, runs the flux-mesh workflow, stops the machine, sees that it is gone, and
-writes what the servers answered. It asks first, and costs 1.00 USD at most: the platform itself
-ends the machine at that, whatever becomes of this process.
+It launches a machine, runs the flux-mesh workflow, stops the machine, checks that it is gone,
+and writes what the servers answered. It asks first, and costs at most 1.00 USD: at that cost the
+platform ends the machine, whatever happens to this process.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ ROOT: Final = Path(__file__).parents[2]
 
 
 @click.command()
-@click.option("--server-type", help="The kind of machine.  [default: that of the settings]")
+@click.option("--server-type", help="The machine type.  [default: from the settings]")
 @click.option("--out", type=click.Path(path_type=Path), default=ROOT / "live", show_default=False)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def main(server_type: str | None, out: Path, yes: bool) -> None:
     """Launch a machine on your account, run a workflow, stop it."""
     loader = SettingsLoader.of(server_type=server_type)
     if loader.missing:
-        click.echo(f"skipped: without an account ({', '.join(loader.missing)} missing)")
+        click.echo(f"skipped: no account ({', '.join(loader.missing)} missing)")
         return
     try:
         settings = loader.settings()
@@ -63,7 +63,7 @@ def _affordable_s(settings: Settings) -> float:
     if price * LONGEST_LEASE_S / 3600 > MOST_USD:
         raise click.UsageError(
             f"a {settings.server_type} machine ({price} USD an hour) could cost more than "
-            f"{MOST_USD} USD by its first lease alone: --server-type medium"
+            f"{MOST_USD} USD in its first lease alone: try --server-type medium"
         )
     return float(MOST_USD / price * 3600) if price else 3600.0
 
@@ -128,7 +128,7 @@ def _see_it_gone(settings: Settings, server_id: str) -> None:
     finally:
         api.close()
     if any(not each.has_ended for each in left):
-        raise ComfyloomError(f"machine {server_id} is still listed: comfyloom machines list")
+        raise ComfyloomError(f"machine {server_id} is still listed: see comfyloom machines list")
 
 
 def _tell(progress: Any) -> None:

@@ -24,7 +24,7 @@ class Recorder:
     """Keeps the answers of all requests that are made while it records.
 
     Args:
-        secrets: Texts that are never written.
+        secrets: Strings that are never written.
     """
 
     def __init__(self, secrets: dict[str, str]) -> None:
@@ -75,7 +75,7 @@ class Recorder:
         )
 
     def _clean(self, text: str) -> str:
-        """Return a text without secrets; an id becomes the same word everywhere."""
+        """Return text without secrets; an id becomes the same word everywhere."""
         for secret in sorted(self._secrets, key=len, reverse=True):
             text = text.replace(secret, self._secrets[secret])
         return _UUID.sub(lambda found: self._id(found[0]), redact(text))

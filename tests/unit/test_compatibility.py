@@ -159,7 +159,7 @@ def test_an_output_of_another_type_is_reported(live: dict[str, Any]) -> None:
 def test_a_removed_output_is_reported(live: dict[str, Any]) -> None:
     live["PartPacker_Sampler"]["output"] = live["PartPacker_Sampler"]["output"][:1]
     (found,) = fatal(check(live))
-    assert "has no output 1 there, but 1" in found.message
+    assert "has no output 1: it has 1 (counted from 0)" in found.message
 
 
 def test_union_types_are_compared_by_their_members(live: dict[str, Any]) -> None:

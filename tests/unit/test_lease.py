@@ -120,7 +120,7 @@ def test_a_failed_renewal_is_reported(
     api.fails = True
     clock.sleep(700)
     lease.renew()
-    assert "is not renewed" in caplog.text
+    assert "was not renewed" in caplog.text
     assert lease.left_s == 300
 
 

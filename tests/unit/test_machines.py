@@ -271,7 +271,7 @@ def test_an_idle_machine_is_renewed_for_ten_minutes_and_then_left_to_its_lease(
         clock.sleep(15)
         machine.beat()
     assert renewed[-1] == 600.0
-    assert len([each for each in caplog.messages if "is idle" in each]) == 1
+    assert len([each for each in caplog.messages if "has been idle" in each]) == 1
     machine.touch()
     clock.sleep(15)
     machine.beat()

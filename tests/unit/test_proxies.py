@@ -1,4 +1,4 @@
-"""Proxies and certificate authorities of one's own, by the standard variables, on real sockets."""
+"""The user's proxies and certificate authorities, by the standard variables, on real sockets."""
 
 from __future__ import annotations
 

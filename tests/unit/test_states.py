@@ -106,7 +106,7 @@ def test_a_machine_stopped_while_it_is_launched_ends_once_the_launch_is_answered
     launching.join(30)
     assert api.stopped == ["s-1"]
     assert machine.state is MachineState.STOPPED
-    assert "while it was launched" in str(errors[0])
+    assert "while it was being launched" in str(errors[0])
 
 
 class SlowTracker(RecordingTracker):
@@ -139,7 +139,7 @@ def test_a_machine_stopped_while_its_launch_is_recorded_is_not_kept(clock: FakeC
 
     tracker = SlowTracker(stop_elsewhere)
     machine = LaunchedMachine(api, "medium", tracker=tracker)  # type: ignore[arg-type]
-    with pytest.raises(MachineError, match="stopped while it was launched"):
+    with pytest.raises(MachineError, match="stopped while it was being launched"):
         machine.launch("version")
     assert len(leaks) == 1  # the recording took longer than the stop could wait
     assert api.stopped == ["s-1"]

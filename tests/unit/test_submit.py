@@ -160,7 +160,7 @@ def test_a_prompt_whose_caller_gives_up_is_withdrawn(
 def test_a_page_in_place_of_the_answer_is_not_an_acceptance(submission: Submission) -> None:
     page = {"body": "<html>log in</html>", "content_type": "text/html"}
     answers(page, queue=NOWHERE)
-    with pytest.raises(ApiError, match="the answer is a web page, not JSON"):
+    with pytest.raises(ApiError, match="the response is a web page, not JSON"):
         submission.send()
     assert posts() == 1
 

@@ -84,9 +84,9 @@ def test_checks_that_need_the_server_are_left_to_it() -> None:
             {"sampler": "oiler"},
             "sampler: 'oiler' is not one of euler, heun, ddim; did you mean 'euler'?",
         ),
-        ({"model": ["1", 1]}, "model: it takes MODEL, and node 1 gives CLIP"),
-        ({"model": ["1", 7]}, "model: node 1 has no output 7 there, but 2"),
-        ({"model": ["2", 0]}, "model: it takes MODEL, and node 2 gives LATENT"),
+        ({"model": ["1", 1]}, "model: it takes MODEL, but node 1 gives CLIP"),
+        ({"model": ["1", 7]}, "model: node 1 has no output 7: it has 2 (counted from 0)"),
+        ({"model": ["2", 0]}, "model: it takes MODEL, but node 2 gives LATENT"),
     ],
 )
 def test_graphs_that_cannot_run_are_refused(changes: dict[str, Any], reason: str) -> None:
@@ -149,7 +149,7 @@ def test_values_that_a_server_accepts_are_not_refused(declared: Any, given: dict
 
 def test_a_negative_slot_is_a_problem() -> None:
     assert messages_of(graph(model=["1", -1])) == [
-        "node 2 (Sample), model: node 1 has no output -1 there, but 2"
+        "node 2 (Sample), model: node 1 has no output -1: it has 2 (counted from 0)"
     ]
 
 

@@ -30,7 +30,7 @@ from comfyloom._workflow.outputs import OutputKind
 
 @attrs.frozen(kw_only=True)
 class Selector:
-    """Names one node: by one text (title, else node type, else id), or by all given values."""
+    """Names one node: by one string (title, else node type, else id), or by all given values."""
 
     text: str = ""
     title: str | None = None
@@ -39,7 +39,7 @@ class Selector:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The texts given."""
+        """The strings given."""
         return tuple(filter(None, (self.text, self.title, self.class_, self.id)))
 
     def __str__(self) -> str:
@@ -60,7 +60,7 @@ class TargetEntry:
 
 @attrs.frozen(kw_only=True)
 class PartEntry:
-    """Names all inputs of a node, or one of them; the text `"*"` means all inputs of all nodes."""
+    """Names all inputs of a node, or one of them; `"*"` means all inputs of all nodes."""
 
     text: str = ""
     node: Selector = Selector()

@@ -21,7 +21,7 @@ def best_selector(nodes: NodeIndex, node: str) -> Selector:
 
 
 def best_target(nodes: NodeIndex, address: Address) -> TargetEntry:
-    """Return an entry that names only this node input, as one text if that is unambiguous."""
+    """Return an entry that names only this node input, as one string if that is unambiguous."""
     selector = best_selector(nodes, address[0])
     if selector.text:
         entry = TargetEntry(text=f"{selector.text}.{address[1]}")
@@ -47,7 +47,7 @@ def _fits(nodes: NodeIndex, selector: Selector, node: str) -> bool:
 
 
 def is_writable(text: str) -> bool:
-    """Return whether a binding file can hold a text; a lone surrogate cannot be encoded."""
+    """Return whether a binding file can hold a string; a lone surrogate cannot be encoded."""
     return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 

@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
 Hook: TypeAlias = Callable[[Any, Any], Any]
 
-_TABLE: Final = "a table is expected"
+_TABLE: Final = "expected a table"
 
 
 def parse_binding(text: str, file: str, problems: ProblemLog) -> Binding | None:
-    """Return the binding in a TOML text, None if it is invalid; errors are added to `problems`."""
+    """Return the binding in TOML text, None if it is invalid; errors are added to `problems`."""
     import tomllib
 
     from cattrs import BaseValidationError, transform_error
@@ -62,7 +62,7 @@ def _format_error(error: BaseException, _: type[Any] | None) -> str:
     if isinstance(error, ForbiddenExtraKeysError):
         known = [field.name.removesuffix("_") for field in attrs.fields(cast("Any", error.cl))]
         return "; ".join(
-            f"unknown key {key!r}{did_you_mean(key, known) or '; known are ' + ', '.join(known)}"
+            f"unknown key {key!r}{did_you_mean(key, known) or '; known keys: ' + ', '.join(known)}"
             for key in sorted(error.extra_fields)
         )
     if isinstance(error, KeyError):
@@ -75,8 +75,8 @@ def _converter() -> cattrs.Converter:
     from cattrs import Converter, cols
 
     converter = Converter(forbid_extra_keys=True)
-    for kind, expected in ((str, "a text"), (bool, "true or false")):
-        converter.register_structure_hook(kind, _exact_type(kind, f"{expected} is expected"))
+    for kind, expected in ((str, "a string"), (bool, "true or false")):
+        converter.register_structure_hook(kind, _exact_type(kind, f"expected {expected}"))
     converter.register_structure_hook(float, _number)
     for choices in (Kind, OutputKind):
         converter.register_structure_hook_func(_equals(choices), _one_of(get_args(choices)))
@@ -89,7 +89,7 @@ def _converter() -> cattrs.Converter:
 
 
 def _exact_type(kind: type[Any], message: str) -> Hook:
-    # By itself, cattrs turns a number into a text, and a text into a flag.
+    # By default, cattrs turns a number into a string, and a string into a flag.
     def structure(value: Any, _: Any) -> Any:
         if type(value) is not kind:
             raise TypeError(message)
@@ -100,7 +100,7 @@ def _exact_type(kind: type[Any], message: str) -> Hook:
 
 def _number(value: Any, _: Any) -> float:
     if type(value) not in (int, float) or not math.isfinite(value):
-        raise TypeError("a number is expected")
+        raise TypeError("expected a number")
     return cast("float", value)
 
 
@@ -128,7 +128,7 @@ def _container(kind: type[Any], factory: Any) -> Callable[[Any, cattrs.Converter
 
         def structure(value: Any, target: Any) -> Any:
             if not isinstance(value, kind):
-                raise TypeError("a list is expected" if kind is list else _TABLE)
+                raise TypeError("expected a list" if kind is list else _TABLE)
             return inner(value, target)
 
         return structure
@@ -152,7 +152,7 @@ def _table_hook(cls: type[Any], converter: cattrs.Converter) -> Hook:
         if isinstance(value, str) and value and "text" in names:
             return cls(text=value)
         if not is_mapping(value):
-            raise TypeError("a text or a table is expected" if "text" in names else _TABLE)
+            raise TypeError("expected a string or a table" if "text" in names else _TABLE)
         return _check_keys(inner(value, target))
 
     return structure

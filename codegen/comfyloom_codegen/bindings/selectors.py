@@ -102,7 +102,7 @@ class NodeIndex:
         return self.find(selector), ""
 
     def has_name(self, text: str) -> bool:
-        """Return whether a text is the title or the type of a node."""
+        """Return whether a string is the title or the type of a node."""
         return text in self._titles or text in self._types
 
     def describe(self, nodes: Iterable[str]) -> str:
@@ -143,7 +143,7 @@ class NodeIndex:
             if len(self.graph) > _MAX_CANDIDATES
             else ""
         )
-        return f"; there are {self.describe(list(self.graph)[:_MAX_CANDIDATES])}{more}"
+        return f"; the nodes are {self.describe(list(self.graph)[:_MAX_CANDIDATES])}{more}"
 
     def _input_of(self, node: str, name: str) -> Address:
         inputs: dict[str, Any] = self.graph[node]["inputs"]
@@ -160,7 +160,7 @@ def title_of(entry: Mapping[str, Any]) -> str:
 
 
 def _splits(text: str) -> list[tuple[str, str]]:
-    """Return every way to split a text at one of its dots; either side may contain dots."""
+    """Return every way to split a string at one of its dots; either side may contain dots."""
     dots = [index for index, letter in enumerate(text) if letter == "."]
     return [(text[:dot], text[dot + 1 :]) for dot in dots if text[:dot] and text[dot + 1 :]]
 

@@ -1,4 +1,4 @@
-"""Selectors and texts as TOML."""
+"""Selectors and values as TOML."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from comfyloom_codegen.bindings.entries import PartEntry, Selector, TargetEntry
 
 
 def selector_value(selector: Selector) -> str | dict[str, str]:
-    """Return the TOML value of a selector: one text, or a table."""
+    """Return the TOML value of a selector: one string, or a table."""
     if selector.text:
         return selector.text
     given = {"title": selector.title, "class": selector.class_, "id": selector.id}
@@ -24,7 +24,7 @@ def entry_value(entry: TargetEntry | PartEntry) -> str | dict[str, Any]:
 
 
 def toml(value: object) -> str:
-    """Return a text, number, flag, list or table as one line of TOML."""
+    """Return a string, number, flag, list or table as one line of TOML."""
     import tomlkit
 
     if isinstance(value, dict):

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 )
 @click.option("--package", help="Name of the generated package.  [default: comfyloom_workflows]")
 @click.option("--check", is_flag=True, help="Write nothing; exit 1 if anything would change.")
-@click.option("--force", is_flag=True, help="Generate also what its checksum shows to be current.")
+@click.option("--force", is_flag=True, help="Also regenerate modules that are current.")
 @click.option("--verify", is_flag=True, help="Then import and type-check the package.")
 @json_option
 @click.pass_context

@@ -29,9 +29,8 @@ if TYPE_CHECKING:
 def schemas(source: str, workflows: Path | None, credentials: str | None, *, as_json: bool) -> None:
     """Pin the schemas of the node types in use: exact types, ranges and choices.
 
-    SOURCE is the URL of a ComfyUI server, a file with the answer of its /object_info, `emulator`,
-    or `runcomfy` for the dev server. The schemas are written to object_info.json beside the
-    workflows.
+    SOURCE is the URL of a ComfyUI server, a file with its /object_info response, `emulator`, or
+    `runcomfy` for the dev server. The schemas are written to object_info.json beside the workflows.
     """
     import attrs
 
@@ -55,12 +54,12 @@ def schemas(source: str, workflows: Path | None, credentials: str | None, *, as_
 
 
 def _server_schemas(source: str, credentials: str | None) -> Mapping[str, Any]:
-    """Return the schemas that a server reports, or a file with such an answer, by node type.
+    """Return the schemas of a server, or of a file with its /object_info response, by node type.
 
     Raises:
         InputFileError: The file does not exist.
-        WorkflowError: The file is not such an answer.
-        ComfyloomError: The server cannot be asked.
+        WorkflowError: The file is not an /object_info response.
+        ComfyloomError: The server cannot be reached, or refuses.
     """
     from comfyloom.errors import InputFileError
     from comfyloom_codegen.problems import ProblemLog
@@ -68,7 +67,7 @@ def _server_schemas(source: str, credentials: str | None) -> Mapping[str, Any]:
 
     if "://" not in source and source not in ("runcomfy", "emulator"):
         if not Path(source).is_file():
-            text = "a URL, a file, emulator or runcomfy is expected"
+            text = "expected a URL, a file, `emulator` or `runcomfy`"
             raise InputFileError(f"there is no file {source}: {text}")
         problems = ProblemLog(Path(source).name)
         found = read_object_info(Path(source), problems)

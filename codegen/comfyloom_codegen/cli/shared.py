@@ -32,7 +32,7 @@ def resolve_project(
 
 
 def echo(text: str, *, err: bool = False) -> None:
-    """Print a text; characters that the terminal cannot encode are replaced."""
+    """Print text; characters that the terminal cannot encode are replaced."""
     encoding = (sys.stderr if err else sys.stdout).encoding or "utf-8"
     lines = "\n".join(map(escape_unprintable, text.split("\n")))
     click.echo(lines.encode(encoding, "replace").decode(encoding), err=err)

@@ -158,7 +158,7 @@ class _ChangeFinder:
         return f"node {shown} is no longer public"
 
     def _similar_nodes(self, node: str) -> str:
-        if self._hints_left == 0:  # a long list of hints is not read
+        if self._hints_left == 0:  # more hints than this would only hide the changes
             return ""
         self._hints_left -= 1
         entry = self._old.graph[node]

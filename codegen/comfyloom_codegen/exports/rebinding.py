@@ -64,7 +64,7 @@ def rewrite_binding(
     new: Graph,
     matches: Mapping[str, Match],
 ) -> RewrittenBinding | None:
-    """Return a binding whose selectors name in a new export the nodes that they named before.
+    """Return a binding whose selectors name, in a new export, the nodes that they named before.
 
     A selector that still fits one node is kept, unless it is an id that now belongs to another
     node. A selector that did not fit the previous module is kept too: its author has changed it
@@ -239,7 +239,7 @@ def _value(entry: Entry) -> object:
 
 
 def _with_values(text: str, values: Mapping[tuple[str | int, ...], object]) -> str:
-    """Return a TOML text with the values under some keys replaced."""
+    """Return TOML text with the values under some keys replaced."""
     import tomlkit
     from tomlkit.items import AoT
 
@@ -249,7 +249,7 @@ def _with_values(text: str, values: Mapping[tuple[str | int, ...], object]) -> s
         holder: Any = document
         for key in keys[:-1]:
             above, holder = holder, holder[key]
-        if isinstance(holder, AoT):  # [[inputs.x.to]]: replacing one table by a text is not valid
+        if isinstance(holder, AoT):  # [[inputs.x.to]]: one of its tables cannot become a string
             plain = holder.unwrap()
             above[keys[-2]] = [value if n == keys[-1] else each for n, each in enumerate(plain)]
         else:

@@ -109,7 +109,7 @@ class InputBinder:
         is_from_file = (entry.default, entry.ge, entry.le) == (MISSING, None, None)
         if problem and is_from_file and free.problem(default) is None:
             # The value in the file violates the schema: warn, as without a binding.
-            reason = f"{problem.reason} by its schema; the value is kept"
+            reason = f"the value violates its schema, but is kept: {problem.reason}"
             self._problems.warn(reason, node=spec.node, field=f"inputs.{name}")
             spec = free
         elif problem:
@@ -140,7 +140,7 @@ class InputBinder:
     def _facts(self, entry: InputEntry, addresses: list[Address]) -> Facts:
         kind = entry.kind or self._kind(entry, addresses)
         if kind not in ("integer", "number", "seed") and (entry.ge, entry.le) != (None, None):
-            raise EntryError(f"a {kind} has no range")
+            raise EntryError(f"ge and le do not apply to the kind {kind}: remove them")
         found = facts_of(kind, map(self._schema, addresses))
         if kind == "choice":
             choices = tuple(entry.choices) or found.choices

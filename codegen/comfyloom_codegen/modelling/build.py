@@ -93,7 +93,7 @@ def _bound(
 
 
 def _check_ends(module: Module, schemas: Schemas, problems: ProblemLog) -> None:
-    """Warn of a workflow without results, and of inputs that no output depends on."""
+    """Warn about a workflow without results, and about inputs that no output depends on."""
     if not module.results:
         problems.warn("no node gives a result")
         return

@@ -129,7 +129,8 @@ def _field(
     default = None if spec.is_file or kind == "seed" else sample
     problem = spec.problem(default)
     if problem:
-        problems.warn(f"{problem.reason} by its schema; the value is kept", node=node)
+        reason = f"the value violates its schema, but is kept: {problem.reason}"
+        problems.warn(reason, node=node)
         spec = attrs.evolve(spec, ge=None, le=None)
     summary = field_summary(humanised(key), spec, default)
     doc = field_doc(summary, spec, graph)

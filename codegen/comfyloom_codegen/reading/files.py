@@ -115,11 +115,11 @@ def require_source(path: Path) -> WorkflowSource:
     """
     if not path.is_file():
         reason = f"{path} is a folder" if path.is_dir() else f"there is no file {path}"
-        raise InputFileError(f"{reason}: the path of a workflow file is expected")
+        raise InputFileError(f"{reason}: expected the path of a workflow file")
     problems = ProblemLog(path.name)
     source = read_source(path, problems)
     if source is None and not problems.has_errors:
-        problems.error("there is no workflow in it")
+        problems.error("it contains no workflow")
     problems.raise_for_errors()
     assert source is not None
     return attrs.evolve(source, problems=tuple(problems.entries))
@@ -141,7 +141,7 @@ def read_workflow_text(path: Path, problems: ProblemLog) -> str | None:
     if found.api is None and found.has_other:
         problems.error(UI_FORMAT)
     elif found.api is None:
-        problems.warn("there is no workflow in it; it is skipped")
+        problems.warn("skipped: it contains no workflow")
     return found.api
 
 
@@ -171,7 +171,7 @@ def read_text(path: Path, problems: ProblemLog) -> str | None:
 
 
 def parse_json(text: str, problems: ProblemLog) -> dict[str, Any] | None:
-    """Return the object that a JSON text holds; a duplicate key is an error."""
+    """Return the object in JSON text; a duplicate key is an error."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
@@ -189,6 +189,6 @@ def parse_json(text: str, problems: ProblemLog) -> dict[str, Any] | None:
         problems.error(f"cannot be read as JSON: {error}")
         return None
     if not is_mapping(data):
-        problems.error("a JSON object is expected")
+        problems.error("expected a JSON object")
         return None
     return data

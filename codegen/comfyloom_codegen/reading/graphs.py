@@ -30,7 +30,7 @@ def graph_of(data: dict[str, Any], problems: ProblemLog) -> Graph:
         if key not in graph:
             problems.warn(f"the key {key!r} is not a node and is left out")
     if not graph:
-        problems.error("there is no node in it")
+        problems.error("it contains no nodes")
     for node, entry in graph.items():
         _check_node(node, entry, problems)
     if not problems.has_errors:
@@ -63,11 +63,11 @@ def _is_node(key: str, value: object) -> bool:
 
 def _check_node(node: str, entry: object, problems: ProblemLog) -> None:
     if not is_mapping(entry):
-        problems.error("an object is expected", node=node)
+        problems.error("expected an object", node=node)
         return
     class_type = entry.get("class_type")
     if not isinstance(class_type, str) or not class_type:
-        problems.error("class_type is not a text", node=node)
+        problems.error("class_type is not a string", node=node)
     if not is_mapping(entry.get("inputs")):
         problems.error("inputs is not an object", node=node)
 

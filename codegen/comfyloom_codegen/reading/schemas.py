@@ -1,4 +1,4 @@
-"""Pinned node schemas: the answer of a server to `/object_info`."""
+"""Pinned node schemas: a server's response to `/object_info`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class PinnedSchemas(Schemas):
     _texts: dict[str, str] = attrs.field(factory=dict[str, str], init=False, eq=False, repr=False)
 
     def text(self, class_types: Iterable[str]) -> str:
-        """Return the schemas of some node types as one text, to detect changes."""
+        """Return the schemas of some node types as one string, to detect changes."""
         return "\n".join(map(self._text, sorted(set(class_types))))
 
     def package_file(self, class_types: Iterable[str]) -> str:
@@ -82,5 +82,5 @@ def read_object_info(path: Path, problems: ProblemLog) -> dict[str, Any]:
     found = None if text is None else parse_json(text, problems)
     schemas = [each for each in (found or {}).values() if is_mapping(each)]
     if found and not any("input" in each or "output" in each for each in schemas):
-        problems.error("this is not an answer of /object_info: it contains no node types")
+        problems.error("this is not an /object_info response: it contains no node types")
     return found or {}

@@ -50,7 +50,7 @@ class _BindingWriter:
 
     def body(self, found: Guess) -> Iterator[str]:
         if not found.inputs:
-            yield from ("", "# No guess is better than the default names.", 'expose = ["*"]')
+            yield from ("", "# Nothing to guess: default names for all inputs.", 'expose = ["*"]')
         for each in found.inputs:
             yield from ("", *self._input(each))
         for name, result in found.results:

@@ -22,7 +22,7 @@ from comfyloom_codegen.problems import ProblemLog
 # Names of conditioning inputs of samplers, in ComfyUI and in custom node packs.
 _POSITIVE: Final = ("positive", "conditioning", "pos_conditioning")
 _NEGATIVE: Final = ("negative", "neg_conditioning")
-# Names of text inputs of encoders, and of nodes that only hold a text.
+# Names of text inputs of encoders, and of nodes that only hold text.
 _TEXTS: Final = frozenset(
     {"text", "clip_l", "clip_g", "t5xxl", "llama", "text_g", "text_l", "prompt", "value", "string"}
     | {"positive_prompt", "negative_prompt", "text_positive", "text_negative", "bert", "mt5xl"}
@@ -120,7 +120,7 @@ def _prompts(graph: Graph, fields: Iterable[InputField]) -> Iterator[GuessedInpu
     taken: set[Address] = set()
     for name, nodes in (("prompt", positive), ("negative_prompt", negative)):
         for node in nodes:
-            # Two encoders may share one text.
+            # Two encoders may share one text input.
             targets = tuple(each for each in _texts_of(graph, texts, node) if each not in taken)
             taken |= set(targets)
             if not targets:
@@ -137,7 +137,7 @@ def _prompts(graph: Graph, fields: Iterable[InputField]) -> Iterator[GuessedInpu
 
 
 def _encoders(graph: Graph, texts: Iterable[Address], names: Sequence[str]) -> list[str]:
-    """Return the nodes with texts that are closest to the inputs with these names."""
+    """Return the nodes with text inputs that are closest to the inputs with these names."""
     known = set(texts)
     found: dict[str, None] = {}
     seen: set[str] = set()
@@ -164,7 +164,7 @@ def _sources(graph: Graph, node: str) -> list[str]:
 
 
 def _texts_of(graph: Graph, texts: Iterable[Address], node: str) -> Iterator[Address]:
-    """Yield the text inputs of a node, and those of nodes that feed texts into it."""
+    """Yield the text inputs of a node, and those of nodes that feed text into it."""
     known = set(texts)
     for name, value in graph[node]["inputs"].items():
         if name not in _TEXTS:

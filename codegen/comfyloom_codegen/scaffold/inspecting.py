@@ -139,4 +139,4 @@ def _hazards_of_input(node: str, name: str, value: object) -> Iterator[str]:
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) > _MAX_EXACT:
         yield f"node {node}: input {name!r} is above 2^53: some JSON parsers round it"
     elif is_ui_state(name):
-        yield f"node {node}: input {name!r} is state of ComfyUI's web UI and not public"
+        yield f"node {node}: input {name!r} only holds state of ComfyUI's web UI and is not public"

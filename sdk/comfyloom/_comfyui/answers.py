@@ -1,4 +1,4 @@
-"""What the answers of a ComfyUI mean: their JSON, or the error that they are."""
+"""Interpreting the answers of a ComfyUI server: their JSON, or the error that they mean."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def json_of(answer: requests.Response, request: str) -> object:
 def no_json(answer: requests.Response, request: str) -> ApiError:
     """Return the error for an answer that is not JSON."""
     kind = answer.headers.get("Content-Type", "no type")
-    what = f"the answer is not JSON ({kind}); is the URL correct?"
+    what = f"the response is not JSON ({kind}); is the URL correct?"
     if kind.startswith("text/html"):
-        what = "the answer is a web page, not JSON: a gateway or a login is in front of the server"
+        what = "the response is a web page, not JSON: a gateway or login is in front of the server"
     body = text_of(answer, _LONGEST_BODY)
     message = f"ComfyUI: {request}: {what}"
     return ApiError(message, status=answer.status_code, body=body, request=request)
@@ -65,9 +65,9 @@ _MEANINGS: Mapping[int, tuple[type[ApiError], str]] = {
     404: (NotFound, "not found, or there is no ComfyUI at this URL"),
     413: (ApiError, "the request is larger than the server accepts (--max-upload-size)"),
     429: (RateLimited, "too many requests"),
-    502: (ApiError, "its gateway cannot reach it"),
-    503: (ApiError, "it is not ready"),
-    504: (ApiError, "its gateway got no answer in time"),
+    502: (ApiError, "the gateway cannot reach the server"),
+    503: (ApiError, "the server is not ready"),
+    504: (ApiError, "the gateway got no answer from the server in time"),
 }
 
 

@@ -40,7 +40,7 @@ class ComfyUI:
     """One ComfyUI server; its URL is a secret and never shown.
 
     Reads are retried as `Transport` says, and so are deleting, interrupting and uploading, which
-    are idempotent. Submitting is not: `submit` looks an unanswered prompt up.
+    are idempotent. Submitting is not: `submit` looks up an unanswered prompt.
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class ComfyUI:
         """Return the largest request that the server accepts, in bytes; None if unknown.
 
         The server reports it on the event socket, and in `/features`, which is read once. An old
-        server, or a gateway, may not answer that, but still accept files.
+        server, or a gateway, may lack that route, but still accept files.
         """
         if self.event_router.max_upload_bytes is None and not self._asked_for_limit:
             self._asked_for_limit = True
@@ -154,7 +154,7 @@ class ComfyUI:
     def view(
         self, file: FileReference, *, first: int = 0, timeout_s: float | None = None
     ) -> Generator[requests.Response]:
-        """Stream one output file; tried once, the reader resumes it.
+        """Stream one output file; tried once, because the reader resumes it.
 
         Args:
             file: The file.

@@ -22,7 +22,7 @@ from comfyloom._core.timeouts import DEFAULT_TIMEOUTS, Timeouts
 
 Listener: TypeAlias = Callable[[SocketMessage], object]
 
-# Frames without a prompt id, such as old previews, belong to the run these events named last.
+# Frames without a prompt id, such as old previews, belong to the run that these last named.
 _NAMING: Final = frozenset({"execution_start", "executing", "progress"})
 
 

@@ -77,7 +77,7 @@ class HistoryEntry:
             node: The id of the node.
             key: Where it reports them; if nothing is there, all its keys are searched, because
                 custom node packs choose their own keys.
-            has_paths: Whether a text with the suffix of a 3D model is the path of one.
+            has_paths: Whether a string with the suffix of a 3D model is the path of one.
         """
         ui = self.outputs.get(node, {})
         found = list(_files(ui.get(key), has_paths))
@@ -85,7 +85,7 @@ class HistoryEntry:
         return tuple(sorted(found, key=lambda file: file.type != "output"))
 
     def texts(self, node: str, key: str) -> tuple[str, ...]:
-        """Return the texts that a node reported under a key; other values are ignored."""
+        """Return the strings that a node reported under a key; other values are ignored."""
         value = self.outputs.get(node, {}).get(key)
         found = [value] if isinstance(value, str) else items(value)
         return tuple(each for each in found if isinstance(each, str))

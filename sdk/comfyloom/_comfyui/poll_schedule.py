@@ -35,7 +35,7 @@ class Poll(Enum):
 class PollSchedule:
     """Decides when to poll a run next, and what to ask.
 
-    Pure: it is given times of a monotonic clock, and uses neither server nor threads. The phase
+    Pure: it takes times of a monotonic clock, and uses neither server nor threads. The phase
     goes from SUBMITTED to WAITING or RUNNING by reading the queue, and to RUNNING by any event.
     """
 

@@ -90,7 +90,7 @@ class Submission:
         if answer.status_code == _REFUSED:
             return error
         if answer.status_code == _BUSY:
-            # Some gateways deliver it nevertheless, so look it up for longer.
+            # Some gateways deliver it anyway, so look it up for longer.
             return self.prompt_id if self._known(self.server.timeouts.busy_lookup_s) else error
         if answer.status_code >= _SERVER_SIDE or answer.status_code == _TIMED_OUT:
             # A gateway gave up waiting: look up whether the prompt arrived.
@@ -101,7 +101,7 @@ class Submission:
         """Cancel a prompt that no caller waits for, until it is gone."""
         timeouts = self.server.timeouts
         deadline = Deadline.after(timeouts.withdraw_s, self.server.clock)
-        reason: Exception | str = "the server does not stop it"
+        reason: Exception | str = "the server has not stopped it"
         for _ in polling(timeouts.withdraw_every_s, deadline):  # a single interrupt can get lost
             try:
                 self.server.cancel(prompt_id)

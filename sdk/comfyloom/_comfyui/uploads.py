@@ -98,6 +98,7 @@ class Uploads:
         limit = self._limit() if file.size > WORTH_ASKING else None
         if limit is not None and file.size + FORM_BYTES > limit:
             raise InputFileError(
-                f"the file has {file.size / 1e6:.1f} MB, and the server accepts {limit / 1e6:.1f} "
-                "MB: make it smaller, or start ComfyUI with a larger --max-upload-size"
+                f"the file is {file.size / 1e6:.1f} MB, but the server accepts at most "
+                f"{limit / 1e6:.1f} MB: make it smaller, or start ComfyUI with a larger "
+                "--max-upload-size"
             )

@@ -122,7 +122,7 @@ class EventSocket:
             socket.send(_FLAGS)
         except Exception as error:  # noqa: BLE001 - malformed answers raise various types
             report = log.warning if isinstance(error, ssl.SSLError) else log.debug
-            report("the event socket does not connect: %s", type(error).__name__)
+            report("the event socket cannot connect: %s", type(error).__name__)
             socket.shutdown()
             return None
         socket.settimeout(self._timeouts.ping_s)

@@ -34,7 +34,7 @@ def mappings(value: object) -> list[Mapping[str, Any]]:
 
 
 def text(value: object) -> str | None:
-    """Return a text, None for anything else and for text with a lone surrogate."""
+    """Return a string, None for anything else and for a string with a lone surrogate."""
     if not isinstance(value, str):
         return None
     try:

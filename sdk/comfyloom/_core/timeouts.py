@@ -59,7 +59,7 @@ class Timeouts:
         ping_s: Silence of the event socket before a ping; after as much again it is reconnected.
         polling: How often a run is polled.
         lookup_every_s: Between two look-ups of a prompt whose submission got no answer.
-        lookup_for_s: How long they go on while the server does not answer them.
+        lookup_for_s: How long they continue while the server does not answer them.
         busy_lookup_s: Shortest look-up after a 503: some gateways deliver the request anyway.
         withdraw_s: How long an unwanted prompt is cancelled until it is gone.
         withdraw_every_s: Between two such attempts.
@@ -68,7 +68,7 @@ class Timeouts:
         status_s: For RunComfy to describe or stop a machine.
         renew_s: For RunComfy to change a lease.
         launch_search_s: How long the machine of an unanswered launch is looked for.
-        launch_search_every_s: Between two lists of that search.
+        launch_search_every_s: Between two listings of the machines in that search.
         launch_answer_s: How long a stop waits for the answer to a launch under way.
         start_s: For a machine to become ready.
         start_poll_s: Between two polls of a starting machine; billing begins with Ready.

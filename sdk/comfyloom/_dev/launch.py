@@ -154,7 +154,7 @@ def _claim(record: DevRecord, launched: Launched) -> None:
         record.file.write(launched.state)
         return
     launched.machine.stop()
-    text = f"{record.file.path} now names machine {state.server_id}; {ours} was stopped again"
+    text = f"{record.file.path} now names machine {state.server_id}, so {ours} was stopped"
     raise MachineError(text, server_id=ours)
 
 
@@ -163,7 +163,8 @@ def _report_other_machines(record: DevRecord, before: frozenset[str] | None) -> 
     if not before:
         return
     if ours := sorted(records_of(record.settings, record.api.timeouts).list_ids() & before):
-        record.say(f"launched from here and still running: {', '.join(ours)} (comfyloom machines)")
+        names = ", ".join(ours)
+        record.say(f"launched from here and still running: {names} (see comfyloom machines list)")
 
 
 def _intent(record: DevRecord, state: DevState, request: LaunchRequest) -> DevState:

@@ -188,7 +188,7 @@ class DevRecord:
             return HealthCheck(reason="it belongs to another account")
         if state.is_open:
             reason = (
-                "its launch has no answer yet; if no process waits for it, dev up finds it again"
+                "its launch has no answer yet; if no process waits for it, dev up or down stops it"
             )
             return HealthCheck(health=Health.LAUNCHING, reason=reason)
         return check_health(state, self.api)

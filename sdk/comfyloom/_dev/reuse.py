@@ -32,7 +32,7 @@ def fitting(record: DevRecord, state: DevState, request: LaunchRequest) -> DevSt
     if other:
         other += ": comfyloom dev restart starts another"
     elif _is_being_stopped(record, state):
-        other = "is being stopped: comfyloom dev down, then up"
+        other = "is being stopped: run comfyloom dev down, then comfyloom dev up"
     if other:
         text = f"the dev server {state.server_id} {other}"
         raise MachineError(text, server_id=state.server_id, status=state.status)
@@ -53,7 +53,7 @@ def await_running(record: DevRecord, state: DevState) -> None:
         rate = record.prices.rate(state.server_type)
         raise MachineError(
             f"the dev server {state.server_id} ({rate}) is {seen.health}: {seen.reason}. It is "
-            "left unchanged: comfyloom dev status, comfyloom dev restart",
+            "left unchanged: see comfyloom dev status, or run comfyloom dev restart",
             server_id=state.server_id,
             status=server.current_status if server else "",
         )

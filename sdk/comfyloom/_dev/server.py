@@ -159,7 +159,7 @@ class DevServer:
         """Stop the dev server and start another; omitted arguments keep their values.
 
         Raises:
-            MachineBusy: A prompt is running or pending, and `force` is off.
+            MachineBusy: A prompt is running or pending, and `force` is not set.
             ComfyloomError: As `down` and `up`.
         """
         before = self._file.read()

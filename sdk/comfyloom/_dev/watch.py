@@ -29,7 +29,7 @@ class WatchedPrompt:
 
     Attributes:
         prompt_id: Its id.
-        state: Its state; `gone` if neither queue nor history have it.
+        state: Its state; `gone` if neither queue nor history has it.
         seconds: How long it has been, or was, running, as far as observed.
     """
 

@@ -99,7 +99,7 @@ class Charge:
         found = [name for name, row in rows.items() if self._may_be_ours(name, row)]
         if self.before is None or len(found) > 1:
             # It is not certain which machine is ours: the guard never stops one on a guess.
-            return self._end_search(now, "cannot be told", is_final=bool(found))
+            return self._end_search(now, "ambiguous", is_final=bool(found))
         if found:
             self.server_id, self.seen, self.due = found[0], True, 0.0
             return None

@@ -17,7 +17,7 @@ import attrs
 from comfyloom._core.redact import log
 
 START_S: Final = 10.0
-"""Seconds that its start may take; usually it takes some hundredths of a second."""
+"""Seconds that its start may take; usually a few hundredths of a second are enough."""
 _CHILD: Final = Path(__file__).with_name("child.py")
 _OWN_PREFIXES: Final = ("RUNCOMFY_", "COMFYLOOM_")
 
@@ -108,7 +108,7 @@ class Guard:
             return is_held and self._is_alive() and self._write({"do": "forget", "key": key})
 
     def check(self) -> bool:
-        """Return whether it runs if it is needed; start it again if it was killed."""
+        """Return whether the guard runs, or is not needed; start it again if it was killed."""
         with self._lock:
             return not self._messages or self._is_alive() or self._restart()
 

@@ -80,7 +80,7 @@ class Transport:
         Args:
             method: The HTTP method.
             path: Below the base URL, with a leading slash.
-            repeatable: Whether it is idempotent; by default by the method.
+            repeatable: Whether it is idempotent; by default, the method decides.
             backoff: Instead of the transport's.
             timeout_s: Longest silence of the server; by default `Timeouts.answer_s`.
             connect_s: The same while connecting and sending; by default `Timeouts.connect_s`.
@@ -165,7 +165,7 @@ class Transport:
         except requests.RequestException:
             raise
         except ValueError:  # requests parses a redirect's target even without following it
-            raise requests.ConnectionError("the answer's headers cannot be read") from None
+            raise requests.ConnectionError("the response headers cannot be read") from None
         self.observe(answer)
         return answer
 
@@ -267,7 +267,7 @@ def _read_whole(answer: requests.Response, deadline: Deadline) -> None:
             pieces.append(piece)
             if deadline.over:
                 answer.close()
-                raise _requests().ReadTimeout("the answer takes too long")
+                raise _requests().ReadTimeout("the response takes too long")
     except _urllib3().HTTPError as error:
         answer.close()
         raise _requests().ConnectionError(error) from None
@@ -285,7 +285,7 @@ def text_of(answer: requests.Response, most: int) -> str:
 
 
 def describe(error: Exception) -> str:
-    """Return a short text for an error of the HTTP library, without secrets."""
+    """Return a short message for an error of the HTTP library, without secrets."""
     requests = _requests()
     if isinstance(error, requests.exceptions.SSLError):
         return redact(f"TLS failed: {_innermost(error)}")

@@ -140,7 +140,7 @@ class AccountMachines:
         return stopped.server or Server(server_id=server_id)
 
     def extend(self, name: str, seconds: int) -> Rented:
-        """Let a machine end later by `seconds`, and return it.
+        """Extend the lease of a machine by `seconds`, and return the machine.
 
         Raises:
             MachineError: There is none of that name, or several, or it has ended.

@@ -18,7 +18,7 @@ EVERY_S: Final = 15.0
 
 @attrs.define(eq=False)
 class Heartbeat:
-    """Calls each beat every `every_s` seconds, in a thread that runs while there is one.
+    """Calls each beat every `every_s` seconds, in a thread that runs while there are any.
 
     The thread waits in real time: a test's clock that leaps at each sleep must not be driven by it.
     """

@@ -130,8 +130,8 @@ class Launch:
         living = [server.server_id for server in servers if not server.has_ended]
         if self.max_machines is not None and len(living) >= self.max_machines:
             raise MachineLimit(
-                f"the account has {len(living)} already ({', '.join(living)}), and max_machines is "
-                f"{self.max_machines}: comfyloom machines list"
+                f"the account already has {len(living)} machines ({', '.join(living)}), and "
+                f"max_machines is {self.max_machines}: stop one, or raise max_machines"
             )
         return frozenset(server.server_id for server in servers)
 

@@ -101,7 +101,7 @@ class LaunchedMachine(Machine):
     def summary(self) -> str:
         """How long it was billed, its cost, and whether it has ended."""
         started = f"started in {self.started_in_s:.0f} s, " if self.started_in_s else ""
-        end = "may still run!" if self.leak else "stopped"
+        end = "may still be running!" if self.leak else "stopped"
         return (
             f"machine {self.server_id} ({self.server_type}): {started}billed {self.seconds:.0f} s, "
             f"{self._priced()}; {end}"
@@ -139,7 +139,7 @@ class LaunchedMachine(Machine):
             self.lease.touch()
         elif self._states.move(MachineState.READY, to=MachineState.IDLE):
             log.warning(
-                "machine %s is idle for %.0f s: unless it is used, it ends in %.0f s",
+                "machine %s has been idle for %.0f s: unless it is used, it ends in %.0f s",
                 self.server_id,
                 now - self._used_at,
                 self.lease.left_s,
@@ -196,10 +196,10 @@ class LaunchedMachine(Machine):
                 self._answered.set()
             if not self._states.move(MachineState.LAUNCHING, to=MachineState.LAUNCHED):
                 self.stop()
-                raise MachineError("the machine was stopped while it was launched")
+                raise MachineError("the machine was stopped while it was being launched")
 
         # A signal between the request and its answer must not lose the machine's id.
-        defer_signals(send, waiting=lambda: log.warning("waiting for the launch's answer first"))
+        defer_signals(send, waiting=lambda: log.warning("waiting for the answer to the launch"))
 
     def await_ready(
         self, report: ProgressCallback, on_seen: Callable[[Server], object] = lambda _: None
@@ -273,4 +273,4 @@ class LaunchedMachine(Machine):
             self.billed_s = self.seconds
             self._states.state = MachineState.STOPPED
         self.disconnect()
-        log.info("machine %s is stopped after %.0f billed s", self.server_id, self.billed_s)
+        log.info("machine %s is stopped; billed %.0f s", self.server_id, self.billed_s)

@@ -47,7 +47,7 @@ class Lease:
     _renewing: threading.Lock = attrs.field(factory=threading.Lock, init=False, repr=False)
 
     def note(self, server: Server) -> None:
-        """Take over the platform's description of the machine; missing fields are kept."""
+        """Adopt the platform's description of the machine; missing fields are kept."""
         self._noted_at = (self.api.clock.monotonic(), self.api.clock.time())
         self.ready_at = server.service_ready_at or self.ready_at
         self._duration_s = int(server.estimated_duration or self._duration_s)
@@ -120,7 +120,7 @@ class Lease:
         try:
             self.note(self.api.get_server(self.server_id, backoff=NO_RETRY))
         except (TransportError, ApiError) as error:
-            log.error("the lease of machine %s is not renewed: %s", self.server_id, error)
+            log.error("the lease of machine %s was not renewed: %s", self.server_id, error)
             return
         wanted = int(min(self.elapsed_s + self.seconds, self.longest_s))
         if wanted > self._duration_s:
@@ -138,7 +138,7 @@ class Lease:
         try:
             server = self.api.set_duration(self.server_id, seconds, backoff=NO_RETRY)
         except (TransportError, ApiError) as error:
-            log.error("the lease of machine %s is not renewed: %s", self.server_id, error)
+            log.error("the lease of machine %s was not renewed: %s", self.server_id, error)
             return
         self._duration_s = seconds  # unless the answer says otherwise
         self.note(server)

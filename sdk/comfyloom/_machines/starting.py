@@ -145,7 +145,7 @@ class _Probe:
         return True
 
     def look_again(self) -> None:
-        """Report that it does not answer; sometimes, ask the platform for its URL."""
+        """Report that it does not answer; every few probes, ask the platform for its URL."""
         self._starting.say(f"ready, but its ComfyUI does not answer yet ({self.reason})")
         self._count += 1
         if self._count % _STATUS_EVERY:

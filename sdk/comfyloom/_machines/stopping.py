@@ -65,7 +65,7 @@ class Stopping:
 
         Raises:
             MachineLeak: It was not confirmed in time; the machine may still cost money.
-            Unauthorized, Forbidden: The account may not; unless `retry_auth_errors`.
+            Unauthorized, Forbidden: The account may not stop it (without `retry_auth_errors`).
         """
         timeouts = self.api.timeouts
         deadline = Deadline.after(
@@ -124,7 +124,7 @@ def stop_guarded(stopping: Stopping, tracker: NullTracker) -> None:
 def leave_to_guard(
     tracker: NullTracker, server_id: str, server_type: str, reason: str, prices: PriceList
 ) -> MachineLeak:
-    """Return the error of a machine that may still run; it is always printed, too.
+    """Print and return the error of a machine that may still be running.
 
     The guard, if there is one, keeps trying to stop it.
     """

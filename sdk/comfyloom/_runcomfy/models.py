@@ -89,7 +89,7 @@ def _to_text(value: object, _: type) -> str:
     """
     if isinstance(value, str | int | float) and not isinstance(value, bool):
         return str(value)
-    raise TypeError(f"a text is expected, not {type(value).__name__}")
+    raise TypeError(f"expected a string, got {type(value).__name__}")
 
 
 def decode(kind: type[T], raw: object, request: str) -> T:

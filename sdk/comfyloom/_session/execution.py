@@ -62,7 +62,7 @@ class SubmissionTicket:
         return cls(last)
 
     def wait(self, scope: CancelScope) -> None:
-        """Wait for the turn, or until the scope ends it."""
+        """Wait until this run may submit, or until the scope ends it."""
         scope.checkpoint()
         while (before := self._before) is not None:
             if before._is_over.wait(_TICKET_S):

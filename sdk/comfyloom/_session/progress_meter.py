@@ -19,7 +19,7 @@ class Meter:
 
     @classmethod
     def of(cls, graph: Mapping[str, object], stages: Iterable[Stage] = ()) -> Meter:
-        """Return the meter of a graph; nodes without a stage get a common one."""
+        """Return the meter of a graph; nodes without a stage share an unnamed one."""
         named = tuple(stages)
         known = {node for stage in named for node in stage.nodes}
         rest = tuple(node for node in graph if node not in known)

@@ -27,7 +27,7 @@ class ProgressReporter:
 
     def on_queued(self, position: int) -> None:
         """Report that the run waits behind `position` other runs."""
-        behind = f", {position} before it" if position else ""
+        behind = f", {position} ahead of it" if position else ""
         self._report("queued", f"queued{behind}", position=position)
 
     def on_running(self) -> None:

@@ -89,8 +89,8 @@ class Run(Generic[ResultT]):
 
         Args:
             timeout: Longest wait, in seconds; then the run is cancelled.
-            on_progress: Called in this thread with each progress. An exception in it is logged and
-                does not affect the run.
+            on_progress: Called in this thread with each progress event. An exception in it is
+                logged and does not affect the run.
 
         Raises:
             RunError: The run gave no result; `RunTimeout` at the timeout.

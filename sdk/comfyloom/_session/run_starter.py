@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 ResultT = TypeVar("ResultT", bound=Result)
 
-# Below this, seeds are exact in every JSON parser, also if it only has doubles.
+# Below this, seeds are exact in every JSON parser, even one that has only doubles.
 _SEED_BOUND: Final = 2**53
 
 

@@ -175,7 +175,7 @@ class RunComfySession:
         Args:
             workflow: What to run.
             timeout: Seconds it may take, None for no limit; then it is cancelled.
-            on_progress: Called in this thread with each progress.
+            on_progress: Called in this thread with each progress event.
             out_dir: Folder for its files, all or none; by default a temporary folder that lives as
                 long as the result.
 
@@ -272,7 +272,7 @@ def _check_timeout(timeout: object) -> None:
     is_number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
     if timeout is None or (is_number and timeout >= 0):  # type: ignore[operator]  # pyright: ignore
         return
-    raise ConfigError(f"timeout is a number of seconds, or None for no limit, not {timeout!r}")
+    raise ConfigError(f"timeout must be a number of seconds, or None for no limit, got {timeout!r}")
 
 
 def _close_at_exit(session: weakref.ref[RunComfySession]) -> None:

@@ -32,7 +32,7 @@ class StagingDir:
         try:
             if self._out_dir is not None:
                 self._made = _make(self._out_dir)
-            # On the same file system as the final place, so that a rename is enough.
+            # On the same file system as the target, so that a rename is enough.
             self.folder = Path(tempfile.mkdtemp(prefix=".comfyloom-", dir=self._out_dir))
         except OSError as error:
             where = self._out_dir or tempfile.gettempdir()
@@ -41,7 +41,7 @@ class StagingDir:
         self._discard = weakref.finalize(self, shutil.rmtree, str(self.folder), ignore_errors=True)
 
     def publish(self, paths: list[Path]) -> list[Path]:
-        """Move all files to their final names, or none, and return these.
+        """Move all files to their final names, or none, and return the new paths.
 
         Raises:
             OutputNotWritable: A file cannot be written; existing files are restored.

@@ -66,7 +66,7 @@ class Incompatibility:
 def compare(
     view: GraphView, made_against: Schemas, free: frozenset[tuple[str, str]]
 ) -> list[Incompatibility]:
-    """Return everything in which a graph does not fit a server, in the order of its nodes.
+    """Return every way in which a graph does not fit a server, in the order of its nodes.
 
     Args:
         view: The workflow's graph, and what the server has.
@@ -161,10 +161,11 @@ class _Node:
         if slot >= len(schema.outputs) and _ANY in schema.outputs:
             return  # some packs give more outputs of any type than they declare
         if not 0 <= slot < len(schema.outputs):
-            text = f"node {value[0]} has no output {slot} there, but {len(schema.outputs)}"
+            count = len(schema.outputs)
+            text = f"node {value[0]} has no output {slot}: it has {count} (counted from 0)"
             yield self.find("type", name, text)
         elif not _accepts(wanted.type, schema.outputs[slot]):
-            text = f"it takes {wanted.type}, and node {value[0]} gives {schema.outputs[slot]}"
+            text = f"it takes {wanted.type}, but node {value[0]} gives {schema.outputs[slot]}"
             yield self.find("type", name, text)
 
     def _value(self, name: str, wanted: InputSchema, value: object) -> Iterator[Incompatibility]:
@@ -187,7 +188,7 @@ class _Node:
         texts = [str(choice) for choice in choices]
         hint = did_you_mean(str(value), texts)
         if isinstance(value, str) and _MODEL.search(value):
-            advice = "put the model file there, or choose another in the workflow"
+            advice = "put the model file on the server, or choose another in the workflow"
             return self.find("model", name, f"there is no model {value!r}{hint}", advice)
         offered = ", ".join(texts[:5]) + (", …" if len(texts) > 5 else "")
         return self.find(
@@ -196,7 +197,7 @@ class _Node:
 
 
 def _as_number(kind: str, value: object) -> float | None:
-    """Return a value as ComfyUI takes it for a number, None if it cannot: it calls `int(…)`."""
+    """Return a value converted to a number as ComfyUI does it (`int(…)`), None if it cannot."""
     if not isinstance(value, int | float | str):
         return None
     try:
@@ -208,7 +209,7 @@ def _as_number(kind: str, value: object) -> float | None:
 def _shown(value: object) -> str:
     try:
         text = repr(value)
-    except ValueError:  # more digits than Python likes to print
+    except ValueError:  # more digits than Python agrees to print
         return "the number"
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 

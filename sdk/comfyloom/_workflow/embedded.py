@@ -16,7 +16,7 @@ from comfyloom._core.json import mapping
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
 _GLB: Final = b"glTF"
 _MAX_TEXT: Final = 1 << 26
-"""The most bytes that a compressed text may unpack to."""
+"""The most bytes that compressed text may unpack to."""
 
 
 @attrs.frozen

@@ -166,7 +166,7 @@ class InputFile:
         except OSError as error:
             raise InputFileError(f"cannot read {self.path}: {error.strerror or error}") from None
         if digest.hexdigest() != self.digest:
-            raise InputFileError(f"{self.path} has changed since the run was begun")
+            raise InputFileError(f"{self.path} has changed since the run began")
 
 
 def is_image_source(value: object) -> bool:

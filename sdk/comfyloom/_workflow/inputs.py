@@ -90,7 +90,7 @@ class InputSpec:
         required: Whether a caller must set it.
         ge: The smallest valid number, None if there is no limit.
         le: The largest valid number, None if there is no limit.
-        choices: The valid texts of a `choice`.
+        choices: The valid strings of a `choice`.
         name: The name of the field.
     """
 
@@ -202,7 +202,7 @@ def file(*targets: str, default: Unset | None = MISSING) -> FileSource | None:
 
 
 def text(*targets: str, default: str | Unset = MISSING) -> str:
-    """A text; if it is required, it must not be blank."""
+    """A string; if it is required, it must not be blank."""
     return cast("str", _field("text", targets, default))
 
 
@@ -236,7 +236,7 @@ def flag(*targets: str, default: bool | Unset = MISSING) -> bool:
 
 
 def choice(*targets: str, choices: tuple[str, ...], default: str | Unset = MISSING) -> Any:
-    """One of a fixed list of texts."""
+    """One of a fixed list of strings."""
     return _field("choice", targets, default, choices=choices)
 
 
@@ -290,36 +290,36 @@ def _check_image(_: InputSpec, value: object) -> str | None:
     if is_image_source(value):
         return None
     known = "a path, bytes, an open file, a Pillow image or a numpy array"
-    return f"{known} is expected, not {_type_name(value)}"
+    return f"expected {known}, got {_type_name(value)}"
 
 
 def _check_file(_: InputSpec, value: object) -> str | None:
     if is_file_source(value):
         return None
-    return f"a path, bytes or an open file is expected, not {_type_name(value)}"
+    return f"expected a path, bytes or an open file, got {_type_name(value)}"
 
 
 def _check_text(spec: InputSpec, value: object) -> str | None:
     if not isinstance(value, str):
-        return f"a text is expected, not {_type_name(value)}"
+        return f"expected a string, got {_type_name(value)}"
     if not spec.required:  # any text of the workflow file must be accepted as a default
         return None
     if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
         return "it contains a lone surrogate, which is not valid Unicode"
-    return None if value.strip() else "a text that is not empty is required"
+    return None if value.strip() else "it must not be blank"
 
 
 def _check_number(spec: InputSpec, value: object) -> str | None:
     if isinstance(value, bool) or not isinstance(value, int | numbers.Real):
-        return f"a number is expected, not {_type_name(value)}"
+        return f"expected a number, got {_type_name(value)}"
     if not isinstance(value, int) and not math.isfinite(value):
-        return f"a number is expected, not {value}"
+        return f"expected a finite number, got {value}"
     return _check_range(spec, value)
 
 
 def _check_integer(spec: InputSpec, value: object) -> str | None:
     if isinstance(value, bool) or not isinstance(value, int | numbers.Integral):
-        return f"a whole number is expected, not {_type_name(value)}"
+        return f"expected a whole number, got {_type_name(value)}"
     return _check_range(spec, value)
 
 
@@ -331,9 +331,7 @@ def _check_range(spec: InputSpec, value: Any) -> str | None:
 
 
 def _check_flag(_: InputSpec, value: object) -> str | None:
-    return (
-        None if isinstance(value, bool) else f"True or False is expected, not {_type_name(value)}"
-    )
+    return None if isinstance(value, bool) else f"expected True or False, got {_type_name(value)}"
 
 
 def _check_choice(spec: InputSpec, value: object) -> str | None:
@@ -348,7 +346,7 @@ def _check_value(_: InputSpec, value: object) -> str | None:
     try:
         json.dumps(value, allow_nan=False)
     except (TypeError, ValueError) as error:
-        return f"a value that JSON can represent is expected ({error})"
+        return f"expected a value that JSON can represent ({error})"
     return None
 
 

@@ -286,7 +286,7 @@ def file(node: str, key: str = "", *, file: str = "", **options: Any) -> Any:
 
 
 def text(node: str, key: str = "text", **options: Any) -> Any:
-    """A text that a node shows."""
+    """Text that a node shows."""
     return _field("text", node, key, "", **options)
 
 

@@ -17,7 +17,9 @@ from comfyloom._workflow.node_schemas import Schemas, pinned
 from comfyloom._workflow.workflow import Workflow
 from comfyloom.errors import GraphError
 
-_SOURCE: Final = "as pinned with its class; `comfyloom codegen schemas` pins what a server has now"
+_SOURCE: Final = (
+    "checked against the schemas pinned with its class; `comfyloom codegen schemas` updates them"
+)
 _OF_THE_SERVER: Final = ("node", "model")
 
 
@@ -33,7 +35,7 @@ def validate(workflow: Workflow[Any]) -> None:
     view = GraphView(graph, pinned(sys.modules[type(workflow).__module__].__package__ or ""))
     needed = {node: links for node, links in view.links.items() if node in view.needed}
     if cycle := cycle_in(needed):
-        text = f"nodes {' → '.join(cycle)} wait for each other"
+        text = f"nodes {' → '.join(cycle)} form a cycle"
         raise GraphError(text, node=cycle[0], problems=[text])
     specs = workflow.__workflow__.inputs
     files = {(to.node, to.input) for spec in specs if spec.is_file for to in spec.targets}
@@ -46,10 +48,10 @@ def validate(workflow: Workflow[Any]) -> None:
 def problems_of(
     view: GraphView, free: frozenset[tuple[str, str]] = frozenset()
 ) -> list[Incompatibility]:
-    """Return why a graph cannot run on a server with such nodes: types, ranges, choices, links.
+    """Return why a graph cannot run with these node schemas: types, ranges, choices, links.
 
     Args:
-        view: The graph, and what is known of its node types.
+        view: The graph, and the known schemas of its node types.
         free: Inputs, as (node id, input name), whose value is set for each run.
     """
     return [
@@ -60,7 +62,7 @@ def problems_of(
 
 
 def _is_for_the_server(found: Incompatibility, view: GraphView) -> bool:
-    """Return whether only the server itself can tell: its packs, and the files in its folders."""
+    """Return whether only the server can decide: its packs, and the files in its folders."""
     schema = view.schemas.input(found.class_type, found.input)
     is_of_a_machine = found.kind == "choice" and schema is not None and schema.choices is None
     return found.kind in _OF_THE_SERVER or is_of_a_machine

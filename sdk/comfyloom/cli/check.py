@@ -34,7 +34,7 @@ def check(workflow: str, target: str | None, credentials: str | None, as_json: b
     """Check that a server has the node types, models and inputs that a workflow needs.
 
     Nothing is run or launched: without a target the dev server is asked. The exit code is 65 if
-    the workflow cannot run there.
+    the workflow cannot run on the server.
     """
     cls = named_or_only_workflow(workflow)
     assert cls is not None  # a name was given, and an unknown name raises
@@ -52,7 +52,7 @@ def check(workflow: str, target: str | None, credentials: str | None, as_json: b
         _print(cls, found, fatal)
     if fatal:
         count = "1 incompatibility" if len(fatal) == 1 else f"{len(fatal)} incompatibilities"
-        raise WorkflowError(f"{workflow} cannot run there: {count}")
+        raise WorkflowError(f"{workflow} cannot run on this server: {count}")
 
 
 def _server_schemas(
@@ -94,5 +94,6 @@ def _print(
         nodes = len(cls.template_graph())
         sign = click.style("✓", fg="green")
         click.echo(
-            f"{sign} {cls.__workflow__.command} can run there: all {nodes} nodes are available"
+            f"{sign} {cls.__workflow__.command} can run on this server: all {nodes} nodes are "
+            "available"
         )

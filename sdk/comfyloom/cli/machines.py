@@ -55,7 +55,7 @@ def machines() -> None:
 @credentials_option
 @json_option
 def list_(credentials: str | None, as_json: bool) -> None:
-    """List the machines that run or start, and what they cost."""
+    """List running and starting machines, and what they cost."""
     with _account_machines(credentials) as account_machines:
         found = account_machines.list()
     if as_json:
@@ -83,7 +83,7 @@ def show(id: str, credentials: str | None, as_json: bool) -> None:  # noqa: A002
 @click.option(
     "--all-mine",
     is_flag=True,
-    help="All machines launched from this computer, with the dev server; asks first.",
+    help="All machines launched from this computer, including the dev server; asks first.",
 )
 @yes_option
 @credentials_option
@@ -91,7 +91,7 @@ def show(id: str, credentials: str | None, as_json: bool) -> None:  # noqa: A002
 def stop(
     ids: Sequence[str], all_mine: bool, yes: bool, credentials: str | None, as_json: bool
 ) -> None:
-    """Stop machines, also busy ones, and wait until the platform confirms it."""
+    """Stop machines, even busy ones, and wait until the platform confirms it."""
     if bool(ids) == all_mine:
         raise click.UsageError("give either the id of each machine, or --all-mine")
     with _account_machines(credentials) as account_machines, exit_on_sigterm():
@@ -157,7 +157,7 @@ def reap(dry_run: bool, credentials: str | None, as_json: bool) -> None:
     else:
         _print_orphans(orphans, reaped)
         if others:
-            text = f"{others} of other accounts may still run: reap them with their credentials"
+            text = f"{others} of other accounts may be running: reap them with their credentials"
             click.echo(text, err=True)
     if errors := [each.error for each in reaped if each.error is not None]:
         raise errors[0]
@@ -203,7 +203,7 @@ def _print_orphans(orphans: Sequence[Orphan], reaped: Sequence[Reaped]) -> None:
         outcome = f": {done.outcome}" if done else ""
         click.echo(f"{name}  {orphan.row.kind}, {orphan.row.server_type}: {orphan.why}{outcome}")
     if not orphans:
-        click.echo("every machine has a living owner", err=True)
+        click.echo("no orphaned machines: every machine has a living owner", err=True)
 
 
 @contextmanager

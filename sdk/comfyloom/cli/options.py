@@ -45,7 +45,7 @@ class JsonType(click.ParamType[Any]):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> object:
-        """Return the value that a text describes."""
+        """Return the value that a string describes."""
         try:
             return json.loads(value)
         except ValueError as error:

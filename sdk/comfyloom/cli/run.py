@@ -26,7 +26,7 @@ from comfyloom.cli.workflows import workflow_classes
 from comfyloom.errors import ComfyloomError, exit_code
 from comfyloom.settings import Settings
 
-EMULATED = "This was the emulator: it drew the images itself, no GPU was used, nothing was paid."
+EMULATED = "This was the emulator: it drew the images itself, no GPU was used, nothing was billed."
 
 
 class WorkflowGroup(click.Group):

@@ -29,7 +29,7 @@ credentials_option = click.option(
     help="A credentials file.  [default: credentials.txt here or in the project's folder, …]",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-force_option = click.option("--force", is_flag=True, help="Stop it even if a prompt runs or waits.")
+force_option = click.option("--force", is_flag=True, help="Stop it even if it has prompts.")
 yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 
 
@@ -48,7 +48,7 @@ class Duration(click.ParamType[float]):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
-        """Return the seconds that a text describes."""
+        """Return the seconds that a string describes."""
         try:
             seconds = to_seconds(str(value))
         except ValueError as error:

@@ -90,7 +90,7 @@ class _Bars:
                 self._bars.update(task.id, visible=False)
 
     def _note(self, task: TaskID, progress: Progress) -> None:
-        """Show the message and the time left beside a stage; the stage before loses its time."""
+        """Show the message and the time left beside a stage; the previous stage loses its time."""
         if self._last_note is not None and self._last_note[0] != task:
             self._bars.update(self._last_note[0], note=self._last_note[1])
         self._last_note = task, progress.message

@@ -42,7 +42,8 @@ def _all_classes() -> Iterator[type[Workflow[Any]]]:
             members = [getattr(module, name) for name in getattr(module, "__all__", ())]
         except Exception as error:  # noqa: BLE001 - importing another package can raise anything
             owner = point.dist.name if point.dist else "an installed package"
-            log.warning("the workflows of %s (entry point %s): %s", owner, package, error)
+            text = "the workflows of %s cannot be imported (entry point %s): %s"
+            log.warning(text, owner, package, error)
             continue
         for member in members:
             if inspect.isclass(member) and issubclass(member, Workflow):
@@ -95,5 +96,5 @@ def named_or_only_workflow(command: str | None) -> type[Workflow[Any]] | None:
         return next(iter(known.values())) if len(known) == 1 else None
     if command in known:
         return known[command]
-    text = f"no workflow {command!r}; there are: {', '.join(sorted(known)) or 'none'}"
+    text = f"no workflow {command!r}; installed: {', '.join(sorted(known)) or 'none'}"
     raise ConfigError(text, problems=[text])

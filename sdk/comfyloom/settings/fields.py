@@ -90,10 +90,10 @@ def setting_metas(cls: Any) -> dict[str, SettingMeta]:
 
 
 def parse_value(raw: object, kind: Any, check: Check) -> Any:
-    """Return the value of a setting from a text or a TOML value.
+    """Return the value of a setting from a string or a TOML value.
 
     Args:
-        raw: The text or TOML value.
+        raw: The string or TOML value.
         kind: The type of the setting.
         check: Returns what is wrong with the parsed value.
 
@@ -116,7 +116,7 @@ def at_least(least: float, unit: str = "") -> Check:
 
 
 def one_of(*choices: str) -> Check:
-    """Return a check that a text is one of `choices`."""
+    """Return a check that a string is one of `choices`."""
 
     def check(value: str) -> str | None:
         if value in choices:
@@ -127,7 +127,7 @@ def one_of(*choices: str) -> Check:
 
 
 def is_word(value: str) -> str | None:
-    """Return what is wrong with a text for an HTTP header or a URL path, None if it is valid."""
+    """Return what is wrong with a string for an HTTP header or URL path, None if it is valid."""
     is_text = isinstance(value, str)  # pyright: ignore[reportUnnecessaryIsInstance]
     if is_text and value.isascii() and value.isprintable() and " " not in value and value:
         return None
@@ -135,12 +135,12 @@ def is_word(value: str) -> str | None:
 
 
 def is_url(value: str) -> str | None:
-    """Return what is wrong with a text as the URL of a server, None if it is valid."""
+    """Return what is wrong with a string as the URL of a server, None if it is valid."""
     return is_word(value) or (None if is_http_url(value) else "it is not an http(s):// URL")
 
 
 def is_http_url(text: str) -> bool:
-    """Return whether a text is an `http(s)://` URL with a host."""
+    """Return whether a string is an `http(s)://` URL with a host."""
     try:
         parts = urlsplit(text)
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -175,7 +175,7 @@ def _to_optional(raw: object, kind: Any) -> object:
 
 def _to_text(raw: object, _: Any) -> str:
     if not isinstance(raw, str):
-        raise ValueError(f"a text is expected, not {raw!r}")  # noqa: TRY004
+        raise ValueError(f"expected a string, got {raw!r}")  # noqa: TRY004
     return raw.strip()
 
 
@@ -189,7 +189,7 @@ def _to_int(raw: object, _: Any) -> int:
             return int(raw)
     except ValueError:
         pass
-    raise ValueError(f"a whole number is expected, not {raw!r}")
+    raise ValueError(f"expected a whole number, got {raw!r}")
 
 
 def _to_float(raw: object, _: Any) -> float:
@@ -197,12 +197,12 @@ def _to_float(raw: object, _: Any) -> float:
     if isinstance(raw, str):
         return to_seconds(raw)
     if isinstance(raw, bool) or not isinstance(raw, int | float) or not abs(raw) < float("inf"):
-        raise ValueError(f"a number of seconds is expected, not {raw!r}")
+        raise ValueError(f"expected a number of seconds, got {raw!r}")
     return float(raw)
 
 
 def to_seconds(text: str) -> float:
-    """Return the seconds that a text describes: `900`, `30m`, `1h30m`.
+    """Return the seconds that a string describes: `900`, `30m`, `1h30m`.
 
     Raises:
         ValueError: It does not describe a duration.
@@ -220,7 +220,7 @@ def _to_price(raw: object, _: Any) -> Decimal:
     except InvalidOperation:
         price = Decimal(-1)
     if isinstance(raw, bool) or not price.is_finite() or price < 0:
-        raise ValueError(f"a price in USD an hour is expected, not {raw!r}")
+        raise ValueError(f"expected a price in USD an hour, got {raw!r}")
     return price
 
 
@@ -229,9 +229,9 @@ def _to_prices(raw: object, _: Any) -> dict[str, Decimal]:
     if isinstance(raw, str):
         pairs = [part.partition("=") for part in raw.split(",") if part.strip()]
         if not all(name.strip() and equals for name, equals, _ in pairs):
-            raise ValueError("prices are written as medium=0.99,large=1.75")
+            raise ValueError("write prices as medium=0.99,large=1.75")
         raw = {name.strip(): price for name, _, price in pairs}
     if not isinstance(raw, Mapping):
-        raise ValueError(f"prices by server type are expected, not {raw!r}")  # noqa: TRY004
+        raise ValueError(f"expected prices by server type, got {raw!r}")  # noqa: TRY004
     table = cast("Mapping[str, object]", raw)
     return {name: _to_price(price, Decimal) for name, price in table.items()}

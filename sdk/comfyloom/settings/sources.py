@@ -60,7 +60,7 @@ def project_folder(cwd: Path) -> Path:
 
 
 def arguments(given: Mapping[str, object]) -> Source:
-    """Return the settings passed as arguments; None and an empty text count as not given."""
+    """Return the settings passed as arguments; None and an empty string count as not given."""
     found = {
         name: RawValue(value, "argument")
         for name, value in given.items()
@@ -108,7 +108,7 @@ def project(cwd: Path, settings: Mapping[str, SettingMeta]) -> Source:
     table = mapping(document.get("tool")).get("comfyloom", {})
     where = f"{path} [tool.comfyloom]"
     if not is_mapping(table):
-        return Source(problems=[f"{where}: a table is expected"])
+        return Source(problems=[f"{where}: expected a table"])
     return _from_table(mapping(table), where, settings)
 
 
@@ -171,7 +171,7 @@ def _default_paths(cwd: Path) -> Iterator[Path]:
 def _permission_warnings(path: Path) -> Iterator[str]:
     mode = stat.S_IMODE(path.stat().st_mode)
     if os.name == "posix" and mode & (stat.S_IRGRP | stat.S_IROTH):
-        yield f"other users can read {path} (mode {mode:04o}): chmod 600 it"
+        yield f"other users can read {path} (mode {mode:04o}): run chmod 600 on it"
 
 
 def _from_lines(text: str, path: Path, settings: Mapping[str, SettingMeta]) -> Source:
@@ -186,7 +186,7 @@ def _from_lines(text: str, path: Path, settings: Mapping[str, SettingMeta]) -> S
             continue
         match = _LINE.match(line)
         if match is None:  # the line may contain a secret, so it is not shown
-            source.problems.append(f"{path}, line {number}: `name: value` is expected")
+            source.problems.append(f"{path}, line {number}: expected `name: value`")
             continue
         name, value = spellings.get(match["name"].lower()), _unquote(match["value"])
         if name and value:

@@ -18,7 +18,7 @@ _SIDE = 256
 def placeholder_node(schema: Mapping[str, Any]) -> Node:
     """Return a node that passes on inputs of its output types, and placeholders otherwise.
 
-    An output node saves the first image or mesh among its inputs, or shows its texts.
+    An output node saves the first image or mesh among its inputs, or shows its values.
     """
     return Node(run=_save if schema["output_node"] else _make)
 
@@ -35,7 +35,7 @@ def _make(call: NodeCall) -> NodeResult:
 
 
 def _values_by_type(call: NodeCall) -> dict[str, list[object]]:
-    """Return the input values by declared type; numbers and texts are settings, not values."""
+    """Return the input values by declared type; numbers and strings are settings, not values."""
     given: dict[str, list[object]] = {}
     for spec in declared_inputs(call.schema):
         value = call.inputs.get(spec.name)

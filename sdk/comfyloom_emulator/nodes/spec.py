@@ -25,7 +25,7 @@ class NodeCall:
         inputs: Values by input name, links resolved.
         schema: The object_info entry of the node type.
         folders: The server's files.
-        metadata: Texts to embed in saved files: `prompt` and each key of `extra_pnginfo`.
+        metadata: Strings to embed in saved files: `prompt` and each key of `extra_pnginfo`.
     """
 
     node: str
@@ -71,7 +71,7 @@ class Node:
         steps: Returns the number of progress updates. Each one checks the interrupt flag.
         heedful: Returns whether an interrupt also ends the node while it waits without updates.
         validate: By input name: returns the error message for a value, or None if it is valid.
-        fingerprint: Returns content that the cache compares beside the inputs, such as a digest.
+        fingerprint: Returns content that the cache compares besides the inputs, such as a digest.
     """
 
     run: Callable[[NodeCall], NodeResult]

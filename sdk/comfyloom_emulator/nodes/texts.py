@@ -1,4 +1,4 @@
-"""Nodes for texts and numbers."""
+"""Nodes for text and numbers."""
 
 from collections.abc import Mapping
 

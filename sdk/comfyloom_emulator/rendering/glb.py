@@ -20,7 +20,7 @@ _VERTICES, _INDICES = 34962, 34963
 
 
 def encode_glb(relief: Relief, texture: Field, extras: Mapping[str, str]) -> bytes:
-    """Return a GLB file of a textured relief, with texts in `asset.extras`."""
+    """Return a GLB file of a textured relief, with strings in `asset.extras`."""
     # Imported by name because it is only partly typed, and late because it is slow to import.
     trimesh: Any = import_module("trimesh")
     material = trimesh.visual.material.PBRMaterial(

@@ -348,7 +348,7 @@ def test_doctor_recognizes_a_workflow_id_given_as_version_id(
 def test_check_compares_a_workflow_with_a_server(emulator: Emulator, shell: Shell) -> None:
     done = shell("check", "flux-mesh", "--target", emulator.comfyui_url)
     assert done.returncode == 0
-    assert "flux-mesh can run there" in done.stdout
+    assert "flux-mesh can run on this server" in done.stdout
     failed(shell("check", "flux-mesh"), 69, "no dev server")
     shell("dev", "up")
     assert parsed(shell("check", "flux-mesh", "--json"))["fits"]

@@ -70,14 +70,14 @@ def dev() -> None:
     """Start a machine once, run against it all day, stop it at night.
 
     Sessions and `comfyloom run` use the project's dev server instead of launching their own
-    machine, and renew its lease. Without use it ends by itself.
+    machine, and renew its lease. If unused, it ends by itself.
     """
 
 
 @dev.command(context_settings=CONTEXT)
 @_start_options
 def up(workflow: str | None, credentials: str | None, **given: Any) -> None:
-    """Start the dev server, unless it runs, and wait until it answers.
+    """Start the dev server, unless it is running, and wait until it answers.
 
     WORKFLOW is the command name of a workflow: its version is launched, and --warm runs it. It can
     be omitted if only one workflow is installed, or if only one is saved in the account.
@@ -107,7 +107,7 @@ def restart(workflow: str | None, credentials: str | None, **given: Any) -> None
 def status(credentials: str | None, as_json: bool) -> None:
     """Show the health, the cost and the prompts of the dev server.
 
-    The exit code is 69 if it costs money and does not answer.
+    The exit code is 69 if it costs money and does not answer, or if its state is unknown.
     """
     found = DevServer(Settings.load(credentials=credentials)).status()
     _print(found, as_json=as_json)

@@ -45,11 +45,11 @@ def _prompt(offers: list[Offer], default: str) -> str:
     def parse(typed: str) -> str:
         if typed.isdigit():
             if not 1 <= int(typed) <= len(offers):
-                raise click.BadParameter(f"1 to {len(offers)}, or a name")
+                raise click.BadParameter(f"enter 1 to {len(offers)}, or a name")
             return offers[int(typed) - 1].server_type
         if typed.strip() not in [offer.server_type for offer in offers]:
             hint = "use --server-type for a type that is not listed"
-            raise click.BadParameter(f"1 to {len(offers)}, or a name; {hint}")
+            raise click.BadParameter(f"enter 1 to {len(offers)}, or a name; {hint}")
         return typed.strip()
 
     return str(click.prompt("Server type", default=default, value_proc=parse, err=True))

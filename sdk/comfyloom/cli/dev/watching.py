@@ -80,14 +80,14 @@ def _offer_stop(server: DevServer) -> None:
     status = server.status()
     if not status.is_there:
         return
-    busy = " although prompts run" if status.running or status.pending else ""
+    busy = " although it has prompts" if status.running or status.pending else ""
     if _confirm(f"Stop the dev server {status.server_id}{busy}?"):
         stopped = server.down(force=True)
         cost = usd(stopped.session_cost)
-        click.echo(f"machine {status.server_id} is stopped, it has cost {cost}", err=True)
+        click.echo(f"machine {status.server_id} is stopped; it cost {cost}", err=True)
     else:
         rate = "" if status.price is None else f" and costs {status.price} USD an hour"
-        click.echo(f"It keeps running{rate}: comfyloom dev status, comfyloom dev down", err=True)
+        click.echo(f"It keeps running{rate}; comfyloom dev down stops it", err=True)
 
 
 def _confirm(question: str) -> bool:

@@ -146,7 +146,7 @@ class Lab:
         if not left:
             return left
         state = home.dev()
-        asked = {row.server_id for row in self.machines(home).list_open() if row.stopping_at}
+        asked = {row.server_id for row in self.machines(home).list_unended() if row.stopping_at}
         return left - ({state.server_id} - asked)
 
     def settings(self, home: Home) -> Settings:

@@ -111,7 +111,7 @@ def test_closing_while_another_thread_launches_stops_the_machine(slow: Emulator)
     session.close()
     thread.join(30)
     assert caught
-    assert len(machines(slow)) == 1
+    assert len(machines(slow)) <= 1  # on a slow computer, none: the launch was not sent yet
     assert_nothing_runs(slow)
 
 

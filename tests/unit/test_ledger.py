@@ -79,8 +79,8 @@ def of(where: str, user: str = "me", timeouts: Timeouts = DEFAULT_TIMEOUTS) -> M
 def test_a_written_row_is_read_back(machines: MachineRecords) -> None:
     written = row()
     machines.record_intent(written)
-    assert machines.list_open() == [written]
-    assert written.is_open
+    assert machines.list_unended() == [written]
+    assert written.is_unanswered
 
 
 def test_a_failed_list_differs_from_an_empty_list(
@@ -88,7 +88,7 @@ def test_a_failed_list_differs_from_an_empty_list(
 ) -> None:
     machines.record_intent(row("unknown", known_servers=None))
     machines.record_intent(row("none", known_servers=frozenset()))
-    known = {each.key: each.known_servers for each in machines.list_open()}
+    known = {each.key: each.known_servers for each in machines.list_unended()}
     assert known == {"unknown": None, "none": frozenset()}
 
 
@@ -99,12 +99,12 @@ def test_every_step_of_a_machine_is_recorded(machines: MachineRecords) -> None:
     machines.record_heartbeat("k", 260.0)
     stopper = attrs.evolve(OWNER, pid=77)
     machines.record_stopping("k", 400.0, stopper)
-    (found,) = machines.list_open()
+    (found,) = machines.list_unended()
     assert (found.server_id, found.ready_at, found.heartbeat_at) == ("m-1", 200.0, 260.0)
     assert (found.stopping_at, found.owner) == (400.0, stopper)
     assert machines.list_ids() == {"m-1"}
     machines.record_ended("k", 500.0, "deleted")
-    assert machines.list_open() == []
+    assert machines.list_unended() == []
     ended = machines.find("m-1")
     assert ended is not None
     assert (ended.ended_at, ended.ended_by) == (500.0, "deleted")
@@ -123,9 +123,9 @@ def test_the_first_recorded_end_is_kept(machines: MachineRecords) -> None:
 def test_accounts_do_not_see_each_other(where: str) -> None:
     mine, other = of(where), of(where, "other-user")
     mine.record_intent(row())
-    assert other.list_open() == []
+    assert other.list_unended() == []
     other.record_ended("k", 1.0, "deleted")
-    assert len(mine.list_open()) == 1
+    assert len(mine.list_unended()) == 1
     assert (
         mine.count_of_other_accounts(0.0),
         other.count_of_other_accounts(0.0),
@@ -183,7 +183,7 @@ def test_a_newer_ledger_is_not_touched(where: str) -> None:
     with newer.connected():
         pass
     with pytest.raises(LedgerTooNew, match="version 2") as caught:
-        of(where).list_open()
+        of(where).list_unended()
     assert "upgrade" in str(caught.value)
     assert WORD not in str(caught.value)
 
@@ -210,7 +210,7 @@ def test_a_failed_migration_changes_nothing(where: str) -> None:
         pass
     with pytest.raises(LedgerError), Ledger.of(where).connected() as connection:
         connection.execute(text("SELECT colour FROM machines"))
-    assert len(of(where).list_open()) == 1
+    assert len(of(where).list_unended()) == 1
 
 
 # --- a file that cannot be used ------------------------------------------------------------------
@@ -245,7 +245,7 @@ def test_a_file_that_is_not_a_ledger_is_an_error(tmp_path: Path, how: str) -> No
         rest.unlink()
     spoil(how, file)
     with pytest.raises(LedgerError) as caught:
-        of(str(file)).list_open()
+        of(str(file)).list_unended()
     assert str(file) in str(caught.value)
     assert caught.value.path == str(file)
 
@@ -268,7 +268,7 @@ def test_a_locked_file_is_an_error(tmp_path: Path) -> None:
 )
 def test_an_unreachable_server_is_an_error(where: str) -> None:
     with pytest.raises(LedgerError) as caught:
-        of(f"postgresql://{where}").list_open()
+        of(f"postgresql://{where}").list_unended()
     assert Ledger.of(f"postgresql://{where}").secrets == ["topsecret"]
     assert "topsecret" not in str(caught.value)
 
@@ -320,7 +320,7 @@ def test_rows_reported_as_written_survive_a_kill(tmp_path: Path) -> None:
     reported = [int(line) for line in (last + writer.stdout.read()).split()]
     writer.stdout.close()
     writer.wait()
-    keys = {each.key for each in of(str(file)).list_open()}
+    keys = {each.key for each in of(str(file)).list_unended()}
     assert {f"k{number}" for number in range(reported[-1] + 1)} <= keys
 
 

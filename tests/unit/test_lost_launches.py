@@ -152,9 +152,9 @@ def test_a_launch_that_cannot_be_recorded_is_not_sent(make: Any) -> None:
     assert machine.leak is None
 
 
-@pytest.mark.parametrize(("record_s", "recorded_s"), [(0.0, None), (7200.0, 7200.0)])
+@pytest.mark.parametrize(("valid_s", "recorded_s"), [(0.0, None), (7200.0, 7200.0)])
 def test_a_record_is_valid_for_the_lease_or_as_long_as_asked(
-    make: Any, record_s: float, recorded_s: float | None
+    make: Any, valid_s: float, recorded_s: float | None
 ) -> None:
     recorded: list[tuple[int, float]] = []
 
@@ -163,7 +163,7 @@ def test_a_record_is_valid_for_the_lease_or_as_long_as_asked(
             recorded.append((seconds, lease_s))
 
     machine, _ = make()
-    machine.tracker, machine.record_s = Times(), record_s
+    machine.tracker, machine.valid_s = Times(), valid_s
     machine.launch("v-1")
-    ((seconds, valid_s),) = recorded
-    assert valid_s == (recorded_s or seconds)
+    ((seconds, valid_until_s),) = recorded
+    assert valid_until_s == (recorded_s or seconds)

@@ -271,3 +271,33 @@ def test_a_run_may_be_submitted_by_a_signal_handler_while_another_is(
     monkeypatch.setattr(SubmissionTicket, "after", interrupted)
     starter.start(*arguments)
     assert len(made) == 2
+
+
+def test_a_run_that_is_started_while_the_session_closes_is_cancelled(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    starter = RunStarter(FakeBackend())  # type: ignore[arg-type]
+    cancelled: list[Run[Any]] = []
+    # Its thread starts, and before it is listed, another thread closes the session.
+    monkeypatch.setattr(Run, "__init__", lambda *_, **__: starter.cancel_all())
+    monkeypatch.setattr(Run, "cancel", lambda run: cancelled.append(run))
+    arguments: Any = (FluxImageWorkflow(prompt="x"), {}, object(), None, tmp_path, None)
+    with pytest.raises(ComfyloomError, match="this session is closed"):
+        starter.start(*arguments)
+    assert len(cancelled) == 1
+
+
+def test_only_runs_that_still_exist_are_cancelled(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    starter = RunStarter(FakeBackend())  # type: ignore[arg-type]
+    monkeypatch.setattr(Run, "__init__", lambda *_, **__: None)
+    cancelled: list[Run[Any]] = []
+    monkeypatch.setattr(Run, "cancel_all", cancelled.extend)
+    arguments: Any = (FluxImageWorkflow(prompt="x"), {}, object(), None, tmp_path, None)
+    kept = starter.start(*arguments)
+    for _ in range(100):
+        starter.start(*arguments)
+    assert len(starter._runs) <= 2  # memory stays flat
+    starter.cancel_all()
+    assert cancelled == [kept]

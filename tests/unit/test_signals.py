@@ -10,13 +10,18 @@ import time
 import pytest
 
 from comfyloom._core.signals import defer_signals, exit_on_sigterm
+from guard_lab import soon
 
 
-def interrupt(times: int = 1) -> None:
-    """Send SIGINT to this process, as a terminal does, one after the other."""
-    for _ in range(times):
+def interrupt(notices: list[str], times: int = 1) -> None:
+    """Send SIGINT to this process; each after the first once the one before has its notice.
+
+    The system delivers signals that come faster as one.
+    """
+    for number in range(times):
+        assert soon(lambda: len(notices) >= number)  # noqa: B023 - it is called at once
         os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(0.02)
+    time.sleep(0.02)
 
 
 def test_the_value_and_the_error_are_passed_on() -> None:
@@ -34,7 +39,8 @@ def test_a_signal_is_deferred_until_the_end() -> None:
     notices: list[str] = []
 
     def work() -> None:
-        interrupt(2)
+        interrupt(notices, 2)
+        assert soon(lambda: len(notices) == 2)
         done.append("stopped")
 
     with pytest.raises(KeyboardInterrupt):
@@ -45,14 +51,15 @@ def test_a_signal_is_deferred_until_the_end() -> None:
 
 def test_the_third_signal_aborts() -> None:
     release = threading.Event()
+    notices: list[str] = []
 
     def work() -> None:
-        interrupt(3)
+        interrupt(notices, 3)
         release.wait(30)
 
     begun = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        defer_signals(work, waiting=lambda: None)
+        defer_signals(work, waiting=lambda: notices.append("waiting"))
     assert time.monotonic() - begun < 20
     release.set()
 
@@ -66,7 +73,7 @@ def test_handlers_are_restored() -> None:
 
 def test_an_error_of_the_action_is_raised_before_the_signal() -> None:
     def work() -> None:
-        interrupt()
+        interrupt([])
         raise ValueError("not stopped")
 
     with pytest.raises(ValueError, match="not stopped"):

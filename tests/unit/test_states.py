@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -144,6 +145,27 @@ def test_a_machine_stopped_while_its_launch_is_recorded_is_not_kept(clock: FakeC
     assert len(leaks) == 1  # the recording took longer than the stop could wait
     assert api.stopped == ["s-1"]
     assert machine.state is MachineState.STOPPED
+
+
+def test_a_machine_stopped_before_its_launch_is_sent_is_not_launched(clock: FakeClock) -> None:
+    """Listing the machines, or waiting for another launch, may take minutes."""
+    tracker = RecordingTracker()
+
+    class SlowList(Platform):
+        def list_servers(self, **_: Any) -> list[Server]:
+            with contextlib.suppress(MachineLeak):  # it cannot know whether the launch was sent
+                machine.stop()
+            return []
+
+        def launch(self, *_: Any) -> Server:
+            raise AssertionError("it was launched")
+
+    api = SlowList(clock, Timeouts(launch_answer_s=0.05))
+    machine = LaunchedMachine(api, "medium", tracker=tracker)  # type: ignore[arg-type]
+    with pytest.raises(MachineError, match="stopped before it was launched"):
+        machine.launch("version")
+    assert machine.leak is None
+    assert tracker.calls[-1] == "ended: not sent"
 
 
 def test_a_stop_may_be_tried_only_once(clock: FakeClock) -> None:

@@ -39,8 +39,8 @@ CONNECTIONS = 64
 class ComfyUI:
     """One ComfyUI server; its URL is a secret and never shown.
 
-    Reads are retried as `Transport` says, and so are deleting, interrupting and uploading, which
-    are idempotent. Submitting is not: `submit` looks up an unanswered prompt.
+    Reads and uploads are retried as `Transport` says. `cancel` is tried once, and so is
+    `post_prompt`: `Submission` looks up an unanswered prompt.
     """
 
     def __init__(

@@ -28,11 +28,11 @@ class JobsApi:
     is_there: bool | None = attrs.field(default=None, init=False)
 
     def cancel(self, prompt_id: str, **options: Any) -> bool:
-        """Cancel a prompt, and return whether the server did: an older one has no such API.
+        """Cancel a prompt, and return whether the server answered as the API does.
 
         Raises:
-            TransportError: No answer.
-            ApiError: A refusal.
+            TransportError: No answer, although the server has the API.
+            ApiError: A refusal, although the server has the API.
         """
         if self.is_there is False:
             return False

@@ -55,7 +55,7 @@ def borrow(record: DevRecord, version: str) -> BorrowedMachine | Refusal:
     seen = check_health(state, record.api)
     server = seen.server
     if seen.has_ended:
-        record.settle_if(state.server_id, server)
+        record.record_ended_if(state.server_id, server)
         return _ended(state, seen.reason)
     if seen.health is Health.STARTING:
         try:
@@ -70,7 +70,7 @@ def borrow(record: DevRecord, version: str) -> BorrowedMachine | Refusal:
     api = record.api
     machine = BorrowedMachine(api, state.server_type, prices=record.prices)
     lease = account.lease_of(state, api, record.settings)
-    lease.on_changed = record.note  # a renewed lease changes what it may cost
+    lease.on_changed = record.record_seen  # a renewed lease changes what it may cost
     machine.take(
         server, ComfyUI(machine_url(server), timeouts=api.timeouts, clock=api.clock), lease
     )
@@ -82,7 +82,7 @@ def _unfit(record: DevRecord, state: DevState, version: str) -> Refusal | None:
         return Refusal(reason="there is no dev server", advice=_UP)
     if not state.is_of(record.settings):
         return Refusal(reason="the dev server belongs to another account")
-    if state.is_open:
+    if state.is_unanswered:
         return Refusal(reason="the launch of the dev server has no answer yet", advice=_UP)
     if state.workflow_version != version:
         reason = "the dev server was launched with another workflow version"

@@ -76,7 +76,7 @@ def launch(record: DevRecord, state: DevState, request: LaunchRequest) -> Launch
         lease_s=intent.idle_timeout,
         max_machines=record.settings.max_machines,
         tracker=tracker,
-        record_s=record.api.timeouts.start_s + max(intent.max_duration, LONGEST_LEASE_S),
+        valid_s=record.api.timeouts.start_s + max(intent.max_duration, LONGEST_LEASE_S),
     )
     record.say(f"launching a {machine.server_type} machine")
     written = [intent]
@@ -99,7 +99,7 @@ def launch(record: DevRecord, state: DevState, request: LaunchRequest) -> Launch
         raise  # it stays recorded until it is clear which one it is
     except BaseException:
         machine.stop()
-        record.remember(written[-1].ended(record.api.now(), record.prices))
+        record.write(written[-1].ended(record.api.now(), record.prices))
         raise
     return Launched(machine, written[-1])
 
@@ -108,12 +108,12 @@ def await_launched(record: DevRecord, launched: Launched) -> None:
     """Wait for our own machine, and ensure that it is recorded; else stop it and record its end."""
     machine = launched.machine
     try:
-        machine.await_ready(record.report, on_seen=once_ready(record.note))
+        machine.await_ready(record.report, on_seen=once_ready(record.record_seen))
         with record.locked():
             _claim(record, launched)
     except BaseException:
         machine.stop()
-        record.settle_if(machine.server_id, is_watched=True)
+        record.record_ended_if(machine.server_id, is_watched=True)
         log.warning("%s", machine.summary)
         raise
     finally:

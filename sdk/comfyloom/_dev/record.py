@@ -12,7 +12,7 @@ import attrs
 from comfyloom._core.redact import log
 from comfyloom._dev import account
 from comfyloom._dev.health import DevStatus, HealthCheck, check_health, status_of
-from comfyloom._dev.orphaned_launch import stop_orphaned_launch
+from comfyloom._dev.interrupted_launch import stop_interrupted_launch
 from comfyloom._machines.reaper import Reaper
 from comfyloom._money.prices import PriceList
 from comfyloom._records.best_effort import best_effort
@@ -31,7 +31,8 @@ from comfyloom.settings import Settings
 class DevRecord:
     """The state file of the dev server, and the platform that it must agree with.
 
-    `known`, `current`, `keep`, `settle` and `remember` expect the caller to hold the lock.
+    `reconciled`, `current`, `record_check`, `record_ended` and `write` expect the caller to hold
+    the lock.
 
     Args:
         report: Called with progress.
@@ -66,7 +67,7 @@ class DevRecord:
         log.info("%s", message)
         self.report(Progress(kind="machine", message=message))
 
-    def known(self) -> DevState:
+    def reconciled(self) -> DevState:
         """Return the state; the machine of an interrupted launch is stopped first.
 
         Raises:
@@ -77,22 +78,22 @@ class DevRecord:
         if not state.is_there:
             return state
         if account.is_gone_with_its_emulator(state):
-            return self.settle(state)
+            return self.record_ended(state)
         account.check_owner(state, self.settings, self.file.path)
-        if not state.is_open:
+        if not state.is_unanswered:
             return state
         path = str(self.file.path.absolute())
-        stop_orphaned_launch(state, path, Reaper.of(self.settings, self.api), self.say)
-        return self.settle(state)
+        stop_interrupted_launch(state, path, Reaper.of(self.settings, self.api, self.say), self.say)
+        return self.record_ended(state)
 
     def current(self) -> DevState:
-        """Return the state like `known`, after a health check."""
-        state = self.known()
+        """Return the state like `reconciled`, after a health check."""
+        state = self.reconciled()
         if not state.server_id:
             return state
-        return self.keep(state, check_health(state, self.api, probes=1))
+        return self.record_check(state, check_health(state, self.api, probes=1))
 
-    def look(self) -> DevStatus:
+    def checked(self) -> DevStatus:
         """Check the dev server without the lock, record its state, and return its status."""
         state = self.file.read()
         seen = self._check(state)
@@ -100,18 +101,18 @@ class DevRecord:
             state = self._kept(state, seen)
         return status_of(state, seen, self.api.now(), self.prices)
 
-    def keep(self, state: DevState, seen: HealthCheck) -> DevState:
+    def record_check(self, state: DevState, seen: HealthCheck) -> DevState:
         """Record a health check, and return the state."""
         now = self.api.now()
         if seen.has_ended:
             self.say(f"the dev server {state.server_id} has ended ({seen.reason})")
-            return self.settle(state, seen.server)
+            return self.record_ended(state, seen.server)
         if seen.server is not None:
             state = state.seen(seen.server, now, self.prices)
             state = attrs.evolve(state, health_status=seen.health)
-        return self.remember(attrs.evolve(state, last_health_check=now))
+        return self.write(attrs.evolve(state, last_health_check=now))
 
-    def settle(
+    def record_ended(
         self,
         state: DevState,
         last: Server | None = None,
@@ -136,22 +137,22 @@ class DevRecord:
                 records = records_of(self.settings, self.api.timeouts)
                 if (row := records.find(server_id)) is not None:
                     records.record_ended(row.key, self.api.now(), by)
-        return self.remember(ended)
+        return self.write(ended)
 
-    def settle_if(
+    def record_ended_if(
         self, server_id: str, last: Server | None = None, *, is_watched: bool = False
     ) -> None:
         """Record that a machine has ended, unless the file is about another one by now."""
-        self._change(server_id, lambda state: self.settle(state, last, is_watched=is_watched))
+        self._change(server_id, lambda state: self.record_ended(state, last, is_watched=is_watched))
 
-    def note(self, server: Server) -> None:
+    def record_seen(self, server: Server) -> None:
         """Record the platform's description of the machine, if the file is about it."""
         self._change(
             server.server_id,
-            lambda state: self.remember(state.seen(server, self.api.now(), self.prices)),
+            lambda state: self.write(state.seen(server, self.api.now(), self.prices)),
         )
 
-    def remember(self, state: DevState) -> DevState:
+    def write(self, state: DevState) -> DevState:
         """Record the state; an error must not prevent a stop."""
         try:
             self.file.write(state)
@@ -186,7 +187,7 @@ class DevRecord:
             return HealthCheck(health=Health.STOPPED)
         if not state.is_of(self.settings):
             return HealthCheck(reason="it belongs to another account")
-        if state.is_open:
+        if state.is_unanswered:
             reason = (
                 "its launch has no answer yet; if no process waits for it, dev up or down stops it"
             )
@@ -198,7 +199,7 @@ class DevRecord:
         with suppress(MachineBusy), self.file.locked(longest_s=1.0, required=False):
             current = self.file.read()
             if current.server_id == state.server_id:
-                return self.keep(current, seen)
+                return self.record_check(current, seen)
         # Another process is changing it: return the result without recording it.
         if seen.server is None:
             return state

@@ -71,16 +71,18 @@ def await_start(record: DevRecord, state: DevState) -> Server:
         MachineStartFailed: It ended instead.
         MachineTimeout: It was not ready in time.
     """
+    api = record.api
     starting = Starting(
-        api=record.api,
+        api=api,
         server_id=state.server_id,
         report=record.report,
-        on_seen=once_ready(record.note),
+        on_seen=once_ready(record.record_seen),
+        begun=api.clock.monotonic() - max(0.0, api.now() - (state.launch_time or api.now())),
     )
     try:
         server, comfyui = starting.wait()
     except MachineStartFailed:
-        record.settle_if(state.server_id)
+        record.record_ended_if(state.server_id)
         raise
     comfyui.close()
     return server

@@ -109,7 +109,7 @@ class DevServer:
                 await_launched(record, launched)
             else:
                 await_running(record, state)
-            return record.look()
+            return record.checked()
 
     def status(self) -> DevStatus:
         """Check the dev server, record its state, and return its status.
@@ -119,7 +119,7 @@ class DevServer:
             ApiError: The platform refuses for good.
         """
         with self._record() as record:
-            return record.look()
+            return record.checked()
 
     def down(self, *, force: bool = False) -> DevStatus:
         """Stop the dev server and wait for the confirmation; without one, do nothing.
@@ -134,7 +134,7 @@ class DevServer:
             LedgerError: The state file cannot be read or written.
         """
         with self._record() as record, record.locked(required=False):
-            state = record.known()
+            state = record.reconciled()
             if state.is_there:
                 defer_signals(
                     partial(stop, record, state, force=force),
@@ -200,7 +200,7 @@ class DevServer:
             lease = account.lease_of(self._file.read(), record.api, self._settings)
 
             def see() -> DevStatus:
-                status = record.look()
+                status = record.checked()
                 now = self._file.read()
                 lease.server_id, lease.ends_at = now.server_id, now.stopping_time
                 lease.ready_at = now.ready_at

@@ -38,7 +38,7 @@ def stop(record: DevRecord, state: DevState, *, force: bool) -> None:
     except (Unauthorized, Forbidden):
         tracker.clear_stopping()  # it keeps running as the dev server
         raise
-    record.settle(state, stopped.server, by=stopped.by)
+    record.record_ended(state, stopped.server, by=stopped.by)
     tracker.release_guard()
     record.say(f"machine {state.server_id} is stopped")
 

@@ -134,7 +134,7 @@ class AccountMachines:
             launched_at=self.api.clock.monotonic() - (self.api.now() - since),
             retry_auth_errors=False,
         ).confirm()
-        self._forget(server_id, stopped)
+        self._record_ended(server_id, stopped)
         if not stopped.was_there:
             raise MachineError(f"the account has no machine {name}", server_id=server_id)
         return stopped.server or Server(server_id=server_id)
@@ -202,7 +202,7 @@ class AccountMachines:
             return state if state.is_of(self.settings) else None
         return None
 
-    def _forget(self, server_id: str, stopped: Stopped) -> None:
+    def _record_ended(self, server_id: str, stopped: Stopped) -> None:
         """Record everywhere that it has ended."""
         server = stopped.server
         if (row := self._row(server_id)) is not None:

@@ -1,9 +1,4 @@
-"""Launching one machine, and finding it again when the answer is lost.
-
-A launch has no idempotency key and no label. The only field that the platform echoes is the
-duration: each launch draws one that no person would type, and notes which machines existed before.
-Only a new machine with exactly that duration and type is ours.
-"""
+"""Launching one machine; if the answer is lost, `lost_launch` finds it again."""
 
 from __future__ import annotations
 
@@ -15,8 +10,7 @@ from typing import Final
 import attrs
 
 from comfyloom._core.redact import log
-from comfyloom._core.waiting import Deadline, polling
-from comfyloom._machines.stopping import leak
+from comfyloom._machines.lost_launch import LaunchSearch
 from comfyloom._money.prices import PriceList
 from comfyloom._records.tracker import NullTracker
 from comfyloom._runcomfy.client import ServerApi
@@ -49,24 +43,24 @@ class Launch:
     Args:
         workflow_version_id: What to launch.
         server_type: The machine type.
-        lease_s: Its distinctive duration.
+        launched_for: Its distinctive duration, in seconds.
         on_launched: Called with the machine before anything else can fail.
         on_intent: Called just before it is sent, with the duration and the machines before it.
         max_machines: How many the account may have at once, None for no limit.
         tracker: Gets the intent before the launch, and the outcome of one that fails.
-        record_s: How long the machine's record is valid without a heartbeat; by default `lease_s`.
+        valid_s: How long its record is valid without a heartbeat; by default `launched_for`.
     """
 
     api: ServerApi
     workflow_version_id: str
     server_type: str
-    lease_s: int
+    launched_for: int
     on_launched: Callable[[Server], object]
     on_intent: Callable[[int, frozenset[str] | None], object] = lambda _seconds, _before: None
     max_machines: int | None = None
     prices: PriceList = attrs.field(factory=PriceList)
     tracker: NullTracker = attrs.field(factory=NullTracker)
-    record_s: float = 0.0
+    valid_s: float = 0.0
 
     def send(self) -> Server:
         """Launch a machine and return it.
@@ -80,9 +74,13 @@ class Launch:
         # Counting the machines and launching one more must not overlap with another launch.
         with self.tracker.exclusive_launch() if self.max_machines else nullcontext():
             before = self._servers()
-            self.tracker.record_intent(self.lease_s, before, self.record_s or self.lease_s)
+            self.tracker.record_intent(self.launched_for, before, self.valid_s or self.launched_for)
             try:
-                self.on_intent(self.lease_s, before)
+                self.on_intent(self.launched_for, before)
+            except ComfyloomError:
+                self.tracker.record_ended("not sent")
+                raise
+            try:
                 server = self._request(before)
             except MachineLeak:
                 # The guard continues the search; it does not guess either.
@@ -98,24 +96,14 @@ class Launch:
     def _request(self, before: frozenset[str] | None) -> Server:
         """Send the launch once; without a valid answer, look for its machine."""
         try:
-            return self.api.launch(self.workflow_version_id, self.server_type, self.lease_s)
+            return self.api.launch(self.workflow_version_id, self.server_type, self.launched_for)
         except (TransportError, ApiError) as error:
             if not _may_have_launched(error):
                 raise
             failure = error
         log.warning("the launch got no valid answer, looking for the machine: %s", failure)
-        return self._find_fresh(before, failure)
-
-    def _find_fresh(self, before: frozenset[str] | None, failure: ComfyloomError) -> Server:
-        try:
-            return self.find(before, failure)
-        except MachineStartFailed:
-            # A new one of our type with another duration is probably another process's: the
-            # platform was never seen to change a duration. Still, report it instead of guessing.
-            new = self._new(before or frozenset()) or []
-            if living := [server for server in new if not server.has_ended]:
-                raise self._ambiguous(living) from None
-            raise
+        search = LaunchSearch(self.api, self.server_type, self.launched_for, self.prices)
+        return search.find_fresh(before, failure)
 
     def _servers(self) -> frozenset[str] | None:
         """Return the ids of the existing machines; None if they cannot be listed."""
@@ -134,57 +122,6 @@ class Launch:
                 f"max_machines is {self.max_machines}: stop one, or raise max_machines"
             )
         return frozenset(server.server_id for server in servers)
-
-    def find(
-        self, before: frozenset[str] | None, failure: ComfyloomError, longest_s: float | None = None
-    ) -> Server:
-        """Look for the machine of a launch whose answer is not known.
-
-        Args:
-            before: The machines before it, None if not known: then the candidates are named in the
-                error, and none counts as ours.
-            failure: Why the answer is not known.
-            longest_s: Seconds to look for it, at least once.
-
-        Raises:
-            MachineStartFailed: No machine appeared.
-            MachineLeak: It is unclear which machine is ours.
-        """
-        timeouts = self.api.timeouts
-        longest_s = timeouts.launch_search_s if longest_s is None else longest_s
-        has_listed = False
-        deadline = Deadline.after(longest_s, self.api.clock)
-        for _ in polling(timeouts.launch_search_every_s, deadline):
-            new = self._new(before or frozenset())
-            has_listed = has_listed or new is not None
-            ours = [server for server in new or [] if server.estimated_duration == self.lease_s]
-            if ours and (len(ours) > 1 or before is None):
-                raise self._ambiguous(ours)
-            if ours:
-                return ours[0]
-        if not has_listed:
-            text = f"its launch got no answer and RunComfy does not list the machines ({failure})"
-            raise leak("", self.server_type, text, self.prices)
-        text = f"the launch got no answer and no machine appeared in {longest_s:.0f} s: {failure}"
-        raise MachineStartFailed(text)
-
-    def _ambiguous(self, ours: list[Server]) -> MachineLeak:
-        names = " ".join(server.server_id for server in ours)
-        text = (
-            f"a launch got no answer, and {names} may be its machine: stop only yours "
-            "(comfyloom machines stop ID)"
-        )
-        return MachineLeak(text, server_id=names)
-
-    def _new(self, before: frozenset[str]) -> list[Server] | None:
-        """Return the new machines of our type, None if they cannot be listed."""
-        try:
-            servers = self.api.list_servers()
-        except (TransportError, ApiError) as error:
-            log.warning("looking for the machine: %s", error)
-            return None
-        new = [server for server in servers if server.server_id not in before]
-        return [server for server in new if server.server_type in (self.server_type, "")]
 
 
 def _may_have_launched(error: TransportError | ApiError) -> bool:

@@ -33,7 +33,7 @@ class MachineState(Enum):
     | state | becomes | by |
     | --- | --- | --- |
     | NEW | LAUNCHING | its intent is recorded, just before the launch is sent |
-    | NEW, LAUNCHING | ABANDONED | `stop`; it is stopped as soon as the launch is answered |
+    | NEW, LAUNCHING | ABANDONED | `stop`; a machine is stopped as soon as the launch is answered |
     | LAUNCHING | LAUNCHED | its id is known and recorded |
     | LAUNCHED | READY | its ComfyUI answers |
     | READY | IDLE | no use for `idle_timeout_s`: its lease is no longer renewed |
@@ -55,10 +55,10 @@ _IN_USE: Final = frozenset({MachineState.READY, MachineState.IDLE})
 
 @attrs.define(eq=False)
 class LaunchedMachine(Machine):
-    """A machine that belongs to this process.
+    """A machine launched by this process: a session's, or the dev server until it is ready.
 
     `start` launches it, `stop` ends it; in between, `touch` renews its lease while it is used. If
-    this process dies, it ends by itself within its lease of 15 to 30 minutes.
+    this process dies, a session's machine ends by itself within its lease of 15 to 30 minutes.
 
     Args:
         longest_s: Its longest duration, from Ready.
@@ -66,7 +66,7 @@ class LaunchedMachine(Machine):
         max_machines: How many the account may have at once, None for no limit.
         idle_timeout_s: How long after its last use it is kept alive.
         tracker: Its records and guard; none by default.
-        record_s: How long its record is valid without a heartbeat; by default its duration.
+        valid_s: How long its record is valid without a heartbeat; by default its duration.
         rng: Draws the duration of the launch.
     """
 
@@ -76,7 +76,7 @@ class LaunchedMachine(Machine):
     idle_timeout_s: float = attrs.field(default=600.0, kw_only=True)
     tracker: NullTracker = attrs.field(factory=NullTracker, kw_only=True, repr=False)
     rng: random.Random = attrs.field(factory=random.SystemRandom, repr=False, kw_only=True)
-    record_s: float = attrs.field(default=0.0, kw_only=True)
+    valid_s: float = attrs.field(default=0.0, kw_only=True)
     _states: StateHolder[MachineState] = attrs.field(
         factory=lambda: StateHolder(MachineState.NEW), init=False
     )
@@ -163,7 +163,8 @@ class LaunchedMachine(Machine):
         self._launched_at = self.api.clock.monotonic()
 
         def intend(seconds: int, before: frozenset[str] | None) -> None:
-            self._states.move(MachineState.NEW, to=MachineState.LAUNCHING)
+            if not self._states.move(MachineState.NEW, to=MachineState.LAUNCHING):
+                raise MachineError("the machine was stopped before it was launched")
             on_intent(seconds, before)
 
         def own(server: Server) -> None:
@@ -179,13 +180,13 @@ class LaunchedMachine(Machine):
             api=self.api,
             workflow_version_id=workflow_version_id,
             server_type=self.server_type,
-            lease_s=self._drawn_s,
+            launched_for=self._drawn_s,
             max_machines=self.max_machines,
             prices=self.prices,
             on_intent=intend,
             on_launched=own,
             tracker=self.tracker,
-            record_s=self.record_s,
+            valid_s=self.valid_s,
         )
 
         def send() -> None:
@@ -236,8 +237,7 @@ class LaunchedMachine(Machine):
     def stop(self) -> None:
         """Stop the machine and wait for the confirmation; a second call does nothing.
 
-        Signals are deferred until then. If its launch is not answered in time, the machine is
-        stopped when the answer comes.
+        Signals are deferred until then. If its launch has no answer yet, the stop follows it.
 
         Raises:
             MachineLeak: The platform did not confirm it.

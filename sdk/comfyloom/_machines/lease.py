@@ -84,8 +84,8 @@ class Lease:
         if wanted != self._duration_s:
             self._set(wanted)
 
-    def touch(self, share: float = RENEW_SHARE) -> None:
-        """Renew the lease when at most a share of it is left; cheap, to be called often.
+    def touch(self) -> None:
+        """Renew the lease when at most `RENEW_SHARE` of it is left; cheap, to be called often.
 
         A thread sends the request: a slow platform must not delay a run.
         """
@@ -93,7 +93,7 @@ class Lease:
         if now < self._next_renewal or not self.ends_at:
             return
         self._next_renewal = now + self.api.timeouts.lease_retry_s
-        if self.left_s <= share * self.seconds or self._was_asleep():
+        if self.left_s <= RENEW_SHARE * self.seconds or self._was_asleep():
             daemon_thread(self._renew_once, "lease").start()
 
     def _was_asleep(self) -> bool:

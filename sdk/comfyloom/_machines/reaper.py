@@ -11,7 +11,7 @@ import attrs
 
 from comfyloom._core.redact import log
 from comfyloom._http.retry import NO_RETRY
-from comfyloom._machines.launch import Launch
+from comfyloom._machines.lost_launch import LaunchSearch
 from comfyloom._machines.stopping import Stopping
 from comfyloom._money.prices import PriceList
 from comfyloom._records.best_effort import best_effort
@@ -102,7 +102,7 @@ class Reaper:
             ApiError, TransportError: The platform does not list the machines.
         """
         self.fold()
-        rows = self.records.list_open()
+        rows = self.records.list_unended()
         if rows and not self.api.tells_time:
             # Times in the ledger are the platform's: this computer's clock may be wrong.
             self.api.list_servers()
@@ -127,7 +127,7 @@ class Reaper:
                 only once: the next session continues.
         """
         row = orphan.row
-        if row.is_open and self._age_s(row) > self.api.timeouts.start_s + row.launched_for:
+        if row.is_unanswered and self._age_s(row) > self.api.timeouts.start_s + row.launched_for:
             # It has ended by itself; a machine found now would belong to another process.
             self._record_ended(row, "its lease")
             return Reaped(orphan=orphan, server_id="", outcome="gone")
@@ -172,7 +172,7 @@ class Reaper:
         state = _state(file)
         if state is None:
             return None  # a file that cannot be read may name it
-        if state.is_open and row.launched_for == state.launched_for:
+        if state.is_unanswered and row.launched_for == state.launched_for:
             # The file knows the launch, but not its machine: the launching process owns it.
             return f"{row.owner} is gone" if row.owner.lives is False else None
         if state.server_id and state.server_id == row.server_id:
@@ -198,14 +198,7 @@ class Reaper:
     def _find(self, row: MachineRow, *, is_quick: bool) -> str:
         """Return the machine of an unanswered launch, and record it."""
         self.say("a launch has no answer: looking for its machine")
-        launch = Launch(
-            api=self.api,
-            workflow_version_id=row.workflow_version,
-            server_type=row.server_type,
-            lease_s=row.launched_for,
-            on_launched=lambda _: None,
-            prices=self.prices,
-        )
+        search = LaunchSearch(self.api, row.server_type, row.launched_for, self.prices)
         reason = ComfyloomError("the process that launched it is gone")
         known = row.known_servers
         if known is not None:
@@ -213,7 +206,7 @@ class Reaper:
             with best_effort(level=logging.ERROR):
                 known |= self.records.ids_since(row.intended_at)
         rest_s = self.api.timeouts.launch_search_s - max(0.0, self._age_s(row))
-        server = launch.find(known, reason, 0.0 if is_quick else rest_s)
+        server = search.find(known, reason, 0.0 if is_quick else rest_s)
         with best_effort(level=logging.ERROR):
             self.records.record_launched(row.key, server.server_id)
         return server.server_id

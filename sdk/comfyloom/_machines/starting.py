@@ -24,11 +24,12 @@ USUAL: Final = "usually 120 to 300 s"
 
 @attrs.frozen(kw_only=True)
 class Starting:
-    """Waits for a machine that was just launched.
+    """Waits for a machine that was launched.
 
     Args:
         on_seen: Called with each description that the platform gives of the machine.
         connect: Makes the client of a ComfyUI from its URL.
+        begun: When it was launched, by the monotonic clock; now by default.
     """
 
     api: ServerApi

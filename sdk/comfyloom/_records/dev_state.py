@@ -97,10 +97,10 @@ class DevState:
     @property
     def is_there(self) -> bool:
         """Whether there is, or may be, a machine that costs money."""
-        return bool(self.server_id) or self.is_open
+        return bool(self.server_id) or self.is_unanswered
 
     @property
-    def is_open(self) -> bool:
+    def is_unanswered(self) -> bool:
         """Whether a launch was started whose machine is not known."""
         return not self.server_id and self.status == LAUNCHING
 

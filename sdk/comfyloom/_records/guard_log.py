@@ -37,7 +37,7 @@ def fold_guard_logs(folder: Path, records: MachineRecords, now: float) -> None:
     Raises:
         LedgerError: The ledger cannot be used; the logs stay.
     """
-    waiting = {row.key for row in records.list_open()}
+    waiting = {row.key for row in records.list_unended()}
     for file in folder.glob("*.jsonl"):
         if file.stem not in waiting:
             continue

@@ -59,7 +59,7 @@ class MachineRecords:
         """Record that a machine has ended, and what confirmed it; the first record counts."""
         self._change(key, ended_at=at, ended_by=by)
 
-    def list_open(self) -> list[MachineRow]:
+    def list_unended(self) -> list[MachineRow]:
         """Return the machines whose end is not confirmed, the oldest first."""
         rows = select(MACHINES).where(self._mine, MACHINES.c.ended_at.is_(None))
         with self.ledger.connected() as connection:
@@ -77,7 +77,7 @@ class MachineRecords:
 
     def list_ids(self) -> frozenset[str]:
         """Return the ids of the machines whose end is not confirmed."""
-        return frozenset(row.server_id for row in self.list_open() if row.server_id)
+        return frozenset(row.server_id for row in self.list_unended() if row.server_id)
 
     def clear_stopping(self, key: str) -> None:
         """Record that a machine is not being stopped after all."""

@@ -55,7 +55,7 @@ class MachineRow:
     ended_by: str = ""
 
     @property
-    def is_open(self) -> bool:
+    def is_unanswered(self) -> bool:
         """Whether no answer to its launch is recorded."""
         return self.server_id is None
 

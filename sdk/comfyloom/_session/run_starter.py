@@ -36,7 +36,11 @@ class RunStarter:
     """Starts runs, whose prompts reach the server in the order of the calls."""
 
     _backend: Backend
-    _runs: weakref.WeakSet[Run[Any]] = attrs.field(factory=weakref.WeakSet[Run[Any]], init=False)
+    # A list, because threads may append to it while another takes a snapshot.
+    _runs: list[weakref.ref[Run[Any]]] = attrs.field(
+        factory=list[weakref.ref[Run[Any]]], init=False
+    )
+    _is_closed: bool = attrs.field(default=False, init=False)
     _last: SubmissionTicket | None = attrs.field(default=None, init=False)
     # A signal handler may submit, too: hence re-entrant.
     _lock: threading.RLock = attrs.field(factory=threading.RLock, init=False)
@@ -61,7 +65,7 @@ class RunStarter:
             owner: Kept alive by the run.
 
         Raises:
-            ComfyloomError: The system has no thread left for it.
+            ComfyloomError: The system has no thread left for it, or all runs were cancelled.
         """
         staging = StagingDir(out_dir)
         with self._lock:
@@ -85,12 +89,21 @@ class RunStarter:
             if isinstance(error, RuntimeError):  # the system has no more threads
                 raise ComfyloomError(f"cannot start the run: {error}") from None
             raise
-        self._runs.add(run)
+        with self._lock:
+            self._runs = [each for each in self._runs if each() is not None]
+            self._runs.append(weakref.ref(run))
+        if self._is_closed:  # meanwhile, in another thread: `cancel_all` may have missed it
+            run.cancel()
+            raise ComfyloomError("this session is closed")
         return run
 
     def cancel_all(self) -> None:
-        """Cancel all runs that still exist."""
-        Run.cancel_all(tuple(self._runs))
+        """Cancel all runs that still exist, and those that are just being started.
+
+        It takes no lock: a signal handler may call it while its own thread starts a run.
+        """
+        self._is_closed = True
+        Run.cancel_all([run for each in tuple(self._runs) if (run := each()) is not None])
 
 
 def _draw_seed(bound: int) -> int:

@@ -174,7 +174,8 @@ class RunComfySession:
 
         Args:
             workflow: What to run.
-            timeout: Seconds it may take, None for no limit; then it is cancelled.
+            timeout: Seconds it may take on its server, None for no limit; then it is cancelled. The
+                start of a machine is limited by `Timeouts.start_s`.
             on_progress: Called in this thread with each progress event.
             out_dir: Folder for its files, all or none; by default a temporary folder that lives as
                 long as the result.
@@ -198,7 +199,7 @@ class RunComfySession:
 
         Args:
             workflow: What to run.
-            timeout: Seconds it may take, None for no limit; then it is cancelled.
+            timeout: As in `run`.
             out_dir: Folder for its files, all or none.
 
         Raises:

@@ -187,7 +187,7 @@ def _ledger(settings: Settings, api: ServerApi) -> Iterator[Diagnostic]:
 
     machines = records_of(settings)
     orphans = Reaper.of(settings, api).orphans()
-    count = len(machines.list_open())
+    count = len(machines.list_unended())
     where = machines.ledger.path or "PostgreSQL"
     yield Diagnostic("ledger", "ok", f"{where}, machines in use: {count}")
     for orphan in orphans:

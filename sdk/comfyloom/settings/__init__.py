@@ -1,6 +1,6 @@
 """Settings, from arguments, environment variables, pyproject.toml or a credentials file."""
 
-from comfyloom.settings.fields import Plan, Prices, is_http_url, is_word, to_seconds
+from comfyloom.settings.declaration import Plan, Prices, is_http_url, is_word, to_seconds
 from comfyloom.settings.model import (
     DEFAULT_BASE_URL,
     DEFAULT_SERVER_TYPE,

@@ -13,7 +13,7 @@ import attrs
 from comfyloom._core.redact import log, register_secret
 from comfyloom.errors import ConfigError
 from comfyloom.settings import sources
-from comfyloom.settings.fields import (
+from comfyloom.settings.declaration import (
     Plan,
     Prices,
     at_least,

@@ -14,7 +14,7 @@ import attrs
 from comfyloom._core.cache import VARIABLE as CACHE_VARIABLE
 from comfyloom._core.json import is_mapping, mapping
 from comfyloom._core.suggestions import did_you_mean
-from comfyloom.settings.fields import SettingMeta
+from comfyloom.settings.declaration import SettingMeta
 
 CREDENTIALS: Final = ("credentials.txt", "runcomfy/credentials.txt")
 PREFIX: Final = "COMFYLOOM_"

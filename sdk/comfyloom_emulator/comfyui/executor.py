@@ -6,10 +6,10 @@ from typing import Any
 
 import attrs
 
-from comfyloom_emulator.comfyui.failures import NodeFailed, RunInterrupted, WorkerDied
 from comfyloom_emulator.comfyui.graph import ExecutionOrder
 from comfyloom_emulator.comfyui.node_run import NodeRun
 from comfyloom_emulator.comfyui.queue import QueueItem
+from comfyloom_emulator.comfyui.run_errors import NodeFailed, RunInterrupted, WorkerDied
 from comfyloom_emulator.comfyui.run_events import RunEvents
 from comfyloom_emulator.comfyui.state import ServerState
 from comfyloom_emulator.comfyui.timetable import Timetable

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from comfyloom_emulator.comfyui.cache import CachedResult
-from comfyloom_emulator.comfyui.failures import (
+from comfyloom_emulator.comfyui.graph import link_of
+from comfyloom_emulator.comfyui.queue import QueueItem
+from comfyloom_emulator.comfyui.run_errors import (
     MachineDied,
     NodeFailed,
     RunInterrupted,
     ServerRestarted,
     WorkerDied,
 )
-from comfyloom_emulator.comfyui.graph import link_of
-from comfyloom_emulator.comfyui.queue import QueueItem
 from comfyloom_emulator.comfyui.run_events import RunEvents
 from comfyloom_emulator.comfyui.schemas import declared_inputs
 from comfyloom_emulator.comfyui.state import ServerState

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import attrs
 
 from comfyloom_emulator.comfyui.executor import Executor
-from comfyloom_emulator.comfyui.failures import MachineDied, ServerRestarted
+from comfyloom_emulator.comfyui.run_errors import MachineDied, ServerRestarted
 from comfyloom_emulator.comfyui.state import ServerState
 
 _LOGGER = logging.getLogger("comfyloom.emulator")

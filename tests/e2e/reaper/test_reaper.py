@@ -197,7 +197,7 @@ def test_a_refused_stop_of_the_dev_server_changes_nothing(
     with pytest.raises(Unauthorized):
         dev().down()
     assert reasons(reaper) == []
-    (row,) = reaper.records.list_open()
+    (row,) = reaper.records.list_unended()
     assert row.stopping_at is None
     assert dev().up().server_id == up.server_id
 

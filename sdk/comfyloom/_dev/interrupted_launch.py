@@ -12,7 +12,7 @@ from comfyloom._records.machine_row import MachineRow
 from comfyloom._records.owner import Owner
 
 
-def stop_orphaned_launch(
+def stop_interrupted_launch(
     state: DevState, state_file: str, reaper: Reaper, say: Callable[[str], object]
 ) -> None:
     """Stop the machine of an interrupted launch, if there is one.

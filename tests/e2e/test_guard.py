@@ -37,13 +37,19 @@ def api(emulator: Emulator) -> Iterator[ServerApi]:
 
 @pytest.fixture
 def guard() -> Iterator[Guard]:
+    end_guards()  # of sessions in earlier tests: a test counts its own
     made = Guard()
     yield made
     made.disown()
+    end_guards()
+
+
+def end_guards() -> None:
+    """Kill the guards of this process, and wait until they are gone."""
     for pid in guards_of(os.getpid()):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    assert soon(lambda: not guards_of(os.getpid()))  # the next test counts its own
+    assert soon(lambda: not guards_of(os.getpid()))
 
 
 @pytest.fixture

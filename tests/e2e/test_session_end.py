@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import requests
@@ -113,6 +114,19 @@ def test_closing_while_another_thread_launches_stops_the_machine(slow: Emulator)
     assert caught
     assert len(machines(slow)) <= 1  # on a slow computer, none: the launch was not sent yet
     assert_nothing_runs(slow)
+
+
+def test_a_session_that_is_closed_before_its_launch_launches_nothing(emulator: Emulator) -> None:
+    """Between the first use and the launch lie requests to the platform."""
+    session = RunComfySession(emulator)
+
+    def close(*_: Any, **__: Any) -> None:
+        session.close()
+
+    early = mock.patch("comfyloom._backends.runcomfy.RunComfyBackend._reap", close)
+    with early, pytest.raises(ComfyloomError, match="this session is closed"):
+        session.start()
+    assert machines(emulator) == []
 
 
 def test_a_dead_machine_is_reported_and_the_next_run_launches_another(

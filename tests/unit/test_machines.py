@@ -314,3 +314,17 @@ def test_a_forked_child_stops_nothing(make: Any) -> None:
     machine._owner = -1  # as in a forked child
     machine.stop()
     assert api.count("stop") == 0
+
+
+def test_a_start_that_another_thread_ends_is_not_waited_for(make: Any, clock: FakeClock) -> None:
+    """Its 404 would otherwise mean, for a minute, that the platform does not know it yet."""
+
+    def stopped(_: FakeApi) -> None:
+        machine.stop()
+        raise NotFound(status=404)
+
+    machine, api = make(get=[STARTING, stopped, NotFound(status=404)])
+    with pytest.raises(MachineStartFailed, match="stopped by this process"):
+        start(machine)
+    assert api.count("get") == 2
+    assert sum(clock.slept) < 10

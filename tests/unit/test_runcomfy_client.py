@@ -244,8 +244,19 @@ def test_an_empty_response_to_a_new_duration_is_looked_up(api: ServerApi) -> Non
 
 
 @responses.activate
-@pytest.mark.parametrize("body", ["", "<html>", "[]", '{"server_id": "s-1"}'])
-def test_a_stop_is_confirmed_by_its_status_alone(api: ServerApi, body: str) -> None:
+@pytest.mark.parametrize("body", ["", "{}", '{"server_id": "s-1"}'])
+def test_a_stop_is_confirmed_by_its_status_and_no_foreign_body(api: ServerApi, body: str) -> None:
     responses.delete(f"{USER}/servers/s-1", status=200, body=body)
     stopped = api.stop_server("s-1")
     assert stopped is None or stopped.server_id == "s-1"
+
+
+@responses.activate
+@pytest.mark.parametrize(
+    "body", ["<html>log in", "[]", "null", "1", '{"ok": true}', '{"server_id": "s-2"}']
+)
+def test_a_stop_is_not_confirmed_by_what_a_gateway_answers(api: ServerApi, body: str) -> None:
+    responses.delete(f"{USER}/servers/s-1", status=200, body=body)
+    with pytest.raises(ApiError) as caught:
+        api.stop_server("s-1")
+    assert caught.value.status == 200

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -71,13 +74,71 @@ def test_handlers_are_restored() -> None:
     assert [signal.getsignal(kind) for kind in kinds] == before
 
 
-def test_an_error_of_the_action_is_raised_before_the_signal() -> None:
+def test_an_error_of_the_action_does_not_swallow_the_signal(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A program that catches the error would go on as if nobody had interrupted it."""
+
     def work() -> None:
         interrupt([])
         raise ValueError("not stopped")
 
-    with pytest.raises(ValueError, match="not stopped"):
+    with pytest.raises(KeyboardInterrupt) as caught:
         defer_signals(work, waiting=lambda: None)
+    assert str(caught.value.__context__) == "not stopped"
+    assert caplog.messages == ["not stopped"]
+
+
+def test_an_error_is_raised_after_a_handler_that_does_not_raise() -> None:
+    seen: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: seen.append(number))
+    try:
+
+        def work() -> None:
+            interrupt([])
+            raise ValueError("not stopped")
+
+        with pytest.raises(ValueError, match="not stopped"):
+            defer_signals(work, waiting=lambda: None)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert seen == [signal.SIGINT]
+
+
+def test_the_first_of_two_blocks_that_ends_keeps_the_orderly_exit() -> None:
+    with exit_on_sigterm():
+        inner = contextlib.ExitStack()
+        inner.enter_context(exit_on_sigterm())
+    with inner, pytest.raises(SystemExit):
+        signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_a_block_may_be_left_in_another_thread() -> None:
+    errors: list[BaseException] = []
+    block = contextlib.ExitStack()
+    block.enter_context(exit_on_sigterm())
+
+    def leave() -> None:
+        try:
+            block.close()
+        except BaseException as error:  # noqa: BLE001 - it is looked at below
+            errors.append(error)
+
+    thread = threading.Thread(target=leave)
+    thread.start()
+    thread.join()
+    assert errors == []
+    code = "import os, signal, threading; from contextlib import ExitStack\n"
+    code += "from comfyloom._core.signals import exit_on_sigterm\n"
+    code += "s = ExitStack(); s.enter_context(exit_on_sigterm())\n"
+    code += "t = threading.Thread(target=s.close); t.start(); t.join()\n"
+    code += "os.kill(os.getpid(), signal.SIGTERM)\n"
+    done = subprocess.run([sys.executable, "-c", code], check=False, timeout=60)
+    assert done.returncode == -signal.SIGTERM  # as without a block
+    with exit_on_sigterm():
+        pass
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 def test_in_another_thread_the_action_simply_runs() -> None:

@@ -26,7 +26,15 @@ from comfyloom._workflow.graph import cycle_in
 from comfyloom._workflow.graph_view import GraphView
 from comfyloom._workflow.node_schemas import Schemas
 from comfyloom._workflow.validation import validate
-from comfyloom.errors import ComfyloomError, GraphError, MachineError, MachineLeak, Unauthorized
+from comfyloom.errors import (
+    ApiError,
+    ComfyloomError,
+    GraphError,
+    MachineError,
+    MachineLeak,
+    NotFound,
+    Unauthorized,
+)
 from comfyloom_workflows import FluxMeshWorkflow
 from machines_lab import RecordingTracker
 from support import FakeClock
@@ -166,6 +174,40 @@ def test_a_machine_stopped_before_its_launch_is_sent_is_not_launched(clock: Fake
         machine.launch("version")
     assert machine.leak is None
     assert tracker.calls[-1] == "ended: not sent"
+
+
+@pytest.mark.parametrize("seen", [True, False])
+@pytest.mark.parametrize(
+    "answer", [NotFound("a gateway's page", status=404), ApiError("not JSON", status=200)]
+)
+def test_a_stop_is_believed_only_if_the_list_lacks_the_machine_too(
+    clock: FakeClock, answer: ApiError, seen: bool
+) -> None:
+    """A gateway may answer in the platform's place."""
+
+    class Gateway(Platform):
+        lists = 0
+
+        def stop_server(self, server_id: str, **_: Any) -> None:
+            raise answer
+
+        def list_servers(self, **_: Any) -> list[Server]:
+            type(self).lists += 1
+            status = {1: "Ready", 2: "Ready"}.get(self.lists, "Deleting")
+            return [Server(server_id="s-1", current_status=status)]
+
+    stopping = Stopping(
+        api=Gateway(clock),  # type: ignore[arg-type]
+        server_id="s-1",
+        server_type="medium",
+        was_seen=seen,
+        launched_at=clock.monotonic() - 3600,
+    )
+    assert stopping.confirm().by == ("not found" if answer.status == 404 else "deleted")
+    assert Gateway.lists == 3
+    Gateway.lists = 0
+    with pytest.raises(MachineLeak):
+        stopping.confirm(0.0)
 
 
 def test_a_stop_may_be_tried_only_once(clock: FakeClock) -> None:

@@ -25,7 +25,7 @@ from comfyloom._records.quick_check import may_have_other_machines
 from comfyloom._records.tracker import MachineTracker, NullTracker
 from comfyloom._runcomfy.client import ServerApi
 from comfyloom._runcomfy.versions import find_version
-from comfyloom.errors import LedgerError, MachineError
+from comfyloom.errors import ComfyloomError, LedgerError, MachineError
 from comfyloom.progress import Progress, ProgressCallback
 from comfyloom.settings import Settings
 
@@ -65,6 +65,7 @@ class RunComfyBackend:
     machine: Machine | None = attrs.field(default=None, init=False)
     _account: str = attrs.field(default="", init=False, repr=False)
     _api: ServerApi | None = attrs.field(default=None, init=False, repr=False)
+    _is_closed: bool = attrs.field(default=False, init=False, repr=False)
     _reaped: bool = attrs.field(default=False, init=False, repr=False)
     # All that were used: stopping is tried again at the end.
     _machines: list[Machine] = attrs.field(factory=list[Machine], init=False, repr=False)
@@ -128,6 +129,7 @@ class RunComfyBackend:
 
     def close(self) -> None:
         """Stop every launched machine that may still run; leave borrowed ones."""
+        self._is_closed = True
         with ExitStack() as stack:
             stack.callback(self.closing)
             if self._api is not None:
@@ -180,6 +182,8 @@ class RunComfyBackend:
             tracker=self._tracker(need),
         )
         self._use(machine)
+        if self._is_closed:  # by another thread, which did not see this machine
+            raise ComfyloomError("this session is closed")
         need.report(Progress(kind="machine", message=f"launching a {machine.server_type} machine"))
         try:
             return machine.start(need.version, need.report)

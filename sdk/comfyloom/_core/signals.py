@@ -12,6 +12,7 @@ from typing import Final, Generic, TypeVar
 
 import attrs
 
+from comfyloom._core.redact import log
 from comfyloom._core.threads import daemon_thread
 
 T = TypeVar("T")
@@ -48,8 +49,8 @@ def defer_signals(action: Callable[[], T], *, waiting: Callable[[], object]) -> 
         waiting: Called at each deferred signal, to notify the user.
 
     Raises:
-        BaseException: What the action raises, else what the first signal raises once it is done,
-            or at once after more than `DEFERRED` signals.
+        BaseException: What the first signal raises, once the action is done or at once after more
+            than `DEFERRED` signals; without a signal, what the action raises.
     """
     if threading.current_thread() is not threading.main_thread():
         return action()
@@ -61,11 +62,16 @@ def defer_signals(action: Callable[[], T], *, waiting: Callable[[], object]) -> 
         except RuntimeError:  # Python 3.12 starts no thread while the interpreter exits
             outcome.run(action)
         outcome.done.wait()
-    if outcome.error is not None:
-        raise outcome.error
-    if signals:
-        signal.raise_signal(signals[0])
-    return outcome.value  # type: ignore[return-value]  # pyright: ignore[reportReturnType]
+    try:
+        if outcome.error is not None:
+            if signals:
+                log.error("%s", outcome.error)
+            raise outcome.error
+        return outcome.value  # type: ignore[return-value]  # pyright: ignore[reportReturnType]
+    finally:
+        # Also after an error: the program must not go on as if nobody had interrupted it.
+        if signals:
+            signal.raise_signal(signals[0])
 
 
 @contextmanager
@@ -106,17 +112,28 @@ def exit_on_sigterm() -> Generator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    kinds = _available("SIGTERM", "SIGHUP")
-    mine = [kind for kind in kinds if signal.getsignal(kind) is signal.SIG_DFL]
-    for kind in mine:
-        signal.signal(kind, _leave)
+    for kind in _available("SIGTERM", "SIGHUP"):
+        if signal.getsignal(kind) is signal.SIG_DFL:
+            signal.signal(kind, _leave)
+    block = object()
+    _blocks.add(block)
     try:
         yield
     finally:
-        for kind in mine:
-            if signal.getsignal(kind) is _leave:
-                signal.signal(kind, signal.SIG_DFL)
+        _blocks.discard(block)
+        # The last of several blocks restores the default. Another thread cannot: `_leave` does.
+        if not _blocks and threading.current_thread() is threading.main_thread():
+            for kind in _available("SIGTERM", "SIGHUP"):
+                if signal.getsignal(kind) is _leave:
+                    signal.signal(kind, signal.SIG_DFL)
+
+
+_blocks: Final[set[object]] = set()
+"""The blocks of `exit_on_sigterm` that are entered and not left."""
 
 
 def _leave(number: int, _: FrameType | None) -> None:
-    raise SystemExit(128 + number)
+    if _blocks:
+        raise SystemExit(128 + number)
+    signal.signal(number, signal.SIG_DFL)
+    signal.raise_signal(number)

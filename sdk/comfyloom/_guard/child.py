@@ -35,6 +35,7 @@ SEARCH_FOR_S = 60.0
 GIVE_UP_S = 600.0
 YOUNG_S = 60.0  # a machine launched this recently may answer 404 although it exists
 REQUEST_TIMEOUT_S = 10.0
+ENDED = ("deleting", "deleted", "stopping", "stopped", "error", "failed")
 FIRST_DELAY_S = 1.0
 MAX_DELAY_S = 30.0
 
@@ -81,17 +82,34 @@ class Charge:
 
     def _delete(self) -> str | None:
         now = time.monotonic()
-        status, _ = self._request("DELETE", f"/servers/{quoted(self.server_id)}")
-        if 200 <= status < 300:
+        status, body = self._request("DELETE", f"/servers/{quoted(self.server_id)}")
+        is_done = 200 <= status < 300
+        if is_done and self._is_confirmed(body):
             return "deleted"
-        if status != 404:
+        if not is_done and status != 404:
             self._back_off(now)
             return None
-        # For some seconds after the launch, a 404 does not mean that the machine has ended.
-        if self.seen or (now - self.held_at > YOUNG_S and self.server_id not in self._list()):
-            return "not found"
+        # A gateway may have answered in the platform's place, so the list must lack it, too; and
+        # for some seconds after the launch, a 404 does not mean that the machine has ended.
+        is_old = is_done or self.seen or now - self.held_at > YOUNG_S
+        if is_old and not self._is_listed():
+            return "deleted" if is_done else "not found"
         self.due = now + SEARCH_EVERY_S
         return None
+
+    def _is_confirmed(self, body: bytes) -> bool:
+        """Return whether a body is the platform's answer to the stop: none, or the machine."""
+        if not body.strip():
+            return True
+        try:
+            answer: Any = json.loads(body)
+            return answer == {} or str(answer["server_id"]) == self.server_id
+        except (ValueError, LookupError, TypeError):
+            return False
+
+    def _is_listed(self) -> bool:
+        row = self._list().get(self.server_id)
+        return row is not None and str(row.get("current_status") or "").lower() not in ENDED
 
     def _find(self) -> str | None:
         now = time.monotonic()

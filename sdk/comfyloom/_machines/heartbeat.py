@@ -37,7 +37,10 @@ class Heartbeat:
             self._beats.append(beat)
             if is_first:
                 self._empty = threading.Event()
-                daemon_thread(partial(self._run, self._empty), "heartbeat").start()
+            empty = self._empty
+        # Not under the lock: a signal handler that closes the session waits for `remove`.
+        if is_first:
+            daemon_thread(partial(self._run, empty), "heartbeat").start()
 
     def remove(self, beat: Callable[[], object]) -> None:
         """Stop calling `beat`; an unknown one is ignored."""

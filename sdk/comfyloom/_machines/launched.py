@@ -53,6 +53,12 @@ class MachineState(Enum):
 _IN_USE: Final = frozenset({MachineState.READY, MachineState.IDLE})
 
 
+def _set_event() -> threading.Event:
+    event = threading.Event()
+    event.set()
+    return event
+
+
 @attrs.define(eq=False)
 class LaunchedMachine(Machine):
     """A machine launched by this process: a session's, or the dev server until it is ready.
@@ -86,11 +92,8 @@ class LaunchedMachine(Machine):
     _launched_at: float = attrs.field(default=0.0, init=False, repr=False)
     _drawn_s: int = attrs.field(default=0, init=False, repr=False)
     # Unset only while a launch has no answer yet.
-    _answered: threading.Event = attrs.field(factory=threading.Event, init=False, repr=False)
+    _answered: threading.Event = attrs.field(factory=_set_event, init=False, repr=False)
     _stop_lock: threading.Lock = attrs.field(factory=threading.Lock, init=False, repr=False)
-
-    def __attrs_post_init__(self) -> None:
-        self._answered.set()
 
     @property
     def state(self) -> MachineState:
@@ -207,9 +210,7 @@ class LaunchedMachine(Machine):
     ) -> ComfyUI:
         """Wait until ComfyUI answers, and return its client.
 
-        Args:
-            report: Called with the progress of the start.
-            on_seen: Called with each description that the platform gives of the machine.
+        `report` gets its progress, `on_seen` each description that the platform gives.
 
         Raises:
             MachineStartFailed: It ended while it started.
@@ -222,7 +223,13 @@ class LaunchedMachine(Machine):
             self.tracker.record_seen(server)
             on_seen(server)
 
-        starting = Starting(api=self.api, server_id=self.server_id, report=report, on_seen=see)
+        starting = Starting(
+            api=self.api,
+            server_id=self.server_id,
+            report=report,
+            on_seen=see,
+            is_wanted=lambda: self.state is not MachineState.STOPPED,
+        )
         _, self.comfyui = starting.wait()
         self.started_in_s = starting.elapsed_s
         self._used_at = self.api.clock.monotonic()
@@ -244,9 +251,7 @@ class LaunchedMachine(Machine):
         """
         defer_signals(self._stop, waiting=lambda: log.warning("stopping the machine first"))
 
-    def release(self) -> None:
-        """Stop it."""
-        self.stop()
+    release = stop
 
     def _stop(self) -> None:
         if os.getpid() != self._owner:

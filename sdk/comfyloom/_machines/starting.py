@@ -28,6 +28,7 @@ class Starting:
 
     Args:
         on_seen: Called with each description that the platform gives of the machine.
+        is_wanted: Whether to go on waiting; not once this process has stopped the machine.
         connect: Makes the client of a ComfyUI from its URL.
         begun: When it was launched, by the monotonic clock; now by default.
     """
@@ -36,6 +37,7 @@ class Starting:
     server_id: str
     report: ProgressCallback
     on_seen: Callable[[Server], object] = lambda _: None
+    is_wanted: Callable[[], bool] = lambda: True
     connect: Callable[..., ComfyUI] = ComfyUI
     begun: float = attrs.field(
         default=attrs.Factory(lambda self: self.api.clock.monotonic(), takes_self=True)
@@ -82,6 +84,8 @@ class Starting:
             MachineStartFailed: The platform should know it by now, but does not.
             ApiError: The platform refuses for good.
         """
+        if not self.is_wanted():
+            raise self._gone("stopped by this process")
         try:
             server = self.api.get_server(self.server_id)
         except NotFound:

@@ -87,20 +87,27 @@ class Stopping:
         raise leak(self.server_id, self.server_type, reason, self.prices)
 
     def _attempt(self, longest_s: float) -> Stopped | None:
+        timeouts = self.api.timeouts
+        timeout_s = max(1.0, min(longest_s, timeouts.status_s))
         try:
-            server = self.api.stop_server(
-                self.server_id, timeout_s=max(1.0, min(longest_s, self.api.timeouts.status_s))
-            )
+            server = self.api.stop_server(self.server_id, timeout_s=timeout_s)
         except NotFound:
-            if not self.was_seen:
-                # A machine that was launched seconds ago may give a 404 as well.
-                if self.api.clock.monotonic() - self.launched_at < self.api.timeouts.young_s:
-                    return None
-                servers = self.api.list_servers(backoff=NO_RETRY)
-                if any(server.server_id == self.server_id for server in servers):
-                    return None
-            return Stopped(was_there=self.was_seen, by="not found")
-        return Stopped(was_there=True, by="deleted", server=server)
+            # A machine that was launched seconds ago may give a 404 as well.
+            is_young = self.api.clock.monotonic() - self.launched_at < timeouts.young_s
+            if not self.was_seen and is_young:
+                return None
+            by, was_there = "not found", self.was_seen
+        except ApiError as error:
+            if not 200 <= error.status < 300:
+                raise
+            by, was_there = "deleted", True
+        else:
+            return Stopped(was_there=True, by="deleted", server=server)
+        # A gateway may have answered in the platform's place: the list must lack it, too.
+        servers = self.api.list_servers(backoff=NO_RETRY)
+        if any(each.server_id == self.server_id and not each.has_ended for each in servers):
+            return None
+        return Stopped(was_there=was_there, by=by)
 
 
 def stop_guarded(stopping: Stopping, tracker: NullTracker) -> None:

@@ -175,9 +175,16 @@ def _converter() -> Converter:
     from cattrs import Converter
 
     converter = Converter()
-    converter.register_structure_hook(Decimal, lambda raw, _: Decimal(str(raw)))
+    converter.register_structure_hook(Decimal, _amount)
     converter.register_structure_hook(str, _text)
     return converter
+
+
+def _amount(raw: object, _: type) -> Decimal:
+    amount = Decimal(str(raw))
+    if not amount.is_finite():  # would spread to every later sum
+        raise ValueError("expected an amount")
+    return amount
 
 
 def _text(raw: object, _: type) -> str:

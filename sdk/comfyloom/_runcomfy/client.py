@@ -189,6 +189,7 @@ class ServerApi:
 
         Raises:
             NotFound: The platform does not know the machine, or not any more.
+            ApiError: A refusal; with a 2xx status, the response is not the platform's.
         """
         raw = self._call(
             "DELETE",
@@ -196,10 +197,16 @@ class ServerApi:
             backoff=NO_RETRY,
             timeout_s=timeout_s or self.timeouts.status_s,
         )
-        try:
-            return self._server(raw, "DELETE server") if raw else None
-        except ApiError:  # unreadable, but the status confirms the stop
+        if raw == {}:
             return None
+        request, reason = f"DELETE {_path(server_id)}", "the response is about another machine"
+        try:
+            server = self._server(raw, "DELETE server")
+            if server.server_id == server_id:
+                return server
+        except ApiError as error:
+            reason = str(error)
+        raise ApiError(f"RunComfy: {request}: {reason}", status=200, request=request)
 
     def _server(self, raw: object, request: str) -> Server:
         server = decode(Server, raw, request)
@@ -215,12 +222,7 @@ class ServerApi:
             raise _error(response, request, errors)
         if not response.content:
             return {}
-        try:
-            return _json(response, request)
-        except ApiError:
-            if method == "DELETE":  # whatever the body is, the status confirms it
-                return {}
-            raise
+        return _json(response, request)
 
     def _read_date(self, response: requests.Response) -> None:
         try:

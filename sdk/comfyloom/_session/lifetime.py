@@ -82,9 +82,10 @@ class SessionLifetime:
         self.require_open()
         return is_first
 
-    def require_open(self) -> None:
-        """Raise `ComfyloomError` if the session is closed."""
+    def require_open(self, otherwise: Callable[[], object] = lambda: None) -> None:
+        """Raise `ComfyloomError` if the session is closed, after calling `otherwise`."""
         if self.state is not SessionState.OPEN:
+            otherwise()
             raise ComfyloomError("this session is closed")
 
     def close(self) -> None:

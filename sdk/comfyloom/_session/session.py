@@ -252,12 +252,12 @@ class RunComfySession:
             if self._lifetime.open():
                 atexit.register(_close_at_exit, weakref.ref(self))
             name = None if workflow is None else workflow.__workflow__.name
-            server = self._backend.open(name, self._report)
             try:
-                self._lifetime.require_open()
-            except ComfyloomError:  # closed during the launch
-                self._backend.close()
+                server = self._backend.open(name, self._report)
+            except ComfyloomError:
+                self._lifetime.require_open()  # that is the cause, if it was closed meanwhile
                 raise
+            self._lifetime.require_open(otherwise=self._backend.close)
             return server
 
 

@@ -219,7 +219,9 @@ def test_the_state_file_is_private_and_has_the_usual_fields(dev: Make, settings:
     assert (raw["server_id"], raw["base_url"], raw["status"]) == (None, None, "Stopped")
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"total_cost": "x"}', '{"server_id": 3}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"total_cost": "x"}', '{"server_id": 3}', '{"earlier_cost": NaN}']
+)
 def test_a_broken_state_file_is_reported_and_left_alone(
     dev: Make, session: Make, settings: Settings, emulator: Emulator, text: str
 ) -> None:

@@ -85,10 +85,9 @@ def test_a_kill_while_the_recorded_machine_starts_keeps_it(
     """Its start is paid for: the guard must not stop what the state file keeps track of."""
     file = StateFile(tmp_path / ".comfyloom" / "dev-server.json")
     process = start_dev_up(emulator, tmp_path)
-    assert soon(lambda: bool(file.read().server_id))
+    assert soon(lambda: bool(file.read().server_id) and not guards_of(process.pid))
     process.kill()
     process.wait(10)
-    assert soon(lambda: not guards_of(process.pid))
     (machine,) = running(emulator)
     dev = dev_server(emulator, tmp_path)
     assert dev.up().server_id == machine

@@ -328,3 +328,14 @@ def test_a_start_that_another_thread_ends_is_not_waited_for(make: Any, clock: Fa
         start(machine)
     assert api.count("get") == 2
     assert sum(clock.slept) < 10
+
+
+def test_a_machine_that_became_ready_unnoticed_is_billed(make: Any, clock: FakeClock) -> None:
+    """Interrupted between two polls: only the answer to the stop says since when it is billed."""
+    machine, _ = make(stop=[ready])
+    machine.api.ready_at = clock.time() + 10
+    machine.launch("version")
+    clock.sleep(16)
+    machine.stop()
+    assert machine.billed_s == pytest.approx(6, abs=0.5)
+    assert "billed 6 s" in machine.summary

@@ -113,8 +113,7 @@ class LaunchedMachine(Machine):
     @property
     def leak(self) -> MachineLeak | None:
         """The error of a machine that may still cost money, None if it cannot."""
-        is_without_machine = not self.server_id and self._answered.is_set()
-        if self.state is MachineState.STOPPED or is_without_machine:
+        if self.state is MachineState.STOPPED or (not self.server_id and self._answered.is_set()):
             return None
         return leak(self.server_id, self.server_type, "it was not seen to stop", self.prices)
 
@@ -274,7 +273,9 @@ class LaunchedMachine(Machine):
                 was_seen=self.lease is not None and self.lease.was_noted,
                 launched_at=self._launched_at,
             )
-            stop_guarded(stopping, self.tracker)
+            server = stop_guarded(stopping, self.tracker).server
+            if server and self.lease:  # it may have become ready unnoticed
+                self.lease.note(server)
             self.billed_s = self.seconds
             self._states.state = MachineState.STOPPED
         self.disconnect()

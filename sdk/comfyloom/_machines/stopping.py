@@ -110,7 +110,7 @@ class Stopping:
         return Stopped(was_there=was_there, by=by)
 
 
-def stop_guarded(stopping: Stopping, tracker: NullTracker) -> None:
+def stop_guarded(stopping: Stopping, tracker: NullTracker) -> Stopped:
     """Stop a machine and record it: for some seconds here, then the guard continues, if any.
 
     Raises:
@@ -126,6 +126,7 @@ def stop_guarded(stopping: Stopping, tracker: NullTracker) -> None:
             tracker, stopping.server_id, stopping.server_type, error.reason, stopping.prices
         ) from None
     tracker.record_ended(stopped.by)
+    return stopped
 
 
 def leave_to_guard(

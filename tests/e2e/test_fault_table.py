@@ -30,8 +30,8 @@ def test_a_run_under_a_fault(name: str, tmp_path: Path) -> None:
 def test_the_table_in_the_documentation_is_whole() -> None:
     page = (ROOT / "docs" / "faults.md").read_text("utf-8")
     rows = [line.split(" | ") for line in page.splitlines() if line.startswith("| ")]
-    told = {row[1].strip("`"): row[2].strip("`") for row in rows if len(row) == 5}
-    assert {name: told.get(name) for name in SCENARIOS} == {
+    listed = {row[1].strip("`"): row[2].strip("`") for row in rows if len(row) == 5}
+    assert {name: listed.get(name) for name in SCENARIOS} == {
         name: expected(name) for name in SCENARIOS
     }
     assert "Second GPU runs: 0. Files left behind: 0." in page
@@ -47,11 +47,11 @@ def test_a_scenario_is_scripted_from_outside(emulator: Emulator) -> None:
     requests.post(
         faults, json=[{"kind": "prompt", "action": "delete", "after": 1}], timeout=5
     ).raise_for_status()
-    told = requests.get(faults, timeout=5).json()
-    assert set(told["scenarios"]) == set(SCENARIOS)
-    assert [each["action"] for each in told["pending"]] == ["restart", "delete"]
+    shown = requests.get(faults, timeout=5).json()
+    assert set(shown["scenarios"]) == set(SCENARIOS)
+    assert [each["action"] for each in shown["pending"]] == ["restart", "delete"]
     assert len(emulator.faults.pending()) == 2
-    for fault in told["pending"]:  # what is listed can be added again
+    for fault in shown["pending"]:  # what is listed can be added again
         requests.post(faults, data=json.dumps(fault), timeout=5).raise_for_status()
 
 

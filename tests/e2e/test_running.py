@@ -31,7 +31,7 @@ from support import HastyClock, request_statuses
 
 
 def test_sixty_four_runs_share_one_socket(emulator: Emulator) -> None:
-    # However slow the machine is, silence is no reason to reconnect.
+    # However slow the machine is, silence must not make it reconnect.
     timeouts = Timeouts(polling=PollIntervals(stopped_s=600.0, silent_s=600.0))
     with direct_session(emulator, timeouts) as session:
         threads = []
@@ -72,7 +72,7 @@ def test_runs_are_submitted_in_order_although_one_of_them_fails() -> None:
     third = SubmissionTicket.after(second)
     second.end()
     reached: list[int] = []
-    waiting = threading.Thread(target=lambda: (third.wait(CancelScope()), reached.append(3)))
+    waiting = threading.Thread(target=lambda: (third.wait(CancelScope(), 0.2), reached.append(3)))
     waiting.start()
     time.sleep(0.4)
     assert reached == []
@@ -142,7 +142,9 @@ def test_a_silent_run_is_reported(emulator: Emulator) -> None:
             if progress.kind == "silent" and progress.node == "3":
                 break
         run.cancel()
-    assert "is running, but has been silent for" in seen[-1].message
+    silent = [each for each in seen if each.kind == "silent"]
+    assert "is running, but has been silent for" in silent[-1].message
+    assert silent[-1].node == "3"
 
 
 def test_a_failing_callback_does_not_harm_the_run(emulator: Emulator) -> None:

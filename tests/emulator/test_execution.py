@@ -150,11 +150,15 @@ def test_events_can_overtake_the_answer_to_post_prompt(start: Start) -> None:
 
 
 def test_a_run_in_real_time_takes_run_s(start: Start) -> None:
-    comfyui = ComfyUIClient(start(time="real", run_s=0.8).comfyui_url)
-    messages = comfyui.run(flux_mesh())["status"]["messages"]
-    took_ms = messages[-1][1]["timestamp"] - messages[0][1]["timestamp"]
-    assert took_ms >= 790
-    comfyui.http.close()
+    took_ms: list[int] = []
+    for _ in range(3):
+        comfyui = ComfyUIClient(start(time="real", run_s=0.8).comfyui_url)
+        messages = comfyui.run(flux_mesh())["status"]["messages"]
+        took_ms.append(messages[-1][1]["timestamp"] - messages[0][1]["timestamp"])
+        comfyui.http.close()
+        if took_ms[-1] < 1600:
+            break
+    assert 790 <= min(took_ms) < 1600  # a slow computer may delay one of them
 
 
 def test_the_server_answers_while_a_node_runs(start: Start) -> None:

@@ -140,7 +140,7 @@ def test_several_threads_that_close_report_the_cost_once(made: Session) -> None:
 def test_an_abandoned_release_names_the_machine_and_is_not_repeated(
     made: Session, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """After three signals the release goes on in its thread, but nobody waits for it."""
+    """After three signals the release continues in its thread, but no one waits for it."""
 
     def abandon(_: Callable[[], None], **__: Any) -> None:
         made.lifetime._states.state = SessionState.RELEASING
@@ -199,7 +199,7 @@ def test_a_signal_at_the_very_start_of_the_close_does_not_prevent_the_release(
 def test_the_cost_is_reported_once_even_if_the_release_is_abandoned(
     made: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A borrowed machine is no leak: its cost is still due, and a later close may try again."""
+    """A borrowed machine cannot leak, but its cost is due, and a later close may try again."""
 
     def abandon(_: Callable[[], None], **__: Any) -> None:
         made.lifetime._states.state = SessionState.RELEASING

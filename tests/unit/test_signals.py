@@ -77,7 +77,7 @@ def test_handlers_are_restored() -> None:
 def test_an_error_of_the_action_does_not_swallow_the_signal(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A program that catches the error would go on as if nobody had interrupted it."""
+    """A program that catches the error would continue as if it had not been interrupted."""
 
     def work() -> None:
         interrupt([])

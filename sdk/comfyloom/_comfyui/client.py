@@ -66,7 +66,9 @@ class ComfyUI:
         self.queue_poll = SharedQueuePoll(
             lambda timeout_s: self.queue(backoff=NO_RETRY, timeout_s=timeout_s), clock
         )
-        self.uploads = Uploads(self._upload, self.max_upload_bytes, UploadCache.of(self._url))
+        self.uploads = Uploads(
+            self._upload, self.max_upload_bytes, UploadCache.of(self._url), timeouts.turn_s
+        )
         self._jobs = JobsApi(self._http)
         self._asked_for_limit = False
 

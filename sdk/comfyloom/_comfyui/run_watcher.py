@@ -33,7 +33,6 @@ from comfyloom.errors import (
 
 _ENDING: Final = frozenset({"execution_success", "execution_error", "execution_interrupted"})
 _AT_ONCE: Final = 200
-_SHORTEST_S: Final = 1.0
 
 
 class RunListener(Protocol):
@@ -203,7 +202,7 @@ class RunWatcher:
         )
 
     def _answer_timeout_s(self) -> float:
-        left_s = max(_SHORTEST_S, self.scope.deadline.remaining_s)
+        left_s = max(self.server.timeouts.last_look_s, self.scope.deadline.remaining_s)
         return min(self.server.timeouts.poll_s, left_s)
 
     def _read_queue(self) -> HistoryEntry | None:

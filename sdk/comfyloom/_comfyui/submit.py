@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     import requests
 
 _LOOKUPS: Final = 2
-_SHORTEST_S: Final = 0.5
 _LATE_CANCELS: Final = 3
 
 _BUSY: Final = 503
@@ -144,7 +143,7 @@ class Submission:
             except BaseException:
                 self._withdraw(self.prompt_id)
                 raise
-            timeout_s = min(timeouts.poll_s, max(_SHORTEST_S, left_s))
+            timeout_s = min(timeouts.poll_s, max(timeouts.last_look_s, left_s))
             try:
                 how: dict[str, Any] = {"backoff": NO_RETRY, "timeout_s": timeout_s}
                 if self.server.knows(self.prompt_id, **how):

@@ -13,12 +13,12 @@ import attrs
 from comfyloom._comfyui.cancel_scope import CancelScope
 from comfyloom._comfyui.multipart import UploadCancelled
 from comfyloom._comfyui.upload_cache import UploadCache
+from comfyloom._core.timeouts import DEFAULT_TIMEOUTS
 from comfyloom._workflow.files import InputFile
 from comfyloom.errors import InputFileError
 
 Send: TypeAlias = Callable[[InputFile, CancelScope], str]
 
-TURN_S: Final = 0.2
 FORM_BYTES: Final = 1000
 """Upper bound of the request without the file."""
 WORTH_ASKING: Final = 1 << 20
@@ -33,11 +33,13 @@ class Uploads:
         send: Uploads a file and returns its name there.
         limit: Returns the largest request that the server accepts, None if unknown.
         cache: What earlier sessions sent.
+        turn_s: As in `Timeouts`.
     """
 
     _send: Send
     _limit: Callable[[], int | None]
     _cache: UploadCache
+    _turn_s: float = DEFAULT_TIMEOUTS.turn_s
     _names: dict[str, str] = attrs.field(factory=dict[str, str], init=False)
     _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)
     _turns: defaultdict[str, threading.Lock] = attrs.field(
@@ -85,7 +87,7 @@ class Uploads:
     def _turn(self, name: str, scope: CancelScope) -> Generator[None]:
         with self._lock:
             turn = self._turns[name]
-        while not turn.acquire(timeout=TURN_S):
+        while not turn.acquire(timeout=self._turn_s):
             scope.checkpoint()
         try:
             yield

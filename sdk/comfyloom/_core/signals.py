@@ -69,7 +69,7 @@ def defer_signals(action: Callable[[], T], *, waiting: Callable[[], object]) -> 
             raise outcome.error
         return outcome.value  # type: ignore[return-value]  # pyright: ignore[reportReturnType]
     finally:
-        # Also after an error: the program must not go on as if nobody had interrupted it.
+        # Also after an error: the program must not continue as if it had not been interrupted.
         if signals:
             signal.raise_signal(signals[0])
 

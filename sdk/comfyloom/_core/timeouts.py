@@ -65,6 +65,8 @@ class Timeouts:
         withdraw_every_s: Between two such attempts.
         run_cancel_s: How long a run's thread may take to cancel it before the caller does.
         leave_cancel_s: How long a caller that leaves waits for a cancel to be confirmed.
+        turn_s: Between two looks, of a run that waits for its turn, whether it was cancelled.
+        last_look_s: Shortest wait for an answer, also when the run's deadline is nearer.
         status_s: For RunComfy to describe or stop a machine.
         renew_s: For RunComfy to change a lease.
         launch_search_s: How long the machine of an unanswered launch is looked for.
@@ -88,7 +90,10 @@ class Timeouts:
         dev_probe_every_s: Between two attempts to reach its ComfyUI.
         dev_status_every_s: Between two status checks while it is watched.
         dev_queue_every_s: Between two reads of its queue while it is watched.
+        dev_emulator_s: For an emulator on this computer to answer.
+        dev_lock_s: How long a status check waits for a lock; it then reports without recording.
         lock_s: How long another process may hold a lock; an unanswered launch takes 2 minutes.
+        lock_notice_s: How long a lock is waited for before the user is notified.
         ledger_busy_s: How long another process may write to the ledger.
     """
 
@@ -109,6 +114,8 @@ class Timeouts:
     withdraw_every_s: float = 0.25
     run_cancel_s: float = 1.0
     leave_cancel_s: float = 3.5
+    turn_s: float = 0.2
+    last_look_s: float = 1.0
 
     status_s: float = 15.0
     renew_s: float = 10.0
@@ -134,7 +141,10 @@ class Timeouts:
     dev_probe_every_s: float = 2.0
     dev_status_every_s: float = 15.0
     dev_queue_every_s: float = 1.0
+    dev_emulator_s: float = 5.0
+    dev_lock_s: float = 1.0
     lock_s: float = 180.0
+    lock_notice_s: float = 0.2
     ledger_busy_s: float = 15.0
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from comfyloom._core.timeouts import DEFAULT_TIMEOUTS, Timeouts
 from comfyloom._http.retry import NO_RETRY
 from comfyloom._http.transport import Transport
 from comfyloom._machines.lease import Lease
@@ -16,7 +17,6 @@ from comfyloom.errors import MachineError, TransportError
 from comfyloom.settings import Settings
 
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
-PROBE_S: Final = 5.0
 
 
 def check_owner(state: DevState, settings: Settings, path: Path) -> None:
@@ -36,20 +36,23 @@ def check_owner(state: DevState, settings: Settings, path: Path) -> None:
     )
 
 
-def is_emulator(base_url: str) -> bool:
+def is_emulator(base_url: str, timeouts: Timeouts = DEFAULT_TIMEOUTS) -> bool:
     """Return whether a platform is an emulator on this computer."""
     if urlsplit(base_url).hostname not in _LOOPBACK:
         return False
     http = Transport(base_url.rstrip("/"), "RunComfy", backoff=NO_RETRY)
     try:
-        return http.send("GET", "/_emulator/state", timeout_s=PROBE_S).status_code == 200
+        return (
+            http.send("GET", "/_emulator/state", timeout_s=timeouts.dev_emulator_s).status_code
+            == 200
+        )
     except TransportError:
         return False
     finally:
         http.close()
 
 
-def is_gone_with_its_emulator(state: DevState) -> bool:
+def is_gone_with_its_emulator(state: DevState, timeouts: Timeouts) -> bool:
     """Return whether the machine was emulated, and its emulator has ended: nothing is billed.
 
     Any other platform on a local port may be a tunnel to a real one.
@@ -57,8 +60,9 @@ def is_gone_with_its_emulator(state: DevState) -> bool:
     if not state.is_emulated:
         return False
     parts = urlsplit(state.api_base_url)
+    address = parts.hostname or "", parts.port or 80
     try:
-        socket.create_connection((parts.hostname or "", parts.port or 80), timeout=1.0).close()
+        socket.create_connection(address, timeouts.dev_emulator_s).close()
     except ConnectionRefusedError:
         return True
     except OSError:

@@ -18,11 +18,10 @@ from comfyloom._runcomfy.models import Server
 from comfyloom._runcomfy.versions import find_version
 from comfyloom._workflow.workflow import Workflow
 from comfyloom.errors import ConfigError, MachineError, MachineLeak
-from comfyloom.settings import is_word
+from comfyloom.settings import LONGEST_DURATION_S, is_word
 
 SHORTEST_S: Final = 60.0
 """A shorter lease could end between two requests."""
-LONGEST_S: Final = 30 * 24 * 3600.0
 
 WorkflowLike: TypeAlias = "type[Workflow[Any]] | Workflow[Any] | str | None"
 """A workflow class or object, or the name of its file without the suffix."""
@@ -40,9 +39,9 @@ class LaunchRequest:
     def __attrs_post_init__(self) -> None:
         times = {"duration_s": self.duration_s, "idle_timeout_s": self.idle_timeout_s}
         problems = [
-            f"{name} must be {SHORTEST_S:g} to {LONGEST_S:g} s"
+            f"{name} must be {SHORTEST_S:g} to {LONGEST_DURATION_S:g} s"
             for name, value in times.items()
-            if value is not None and not SHORTEST_S <= value <= LONGEST_S
+            if value is not None and not SHORTEST_S <= value <= LONGEST_DURATION_S
         ]
         if self.server_type is not None and (problem := is_word(self.server_type)) is not None:
             problems.append(f"server_type: {problem}")
@@ -181,7 +180,7 @@ def _intent(record: DevRecord, state: DevState, request: LaunchRequest) -> DevSt
         workflow_version=version,
         user_id=settings.user_id,
         api_base_url=settings.api_base_url,
-        is_emulated=account.is_emulator(settings.api_base_url),
+        is_emulated=account.is_emulator(settings.api_base_url, record.api.timeouts),
         server_type=server_type,
         idle_timeout=request.idle_timeout_s or settings.dev_idle_timeout_s,
         max_duration=request.duration_s or settings.dev_max_duration_s,

@@ -77,7 +77,7 @@ class DevRecord:
         state = self.file.read()
         if not state.is_there:
             return state
-        if account.is_gone_with_its_emulator(state):
+        if account.is_gone_with_its_emulator(state, self.api.timeouts):
             return self.record_ended(state)
         account.check_owner(state, self.settings, self.file.path)
         if not state.is_unanswered:
@@ -196,7 +196,8 @@ class DevRecord:
 
     def _kept(self, state: DevState, seen: HealthCheck) -> DevState:
         """Record a health check, unless the file is about another machine by now."""
-        with suppress(MachineBusy), self.file.locked(longest_s=1.0, required=False):
+        longest_s = self.api.timeouts.dev_lock_s
+        with suppress(MachineBusy), self.file.locked(longest_s=longest_s, required=False):
             current = self.file.read()
             if current.server_id == state.server_id:
                 return self.record_check(current, seen)

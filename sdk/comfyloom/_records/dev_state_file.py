@@ -104,7 +104,7 @@ class StateFile:
         try:
             self._make_folder()
             try:
-                lock.acquire(timeout=0.2)
+                lock.acquire(timeout=self.timeouts.lock_notice_s)
             except Timeout:
                 waiting()
                 lock.acquire(timeout=self.timeouts.lock_s if longest_s is None else longest_s)

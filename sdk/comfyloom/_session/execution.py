@@ -43,7 +43,6 @@ from comfyloom.progress import Kind, Progress, ProgressCallback
 
 ResultT = TypeVar("ResultT", bound=Result)
 
-_TICKET_S: Final = 0.2
 _BAD_REQUEST: Final = 400
 
 
@@ -61,11 +60,11 @@ class SubmissionTicket:
             last = last._before
         return cls(last)
 
-    def wait(self, scope: CancelScope) -> None:
-        """Wait until this run may submit, or until the scope ends it."""
+    def wait(self, scope: CancelScope, check_every_s: float) -> None:
+        """Wait until this run may submit, or until the scope, which is checked, ends it."""
         scope.checkpoint()
         while (before := self._before) is not None:
-            if before._is_over.wait(_TICKET_S):
+            if before._is_over.wait(check_every_s):
                 self._before = before._before
             scope.checkpoint()
 
@@ -173,7 +172,7 @@ class Execution(Generic[ResultT]):
         router = self.server.event_router
         with router.listening(self.prompt_id, watcher.deliver):
             reporter.on_queued(0)
-            self.ticket.wait(self._scope)
+            self.ticket.wait(self._scope, self.server.timeouts.turn_s)
             ids = router.client_id, self.prompt_id
             prompt_id = Submission(self.server, graph, *ids, self._scope).send()
             if prompt_id != self.prompt_id:  # an old server draws its own

@@ -73,7 +73,11 @@ def _workflow_classes() -> Iterator[Diagnostic]:
 
 
 def _account(settings: Settings) -> Iterator[Diagnostic]:
-    api = ServerApi(settings.api_base_url, settings.user_id, settings.api_token)
+    with ServerApi.of(settings) as api:
+        yield from _account_checks(settings, api)
+
+
+def _account_checks(settings: Settings, api: ServerApi) -> Iterator[Diagnostic]:
     try:
         # First: reading the file registers the machine's URL as a secret, for later messages.
         state_file = list(_isolated("state file", lambda: _state_file(settings)))
@@ -89,8 +93,6 @@ def _account(settings: Settings) -> Iterator[Diagnostic]:
         yield _prices(settings)
     except ComfyloomError as error:
         yield _error("token", error, _ACCOUNT_ADVICE)
-    finally:
-        api.close()
 
 
 _ACCOUNT_ADVICE: Final = "check token, user id and base URL; the proxy comes from HTTPS_PROXY"

@@ -13,9 +13,6 @@ import click
 
 from comfyloom._core.signals import defer_signals, exit_on_sigterm
 from comfyloom._machines.account_machines import AccountMachines, Rented
-from comfyloom._money.prices import PriceList
-from comfyloom._records.locations import records_of
-from comfyloom._runcomfy.client import ServerApi
 from comfyloom.cli.main import CONTEXT
 from comfyloom.cli.shared import (
     Duration,
@@ -34,8 +31,7 @@ from comfyloom.cli.shared import (
 from comfyloom.errors import ComfyloomError
 
 if TYPE_CHECKING:
-    from comfyloom._machines.reaper import Orphan, Reaped, Reaper
-    from comfyloom._records.machine_records import MachineRecords
+    from comfyloom._machines.reaper import Orphan, Reaped
 
 STALE_AFTER_S: Final = 24 * 3600.0
 """A machine without a sign of life for this long has ended with its lease."""
@@ -140,8 +136,9 @@ def reap(dry_run: bool, credentials: str | None, as_json: bool) -> None:
     without an answer is searched for up to a minute.
     """
     with account(credentials) as (settings, api), exit_on_sigterm():
-        records = records_of(settings)
-        reaper = _reaper(api, records, PriceList.of(settings))
+        from comfyloom._machines.reaper import Reaper  # imports the ledger's database
+
+        reaper = Reaper.of(settings, api, lambda text: click.echo(text, err=True))
         orphans = reaper.orphans()
         reaped = (
             []
@@ -150,7 +147,7 @@ def reap(dry_run: bool, credentials: str | None, as_json: bool) -> None:
                 defer_signals(partial(reaper.reap, each), waiting=_say_waiting) for each in orphans
             ]
         )
-        others = records.count_of_other_accounts(since=api.now() - STALE_AFTER_S)
+        others = reaper.records.count_of_other_accounts(since=api.now() - STALE_AFTER_S)
     if as_json:
         rows = map(_orphan_as_json, orphans) if dry_run else map(_reaped_as_json, reaped)
         print_json(list(rows))
@@ -161,14 +158,6 @@ def reap(dry_run: bool, credentials: str | None, as_json: bool) -> None:
             click.echo(text, err=True)
     if errors := [each.error for each in reaped if each.error is not None]:
         raise errors[0]
-
-
-def _reaper(api: ServerApi, records: MachineRecords, prices: PriceList) -> Reaper:
-    from comfyloom._machines.reaper import Reaper  # imports the ledger's database
-
-    return Reaper(
-        api=api, records=records, prices=prices, say=lambda text: click.echo(text, err=True)
-    )
 
 
 def _say_waiting() -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from comfyloom._runcomfy.client import ServerApi
-from comfyloom.settings import Settings, to_seconds
+from comfyloom.settings import LONGEST_DURATION_S, Settings, to_seconds
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 _UNWRAPPED_COLUMNS: Final = 400
-MAX_DURATION_S: Final = 30 * 24 * 3600.0
 
 credentials_option = click.option(
     "--credentials",
@@ -53,7 +52,7 @@ class Duration(click.ParamType[float]):
             seconds = to_seconds(str(value))
         except ValueError as error:
             return self.fail(str(error), param, ctx)
-        if not self._least_s <= seconds <= MAX_DURATION_S:
+        if not self._least_s <= seconds <= LONGEST_DURATION_S:
             text = f"{value:.40} is not between {self._least_s:g} s and 30 days"
             return self.fail(text, param, ctx)
         return seconds
@@ -63,11 +62,8 @@ class Duration(click.ParamType[float]):
 def account(credentials: str | None) -> Generator[tuple[Settings, ServerApi]]:
     """Yield the settings and a client of the Server API, which is closed after the block."""
     settings = Settings.load(credentials=credentials)
-    api = ServerApi(settings.api_base_url, settings.user_id, settings.api_token)
-    try:
+    with ServerApi.of(settings) as api:
         yield settings, api
-    finally:
-        api.close()
 
 
 def print_json(value: object) -> None:

@@ -68,11 +68,8 @@ def find_workflow(
     if found is not None or not is_needed:
         return found
     version = settings.workflow_version_id
-    api = ServerApi(settings.api_base_url, settings.user_id, settings.api_token)
-    try:
+    with ServerApi.of(settings) as api:
         saved = [entry for entry in api.list_workflows() if version in (None, entry.version_id)]
-    finally:
-        api.close()
     names = {entry.workflow_name for entry in saved}
     known = workflow_classes()
     candidates = [cls for cls in known.values() if cls.__workflow__.name in names]

@@ -1,6 +1,13 @@
 """Settings, from arguments, environment variables, pyproject.toml or a credentials file."""
 
-from comfyloom.settings.declaration import Plan, Prices, is_http_url, is_word, to_seconds
+from comfyloom.settings.declaration import (
+    LONGEST_DURATION_S,
+    Plan,
+    Prices,
+    is_http_url,
+    is_word,
+    to_seconds,
+)
 from comfyloom.settings.model import (
     DEFAULT_BASE_URL,
     DEFAULT_SERVER_TYPE,
@@ -14,6 +21,7 @@ __all__ = [
     "DEFAULT_BASE_URL",
     "DEFAULT_SERVER_TYPE",
     "Given",
+    "LONGEST_DURATION_S",
     "Plan",
     "Prices",
     "Settings",

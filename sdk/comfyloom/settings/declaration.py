@@ -20,6 +20,8 @@ from comfyloom.errors import ConfigError
 if TYPE_CHECKING:
     from cattrs import Converter
 
+LONGEST_DURATION_S: Final = 30 * 24 * 3600.0
+"""The longest duration of a machine that is accepted."""
 METADATA: Final = "comfyloom.setting"
 _DURATION_PART: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(h|min|m|s)?")
 _UNIT_S: Final = {"h": 3600.0, "m": 60.0, "min": 60.0, "s": 1.0, "": 1.0}

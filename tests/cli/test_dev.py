@@ -281,7 +281,7 @@ def test_nothing_is_offered_once_it_has_ended(capsys: pytest.CaptureFixture[str]
 def rendered(found: StatusSnapshot) -> str:
     out = Console(file=io.StringIO(), width=80, color_system=None)
     with out.capture() as captured:
-        out.print(watching._render(found))
+        out.print(watching.render(found))
     return captured.get()
 
 

@@ -42,7 +42,7 @@ def test_an_account_without_machines(comfyloom: Comfyloom) -> None:
 
 
 def test_what_is_not_known_is_a_question_mark(capsys: pytest.CaptureFixture[str]) -> None:
-    machines._print_table([rented("s-1"), rented("s-2", price=None, left_s=None)])
+    machines.print_machines([rented("s-1"), rented("s-2", price=None, left_s=None)])
     table, total = capsys.readouterr()
     known, unknown = table.splitlines()[1:]
     assert known.split() == [
@@ -62,7 +62,7 @@ def test_what_is_not_known_is_a_question_mark(capsys: pytest.CaptureFixture[str]
 
 
 def test_only_unknown_prices_are_no_sum(capsys: pytest.CaptureFixture[str]) -> None:
-    machines._print_table([rented("s-1", price=None)])
+    machines.print_machines([rented("s-1", price=None)])
     assert capsys.readouterr().err == "1 machine, at an unknown price\n"
 
 
@@ -82,9 +82,9 @@ def test_ids_are_shortened_on_a_narrow_terminal_but_stay_unique(
         width: int
 
     monkeypatch.setattr(machines, "console", lambda **_: Screen(80))
-    assert machines._names(ids, stderr=False) == shown
+    assert machines.display_ids(ids, stderr=False) == shown
     monkeypatch.setattr(machines, "console", lambda **_: Screen(120))
-    assert machines._names(ids, stderr=False) == ids
+    assert machines.display_ids(ids, stderr=False) == ids
 
 
 def test_show_has_no_url(account: Emulator, comfyloom: Comfyloom) -> None:

@@ -40,7 +40,7 @@ def test_a_start_alone_has_no_share(capsys: pytest.CaptureFixture[str]) -> None:
     [(None, ""), (0.4, ""), (1.0, ", 0:01 left"), (59.6, ", 1:00 left"), (605.0, ", 10:05 left")],
 )
 def test_the_time_left(eta_s: float | None, text: str) -> None:
-    assert view._time_left(Progress(kind="step", eta_s=eta_s)) == text
+    assert view.time_left(Progress(kind="step", eta_s=eta_s)) == text
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def shares(bars: Bars) -> dict[str, float]:
 
 
 def test_each_stage_has_a_bar(bars: Bars) -> None:
-    show = view._Bars(bars, ["image", "mesh"])
+    show = view.StageBars(bars, ["image", "mesh"])
     assert shares(bars) == {"image": 0.0, "mesh": 0.0}
     show(Progress(kind="machine", message="starting"))
     assert shares(bars)["machine"] == 0.0
@@ -91,7 +91,7 @@ def test_each_stage_has_a_bar(bars: Bars) -> None:
 
 
 def test_a_workflow_without_stages_has_one_bar(bars: Bars) -> None:
-    show = view._Bars(bars, ["run"])
+    show = view.StageBars(bars, ["run"])
     show(Progress(kind="node", message="KSampler", fraction=0.5))
     assert shares(bars)["run"] == 0.5
     show(Progress(kind="cost", message="machine s-1"))
@@ -99,7 +99,7 @@ def test_a_workflow_without_stages_has_one_bar(bars: Bars) -> None:
 
 
 def test_after_a_failure_only_finished_bars_are_left(bars: Bars) -> None:
-    show = view._Bars(bars, ["image", "mesh"])
+    show = view.StageBars(bars, ["image", "mesh"])
     show(Progress(kind="step", stage="mesh", stages={"image": 1.0, "mesh": 0.3}))
     show.hide_unfinished()
     assert "mesh" not in shares(bars)
@@ -107,7 +107,7 @@ def test_after_a_failure_only_finished_bars_are_left(bars: Bars) -> None:
 
 
 def test_a_start_without_a_run_completes_the_machine(bars: Bars) -> None:
-    show = view._Bars(bars, [])
+    show = view.StageBars(bars, [])
     show(Progress(kind="machine", message="ready after 3 s"))
     show.finish()
     assert shares(bars) == {"machine": 1.0}

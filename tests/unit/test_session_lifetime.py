@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from comfyloom import RunComfySession
+from comfyloom._comfyui.cancel_scope import CancelScope
 from comfyloom._core.states import StateHolder
 from comfyloom._session.execution import SubmissionTicket
 from comfyloom._session.lifetime import SessionLifetime, SessionState
@@ -20,6 +21,7 @@ from comfyloom._session.run_starter import RunStarter
 from comfyloom.errors import ComfyloomError, MachineLeak
 from comfyloom.progress import Progress
 from comfyloom_workflows import FluxImageWorkflow
+from guard_lab import soon
 
 LIFETIME = "comfyloom._session.lifetime.defer_signals"
 
@@ -93,12 +95,18 @@ def test_a_session_that_was_never_used_can_be_closed(made: Session) -> None:
         made.lifetime.open()
 
 
-@pytest.mark.parametrize("state", [SessionState.CLOSING, SessionState.RELEASING])
-def test_it_is_unclosed_while_it_closes(made: Session, state: SessionState) -> None:
-    made.lifetime._states.state = state
-    assert made.lifetime.is_unclosed
-    with pytest.raises(ComfyloomError, match="closed"):
-        made.lifetime.require_open()
+def test_it_is_unclosed_until_everything_is_released(made: Session) -> None:
+    seen: list[tuple[SessionState, bool]] = []
+
+    def look() -> None:
+        seen.append((made.lifetime.state, made.lifetime.is_unclosed))
+        with pytest.raises(ComfyloomError, match="closed"):
+            made.lifetime.require_open()
+
+    made.backend.closing = look
+    made.lifetime.open()
+    made.lifetime.close()
+    assert seen == [(SessionState.RELEASING, True)]
 
 
 def test_a_stop_that_fails_is_raised_after_everything_was_tried(made: Session) -> None:
@@ -137,25 +145,48 @@ def test_several_threads_that_close_report_the_cost_once(made: Session) -> None:
     assert len(made.reports) == 1
 
 
-def test_an_abandoned_release_names_the_machine_and_is_not_repeated(
-    made: Session, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """After three signals the release continues in its thread, but no one waits for it."""
+@pytest.fixture
+def abandoned(made: Session, monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
+    """A session whose release hangs, and was given up after three signals."""
+    go_on = threading.Event()
+    threads: list[threading.Thread] = []
 
-    def abandon(_: Callable[[], None], **__: Any) -> None:
-        made.lifetime._states.state = SessionState.RELEASING
+    def abandon(action: Callable[[], None], **_: Any) -> None:
+        threads.append(threading.Thread(target=action))
+        threads[-1].start()
+        assert soon(lambda: "close" in made.backend.events)
         raise KeyboardInterrupt
 
-    made.backend.machine = LeakyMachine()
+    made.backend.closing = lambda: go_on.wait(30)
     made.lifetime.open()
-    monkeypatch.setattr(LIFETIME, abandon)
+    with monkeypatch.context() as patch:
+        patch.setattr(LIFETIME, abandon)
+        yield made
+        go_on.set()
+        for thread in threads:
+            thread.join()
+
+
+def test_an_abandoned_release_names_the_machine_and_is_not_repeated(
+    abandoned: Session, caplog: pytest.LogCaptureFixture
+) -> None:
+    abandoned.backend.machine = LeakyMachine()
     with caplog.at_level(logging.ERROR, "comfyloom"), pytest.raises(KeyboardInterrupt):
-        made.lifetime.close_despite_signals()
+        abandoned.lifetime.close_despite_signals()
     assert "machine s-1 may still be running" in caplog.text
-    assert made.lifetime.state is SessionState.CLOSED
-    assert len(made.reports) == 1
-    made.lifetime.close()
-    assert made.backend.events == []
+    assert abandoned.lifetime.state is SessionState.CLOSED
+    assert len(abandoned.reports) == 1
+    abandoned.lifetime.close()
+    assert abandoned.backend.events == ["cancel", "close"]
+
+
+def test_the_cost_is_reported_once_even_if_the_release_is_abandoned(abandoned: Session) -> None:
+    """A borrowed machine cannot leak, but its cost is due."""
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            abandoned.lifetime.close_despite_signals()
+    assert abandoned.lifetime.state is SessionState.RELEASING
+    assert len(abandoned.reports) == 1
 
 
 def test_a_signal_before_the_release_leaves_the_machine_to_the_next_close(
@@ -196,26 +227,6 @@ def test_a_signal_at_the_very_start_of_the_close_does_not_prevent_the_release(
     assert made.backend.events == ["cancel", "close"]
 
 
-def test_the_cost_is_reported_once_even_if_the_release_is_abandoned(
-    made: Session, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A borrowed machine cannot leak, but its cost is due, and a later close may try again."""
-
-    def abandon(_: Callable[[], None], **__: Any) -> None:
-        made.lifetime._states.state = SessionState.RELEASING
-        raise KeyboardInterrupt
-
-    made.lifetime.open()
-    with monkeypatch.context() as patch:
-        patch.setattr(LIFETIME, abandon)
-        with pytest.raises(KeyboardInterrupt):
-            made.lifetime.close_despite_signals()
-    assert len(made.reports) == 1
-    made.lifetime.close()
-    assert made.backend.events == ["cancel", "close"]
-    assert len(made.reports) == 1
-
-
 # --- a session that is closed meanwhile ----------------------------------------------------------
 
 
@@ -249,8 +260,14 @@ def test_a_run_without_a_thread_leaves_no_folder_and_lets_the_next_one_run(
         with pytest.raises(ComfyloomError, match="cannot start the run: can't start new thread"):
             starter.start(*arguments)
     assert list(tmp_path.iterdir()) == []
-    assert starter._last is not None
-    assert starter._last.after(starter._last)._before is None  # the next need not wait
+    executions: list[Any] = []
+    monkeypatch.setattr(Run, "__init__", lambda _, start, **__: executions.append(start))
+    starter.start(*arguments)
+    (ticket,) = [each for each in executions[0].args if isinstance(each, SubmissionTicket)]
+    waiting = threading.Thread(target=ticket.wait, args=(CancelScope(), 0.1), daemon=True)
+    waiting.start()
+    waiting.join(10)
+    assert not waiting.is_alive()
 
 
 def test_a_run_may_be_submitted_by_a_signal_handler_while_another_is(

@@ -176,6 +176,12 @@ def test_a_machine_stopped_before_its_launch_is_sent_is_not_launched(clock: Fake
     assert tracker.calls[-1] == "ended: not sent"
 
 
+def stopping_of(api: Platform, **options: Any) -> Stopping:
+    """Return the stop of a machine that was launched an hour ago."""
+    given: dict[str, Any] = {"was_seen": True, "launched_at": api.clock.monotonic() - 3600}
+    return Stopping(api=api, server_id="s-1", server_type="medium", **(given | options))  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("seen", [True, False])
 @pytest.mark.parametrize(
     "answer", [NotFound("a gateway's page", status=404), ApiError("not JSON", status=200)]
@@ -196,13 +202,7 @@ def test_a_stop_is_believed_only_if_the_list_lacks_the_machine_too(
             status = {1: "Ready", 2: "Ready"}.get(self.lists, "Deleting")
             return [Server(server_id="s-1", current_status=status)]
 
-    stopping = Stopping(
-        api=Gateway(clock),  # type: ignore[arg-type]
-        server_id="s-1",
-        server_type="medium",
-        was_seen=seen,
-        launched_at=clock.monotonic() - 3600,
-    )
+    stopping = stopping_of(Gateway(clock), was_seen=seen)
     assert stopping.confirm().by == ("not found" if answer.status == 404 else "deleted")
     assert Gateway.lists == 3
     Gateway.lists = 0
@@ -212,13 +212,7 @@ def test_a_stop_is_believed_only_if_the_list_lacks_the_machine_too(
 
 def test_a_stop_may_be_tried_only_once(clock: FakeClock) -> None:
     api = Platform(clock, refusals=5)
-    stopping = Stopping(
-        api=api,  # type: ignore[arg-type]
-        server_id="s-1",
-        server_type="medium",
-        was_seen=True,
-        launched_at=0.0,
-    )
+    stopping = stopping_of(api)
     with pytest.raises(MachineLeak):
         stopping.confirm(0.0)
     assert api.refusals == 4
@@ -240,14 +234,7 @@ def test_an_idle_machine_that_is_used_is_ready_again(clock: FakeClock) -> None:
 @pytest.mark.parametrize("retries", [True, False])
 def test_a_refused_stop_is_repeated_only_if_asked_for(clock: FakeClock, retries: bool) -> None:
     api = Platform(clock, refusals=1)
-    stopping = Stopping(
-        api=api,  # type: ignore[arg-type]
-        server_id="s-1",
-        server_type="medium",
-        was_seen=True,
-        launched_at=0.0,
-        retry_auth_errors=retries,
-    )
+    stopping = stopping_of(api, retry_auth_errors=retries)
     if retries:
         assert stopping.confirm().by == "deleted"
         return

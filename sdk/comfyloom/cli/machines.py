@@ -57,7 +57,7 @@ def list_(credentials: str | None, as_json: bool) -> None:
     if as_json:
         print_json([_as_json(each) for each in found])
     else:
-        _print_table(found)
+        print_machines(found)
 
 
 @machines.command(context_settings=CONTEXT)
@@ -206,7 +206,7 @@ def _mine(account_machines: AccountMachines, *, yes: bool) -> list[str]:
     mine = [each for each in account_machines.list() if each.whose != "others"]
     if not mine or yes:
         return [each.server.server_id for each in mine]
-    _print_table(mine, stderr=True)
+    print_machines(mine, stderr=True)
     if not is_interactive():
         raise click.UsageError("--all-mine needs --yes if the terminal is not interactive")
     if not click.confirm(f"Stop {_count(mine)}?", err=True):
@@ -255,7 +255,8 @@ def _pairs(rented: Rented) -> dict[str, str]:
     }
 
 
-def _print_table(found: Sequence[Rented], *, stderr: bool = False) -> None:
+def print_machines(found: Sequence[Rented], *, stderr: bool = False) -> None:
+    """Print a table of machines, and on stderr their number and the sum of their prices."""
     from rich.table import Table
 
     if not found:
@@ -267,7 +268,7 @@ def _print_table(found: Sequence[Rented], *, stderr: bool = False) -> None:
     for name in ("uptime", "ends in", "USD/h", "cost USD"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("by", no_wrap=True)
-    names = _names([each.server.server_id for each in found], stderr=stderr)
+    names = display_ids([each.server.server_id for each in found], stderr=stderr)
     for name, each in zip(names, found, strict=True):
         server = each.server
         table.add_row(
@@ -284,7 +285,7 @@ def _print_table(found: Sequence[Rented], *, stderr: bool = False) -> None:
     click.echo(f"{_count(found)}, {_rate(found)}", err=True)
 
 
-def _names(ids: Sequence[str], *, stderr: bool) -> list[str]:
+def display_ids(ids: Sequence[str], *, stderr: bool) -> list[str]:
     """Return the ids, on a narrow terminal shortened to prefixes that are still unique."""
     if console(stderr=stderr).width >= _WIDE_COLUMNS:
         return list(ids)

@@ -46,7 +46,7 @@ def progress_view(
         TextColumn("{task.fields[note]}", style="dim", markup=False),
     )
     with Bars(*columns, console=console) as bars:
-        view = _Bars(bars, () if only_machine else [stage.name for stage in stages] or ["run"])
+        view = StageBars(bars, () if only_machine else [stage.name for stage in stages] or ["run"])
         try:
             yield view
         except BaseException:
@@ -55,7 +55,7 @@ def progress_view(
         view.finish()
 
 
-class _Bars:
+class StageBars:
     """One bar for the start of the machine, and one for each stage."""
 
     def __init__(self, bars: Bars, names: Sequence[str]) -> None:
@@ -65,6 +65,7 @@ class _Bars:
         self._tasks = {name: bars.add_task(name, total=1.0, note="") for name in names}
 
     def __call__(self, progress: Progress) -> None:
+        """Show one progress event."""
         if progress.kind == "cost":  # the caller reports the cost at the end
             return
         if progress.kind == "machine":
@@ -94,10 +95,10 @@ class _Bars:
         if self._last_note is not None and self._last_note[0] != task:
             self._bars.update(self._last_note[0], note=self._last_note[1])
         self._last_note = task, progress.message
-        self._bars.update(task, note=f"{progress.message}{_time_left(progress)}")
+        self._bars.update(task, note=f"{progress.message}{time_left(progress)}")
 
 
-def _time_left(progress: Progress) -> str:
+def time_left(progress: Progress) -> str:
     """Return the estimated time left as text, "" if it is not known."""
     if progress.eta_s is None or progress.eta_s < 1:
         return ""

@@ -41,10 +41,11 @@ def _show_live(server: DevServer, out: Console) -> None:
 
     with Live(console=out, auto_refresh=False) as live:
         for snapshot in server.watch():
-            live.update(_render(snapshot), refresh=True)
+            live.update(render(snapshot), refresh=True)
 
 
-def _render(snapshot: StatusSnapshot) -> RenderableType:
+def render(snapshot: StatusSnapshot) -> RenderableType:
+    """Return the live view of a snapshot: the machine, then its prompts."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text

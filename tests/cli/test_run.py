@@ -158,7 +158,11 @@ def test_what_is_wrong_is_refused_before_anything_is_launched(
 def test_an_unknown_workflow_is_a_usage_error_that_suggests(comfyloom: Comfyloom) -> None:
     done = comfyloom("run", "flux-messh")
     assert done.code == 64
-    assert "flux-messh" in done.err
+    assert "no command 'flux-messh'; did you mean 'flux-mesh'?" in done.err
+    assert "there are: flux-depth, flux-image, flux-mesh" in comfyloom("run", "zzz").err
+    assert "no command 'docto'; did you mean 'doctor'?" in comfyloom("docto").err
+    assert "no command 'stopp'; did you mean 'stop'?" in comfyloom("machines", "stopp").err
+    assert "no command 'stat'; did you mean 'status'?" in comfyloom("dev", "stat").err
     assert "flux-mesh" in comfyloom("run", "--help").out
 
 

@@ -184,6 +184,33 @@ def test_a_404_proves_the_end_of_a_machine_that_was_seen(
     assert soon(lambda: logged_outcomes(held) == ["not found"])
 
 
+@pytest.mark.parametrize(("status", "body"), [(404, "<html>"), (200, "<html>log in"), (200, "[]")])
+def test_what_a_gateway_answers_to_a_stop_is_not_believed(
+    emulator: Emulator, api: ServerApi, guard: Guard, held: Held, status: int, body: str
+) -> None:
+    guard.hold(held)
+    guard.launched("k", launch(emulator, api))
+    guard.seen("k")
+    emulator.faults.add(HttpFault(method="DELETE", path="/servers/", status=status, body=body))
+    guard.disown()
+    assert soon(lambda: not running(emulator))
+    assert soon(lambda: logged_outcomes(held) == ["deleted"])
+
+
+def test_a_machine_that_is_listed_as_deleting_has_ended(
+    emulator: Emulator, api: ServerApi, guard: Guard, held: Held
+) -> None:
+    emulator.faults.add(MachineFault(action="lingers", seconds=60.0))
+    guard.hold(held)
+    server_id = launch(emulator, api)
+    guard.launched("k", server_id)
+    guard.seen("k")
+    emulator.steal(server_id)
+    emulator.faults.add(HttpFault(method="DELETE", path="/servers/", status=404, times=100))
+    guard.disown()
+    assert soon(lambda: logged_outcomes(held) == ["not found"])
+
+
 def test_it_finishes_a_stop_while_its_owner_lives(
     emulator: Emulator, api: ServerApi, guard: Guard, held: Held
 ) -> None:

@@ -18,7 +18,7 @@ from comfyloom._session.execution import SubmissionTicket
 from comfyloom._session.lifetime import SessionLifetime, SessionState
 from comfyloom._session.run import Run
 from comfyloom._session.run_starter import RunStarter
-from comfyloom.errors import ComfyloomError, MachineLeak
+from comfyloom.errors import ComfyloomError, MachineError, MachineLeak
 from comfyloom.progress import Progress
 from comfyloom_workflows import FluxImageWorkflow
 from guard_lab import soon
@@ -241,6 +241,22 @@ def test_a_session_that_is_closed_during_its_launch_stops_the_machine_again(
     with pytest.raises(ComfyloomError, match="this session is closed"):
         session.start()
     assert backend.events == ["open", "close", "close"]
+
+
+def test_a_start_that_fails_because_the_session_was_closed_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    backend = FakeBackend()
+    monkeypatch.setattr("comfyloom._session.session.resolve", lambda *_, **__: backend)
+    session = RunComfySession()
+
+    def stopped() -> None:
+        session.close()
+        raise MachineError("machine s-1 ended while it started")
+
+    backend.opening = stopped
+    with pytest.raises(ComfyloomError, match="this session is closed"):
+        session.start()
 
 
 def test_a_run_without_a_thread_leaves_no_folder_and_lets_the_next_one_run(

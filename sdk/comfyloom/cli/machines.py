@@ -13,7 +13,7 @@ import click
 
 from comfyloom._core.signals import defer_signals, exit_on_sigterm
 from comfyloom._machines.account_machines import AccountMachines, Rented
-from comfyloom.cli.main import CONTEXT
+from comfyloom.cli.main import CONTEXT, SuggestingGroup
 from comfyloom.cli.shared import (
     Duration,
     account,
@@ -39,7 +39,7 @@ _WIDE_COLUMNS: Final = 110
 _MIN_ID_LENGTH: Final = 8
 
 
-@click.group(context_settings=CONTEXT)
+@click.group(cls=SuggestingGroup, context_settings=CONTEXT)
 def machines() -> None:
     """List, stop, extend and reap the machines of the account.
 

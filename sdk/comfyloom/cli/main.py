@@ -16,6 +16,7 @@ import click
 
 from comfyloom import __version__
 from comfyloom._core.redact import RedactingFilter, redact
+from comfyloom._core.suggestions import did_you_mean
 from comfyloom.errors import ComfyloomError, ConfigError, MachineLeak, exit_code
 
 USAGE: Final = 64
@@ -34,7 +35,26 @@ _BUILT_IN: Final = {
 _ENTRY_POINTS: Final = "comfyloom.commands"
 
 
-class Root(click.Group):
+class SuggestingGroup(click.Group):
+    """A group that says which commands there are when it does not know one."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that the arguments name, as `click.Group` does.
+
+        Raises:
+            click.UsageError: There is no such command; it suggests the nearest.
+        """
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError:
+            known = self.list_commands(ctx)
+            hint = did_you_mean(args[0], known) or f"; there are: {', '.join(known) or 'none'}"
+            raise click.UsageError(f"no command {args[0]!r}{hint}", ctx) from None
+
+
+class Root(SuggestingGroup):
     """A group that imports a command when it is called.
 
     Besides the built-in commands it offers those that installed packages register as entry points

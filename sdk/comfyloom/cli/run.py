@@ -19,7 +19,7 @@ from comfyloom._session.staging import check_writable
 from comfyloom._workflow import run_values
 from comfyloom._workflow.validation import validate
 from comfyloom._workflow.workflow import Result, Workflow
-from comfyloom.cli.main import CONTEXT
+from comfyloom.cli.main import CONTEXT, SuggestingGroup
 from comfyloom.cli.options import build, option
 from comfyloom.cli.view import progress_view
 from comfyloom.cli.workflows import workflow_classes
@@ -29,7 +29,7 @@ from comfyloom.settings import Settings
 EMULATED = "This was the emulator: it drew the images itself, no GPU was used, nothing was billed."
 
 
-class WorkflowGroup(click.Group):
+class WorkflowGroup(SuggestingGroup):
     """A command for each workflow class that is installed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002

@@ -14,7 +14,7 @@ from comfyloom.cli.dev.prompt_server_type import prompt_server_type
 from comfyloom.cli.dev.show import print_status, status_as_json
 from comfyloom.cli.dev.warm import warm_up
 from comfyloom.cli.dev.watching import watch as follow
-from comfyloom.cli.main import CONTEXT
+from comfyloom.cli.main import CONTEXT, SuggestingGroup
 from comfyloom.cli.shared import (
     Duration,
     F,
@@ -65,7 +65,7 @@ def _start_options(function: F) -> F:
     return function
 
 
-@click.group(context_settings=CONTEXT)
+@click.group(cls=SuggestingGroup, context_settings=CONTEXT)
 def dev() -> None:
     """Start a machine once, run against it all day, stop it at night.
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gc
+import os
+import subprocess
+import sys
 import threading
 import warnings
 from collections.abc import Callable
@@ -25,6 +28,7 @@ from comfyloom.errors import (
 )
 from comfyloom_workflows import FluxMeshWorkflow
 from guard_lab import soon
+from shells import bare_environment
 from support import assert_nothing_runs, machines, prompts, request_count
 
 Make = Callable[..., RunComfySession]
@@ -220,3 +224,38 @@ def test_result_files_are_deleted_with_the_last_reference(
             assert not folder.exists()
     finally:
         gc.enable()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_that_ends_takes_nothing_from_its_parent(tmp_path: Path) -> None:
+    """Neither results, nor a run under way, nor the report of the cost."""
+    code = """
+import os, sys
+from comfyloom import RunComfySession
+from comfyloom_workflows import FluxImageWorkflow
+
+costs = []
+show = lambda progress: costs.append(progress) if progress.kind == "cost" else None
+with RunComfySession(on_progress=show) as session:
+    first = session.run(FluxImageWorkflow(prompt="x", width=64, height=64))
+    run = session.submit(FluxImageWorkflow(prompt="y", width=64, height=64))
+    child = os.fork()
+    if not child:
+        sys.exit()  # leaves the block
+    os.waitpid(child, 0)
+    second = run.wait()
+    print(first.image.path.exists(), second.image.path.exists())
+print(len(costs))
+"""
+    with Emulator(time="real", startup_s=0.0, run_s=3.0, rate_limit=None) as emulator:
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", code],
+            env=bare_environment(tmp_path) | emulator.environment(),
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert done.stdout.split() == ["True", "True", "1"], done.stderr
+        assert_nothing_runs(emulator)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -55,6 +56,7 @@ class SessionLifetime:
     _states: StateHolder[SessionState] = attrs.field(
         factory=lambda: StateHolder(SessionState.NEW), init=False
     )
+    _owner: int = attrs.field(factory=os.getpid, init=False)
     _cost_report: threading.Lock = attrs.field(factory=threading.Lock, init=False)
     _signals: ExitStack = attrs.field(factory=ExitStack, init=False)
 
@@ -95,8 +97,8 @@ class SessionLifetime:
             MachineLeak: The machine may still be running.
         """
         with self._signals:
-            if self.state is SessionState.CLOSED:
-                return
+            if self.state is SessionState.CLOSED or os.getpid() != self._owner:
+                return  # a forked child owns neither runs nor machine
             self._states.move(SessionState.NEW, SessionState.OPEN, to=SessionState.CLOSING)
             try:
                 defer_signals(

@@ -38,7 +38,7 @@ class StagingDir:
             where = self._out_dir or tempfile.gettempdir()
             text = f"cannot write into {where}: {error.strerror or error}"
             raise OutputNotWritable(text, path=str(where)) from None
-        self._discard = weakref.finalize(self, shutil.rmtree, str(self.folder), ignore_errors=True)
+        self._discard = weakref.finalize(self, _remove, str(self.folder), os.getpid())
 
     def publish(self, paths: list[Path]) -> list[Path]:
         """Move all files to their final names, or none, and return the new paths.
@@ -84,6 +84,11 @@ class StagingDir:
         except OSError:  # a file system without hard links
             shutil.copy2(target, before)
         return before
+
+
+def _remove(folder: str, owner: int) -> None:
+    if os.getpid() == owner:  # the results of a parent outlive a forked child
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _make(folder: Path) -> list[Path]:

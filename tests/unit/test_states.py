@@ -36,6 +36,7 @@ from comfyloom.errors import (
     Unauthorized,
 )
 from comfyloom_workflows import FluxMeshWorkflow
+from guard_lab import soon
 from machines_lab import RecordingTracker
 from support import FakeClock
 
@@ -106,8 +107,7 @@ def test_a_machine_stopped_while_it_is_launched_ends_once_the_launch_is_answered
 
     launching = threading.Thread(target=launch)
     launching.start()
-    while machine.state is not MachineState.LAUNCHING:
-        launching.join(0.01)
+    assert soon(lambda: machine.state is MachineState.LAUNCHING)
     with pytest.raises(MachineError, match="no answer yet"):
         machine.stop()
     assert machine.state is MachineState.ABANDONED

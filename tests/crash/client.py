@@ -150,7 +150,9 @@ def idle(points: Points) -> None:
     points.is_armed = True
     with RunComfySession():
         Path(os.environ["CRASH_READY"]).touch()
-        time.sleep(120)
+        # In steps: Python does not notice a signal that comes just before it starts to sleep.
+        for _ in range(60):
+            time.sleep(2)
 
 
 SCENARIOS: dict[str, Callable[[Points], None]] = {

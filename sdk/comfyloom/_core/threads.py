@@ -26,13 +26,24 @@ def daemon_thread(target: Callable[[], object], name: str) -> threading.Thread:
     sleeping main thread: Ctrl-C and SIGTERM would be delayed (seen on Linux after SIGSTOP and
     SIGCONT).
     """
+    return _SignalBlockingThread(target=target, name=f"comfyloom-{name}", daemon=True)
 
-    def run() -> None:
-        if hasattr(signal, "pthread_sigmask"):
-            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - _FAULT_SIGNALS)
-        target()
 
-    return threading.Thread(target=run, name=f"comfyloom-{name}", daemon=True)
+class _SignalBlockingThread(threading.Thread):
+    """A thread that blocks signals from its first instruction."""
+
+    def start(self) -> None:
+        """Start it with a signal mask inherited from the starter: none arrives before it is set."""
+        if not hasattr(signal, "pthread_sigmask"):
+            super().start()
+            return
+        before = signal.pthread_sigmask(
+            signal.SIG_BLOCK, signal.valid_signals() - _FAULT_SIGNALS
+        )
+        try:
+            super().start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def map_in_threads(function: Callable[[T], R], given: Sequence[T], at_once: int) -> list[R]:

@@ -37,9 +37,7 @@ class _SignalBlockingThread(threading.Thread):
         if not hasattr(signal, "pthread_sigmask"):
             super().start()
             return
-        before = signal.pthread_sigmask(
-            signal.SIG_BLOCK, signal.valid_signals() - _FAULT_SIGNALS
-        )
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - _FAULT_SIGNALS)
         try:
             super().start()
         finally:

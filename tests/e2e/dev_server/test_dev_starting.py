@@ -97,6 +97,18 @@ def test_a_session_that_waited_for_it_records_that_it_is_ready(
     assert found.base_url
 
 
+def test_its_time_counts_from_the_launch(
+    dev: Make, emulator: Emulator, settings: Settings, starting: Callable[[], DevState]
+) -> None:
+    emulator.faults.add(MachineFault(action="error"))
+    file = StateFile(settings.state_file)
+    state = starting()
+    file.write(attrs.evolve(state, launch_time=state.launch_time - 200))
+    with pytest.raises(MachineStartFailed) as caught:
+        dev().up()
+    assert caught.value.elapsed_s >= 200
+
+
 @pytest.mark.parametrize("user", ["up", "session"])
 def test_a_start_that_fails_is_recorded_by_whoever_waited(
     dev: Make,

@@ -33,11 +33,6 @@ def server(clock: FakeClock) -> ComfyUI:
     return ComfyUI(URL, backoff=NO_RETRY, clock=clock)
 
 
-def test_the_socket_url_follows_the_base(server: ComfyUI) -> None:
-    assert server.socket_url("a b") == "ws://127.0.0.1:1/comfyui/ws?clientId=a%20b"
-    assert ComfyUI("https://h/").socket_url("x") == "wss://h/ws?clientId=x"
-
-
 @responses.activate
 def test_system_stats_are_read(server: ComfyUI) -> None:
     responses.get(f"{URL}/system_stats", json=recorded("system_stats"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import attrs
 import pytest
@@ -13,6 +14,7 @@ from comfyloom._comfyui.events import ServerEvent
 from comfyloom._comfyui.queue_poll import QueueIds, SharedQueuePoll
 from comfyloom._comfyui.websocket import ConnectionLost, SocketMessage
 from comfyloom._core.timeouts import Timeouts
+from comfyloom._http.handshake import Handshake
 from comfyloom.errors import TransportError
 from support import FakeClock
 
@@ -21,7 +23,7 @@ from support import FakeClock
 class FakeSocket:
     """A socket that never connects: the test delivers its messages."""
 
-    url: str
+    handshake: Callable[[], Handshake]
     deliver: object
     is_wanted: object
     timeouts: Timeouts
@@ -46,16 +48,20 @@ def sockets(monkeypatch: pytest.MonkeyPatch) -> list[FakeSocket]:
     return made
 
 
+def handshake_for(client_id: str) -> Handshake:
+    return Handshake(f"ws://here/{client_id}", [], {}, {})
+
+
 def event(kind: str, prompt_id: str | None, node: str | None = "3") -> ServerEvent:
     return ServerEvent(type=kind, prompt_id=prompt_id, node=node)
 
 
 def test_runs_share_a_socket_and_get_their_own_events(sockets: list[FakeSocket]) -> None:
-    router = EventRouter(lambda client: f"ws://here/{client}")
+    router = EventRouter(handshake_for)
     a: list[SocketMessage] = []
     b: list[SocketMessage] = []
     with router.listening("a", a.append), router.listening("b", b.append):
-        assert [socket.url for socket in sockets] == [f"ws://here/{router.client_id}"]
+        assert [socket.handshake().url for socket in sockets] == [f"ws://here/{router.client_id}"]
         for_a, for_b = event("executing", "a"), event("executing", "b")
         for each in (for_a, for_b, event("executing", "foreign")):
             router._deliver(each)
@@ -63,7 +69,7 @@ def test_runs_share_a_socket_and_get_their_own_events(sockets: list[FakeSocket])
 
 
 def test_every_run_gets_queue_events_and_lost_connections(sockets: list[FakeSocket]) -> None:
-    router = EventRouter(str)
+    router = EventRouter(handshake_for)
     a: list[SocketMessage] = []
     b: list[SocketMessage] = []
     with router.listening("a", a.append), router.listening("b", b.append):
@@ -73,7 +79,7 @@ def test_every_run_gets_queue_events_and_lost_connections(sockets: list[FakeSock
 
 
 def test_a_preview_without_an_id_goes_to_the_active_run(sockets: list[FakeSocket]) -> None:
-    router = EventRouter(str)
+    router = EventRouter(handshake_for)
     a: list[SocketMessage] = []
     b: list[SocketMessage] = []
     with router.listening("a", a.append), router.listening("b", b.append):
@@ -90,7 +96,7 @@ def test_a_preview_without_an_id_goes_to_the_active_run(sockets: list[FakeSocket
 
 
 def test_the_only_run_gets_events_without_an_id(sockets: list[FakeSocket]) -> None:
-    router = EventRouter(str)
+    router = EventRouter(handshake_for)
     a: list[SocketMessage] = []
     with router.listening("a", a.append):
         router._deliver(event("executing", None))
@@ -98,7 +104,7 @@ def test_the_only_run_gets_events_without_an_id(sockets: list[FakeSocket]) -> No
 
 
 def test_a_lost_socket_is_reconnected_for_its_subscribers(sockets: list[FakeSocket]) -> None:
-    router = EventRouter(str)
+    router = EventRouter(handshake_for)
     with router.listening("a", lambda _: None):
         assert router._is_wanted(router._socket)
     socket = router._socket
@@ -110,7 +116,7 @@ def test_a_lost_socket_is_reconnected_for_its_subscribers(sockets: list[FakeSock
 
 
 def test_the_server_announces_its_upload_limit(sockets: list[FakeSocket]) -> None:
-    router = EventRouter(str)
+    router = EventRouter(handshake_for)
     flags = ServerEvent(type="feature_flags", data={"max_upload_size": 1000})
     router._deliver(flags)
     assert router.max_upload_bytes == 1000

@@ -9,6 +9,7 @@ import pytest
 import requests
 import responses
 
+from comfyloom._http.access import Access, bearer
 from comfyloom._http.retry import NO_RETRY, Backoff
 from comfyloom._http.transport import Transport
 from comfyloom.errors import TransportError
@@ -20,6 +21,22 @@ URL = "http://127.0.0.1:1"
 @pytest.fixture
 def transport(clock: FakeClock) -> Transport:
     return Transport(URL, "ComfyUI", clock=clock, backoff=Backoff(random=random.Random(0)))
+
+
+@pytest.mark.parametrize(
+    ("base", "url"),
+    [
+        ("http://127.0.0.1:1/comfyui", "ws://127.0.0.1:1/comfyui/ws?clientId=a+b"),
+        ("https://h.invalid", "wss://h.invalid/ws?clientId=a+b"),
+    ],
+)
+def test_the_handshake_has_the_url_and_headers_of_a_request(base: str, url: str) -> None:
+    access = Access(headers={"X-Key": "abc", "Host": "other.invalid"})
+    handshake = Transport(base, "ComfyUI", access).handshake("/ws", clientId="a b")
+    assert handshake.url == url
+    names = {line.partition(":")[0] for line in handshake.headers}
+    assert names == {"User-Agent", "X-Key"}
+    assert handshake.options["host"] == "other.invalid"
 
 
 @responses.activate
@@ -123,13 +140,11 @@ def test_only_our_own_token_is_sent(
     Transport(URL, "ComfyUI", clock=clock).send("GET", "/x")
     assert "Authorization" not in responses.calls[0].request.headers
     assert "Origin" not in responses.calls[0].request.headers
-    Transport(URL, "RunComfy", token="t0ken", clock=clock).send("GET", "/x")
+    access = Access(authorization=bearer("t0ken"))
+    Transport(URL, "RunComfy", access, clock=clock).send("GET", "/x")
     assert responses.calls[1].request.headers["Authorization"] == "Bearer t0ken"
-    behind_a_password = Transport("http://me:pass@127.0.0.1:1", "ComfyUI", clock=clock)
-    responses.get("http://me:pass@127.0.0.1:1/x")
-    behind_a_password.send("GET", "/x")
-    assert responses.calls[2].request.headers["Authorization"] == "Basic bWU6cGFzcw=="
-    assert "t0ken" not in repr(Transport(URL, "RunComfy", token="t0ken"))
+    assert "t0ken" not in repr(Transport(URL, "RunComfy", access))
+    assert "t0ken" not in repr(access)
 
 
 def test_only_a_certificate_error_proves_that_nothing_was_sent() -> None:

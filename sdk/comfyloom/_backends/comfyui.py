@@ -10,6 +10,8 @@ import attrs
 from comfyloom._comfyui.client import ComfyUI
 from comfyloom._core.clock import SYSTEM_CLOCK, Clock
 from comfyloom._core.timeouts import DEFAULT_TIMEOUTS, Timeouts
+from comfyloom._http.access import NO_ACCESS, Access
+from comfyloom._http.address import Address
 from comfyloom.progress import ProgressCallback
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ class ComfyUIBackend:
     """A ComfyUI server that the user runs."""
 
     url: str = attrs.field(repr=False)
+    access: Access = NO_ACCESS
     timeouts: Timeouts = DEFAULT_TIMEOUTS
     clock: Clock = SYSTEM_CLOCK
     machine: Machine | None = attrs.field(default=None, init=False)
@@ -28,13 +31,15 @@ class ComfyUIBackend:
 
     @property
     def timings_key(self) -> str:
-        """This server."""
-        return self.url
+        """This server, without its login."""
+        return Address.parse(self.url).base_url
 
     def open(self, workflow: str | None, report: ProgressCallback) -> ComfyUI:  # noqa: ARG002
         """Return the server's client, once it has answered."""
         if self._comfyui is None:
-            comfyui = ComfyUI(self.url, timeouts=self.timeouts, clock=self.clock)
+            comfyui = ComfyUI(
+                self.url, access=self.access, timeouts=self.timeouts, clock=self.clock
+            )
             comfyui.system_stats()
             self._comfyui = comfyui
         return self._comfyui

@@ -10,10 +10,11 @@ import attrs
 from comfyloom._backends.base import Backend
 from comfyloom._backends.comfyui import ComfyUIBackend
 from comfyloom._core.clock import SYSTEM_CLOCK, Clock
-from comfyloom._core.redact import register_url_secret
 from comfyloom._core.timeouts import DEFAULT_TIMEOUTS, Timeouts
+from comfyloom._http.address import Address
 from comfyloom.errors import ConfigError
-from comfyloom.settings import Settings, is_http_url
+from comfyloom.settings import Settings, is_http_url, load_comfyui_settings
+from comfyloom.settings.comfyui import access_of
 
 if TYPE_CHECKING:
     from comfyloom.emulator import Emulator
@@ -40,14 +41,14 @@ class _OwnEmulator:
     """An emulator in this process, started when needed."""
 
     options: Mapping[str, Any]
-    server_type: str | None
+    changes: Mapping[str, Any]
     _emulator: Emulator | None = attrs.field(default=None, init=False, repr=False)
 
     def settings(self) -> Settings:
         """Start the emulator, if needed, and return the settings of its account."""
         if self._emulator is None:
             self._emulator = _start_emulator(self.options)
-        return _settings_of(self._emulator, self.server_type)
+        return _settings_of(self._emulator, self.changes)
 
     def close(self) -> None:
         """Stop the emulator."""
@@ -62,6 +63,7 @@ def resolve(
     server_type: str | None = None,
     emulator_options: Mapping[str, Any] | None = None,
     may_launch: bool = True,
+    asking: Mapping[str, Any] | None = None,
     timeouts: Timeouts = DEFAULT_TIMEOUTS,
     clock: Clock = SYSTEM_CLOCK,
 ) -> Backend:
@@ -73,47 +75,54 @@ def resolve(
         server_type: The machine type, instead of the one in the settings.
         emulator_options: For `"emulator"`: how the emulator behaves.
         may_launch: Whether to launch a machine when there is no dev server to use.
+        asking: Fields of `ComfyUISettings` that replace those of the settings.
         timeouts: Time limits and intervals.
         clock: The time.
 
     Raises:
         ConfigError: The target is invalid, or settings are missing.
     """
+    asking = {name: value for name, value in (asking or {}).items() if value is not None}
     if isinstance(target, str) and target not in (RUNCOMFY, EMULATOR):
-        return ComfyUIBackend(_checked_url(target), timeouts, clock)
+        url = _checked_url(target)
+        asked = attrs.evolve(settings or load_comfyui_settings(), **asking)
+        return ComfyUIBackend(url, access_of(asked), timeouts, clock)
     # Imported when first used: a plain ComfyUI does not need it.
     from comfyloom._backends.runcomfy import RunComfyBackend
 
+    changes = {**asking, "server_type": server_type} if server_type else asking
     if target is None or target == RUNCOMFY:
-        account = _with_type(settings or Settings.load(server_type=server_type), server_type)
+        account = _changed(settings or Settings.load(server_type=server_type), changes)
+        account.demand_checked_certificates()
         return RunComfyBackend(lambda: account, timeouts, clock, may_launch=may_launch)
     if isinstance(target, str):
-        own = _OwnEmulator(emulator_options or {}, server_type)
+        own = _OwnEmulator(emulator_options or {}, changes)
         return RunComfyBackend(own.settings, timeouts, clock, own.close, is_real=False)
     if not callable(getattr(target, "environment", None)):
         raise ConfigError(f"target {target!r} is not one of {_KNOWN}, or an Emulator")
-    given = _settings_of(target, server_type)
+    given = _settings_of(target, changes)
     return RunComfyBackend(lambda: given, timeouts, clock, may_launch=may_launch)
 
 
-def _settings_of(emulator: HasEnvironment, server_type: str | None) -> Settings:
+def _settings_of(emulator: HasEnvironment, changes: Mapping[str, Any]) -> Settings:
     # Only the emulator's own variables count, never the real account's.
-    return _with_type(Settings.of_environment(emulator.environment()), server_type)
+    return _changed(Settings.of_environment(emulator.environment()), changes)
 
 
-def _with_type(settings: Settings, server_type: str | None) -> Settings:
-    if not server_type:
-        return settings
-    sources = {**settings.sources, "server_type": "argument"}
-    return attrs.evolve(settings, server_type=server_type, sources=sources)
+def _changed(settings: Settings, changes: Mapping[str, Any]) -> Settings:
+    sources = {**settings.sources, **dict.fromkeys(changes, "argument")}
+    return attrs.evolve(settings, **changes, sources=sources)
 
 
 def _checked_url(target: str) -> str:
-    if not is_http_url(target):
+    try:
+        Address.parse(target)
+    except ValueError as error:
         guess = f"http://{target}"
-        hint = f"; did you mean {guess}?" if ":" in target and is_http_url(guess) else ""
-        raise ConfigError(f"target {target!r} is not one of {_KNOWN}{hint}")
-    register_url_secret(target)
+        is_bare = "://" not in target and ":" in target and is_http_url(guess)
+        hint = f"; did you mean {guess}?" if is_bare else ""
+        shown = f"target {target!r}" if "@" not in target else "the target"  # it may have a password
+        raise ConfigError(f"{shown} is not one of {_KNOWN}: {error}{hint}") from None
     return target
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfyloom._core.json import mapping, mappings, text
 from comfyloom._http.retry import Backoff
-from comfyloom._http.transport import retry_after_s, text_of
+from comfyloom._http.transport import proxy_name, retry_after_s, text_of
 from comfyloom.errors import ApiError, NotFound, PromptRejected, RateLimited
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ def api_error(answer: requests.Response, request: str, errors: Sequence[str] = (
     if 300 <= status < 400:
         meaning = "the server redirects elsewhere; use the URL that it redirects to"
     message = f"ComfyUI: {request} answered {status}"
+    if name := proxy_name(answer):
+        message += f" (by way of the proxy {name})"
     return kind(
         f"{message}: {meaning}" if meaning else message,
         status=status,
@@ -59,10 +61,15 @@ def api_error(answer: requests.Response, request: str, errors: Sequence[str] = (
     )
 
 
+_LOGIN = (
+    "the server, or a gateway in front of it, requires a login: pass auth=(user, password) or "
+    "headers=… to RunComfySession, or set COMFYLOOM_AUTH"
+)
 _MEANINGS: Mapping[int, tuple[type[ApiError], str]] = {
-    401: (ApiError, "the server, or a gateway in front of it, requires a login"),
+    401: (ApiError, _LOGIN),
     403: (ApiError, "the server, or a gateway in front of it, refuses requests from here"),
     404: (NotFound, "not found, or there is no ComfyUI at this URL"),
+    407: (ApiError, "the proxy requires a login: http://user:password@host in its variable"),
     413: (ApiError, "the request is larger than the server accepts (--max-upload-size)"),
     429: (RateLimited, "too many requests"),
     502: (ApiError, "the gateway cannot reach the server"),

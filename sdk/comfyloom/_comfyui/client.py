@@ -22,6 +22,9 @@ from comfyloom._core.clock import SYSTEM_CLOCK, Clock
 from comfyloom._core.json import is_mapping, items, mapping, number, text
 from comfyloom._core.redact import log
 from comfyloom._core.timeouts import DEFAULT_TIMEOUTS, Timeouts
+from comfyloom._http.access import NO_ACCESS, Access
+from comfyloom._http.address import Address
+from comfyloom._http.handshake import Handshake
 from comfyloom._http.retry import NO_RETRY, Backoff
 from comfyloom._http.transport import Transport, text_of
 from comfyloom._workflow.graph import Graph
@@ -39,6 +42,13 @@ CONNECTIONS = 64
 class ComfyUI:
     """One ComfyUI server; its URL is a secret and never shown.
 
+    Args:
+        url: Its address, as `Address` understands it.
+        access: What every request and the event socket carry.
+        backoff: How often reads and uploads are retried.
+        timeouts: Time limits and intervals.
+        clock: The time.
+
     Reads and uploads are retried as `Transport` says. `cancel` is tried once, and so is
     `post_prompt`: `Submission` looks up an unanswered prompt.
     """
@@ -47,36 +57,33 @@ class ComfyUI:
         self,
         url: str,
         *,
+        access: Access = NO_ACCESS,
         backoff: Backoff | None = None,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self.clock = clock
         self.timeouts = timeouts
-        self._url = url.rstrip("/")
+        address = Address.parse(url)
+        access = address.completing(access)
         self._http = Transport(
-            self._url,
+            address.base_url,
             "ComfyUI",
+            access=access,
             backoff=backoff or Backoff(),
             timeouts=timeouts,
             clock=clock,
             connections=CONNECTIONS,
         )
-        self.event_router = EventRouter(self.socket_url, timeouts=timeouts)
+        self.event_router = EventRouter(self._handshake, timeouts=timeouts)
         self.queue_poll = SharedQueuePoll(
             lambda timeout_s: self.queue(backoff=NO_RETRY, timeout_s=timeout_s), clock
         )
         self.uploads = Uploads(
-            self._upload, self.max_upload_bytes, UploadCache.of(self._url), timeouts.turn_s
+            self._upload, self.max_upload_bytes, UploadCache.of(address.identity), timeouts.turn_s
         )
         self._jobs = JobsApi(self._http)
         self._asked_for_limit = False
-
-    def socket_url(self, client_id: str) -> str:
-        """Return the WebSocket URL for a client id."""
-        scheme, _, rest = self._url.partition(":")
-        secure = scheme.lower() == "https"
-        return f"{'wss' if secure else 'ws'}:{rest}/ws?clientId={quote(client_id)}"
 
     def close(self) -> None:
         """Close all connections."""
@@ -209,6 +216,9 @@ class ComfyUI:
         running, _ = self.queue(**once)
         if prompt_id in running:
             self._post("/interrupt", json={"prompt_id": prompt_id}, **once)
+
+    def _handshake(self, client_id: str, *, challenge: bool = False) -> Handshake:
+        return self._http.handshake("/ws", challenge=challenge, clientId=client_id)
 
     def _upload(self, file: InputFile, scope: CancelScope) -> str:
         """Upload an input file, named by its content, and return the server's name for it."""

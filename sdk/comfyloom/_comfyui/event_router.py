@@ -10,6 +10,7 @@ import threading
 import uuid
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 import attrs
@@ -19,6 +20,7 @@ from comfyloom._comfyui.websocket import ConnectionLost, EventSocket, SocketMess
 from comfyloom._core.json import number
 from comfyloom._core.redact import log
 from comfyloom._core.timeouts import DEFAULT_TIMEOUTS, Timeouts
+from comfyloom._http.handshake import Handshake
 
 Listener: TypeAlias = Callable[[SocketMessage], object]
 
@@ -38,16 +40,19 @@ class EventRouter:
     """Routes events to their runs, over one socket that is opened when the first run listens.
 
     Args:
-        url_for: Gives the WebSocket URL for a client id.
+        handshake_for: Returns the WebSocket handshake of a client id.
     """
 
     def __init__(
-        self, url_for: Callable[[str], str], *, timeouts: Timeouts = DEFAULT_TIMEOUTS
+        self,
+        handshake_for: Callable[..., Handshake],
+        *,
+        timeouts: Timeouts = DEFAULT_TIMEOUTS,
     ) -> None:
         self.client_id = _new_id()
         self.max_upload_bytes: int | None = None
         """The largest request that the server accepts, in bytes; None while unknown."""
-        self._url_for = url_for
+        self._handshake_for = handshake_for
         self._timeouts = timeouts
         self._subscriptions: dict[str, _Subscription] = {}
         self._current: str | None = None
@@ -116,7 +121,7 @@ class EventRouter:
                     # No other run uses the old id; a new one avoids its stale socket.
                     self.client_id = _new_id()
                 self._socket = socket = EventSocket(
-                    self._url_for(self.client_id),
+                    partial(self._handshake_for, self.client_id),
                     self._deliver,
                     is_wanted=self._is_wanted,
                     timeouts=self._timeouts,

@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from socket import SHUT_RDWR
 from typing import Any, Final, TypeAlias
 
@@ -21,10 +19,13 @@ from comfyloom._comfyui.events import ServerEvent, parse_frame
 from comfyloom._core.redact import log
 from comfyloom._core.threads import daemon_thread
 from comfyloom._core.timeouts import DEFAULT_TIMEOUTS, Timeouts
+from comfyloom._http.handshake import Handshake
 from comfyloom._http.retry import Backoff
 
 _FLAGS: Final = json.dumps({"type": "feature_flags", "data": {"supports_preview_metadata": True}})
 _FOREVER: Final = 10**9
+_UNAUTHORIZED: Final = 401
+_REFUSED: Final = frozenset({401, 403, 407})
 
 
 class ConnectionLost:
@@ -38,6 +39,8 @@ class EventSocket:
     """A WebSocket that passes events, and connection losses, to a function.
 
     Args:
+        handshake: Returns the URL and what is shown there, anew for each connection; called with
+            `challenge=True` after the server has refused one.
         deliver: Called in the reader's thread with each event and connection loss.
         is_wanted: Whether to reconnect after a loss; if not, the stream has ended.
         backoff: How long to wait before reconnecting; attempts are not limited.
@@ -46,14 +49,14 @@ class EventSocket:
 
     def __init__(
         self,
-        url: str,
+        handshake: Callable[..., Handshake],
         deliver: Callable[[SocketMessage], object],
         *,
         is_wanted: Callable[[EventSocket], bool] = lambda _: True,
         backoff: Backoff | None = None,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
     ) -> None:
-        self._url = url
+        self._handshake = handshake
         self._is_wanted = is_wanted
         self._deliver = deliver
         self._backoff = backoff or Backoff(attempts=_FOREVER)
@@ -108,23 +111,41 @@ class EventSocket:
             self._socket.shutdown()
 
     def _connect(self) -> Any:
+        """Return a connected socket, None if there is no connection."""
         import ssl
 
         websocket = _library()
-        socket = websocket.WebSocket(
-            enable_multithread=True, skip_utf8_validation=True, sslopt=_tls_options()
+        try:
+            try:
+                return self._connected(self._handshake())
+            except websocket.WebSocketBadStatusException as error:
+                if error.status_code != _UNAUTHORIZED:
+                    raise
+                return self._connected(self._handshake(challenge=True))
+        except Exception as error:  # noqa: BLE001 - malformed answers raise various types
+            refused = getattr(error, "status_code", None) in _REFUSED
+            report = log.warning if refused or isinstance(error, ssl.SSLError) else log.debug
+            report("the event socket cannot connect: %s", _reason(error))
+            return None
+
+    def _connected(self, handshake: Handshake) -> Any:
+        socket = _library().WebSocket(
+            enable_multithread=True, skip_utf8_validation=True, sslopt=handshake.tls
         )
         try:
             # No redirects, as over HTTP: the URL may be a secret.
             socket.connect(
-                self._url, timeout=self._timeouts.connect_s, suppress_origin=True, redirect_limit=0
+                handshake.url,
+                timeout=self._timeouts.connect_s,
+                header=handshake.headers,
+                suppress_origin=True,
+                redirect_limit=0,
+                **handshake.options,
             )
             socket.send(_FLAGS)
-        except Exception as error:  # noqa: BLE001 - malformed answers raise various types
-            report = log.warning if isinstance(error, ssl.SSLError) else log.debug
-            report("the event socket cannot connect: %s", type(error).__name__)
+        except BaseException:
             socket.shutdown()
-            return None
+            raise
         socket.settimeout(self._timeouts.ping_s)
         return socket
 
@@ -185,10 +206,7 @@ def _library() -> Any:
     return websocket
 
 
-def _tls_options() -> dict[str, str]:
-    """Return the certificate authorities that the HTTP side trusts."""
-    from certifi import where
-
-    names = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-    bundle = next((os.environ[name] for name in names if os.environ.get(name)), where())
-    return {"ca_cert_path" if Path(bundle).is_dir() else "ca_certs": bundle}
+def _reason(error: Exception) -> str:
+    """Return why there is no connection, without what the server said: it may name itself."""
+    status = getattr(error, "status_code", None)
+    return type(error).__name__ if status is None else f"the server answered {status}"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
-from typing import Final
 from urllib.parse import urlsplit
 
 from comfyloom._core.timeouts import DEFAULT_TIMEOUTS, Timeouts
+from comfyloom._http.proxies import is_loopback
 from comfyloom._http.retry import NO_RETRY
 from comfyloom._http.transport import Transport
 from comfyloom._machines.lease import Lease
@@ -15,8 +15,6 @@ from comfyloom._records.dev_state import DevState
 from comfyloom._runcomfy.client import ServerApi
 from comfyloom.errors import MachineError, TransportError
 from comfyloom.settings import Settings
-
-_LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
 
 def check_owner(state: DevState, settings: Settings, path: Path) -> None:
@@ -38,7 +36,7 @@ def check_owner(state: DevState, settings: Settings, path: Path) -> None:
 
 def is_emulator(base_url: str, timeouts: Timeouts = DEFAULT_TIMEOUTS) -> bool:
     """Return whether a platform is an emulator on this computer."""
-    if urlsplit(base_url).hostname not in _LOOPBACK:
+    if not is_loopback(base_url):
         return False
     http = Transport(base_url.rstrip("/"), "RunComfy", backoff=NO_RETRY)
     try:

@@ -6,12 +6,12 @@ from typing import Final
 
 import attrs
 
-from comfyloom._comfyui.client import ComfyUI
 from comfyloom._dev import account
 from comfyloom._dev.health import check_health
 from comfyloom._dev.record import DevRecord
 from comfyloom._dev.reuse import await_start
 from comfyloom._machines.borrowed import BorrowedMachine
+from comfyloom._machines.connect import connect
 from comfyloom._records.dev_state import DevState, Health
 from comfyloom._runcomfy.machine_url import machine_url
 from comfyloom.errors import MachineStartFailed
@@ -71,9 +71,7 @@ def borrow(record: DevRecord, version: str) -> BorrowedMachine | Refusal:
     machine = BorrowedMachine(api, state.server_type, prices=record.prices)
     lease = account.lease_of(state, api, record.settings)
     lease.on_changed = record.record_seen  # a renewed lease changes what it may cost
-    machine.take(
-        server, ComfyUI(machine_url(server), timeouts=api.timeouts, clock=api.clock), lease
-    )
+    machine.take(server, connect(machine_url(server), api), lease)
     return machine
 
 

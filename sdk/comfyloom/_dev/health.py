@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import attrs
 
-from comfyloom._comfyui.client import ComfyUI
 from comfyloom._core.json import mapping, text
 from comfyloom._http.retry import NO_RETRY
+from comfyloom._machines.connect import connect
 from comfyloom._money.prices import PriceList
 from comfyloom._records.dev_state import DevState, Health
 from comfyloom._runcomfy.client import ServerApi
@@ -173,7 +173,7 @@ def _find(state: DevState, api: ServerApi) -> Server | None:
 
 
 def _probe(server: Server, api: ServerApi, probes: int) -> HealthCheck:
-    comfyui = ComfyUI(machine_url(server), timeouts=api.timeouts, clock=api.clock)
+    comfyui = connect(machine_url(server), api)
     reason = ""
     try:
         for attempt in range(probes):

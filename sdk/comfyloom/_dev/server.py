@@ -20,6 +20,7 @@ from comfyloom._dev.record import DevRecord
 from comfyloom._dev.reuse import await_running, fitting
 from comfyloom._dev.stop import stop
 from comfyloom._dev.watch import StatusSnapshot, follow
+from comfyloom._machines.connect import connect
 from comfyloom._records.dev_state import Health
 from comfyloom._records.dev_state_file import StateFile
 from comfyloom._runcomfy.client import ServerApi
@@ -90,9 +91,11 @@ class DevServer:
             MachineError: It did not become ready, and was stopped; or a running one differs from
                 the request or does not answer, and is left unchanged.
             LedgerError: The state file cannot be read or written.
-            ConfigError: It is unclear which workflow version to launch, or a time is invalid.
+            ConfigError: It is unclear which workflow version to launch, a time is invalid, or
+                certificates are not to be checked.
             ApiError: The platform refuses the launch.
         """
+        self._settings.demand_checked_certificates()
         request = LaunchRequest(
             workflow=workflow,
             server_type=server_type,
@@ -206,12 +209,10 @@ class DevServer:
                 lease.ready_at = now.ready_at
                 return status
 
-            def connect() -> ComfyUI:
-                return ComfyUI(
-                    self._file.read().base_url, timeouts=self._timeouts, clock=self._clock
-                )
+            def reach() -> ComfyUI:
+                return connect(self._file.read().base_url, record.api)
 
-            yield from follow(see, connect, lease.touch, self._timeouts, self._clock)
+            yield from follow(see, reach, lease.touch, self._timeouts, self._clock)
 
     @contextmanager
     def _record(self) -> Generator[DevRecord]:

@@ -171,8 +171,9 @@ class Charge:
             if is_folder
             else ssl.create_default_context(cafile=self.ca)
         )
+        proxies = urllib.request.ProxyHandler({} if is_loopback(self.api) else None)
         opener = urllib.request.build_opener(
-            NoRedirect, urllib.request.HTTPSHandler(context=context)
+            NoRedirect, proxies, urllib.request.HTTPSHandler(context=context)
         )
         try:
             with opener.open(request, timeout=REQUEST_TIMEOUT_S) as response:
@@ -273,6 +274,24 @@ def append_to_journal(charge: Charge, outcome: str) -> None:
             file.write(json.dumps(line) + "\n")
     except OSError:
         pass
+
+
+def is_loopback(url: str) -> bool:
+    """Return whether a URL names this computer, which no proxy reaches.
+
+    As `comfyloom._http.proxies` says it; this process imports nothing of ours.
+    """
+    import ipaddress
+    from urllib.parse import urlsplit
+
+    host = urlsplit(url).hostname or ""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_unspecified
 
 
 def quoted(text: str) -> str:

@@ -17,8 +17,11 @@ from comfyloom._core.redact import log, redact
 from comfyloom._core.timeouts import DEFAULT_TIMEOUTS, Timeouts
 from comfyloom._core.version import __version__
 from comfyloom._core.waiting import Deadline
+from comfyloom._http.access import NO_ACCESS, Access
+from comfyloom._http.handshake import Handshake
+from comfyloom._http.proxies import NO_PROXY_OPTIONS, Proxy
 from comfyloom._http.rate_limit import RateLimiter
-from comfyloom._http.retry import Backoff
+from comfyloom._http.retry import NO_RETRY, Backoff
 from comfyloom.errors import TransportError
 
 if TYPE_CHECKING:
@@ -43,8 +46,9 @@ class Transport:
     waits. Redirects are not followed.
 
     Args:
+        base_url: The start of every URL, without user or query.
         name: The server's name in messages; its URL may be a secret.
-        token: The bearer token, None for none.
+        access: What every request carries, and how the server is checked.
         observe: Called with every answer, for its headers.
         rate_limit: None for no limit. DELETE does not wait for it: a stop must not be delayed.
         connections: Connections kept open for later requests.
@@ -52,7 +56,7 @@ class Transport:
 
     base_url: str = attrs.field(repr=False)
     name: str
-    token: str | None = attrs.field(default=None, repr=False)
+    access: Access = attrs.field(default=NO_ACCESS, repr=False)
     backoff: Backoff = attrs.field(factory=Backoff)
     timeouts: Timeouts = DEFAULT_TIMEOUTS
     clock: Clock = SYSTEM_CLOCK
@@ -60,7 +64,13 @@ class Transport:
     rate_limit: RateLimiter | None = None
     connections: int = 10
     _session: requests.Session | None = attrs.field(default=None, init=False, repr=False)
+    _proxy: Proxy | None = attrs.field(default=None, init=False, repr=False)
     _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False, repr=False)
+
+    @property
+    def proxy(self) -> Proxy | None:
+        """The proxy that the server is reached through, None for none."""
+        return self._proxy
 
     def send(
         self,
@@ -104,8 +114,7 @@ class Transport:
                 answer = self._once(method, path, times_s, whole_s, options)
             except _requests().RequestException as error:
                 attempt.failed(error)
-                # An invalid URL or proxy is not transient: do not retry.
-                if again and not isinstance(error, ValueError) and attempt.wait():
+                if again and _is_transient(error) and attempt.wait():
                     continue
                 break
             if answer.status_code not in (_TRANSIENT if again else _RATE_ONLY):
@@ -127,11 +136,34 @@ class Transport:
         try:
             yield answer
         except (_requests().RequestException, _urllib3().HTTPError) as error:
-            failure = _broken(self.name, f"GET {path}", [describe(error)], sent=True)
+            failure = _broken(self.name, f"GET {path}", [describe(error, self.proxy)], sent=True)
         finally:
             answer.close()
         if failure is not None:
             raise failure
+
+    def handshake(self, path: str, *, challenge: bool = False, **query: str) -> Handshake:
+        """Return the WebSocket handshake for a path, carrying what a request would carry now.
+
+        Args:
+            path: Below the base URL, with a leading slash.
+            challenge: Whether to send a request first: some logins, such as Digest, answer only
+                what the server asks.
+            **query: Parameters of the URL.
+
+        Raises:
+            TransportError: No answer to that request.
+        """
+        if challenge:
+            self.send("GET", path, backoff=NO_RETRY).close()
+        from comfyloom._http import tls
+
+        session = self._connected()
+        request = _requests().Request("GET", self.base_url + path, params=query)
+        proxy = NO_PROXY_OPTIONS if self._proxy is None else self._proxy.socket_options()
+        is_tls = self.base_url.startswith("https:")
+        options = {"context": tls.Certificates.of(self.access).context()} if is_tls else {}
+        return Handshake.like(session.prepare_request(request), proxy, options)
 
     def close(self) -> None:
         """Close all connections; a later request opens new ones."""
@@ -176,29 +208,24 @@ class Transport:
             return self._session
 
     def _make_session(self) -> requests.Session:
+        # Imported when first used, like requests.
         import requests
-        from requests.adapters import HTTPAdapter
 
+        from comfyloom._http import tls
+
+        self._proxy = proxy = Proxy.of(self.base_url)
+        certificates = tls.Certificates.of(self.access)
         session = requests.Session()
-        adapter = HTTPAdapter(pool_maxsize=self.connections)
+        adapter = tls.adapter(certificates, proxy, self.connections)
         session.mount("http://", adapter)
         session.mount("https://", adapter)
         session.headers["User-Agent"] = f"comfyloom/{__version__}"
-        # Without this, requests would send a password from ~/.netrc.
-        session.auth = self._authorise
+        session.verify = certificates.bundle or False
+        session.cert = certificates.client
+        if proxy is not None:
+            session.proxies = {"http": proxy.url, "https": proxy.url}
+        self.access.prepare(session, self.base_url)
         return session
-
-    def _authorise(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        if self.token is not None:
-            request.headers["Authorization"] = f"Bearer {self.token}"
-            return request
-        from requests.auth import HTTPBasicAuth
-        from requests.utils import get_auth_from_url
-
-        user, password = get_auth_from_url(self.base_url)
-        if user:
-            HTTPBasicAuth(user, password)(request)
-        return request
 
 
 @attrs.define
@@ -219,7 +246,7 @@ class _Attempts:
 
     def failed(self, error: Exception) -> None:
         """Note an attempt without an answer."""
-        self.errors.insert(0, describe(error))
+        self.errors.insert(0, describe(error, self.transport.proxy))
         self.sent = self.sent or reached_the_server(error)
 
     def refused(self, answer: requests.Response) -> None:
@@ -284,18 +311,49 @@ def text_of(answer: requests.Response, most: int) -> str:
     return text[:most]
 
 
-def describe(error: Exception) -> str:
-    """Return a short message for an error of the HTTP library, without secrets."""
+def describe(error: Exception, proxy: Proxy | None = None) -> str:
+    """Return a short message for an error of the HTTP library, without secrets.
+
+    Args:
+        error: The error.
+        proxy: The proxy that the request went through.
+    """
     requests = _requests()
+    by_way_of = f" (by way of the proxy {proxy.name})" if proxy is not None else ""
+    if isinstance(error, requests.exceptions.ProxyError) and proxy is not None:
+        return redact(f"the proxy {proxy.name} cannot be used: {_innermost(error)}")
     if isinstance(error, requests.exceptions.SSLError):
-        return redact(f"TLS failed: {_innermost(error)}")
+        return redact(f"TLS failed: {_innermost(error)}{_certificate_hint(error)}{by_way_of}")
+    if isinstance(error, requests.exceptions.InvalidSchema) and proxy and proxy.is_socks:
+        return f"the proxy {proxy.name} needs PySocks: pip install 'comfyloom[socks]'"
     if isinstance(error, ValueError):
-        return f"the URL or the proxy in the environment is wrong ({type(error).__name__})"
+        what = f"the proxy {proxy.name}" if proxy is not None else "the URL"
+        return f"{what} is wrong ({type(error).__name__})"
     if isinstance(error, requests.ConnectTimeout):
-        return "no connection in time"
+        return f"no connection in time{by_way_of}"
     if isinstance(error, requests.Timeout):
-        return "no answer in time"
-    return redact(_innermost(error))
+        return f"no answer in time{by_way_of}"
+    return redact(_innermost(error)) + by_way_of
+
+
+def proxy_name(answer: requests.Response) -> str:
+    """Return the name of the proxy that an answer came through, "" for none."""
+    return str(getattr(getattr(answer, "connection", None), "proxy_name", ""))
+
+
+def _certificate_hint(error: Exception) -> str:
+    """Return what to do about a certificate that nobody vouches for."""
+    if not _is_about_a_certificate(error):
+        return ""
+    return (
+        "; if you trust this server, pass verify='cert.pem' (its certificate) or verify=False to "
+        "RunComfySession, or set COMFYLOOM_VERIFY"
+    )
+
+
+def _is_transient(error: Exception) -> bool:
+    """Whether another attempt may help: not after an invalid URL, proxy or certificate."""
+    return not isinstance(error, ValueError) and not _is_about_a_certificate(error)
 
 
 def reached_the_server(error: Exception) -> bool:
@@ -334,7 +392,9 @@ def _innermost(error: BaseException) -> str:
         seen = inner
     if isinstance(seen, OSError) and seen.strerror:
         return seen.strerror
-    return type(seen).__name__
+    # The answer of a proxy to CONNECT is an error without a number.
+    tunnel = str(seen) if "Tunnel" in str(seen) else ""
+    return tunnel or type(seen).__name__
 
 
 def _urllib3() -> Any:

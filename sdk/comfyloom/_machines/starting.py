@@ -11,6 +11,7 @@ from comfyloom._comfyui.client import ComfyUI
 from comfyloom._core.redact import log
 from comfyloom._core.waiting import Deadline, polling
 from comfyloom._http.retry import NO_RETRY
+from comfyloom._machines.connect import connect
 from comfyloom._runcomfy.client import ServerApi
 from comfyloom._runcomfy.machine_url import machine_url
 from comfyloom._runcomfy.models import Server
@@ -38,7 +39,7 @@ class Starting:
     report: ProgressCallback
     on_seen: Callable[[Server], object] = lambda _: None
     is_wanted: Callable[[], bool] = lambda: True
-    connect: Callable[..., ComfyUI] = ComfyUI
+    connect: Callable[[str, ServerApi], ComfyUI] = connect
     begun: float = attrs.field(
         default=attrs.Factory(lambda self: self.api.clock.monotonic(), takes_self=True)
     )
@@ -162,5 +163,4 @@ class _Probe:
             self.comfyui = self._connect()
 
     def _connect(self) -> ComfyUI:
-        api = self._starting.api
-        return self._starting.connect(self._url, timeouts=api.timeouts, clock=api.clock)
+        return self._starting.connect(self._url, self._starting.api)

@@ -13,11 +13,13 @@ from comfyloom._core.clock import SYSTEM_CLOCK, Clock
 from comfyloom._core.json import items, mapping, mappings, text
 from comfyloom._core.redact import log, register_secret, register_url_secret
 from comfyloom._core.timeouts import DEFAULT_TIMEOUTS, Timeouts
+from comfyloom._http.access import NO_ACCESS, Access, bearer
 from comfyloom._http.retry import NO_RETRY, Backoff
 from comfyloom._http.transport import Transport
 from comfyloom._runcomfy.models import CloudWorkflow, Server, decode, rows
 from comfyloom._runcomfy.rate_limits import rate_limit_of
 from comfyloom.errors import ApiError, Forbidden, NotFound, RateLimited, Unauthorized
+from comfyloom.settings.comfyui import machine_access_of
 
 if TYPE_CHECKING:
     import requests
@@ -64,13 +66,15 @@ class ServerApi:
         self._http = Transport(
             account_url(base_url, user_id),
             "RunComfy",
-            token=token,
+            access=Access(authorization=bearer(token)),
             backoff=self.backoff,
             timeouts=timeouts,
             clock=clock,
             observe=self._read_date,
             rate_limit=rate_limit_of(base_url, user_id, clock),
         )
+        self.machine_access = NO_ACCESS
+        """What the ComfyUI of its machines is shown; RunComfy itself never is."""
         self._date: tuple[float, float] | None = None
 
     @classmethod
@@ -83,7 +87,9 @@ class ServerApi:
     ) -> ServerApi:
         """Return the client of the account that the settings name."""
         account = settings.api_base_url, settings.user_id, settings.api_token
-        return cls(*account, timeouts=timeouts, clock=clock)
+        api = cls(*account, timeouts=timeouts, clock=clock)
+        api.machine_access = machine_access_of(settings)
+        return api
 
     def __repr__(self) -> str:
         return "ServerApi()"

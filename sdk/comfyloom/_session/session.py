@@ -32,7 +32,7 @@ from comfyloom.progress import ProgressCallback
 
 if TYPE_CHECKING:
     from comfyloom._machines.machine import Machine
-    from comfyloom.settings import Settings
+    from comfyloom.settings import Auth, ClientCert, Headers, Settings, Verify
 
 ResultT = TypeVar("ResultT", bound=Result)
 
@@ -58,6 +58,13 @@ class RunComfySession:
         on_progress: Called with progress: while the machine starts, in `run`, and at the end with
             the cost of each machine.
         launch: Whether to launch a machine when there is no dev server to use.
+        auth: The login of the ComfyUI: `(user, password)`, a bearer token, or a callable that adds
+            it to each request. It and the next three replace settings, hold for HTTP and the event
+            socket, and are never sent to RunComfy's API or to another host.
+        headers: Further headers for the ComfyUI, also `Cookie`.
+        verify: Whether to check the ComfyUI's certificate, or a file with its certificate or that
+            of an authority.
+        client_cert: A file with our certificate and key, or one file for each.
         emulator_options: For `"emulator"`: the arguments of its `Emulator`.
         timeouts: Time limits and intervals.
         clock: The time; tests pass their own.
@@ -74,6 +81,10 @@ class RunComfySession:
         server_type: str | None = None,
         on_progress: ProgressCallback | None = None,
         launch: bool = True,
+        auth: Auth | None = None,
+        headers: Headers | None = None,
+        verify: Verify | None = None,
+        client_cert: ClientCert | None = None,
         emulator_options: Mapping[str, Any] | None = None,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
         clock: Clock = SYSTEM_CLOCK,
@@ -84,6 +95,12 @@ class RunComfySession:
             server_type=server_type,
             emulator_options=emulator_options,
             may_launch=launch,
+            asking={
+                "auth": auth,
+                "headers": headers,
+                "verify": verify,
+                "client_cert": client_cert,
+            },
             timeouts=timeouts,
             clock=clock,
         )

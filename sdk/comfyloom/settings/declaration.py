@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import collections.abc
 import functools
+import json
+import os
 import re
 import types
 from collections.abc import Callable, Mapping
@@ -28,6 +30,14 @@ _UNIT_S: Final = {"h": 3600.0, "m": 60.0, "min": 60.0, "s": 1.0, "": 1.0}
 
 Plan: TypeAlias = Literal["payg", "pro"]
 Prices: TypeAlias = Mapping[str, Decimal]
+Auth: TypeAlias = str | tuple[str, str] | Callable[[Any], Any]
+"""A login: `(user, password)`, `"user:password"`, a bearer token, `"Scheme credentials"`, or a
+callable that gets each request (`requests.PreparedRequest`), adds a login and returns it, such as
+the authentication classes of `requests`."""
+Headers: TypeAlias = Mapping[str, str]
+FileName: TypeAlias = str | os.PathLike[str]
+Verify: TypeAlias = bool | FileName
+ClientCert: TypeAlias = FileName | tuple[FileName, FileName]
 Check: TypeAlias = Callable[[Any], str | None]
 
 
@@ -164,7 +174,17 @@ def _converter() -> Converter:
     converter.register_structure_hook_func(_comes_from(Literal), _to_text)
     converter.register_structure_hook_func(_comes_from(collections.abc.Mapping), _to_prices)
     converter.register_structure_hook_func(_comes_from(Union, types.UnionType), _to_optional)
+    # The last one that fits is used.
+    converter.register_structure_hook(bool, _to_flag)
+    converter.register_structure_hook_func(lambda kind: kind == Headers, _to_headers)
+    converter.register_structure_hook_func(lambda kind: kind == Verify, _to_verify)
+    converter.register_structure_hook_func(_is_optional(ClientCert), _to_files)
+    converter.register_structure_hook_func(_is_optional(Auth), lambda raw, _: raw)
     return converter
+
+
+def _is_optional(kind: Any) -> Callable[[Any], bool]:
+    return lambda other: other in (kind, kind | None)
 
 
 def _comes_from(*origins: Any) -> Callable[[Any], bool]:
@@ -237,3 +257,53 @@ def _to_prices(raw: object, _: Any) -> dict[str, Decimal]:
         raise ValueError(f"expected prices by server type, got {raw!r}")  # noqa: TRY004
     table = cast("Mapping[str, object]", raw)
     return {name: _to_price(price, Decimal) for name, price in table.items()}
+
+
+def _to_flag(raw: object, _: Any) -> bool:
+    if isinstance(raw, bool):
+        return raw
+    value = _FLAGS.get(str(raw).strip().lower())
+    if value is None:
+        raise ValueError(f"expected true or false, got {raw!r}")
+    return value
+
+
+_FLAGS: Final[Mapping[str, bool]] = {
+    **dict.fromkeys(("1", "true", "yes", "on"), True),
+    **dict.fromkeys(("0", "false", "no", "off"), False),
+}
+
+
+def _to_headers(raw: object, _: Any) -> dict[str, str]:
+    """Return headers by name, from a table, a JSON object, or one `Name: value` per line."""
+    if isinstance(raw, str) and raw.lstrip().startswith("{"):
+        try:
+            raw = json.loads(raw)
+        except ValueError:
+            raise ValueError("it is not a JSON object") from None
+    elif isinstance(raw, str):
+        pairs = [line.partition(":") for line in raw.splitlines() if line.strip()]
+        if not all(colon for _, colon, _ in pairs):
+            raise ValueError("write one `Name: value` per line, or a JSON object")
+        raw = {name.strip(): value.strip() for name, _, value in pairs}
+    if not isinstance(raw, Mapping):
+        raise ValueError("expected headers by name")  # noqa: TRY004
+    return dict(cast("Mapping[str, str]", raw))
+
+
+def _to_verify(raw: object, _: Any) -> bool | str:
+    if isinstance(raw, bool):
+        return raw
+    value = _FLAGS.get(str(raw).strip().lower())
+    return str(_to_path(raw, Path)) if value is None else value
+
+
+def _to_files(raw: object, _: Any) -> str | tuple[str, str]:
+    """Return the name of one file, or of a certificate and its key, separated by a comma."""
+    parts = list(cast("list[object]", raw)) if isinstance(raw, list | tuple) else [raw]
+    if len(parts) == 1 and isinstance(parts[0], str):
+        parts = [part for part in parts[0].split(",") if part.strip()]
+    names = [str(_to_path(part, Path)) for part in parts]
+    if len(names) not in (1, 2):
+        raise ValueError("expected one file, or a certificate and its key, separated by a comma")
+    return names[0] if len(names) == 1 else (names[0], names[1])

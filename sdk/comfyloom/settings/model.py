@@ -13,11 +13,16 @@ import attrs
 from comfyloom._core.redact import log, register_secret
 from comfyloom.errors import ConfigError
 from comfyloom.settings import sources
+from comfyloom.settings.comfyui import ComfyUISettings
 from comfyloom.settings.declaration import (
+    Auth,
+    ClientCert,
+    Headers,
     Plan,
     Prices,
+    SettingMeta,
+    Verify,
     at_least,
-    check_all,
     is_url,
     is_word,
     meta,
@@ -54,6 +59,10 @@ class Given(TypedDict, total=False):
     dev_max_duration_s: float | None
     state_file: str | os.PathLike[str] | None
     ledger: str | None
+    auth: Auth | None
+    headers: Headers | None
+    verify: Verify | None
+    client_cert: ClientCert | None
 
 
 def _state_file() -> Path:
@@ -61,8 +70,8 @@ def _state_file() -> Path:
 
 
 @attrs.frozen(kw_only=True)
-class Settings:
-    """An account, and the limits for its machines.
+class Settings(ComfyUISettings):
+    """An account, the limits for its machines, and how their ComfyUI is asked.
 
     Attributes:
         api_token: The account's token.
@@ -139,7 +148,7 @@ class Settings:
     sources: Mapping[str, str] = attrs.field(factory=dict[str, str], repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
-        check_all(self)
+        super().__attrs_post_init__()
         register_secret(self.api_token)
 
     @property
@@ -189,7 +198,7 @@ class Settings:
             ConfigError: Settings are missing or wrong; it lists them all.
         """
         loader = SettingsLoader()
-        loader.add(sources.environment(environ, _METAS))
+        loader.add(sources.environment(environ, _METAS, _METAS))
         loader.parse()
         return loader.settings()
 
@@ -197,17 +206,31 @@ class Settings:
 _METAS: Final = setting_metas(Settings)
 
 
+def load_comfyui_settings() -> ComfyUISettings:
+    """Load the settings of a ComfyUI that needs no account, from all sources.
+
+    Raises:
+        ConfigError: Some of them are wrong; it lists them all.
+    """
+    loader = SettingsLoader.of(wanted=setting_metas(ComfyUISettings))
+    if loader.problems:
+        raise ConfigError(problems=loader.problems)
+    return ComfyUISettings(**loader.values)
+
+
 @attrs.define
 class SettingsLoader:
     """Collects settings and everything that is wrong with them; they may be incomplete.
 
     Attributes:
+        wanted: The metadata of the settings to collect.
         found: Raw values with their sources; the first source that has a value wins.
         values: The parsed values; invalid ones are left out.
         problems: Everything that is wrong, one line each.
         warnings: What should be reported, but is not an error.
     """
 
+    wanted: Mapping[str, SettingMeta] = _METAS
     found: dict[str, RawValue] = attrs.field(factory=dict[str, RawValue])
     values: dict[str, Any] = attrs.field(factory=dict[str, Any])
     problems: list[str] = attrs.field(factory=list[str])
@@ -220,6 +243,7 @@ class SettingsLoader:
         credentials: str | os.PathLike[str] | None = None,
         environ: Mapping[str, str] | None = None,
         cwd: str | os.PathLike[str] | None = None,
+        wanted: Mapping[str, SettingMeta] = _METAS,
         **given: Unpack[Given],
     ) -> SettingsLoader:
         """Collect the settings like `Settings.load`, but keep problems instead of raising them.
@@ -231,12 +255,12 @@ class SettingsLoader:
             raise TypeError(f"no such setting: {', '.join(sorted(unknown))}")
         variables = os.environ if environ is None else environ
         here = Path(cwd or ".")
-        loader = cls()
+        loader = cls(wanted)
         loader.add(sources.arguments(given))
-        loader.add(sources.environment(variables, _METAS))
-        loader.add(sources.project(here, _METAS))
+        loader.add(sources.environment(variables, wanted, _METAS))
+        loader.add(sources.project(here, wanted, _METAS))
         loader.add_credentials(credentials or variables.get(sources.CREDENTIALS_VARIABLE), here)
-        loader.parse(project_folder(here) / STATE_FILE)
+        loader.parse(project_folder(here) / STATE_FILE if wanted is _METAS else None)
         return loader
 
     def add(self, source: Source) -> None:
@@ -246,7 +270,7 @@ class SettingsLoader:
 
     def add_credentials(self, named: str | os.PathLike[str] | None, cwd: Path) -> None:
         """Add the values of the credentials file; its problems count only if it is meant."""
-        source, is_meant = sources.credentials(named, cwd, _METAS)
+        source, is_meant = sources.credentials(named, cwd, self.wanted, _METAS)
         is_used = any(name not in self.found for name in source.values)
         self._add_values(source)
         if is_meant or self.missing:
@@ -283,7 +307,8 @@ class SettingsLoader:
     @property
     def missing(self) -> list[str]:
         """The names of the required settings that no source has."""
-        return [name for name in ("api_token", "user_id") if name not in self.found]
+        needed = [name for name in ("api_token", "user_id") if name in self.wanted]
+        return [name for name in needed if name not in self.found]
 
     @property
     def sources(self) -> dict[str, str]:

@@ -69,14 +69,24 @@ def arguments(given: Mapping[str, object]) -> Source:
     return Source(found)
 
 
-def environment(environ: Mapping[str, str], settings: Mapping[str, SettingMeta]) -> Source:
-    """Return the settings in environment variables; an empty variable counts as not set."""
+def environment(
+    environ: Mapping[str, str],
+    settings: Mapping[str, SettingMeta],
+    known: Mapping[str, SettingMeta],
+) -> Source:
+    """Return the settings in environment variables; an empty variable counts as not set.
+
+    Args:
+        environ: The variables.
+        settings: The metadata of each setting to return.
+        known: The same of all settings, so that a misspelt one is noticed.
+    """
     source = Source()
     for name, meta in settings.items():
         for variable in meta.variables:
             if name not in source.values and (value := environ.get(variable, "").strip()):
                 source.values[name] = RawValue(value, variable)
-    source.problems = [*_unknown_variables(environ, settings)]
+    source.problems = [*_unknown_variables(environ, known)]
     return source
 
 
@@ -90,7 +100,9 @@ def _unknown_variables(
             yield f"{variable} is not a setting{did_you_mean(variable, known)}"
 
 
-def project(cwd: Path, settings: Mapping[str, SettingMeta]) -> Source:
+def project(
+    cwd: Path, settings: Mapping[str, SettingMeta], known: Mapping[str, SettingMeta]
+) -> Source:
     """Return the settings in `[tool.comfyloom]` of the nearest pyproject.toml."""
     path = project_folder(cwd) / "pyproject.toml"
     try:
@@ -109,18 +121,22 @@ def project(cwd: Path, settings: Mapping[str, SettingMeta]) -> Source:
     where = f"{path} [tool.comfyloom]"
     if not is_mapping(table):
         return Source(problems=[f"{where}: expected a table"])
-    return _from_table(mapping(table), where, settings)
+    return _from_table(mapping(table), where, settings, known)
 
 
 def _from_table(
-    table: Mapping[str, object], where: str, settings: Mapping[str, SettingMeta]
+    table: Mapping[str, object],
+    where: str,
+    settings: Mapping[str, SettingMeta],
+    known: Mapping[str, SettingMeta],
 ) -> Source:
     source = Source()
-    allowed = tuple(name for name, meta in settings.items() if not meta.is_secret)
+    allowed = tuple(name for name, meta in known.items() if not meta.is_secret)
     for name, raw in table.items():
         if name in allowed:
-            source.values[name] = RawValue(raw, where)
-        elif name in settings:
+            if name in settings:
+                source.values[name] = RawValue(raw, where)
+        elif name in known:
             source.problems.append(
                 f"{where}: {name} is secret and must not be in a file that is shared"
             )
@@ -130,7 +146,10 @@ def _from_table(
 
 
 def credentials(
-    named: str | os.PathLike[str] | None, cwd: Path, settings: Mapping[str, SettingMeta]
+    named: str | os.PathLike[str] | None,
+    cwd: Path,
+    settings: Mapping[str, SettingMeta],
+    known: Mapping[str, SettingMeta],
 ) -> tuple[Source, bool]:
     """Return the settings in the credentials file, and whether the file is certainly meant.
 
@@ -140,7 +159,8 @@ def credentials(
     Args:
         named: The file that the caller named, None to look in the default places.
         cwd: The current folder.
-        settings: The metadata of each setting.
+        settings: The metadata of each setting to return.
+        known: The same of all settings.
     """
     existing = (path for path in _default_paths(cwd) if path.is_file())
     path = Path(named).expanduser() if named else next(existing, None)
@@ -153,7 +173,7 @@ def credentials(
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         return Source(problems=[f"credentials file: cannot read {path}: {reason}"]), True
-    source = _from_lines(text, path, settings)
+    source = _from_lines(text, path, settings, known)
     source.warnings = [*_permission_warnings(path)] if source.values else []
     return source, bool(named)
 
@@ -174,10 +194,15 @@ def _permission_warnings(path: Path) -> Iterator[str]:
         yield f"other users can read {path} (mode {mode:04o}): run chmod 600 on it"
 
 
-def _from_lines(text: str, path: Path, settings: Mapping[str, SettingMeta]) -> Source:
+def _from_lines(
+    text: str,
+    path: Path,
+    settings: Mapping[str, SettingMeta],
+    known: Mapping[str, SettingMeta],
+) -> Source:
     spellings = {
         spelling.lower(): name
-        for name, meta in settings.items()
+        for name, meta in known.items()
         for spelling in (*meta.variables, *meta.file_names)
     }
     source = Source()
@@ -189,11 +214,11 @@ def _from_lines(text: str, path: Path, settings: Mapping[str, SettingMeta]) -> S
             source.problems.append(f"{path}, line {number}: expected `name: value`")
             continue
         name, value = spellings.get(match["name"].lower()), _unquote(match["value"])
-        if name and value:
+        if name is not None and name in settings and value:
             source.values.setdefault(name, RawValue(value, str(path)))
         elif name is None and match["name"].upper().startswith(PREFIX):
-            known = tuple(spelling.upper() for spelling in spellings)
-            hint = did_you_mean(match["name"].upper(), known)
+            all_names = tuple(spelling.upper() for spelling in spellings)
+            hint = did_you_mean(match["name"].upper(), all_names)
             source.problems.append(f"{path}, line {number}: {match['name']} is not a setting{hint}")
     return source
 

@@ -1,0 +1,172 @@
+"""How a ComfyUI server is asked: the settings that any target may need."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, cast
+
+import attrs
+
+from comfyloom._http.access import Access, basic, bearer
+from comfyloom.errors import ConfigError
+from comfyloom.settings.declaration import (
+    Auth,
+    ClientCert,
+    FileName,
+    Headers,
+    Verify,
+    check_all,
+    meta,
+)
+
+
+def is_auth(value: Auth) -> str | None:
+    """Return what is wrong with a login, None if it is valid."""
+    if callable(value):
+        return None
+    parts: list[object] = list(value) if isinstance(value, tuple) else [value]
+    texts = [part for part in parts if isinstance(part, str)]
+    if len(texts) != len(parts) or len(parts) > 2:
+        return "expected (user, password), a string, or a callable"
+    return None if texts[0] and all(_is_line(text) for text in texts) else _LINE
+
+
+def is_headers(value: Mapping[Any, Any]) -> str | None:
+    """Return what is wrong with header lines, None if they are valid."""
+    for name, text in value.items():
+        if not isinstance(name, str) or not _is_name(name):
+            return f"{name!r} is not the name of a header"
+        if not isinstance(text, str) or not _is_line(text):
+            return f"{name}: {_LINE}"
+    return None
+
+
+def is_verify(value: object) -> str | None:
+    """Return what is wrong with the way to check certificates, None if it is valid."""
+    return None if isinstance(value, bool) else _file_problem(value)
+
+
+def is_client_cert(value: ClientCert) -> str | None:
+    """Return what is wrong with the files of a client certificate, None if they are valid."""
+    files = _files(value)
+    if len(files) not in (1, 2):
+        return "expected one file, or a certificate and its key"
+    if (
+        problem := next((found for file in files if (found := _file_problem(file))), None)
+    ) is not None:
+        return problem
+    import ssl
+
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(
+            *[os.fspath(each) for each in files]
+        )
+    except (OSError, ssl.SSLError):
+        return "it is not a certificate with its key, in PEM and without a password"
+    return None
+
+
+def _files(value: ClientCert) -> tuple[FileName, ...]:
+    return tuple(value) if isinstance(value, tuple | list) else (value,)
+
+
+def _file_problem(value: object) -> str | None:
+    try:
+        path = Path(cast("FileName", value))
+    except TypeError:
+        return f"expected a file, got {value!r}"
+    return None if path.exists() else f"{path} does not exist"
+
+
+@attrs.frozen(kw_only=True)
+class ComfyUISettings:
+    """How a ComfyUI server is asked. Nothing of it is sent to RunComfy's API, or to another host.
+
+    Attributes:
+        auth: A login: `(user, password)`, `"user:password"`, a bearer token, a whole header such as
+            `"Bearer …"`, or a callable that adds it to each request.
+        headers: Further headers, also `Cookie`; in an environment variable as a JSON object, or one
+            `Name: value` per line.
+        verify: Whether to check the server's certificate, or a file or folder of certificates to
+            check it with.
+        client_cert: The file of our certificate with its key, or one file for each.
+    """
+
+    auth: Auth | None = attrs.field(
+        default=None,
+        metadata=meta("COMFYLOOM_AUTH", is_secret=True, check=is_auth),
+        repr=False,
+    )
+    headers: Headers = attrs.field(
+        factory=dict[str, str],
+        metadata=meta("COMFYLOOM_HEADERS", is_secret=True, check=is_headers),
+        repr=False,
+    )
+    verify: Verify = attrs.field(default=True, metadata=meta("COMFYLOOM_VERIFY", check=is_verify))
+    client_cert: ClientCert | None = attrs.field(
+        default=None, metadata=meta("COMFYLOOM_CLIENT_CERT", check=is_client_cert)
+    )
+
+    def __attrs_post_init__(self) -> None:
+        check_all(self)
+
+    def demand_checked_certificates(self) -> None:
+        """Refuse to rent a machine without checking that it is RunComfy's.
+
+        Raises:
+            ConfigError: `verify` is False.
+        """
+        if self.verify is False:
+            raise ConfigError(
+                "verify=False is not for RunComfy, whose certificates are valid: it would show the "
+                "results to whoever answers. Remove it, or COMFYLOOM_VERIFY"
+            )
+
+
+def access_of(settings: ComfyUISettings) -> Access:
+    """Return what every request to a ComfyUI carries."""
+    auth, verify = settings.auth, settings.verify
+    return Access(
+        authorization="" if callable(auth) else _authorization(auth),
+        signer=auth if callable(auth) else None,
+        headers=settings.headers,
+        verify=(None if verify else False) if isinstance(verify, bool) else os.fspath(verify),
+        client_cert=_file_names(settings.client_cert),
+    )
+
+
+def machine_access_of(settings: ComfyUISettings) -> Access:
+    """Return the same for the ComfyUI of a RunComfy machine: its certificate is always checked."""
+    access = access_of(settings)
+    return attrs.evolve(access, verify=None) if access.verify is False else access
+
+
+def _authorization(auth: str | tuple[str, str] | None) -> str:
+    """Return the header of a login."""
+    if auth is None:
+        return ""
+    if not isinstance(auth, str):
+        return basic(*auth)
+    scheme, space, _ = auth.partition(" ")
+    if space and ":" not in scheme:
+        return auth
+    user, colon, password = auth.partition(":")
+    return basic(user, password) if colon else bearer(auth)
+
+
+def _file_names(cert: ClientCert | None) -> str | tuple[str, str] | None:
+    names = [] if cert is None else [os.fspath(file) for file in _files(cert)]
+    return (names[0], names[1]) if len(names) > 1 else next(iter(names), None)
+
+
+_LINE: Final = "it is empty, or contains a line break"
+
+
+def _is_line(text: str) -> bool:
+    return not any(character in text for character in "\r\n\0")
+
+
+def _is_name(text: str) -> bool:
+    return bool(text) and text.isascii() and text.isprintable() and not set(text) & set(' :"(),/;')

@@ -8,6 +8,7 @@ import select
 import socket
 import ssl
 import threading
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -57,8 +58,8 @@ class Gateway:
     is_proxy: bool = False
     bytes_s: float | None = None
     seen: list[Seen] = attrs.field(factory=list[Seen])
-    received: int = 0
-    """Bytes that came from the backend."""
+    received: Counter[str] = attrs.field(factory=Counter[str])
+    """Bytes that came from the backend, by the last but one part of the path."""
     _listener: socket.socket = attrs.field(init=False)
     _closing: threading.Event = attrs.field(factory=threading.Event)
 
@@ -121,9 +122,9 @@ class Gateway:
             lines = [f"{seen.method} {path} HTTP/1.1", *kept, "", ""]
             server = stack.enter_context(socket.create_connection(self.backend))
             server.sendall("\r\n".join(lines).encode("latin-1") + rest)
-            self._relay(client, server)
+            self._relay(client, server, _kind(target.path))
 
-    def _relay(self, client: socket.socket, server: socket.socket) -> None:
+    def _relay(self, client: socket.socket, server: socket.socket, kind: str) -> None:
         added = "".join(f"{line}\r\n" for line in self.added).encode()
         begun = False
         while True:
@@ -138,7 +139,7 @@ class Gateway:
                 if self.bytes_s is not None:
                     self._closing.wait(len(piece) / self.bytes_s)
                 if source is server:
-                    self.received += len(piece)
+                    self.received[kind] += len(piece)
                     if added and not begun:
                         line, _, rest = piece.partition(b"\r\n")
                         piece = line + b"\r\n" + added + rest
@@ -186,6 +187,12 @@ def _parsed(head: list[str]) -> Seen:
     method, target, _ = head[0].split(" ")
     pairs = [line.partition(":") for line in head[1:]]
     return Seen(method, target, {name.strip().lower(): text.strip() for name, _, text in pairs})
+
+
+def _kind(path: str) -> str:
+    """Return what a path is about: the part after the id of the emulated server."""
+    parts = path.strip("/").split("/")
+    return "/".join(parts[2:4] if "api" in parts else parts[2:3])
 
 
 def _drain(client: socket.socket, seen: Seen, rest: bytes) -> None:

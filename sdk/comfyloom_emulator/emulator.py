@@ -42,9 +42,10 @@ class Emulator:
             `immediate` time, whose jumps use up leases faster than a client can renew them.
         date_skew_s: Seconds by which the `Date` header of all answers is ahead of the emulator's
             clock.
-        comfyui_version: The version in /system_stats. From 0.4 on, ComfyUI behaves like the
-            servers of autumn 2026: jobs API, canonical prompt ids only, creation times, no
-            secrets in the queue, assets in upload replies.
+        comfyui_version: The version in /system_stats. From 0.4 on, ComfyUI describes jobs
+            (GET /api/jobs); from 0.9 on it behaves like the servers of autumn 2026: it cancels
+            jobs, takes canonical prompt ids only, gives creation times, shows no secrets in the
+            queue, and has assets in upload replies.
         previews: Whether samplers send preview images, as with `--preview-method auto`.
         monitor_events: Whether `crystools.monitor` events are sent between the others, as the
             preinstalled custom node packs of real machines do.

@@ -82,10 +82,19 @@ class Options:
     )
 
     @property
-    def is_at_least_0_4(self) -> bool:
-        """Whether the emulated ComfyUI behaves like the servers of autumn 2026."""
+    def describes_jobs(self) -> bool:
+        """Whether the emulated ComfyUI answers GET /api/jobs, as 0.8.0 does."""
+        return self._version >= (0, 4)
+
+    @property
+    def is_of_autumn_2026(self) -> bool:
+        """Whether it also cancels jobs, and does all else that is new in autumn 2026."""
+        return self._version >= (0, 9)
+
+    @property
+    def _version(self) -> tuple[int, ...]:
         parts = [int(part) for part in self.comfyui_version.split(".")[:2] if part.isdecimal()]
-        return (*parts, 0, 0)[:2] >= (0, 4)
+        return (*parts, 0, 0)[:2]
 
     def workflows(self) -> list[AccountWorkflow]:
         """Return the account's workflows; the first has `workflow_version_id`."""

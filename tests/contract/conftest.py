@@ -1,4 +1,4 @@
-"""The servers that the contract is held to: two emulated ones always, a real one when it is named.
+"""The servers that the contract is held to: three emulated ones, and a real one when it is named.
 
     COMFYUI_URL=http://127.0.0.1:8188 python -m pytest tests/contract
 
@@ -12,6 +12,7 @@ import itertools
 import json
 import os
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,9 @@ from comfyloom.emulator import Emulator, Node, NodeCall, NodeResult
 from comfyloom_codegen import generate
 
 REAL = os.environ.get("COMFYUI_URL", "")
-SERVERS = ("emulated 0.3.64", "emulated 0.9.0", *(("real",) if REAL else ()))
+SERVERS = ("emulated 0.3.64", "emulated 0.8.0", "emulated 0.9.0", *(("real",) if REAL else ()))
 
-EMPTY_IMAGE: dict[str, Any] = {
+NODE_TYPES: dict[str, Any] = {
     "EmptyImage": {
         "input": {
             "required": {
@@ -37,10 +38,24 @@ EMPTY_IMAGE: dict[str, Any] = {
             }
         },
         "output": ["IMAGE"],
-    }
+    },
+    "ImageScale": {
+        "input": {
+            "required": {
+                "image": ["IMAGE"],
+                "upscale_method": [["nearest-exact", "lanczos"]],
+                "width": ["INT", {"default": 512, "min": 0, "max": 16384}],
+                "height": ["INT", {"default": 512, "min": 0, "max": 16384}],
+                "crop": [["disabled", "center"]],
+            }
+        },
+        "output": ["IMAGE"],
+    },
 }
-SLOW = {"width": 4096, "height": 4096, "batch_size": 4}
-"""Some seconds of work for the CPU of a real server; longer than a cancel is waited for."""
+
+
+def _scale(call: NodeCall) -> NodeResult:
+    return NodeResult(outputs=(call.inputs["image"],))
 
 
 def _empty(call: NodeCall) -> NodeResult:
@@ -53,10 +68,6 @@ def _empty(call: NodeCall) -> NodeResult:
     return NodeResult(outputs=(Picture(np.full((1, 8, 8, 3), channels, np.float32)),))
 
 
-def _seconds(inputs: dict[str, Any]) -> float:
-    return 6.0 if inputs["width"] > 4000 else 0.0
-
-
 @pytest.fixture(scope="module", params=SERVERS)
 def url(request: pytest.FixtureRequest) -> Iterator[str]:
     """The URL of a ComfyUI."""
@@ -65,14 +76,15 @@ def url(request: pytest.FixtureRequest) -> Iterator[str]:
             pytest.skip("the server of COMFYUI_URL has no EmptyImage: is it a whole ComfyUI?")
         yield REAL
         return
-    node = Node(run=_empty, seconds=_seconds, heedful=lambda _: True)
+    nodes = {"EmptyImage": Node(run=_empty), "ImageScale": Node(run=_scale)}
     version = request.param.rpartition(" ")[2]
     with Emulator(
         time="real",
         run_s=0.0,
         comfyui_version=version,
-        object_info=EMPTY_IMAGE,
-        nodes={"EmptyImage": node},
+        object_info=NODE_TYPES,
+        node_seconds={"ImageScale": 0.06},
+        nodes=nodes,
     ) as emulator:
         yield emulator.comfyui_url
 
@@ -93,8 +105,15 @@ def session(url: str) -> Iterator[RunComfySession]:
 
 @pytest.fixture
 def has_jobs(server: ComfyUI) -> bool:
-    """Whether the server has the jobs API."""
+    """Whether the server describes jobs."""
     answer = server._http.send("GET", "/api/jobs?limit=1")
+    return answer.status_code == 200
+
+
+@pytest.fixture
+def cancels_jobs(server: ComfyUI) -> bool:
+    """Whether the server cancels jobs, as the newest ones do."""
+    answer = server._http.send("POST", f"/api/jobs/{uuid.uuid4()}/cancel")
     return answer.status_code == 200
 
 
@@ -151,6 +170,32 @@ picture = { node = "2", kind = "image" }
 """
 
 
+def _lingering(nodes: int = 100) -> dict[str, Any]:
+    """Return a graph of many nodes that each take a moment of the CPU, also beside a fast GPU.
+
+    A server heeds an interrupt between two nodes; together they take longer than a cancel is
+    waited for.
+    """
+    graph = json.loads(json.dumps(FILL))
+    for number in range(nodes):
+        size = {"width": 1024 - number % 2, "height": 1024}
+        how = {"upscale_method": "lanczos", "crop": "disabled"}
+        before = str(number + 9) if number else "1"
+        inputs = {"image": [before, 0], **how, **size}
+        graph[str(number + 10)] = {"class_type": "ImageScale", "inputs": inputs}
+    graph["2"]["inputs"]["images"] = [str(nodes + 9), 0]
+    return graph
+
+
+LINGER = _lingering()
+
+
+@pytest.fixture(scope="module")
+def lingering(made: Callable[..., Any]) -> Any:
+    """The class of a workflow that takes seconds, and can be interrupted at any moment."""
+    return made(LINGER, FILL_BINDING)
+
+
 @pytest.fixture(scope="module")
 def copying(made: Callable[..., Any]) -> Any:
     """The class of a workflow that loads a picture and saves it."""
@@ -159,7 +204,7 @@ def copying(made: Callable[..., Any]) -> Any:
 
 @pytest.fixture(scope="module")
 def filling(made: Callable[..., Any]) -> Any:
-    """The class of a workflow that makes a picture of one colour; a large one takes seconds."""
+    """The class of a workflow that makes a picture of one colour."""
     return made(FILL, FILL_BINDING)
 
 

@@ -18,11 +18,12 @@ from comfyloom._comfyui.cancel_scope import CancelScope
 from comfyloom._comfyui.client import ComfyUI
 from comfyloom._comfyui.events import ServerEvent
 from comfyloom._comfyui.history import FileReference
+from comfyloom._comfyui.jobs_api import JobState
 from comfyloom._comfyui.run_watcher import RunWatcher
 from comfyloom._comfyui.submit import Submission
 from comfyloom._core.waiting import Deadline
 from comfyloom.errors import ApiError, NotFound, PromptRejected, RunCancelled, RunLost, RunTimeout
-from contract.conftest import COPY, FILL, SLOW
+from contract.conftest import COPY, FILL, LINGER
 
 
 def fresh() -> str:
@@ -196,7 +197,7 @@ def test_a_graph_that_cannot_run_is_refused(
 
 def test_a_partly_valid_graph_is_refused_as_well(server: ComfyUI) -> None:
     """ComfyUI answers 200 and would run the rest."""
-    graph = graph_of(FILL, **SLOW, color=novel())
+    graph = graph_of(LINGER, color=novel())
     graph["3"] = {"class_type": "LoadImage", "inputs": {"image": "no-such-picture.png"}}
     graph["4"] = {"class_type": "PreviewImage", "inputs": {"images": ["3", 0]}}
     prompt_id = str(uuid.uuid4())
@@ -230,8 +231,8 @@ def how_it_ended(server: ComfyUI, prompt_id: str) -> Any:
     return None
 
 
-def test_a_running_run_is_cancelled(session: RunComfySession, filling: Any) -> None:
-    run = session.submit(filling(**SLOW, color=novel()), timeout=120)
+def test_a_running_run_is_cancelled(session: RunComfySession, lingering: Any) -> None:
+    run = session.submit(lingering(color=novel()), timeout=120)
     seen(session.server(), run.id, runs=True)
     run.cancel()
     with pytest.raises(RunCancelled):
@@ -240,10 +241,10 @@ def test_a_running_run_is_cancelled(session: RunComfySession, filling: Any) -> N
 
 
 def test_a_waiting_run_is_cancelled_and_the_running_one_is_not(
-    session: RunComfySession, filling: Any
+    session: RunComfySession, lingering: Any
 ) -> None:
-    first = session.submit(filling(**SLOW, color=novel()), timeout=120)
-    second = session.submit(filling(**SLOW, color=novel()), timeout=120)
+    first = session.submit(lingering(color=novel()), timeout=120)
+    second = session.submit(lingering(color=novel()), timeout=120)
     seen(session.server(), second.id, runs=False)
     second.cancel()
     with pytest.raises(RunCancelled):
@@ -252,8 +253,8 @@ def test_a_waiting_run_is_cancelled_and_the_running_one_is_not(
     assert first.wait().picture.size
 
 
-def test_a_passed_timeout_cancels_the_run(session: RunComfySession, filling: Any) -> None:
-    run = session.submit(filling(**SLOW, color=novel()), timeout=1.0)
+def test_a_passed_timeout_cancels_the_run(session: RunComfySession, lingering: Any) -> None:
+    run = session.submit(lingering(color=novel()), timeout=1.0)
     seen(session.server(), run.id, runs=True)
     with pytest.raises(RunTimeout):
         run.wait()
@@ -261,10 +262,10 @@ def test_a_passed_timeout_cancels_the_run(session: RunComfySession, filling: Any
 
 
 def test_a_run_deleted_by_another_client_is_lost(
-    session: RunComfySession, server: ComfyUI, filling: Any
+    session: RunComfySession, server: ComfyUI, lingering: Any
 ) -> None:
-    first = session.submit(filling(**SLOW, color=novel()), timeout=120)
-    second = session.submit(filling(**SLOW, color=novel()), timeout=120)
+    first = session.submit(lingering(color=novel()), timeout=120)
+    second = session.submit(lingering(color=novel()), timeout=120)
     seen(server, second.id, runs=False)
     begun = time.monotonic()
     server._post("/queue", json={"delete": [second.id]})
@@ -308,7 +309,7 @@ def test_a_missing_file_is_not_found(server: ComfyUI) -> None:
 
 
 def test_the_jobs_api_agrees_with_queue_and_history(
-    server: ComfyUI, session: RunComfySession, filling: Any, has_jobs: bool
+    server: ComfyUI, session: RunComfySession, filling: Any, has_jobs: bool, cancels_jobs: bool
 ) -> None:
     get = server._http.send
     run = session.submit(filling(color=novel()), timeout=60)
@@ -322,15 +323,41 @@ def test_the_jobs_api_agrees_with_queue_and_history(
     assert job["outputs"]["2"]["images"]
     assert get("GET", f"/api/jobs/{uuid.uuid4()}").status_code == 404
     cancelled = get("POST", f"/api/jobs/{run.id}/cancel")
-    assert cancelled.json() == {"cancelled": False}
+    if cancels_jobs:
+        assert cancelled.json() == {"cancelled": False}
+    else:
+        assert cancelled.status_code in (404, 405)
     listed = get("GET", "/api/jobs?status=completed&limit=1").json()
     assert listed["pagination"]["limit"] == 1
     assert get("GET", "/api/jobs?status=nonsense").status_code == 400
 
 
-def test_newer_servers_require_canonical_ids(server: ComfyUI, has_jobs: bool) -> None:
+@pytest.mark.parametrize("is_large", [False, True])
+def test_a_run_is_where_its_job_is(
+    server: ComfyUI, session: RunComfySession, lingering: Any, has_jobs: bool, is_large: bool
+) -> None:
+    run = session.submit(lingering(color=novel()), timeout=120)
+    waiting = session.submit(lingering(color=novel()), timeout=120)
+    seen(session.server(), run.id, runs=True)
+    assert server.jobs.find(run.id) is (JobState.RUNNING if has_jobs else None)
+    assert server.jobs.find(waiting.id) is (JobState.WAITING if has_jobs else None)
+    assert server.jobs.find(str(uuid.uuid4())) is (JobState.UNKNOWN if has_jobs else None)
+    if is_large:
+        server.queue_size.posted("another", 10**9)
+    assert server.knows(run.id)
+    assert server.knows(waiting.id)
+    for each in (waiting, run):
+        server.cancel(each.id)
+    with pytest.raises(RunCancelled):
+        run.wait()
+    with pytest.raises(RunLost):
+        waiting.wait()
+    assert server.jobs.find(run.id) is (JobState.ENDED if has_jobs else None)
+
+
+def test_newer_servers_require_canonical_ids(server: ComfyUI, cancels_jobs: bool) -> None:
     odd = str(uuid.uuid4()).upper()
     answer = server.post_prompt(graph_of(FILL), client_id="c", prompt_id=odd)
-    assert answer.status_code == (400 if has_jobs else 200)
-    if has_jobs:
+    assert answer.status_code == (400 if cancels_jobs else 200)
+    if cancels_jobs:
         assert answer.json()["error"]["type"] == "invalid_prompt_id"

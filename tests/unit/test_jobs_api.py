@@ -27,9 +27,9 @@ def jobs() -> JobsApi:
 @responses.activate
 def test_an_answer_of_the_api_shows_that_it_is_there(jobs: JobsApi, cancelled: bool) -> None:
     responses.post(URL, json={"cancelled": cancelled})
-    assert jobs.is_there is None
+    assert jobs.can_cancel is None
     assert jobs.cancel("p/1")
-    assert jobs.is_there is True
+    assert jobs.can_cancel is True
 
 
 @pytest.mark.parametrize("status", [404, 405])
@@ -37,7 +37,7 @@ def test_an_answer_of_the_api_shows_that_it_is_there(jobs: JobsApi, cancelled: b
 def test_a_server_without_the_api_is_asked_once(jobs: JobsApi, status: int) -> None:
     responses.post(URL, status=status)
     assert not jobs.cancel("p/1")
-    assert jobs.is_there is False
+    assert jobs.can_cancel is False
     assert not jobs.cancel("p/1")
     assert len(responses.calls) == 1
 
@@ -57,7 +57,7 @@ def test_a_server_without_the_api_is_asked_once(jobs: JobsApi, status: int) -> N
 def test_what_a_gateway_answers_proves_nothing(jobs: JobsApi, answer: dict[str, Any]) -> None:
     responses.post(URL, **answer)
     assert not jobs.cancel("p/1")
-    assert jobs.is_there is None
+    assert jobs.can_cancel is None
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_a_failure_of_an_api_that_is_there_is_raised(
     responses.replace(responses.POST, URL, **answer)
     with pytest.raises(error):
         jobs.cancel("p/1")
-    assert jobs.is_there is True
+    assert jobs.can_cancel is True
 
 
 @responses.activate
@@ -87,4 +87,4 @@ def test_a_foreign_answer_does_not_make_the_api_forgotten(jobs: JobsApi) -> None
     jobs.cancel("p/1")
     responses.replace(responses.POST, URL, json={"ok": True})
     assert not jobs.cancel("p/1")
-    assert jobs.is_there is True
+    assert jobs.can_cancel is True

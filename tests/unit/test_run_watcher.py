@@ -16,7 +16,8 @@ import pytest
 from comfyloom._comfyui.cancel_scope import CancelScope
 from comfyloom._comfyui.events import ServerEvent
 from comfyloom._comfyui.history import HistoryEntry
-from comfyloom._comfyui.queue_poll import SharedQueuePoll
+from comfyloom._comfyui.jobs_api import JobState
+from comfyloom._comfyui.queue_poll import QueueSize, SharedQueuePoll
 from comfyloom._comfyui.run_watcher import RunWatcher
 from comfyloom._comfyui.websocket import ConnectionLost
 from comfyloom._core.timeouts import DEFAULT_TIMEOUTS, Timeouts
@@ -31,6 +32,24 @@ from comfyloom.errors import (
 from support import FakeClock
 
 DONE = HistoryEntry(prompt_id="p", outputs={}, status="success")
+
+
+@attrs.define
+class FakeJobs:
+    """A jobs API, or none: its answers by the seconds since it was first asked."""
+
+    clock: FakeClock | None = None
+    answer: Callable[[float], JobState | None] = lambda _: None
+    can_find: bool | None = False
+    asked: list[float] = attrs.field(factory=list)
+
+    def find(self, prompt_id: str, **_: Any) -> JobState | None:
+        assert prompt_id == "p"
+        assert self.clock is not None
+        self.asked.append(self.clock.now)
+        found = self.answer(self.clock.now - self.asked[0])
+        self.can_find = found is not None
+        return found
 
 
 @attrs.define
@@ -49,6 +68,10 @@ class FakeServer:
     cancels: list[str] = attrs.field(factory=list)
     cancel_works_after: int = 1
     begun: float = 0.0
+    queue_size: QueueSize = attrs.field(factory=QueueSize)
+    jobs: FakeJobs = attrs.field(factory=lambda: FakeJobs())
+    remaining: int = 1
+    counts: list[float] = attrs.field(factory=list)
     _shared: SharedQueuePoll | None = None
 
     def since(self) -> float:
@@ -70,6 +93,11 @@ class FakeServer:
         if self._shared is None:
             self._shared = SharedQueuePoll(self.queue, self.clock)  # type: ignore[arg-type]
         return self._shared
+
+    def queue_remaining(self, timeout_s: float) -> int | None:
+        assert timeout_s > 0
+        self.counts.append(round(self.since(), 6))
+        return self.remaining
 
     def reconnect(self) -> None:
         self.reconnects.append(round(self.since(), 6))
@@ -367,3 +395,70 @@ def test_a_dead_machine_is_reported_immediately(clock: FakeClock) -> None:
     with pytest.raises(MachineError):
         made.wait()
     assert made.elapsed_s < 7
+
+
+# --- large graphs --------------------------------------------------------------------------------
+
+
+def watch_large(clock: FakeClock, size: int, jobs: FakeJobs | None = None, **facts: Any) -> Watch:
+    """Watch a run whose graph makes each read of the queue large; its socket is lost."""
+    made = watch(clock, [(0.0, ConnectionLost())], is_up=False, **facts)
+    made.server.queue_size.posted("p", size)
+    if jobs is not None:
+        made.server.jobs = jobs
+    return made
+
+
+def test_a_large_queue_is_read_as_seldom_as_its_size_allows(clock: FakeClock) -> None:
+    made = watch_large(clock, 3_000_000, ends_at=200.0)
+    assert made.wait() is DONE
+    assert made.server.looks
+    assert len(made.server.looks) <= 200 / 60
+    assert made.server.looks[0] >= 59
+    assert len(made.server.polls) > 60  # history is small, and asked as often as ever
+
+
+def test_a_run_behind_large_graphs_is_found_by_its_job(clock: FakeClock) -> None:
+    def answer(at: float) -> JobState:
+        return JobState.WAITING if at < 20 else JobState.RUNNING if at < 40 else JobState.ENDED
+
+    jobs = FakeJobs(clock, answer, can_find=None)
+    made = watch_large(clock, 3_000_000, jobs, ends_at=40.0)
+    assert made.wait() is DONE
+    assert made.server.looks == []
+    assert made.witness.running == [True]
+    assert len(jobs.asked) <= 40 / 0.7 + 1
+
+
+def test_a_job_that_is_unknown_is_lost(clock: FakeClock) -> None:
+    jobs = FakeJobs(clock, lambda at: JobState.RUNNING if at < 3 else JobState.UNKNOWN, True)
+    made = watch_large(clock, 3_000_000, jobs)
+    with pytest.raises(RunLost):
+        made.wait()
+    assert made.elapsed_s < 15
+    assert made.server.looks == []
+
+
+def test_without_a_jobs_api_an_empty_queue_needs_no_reading(clock: FakeClock) -> None:
+    made = watch_large(clock, 100_000_000, remaining=0)
+    with pytest.raises(RunLost):
+        made.wait()
+    assert made.elapsed_s < 5
+    assert made.server.looks == []
+
+
+def test_cancelling_reads_even_a_large_queue(clock: FakeClock) -> None:
+    made = watch_large(clock, 100_000_000, in_queue=lambda _: ([], []))
+    with pytest.raises(RunTimeout):
+        made.wait(5.0)
+    assert made.server.looks
+
+
+def test_a_graph_that_is_gone_makes_the_queue_small_again() -> None:
+    size = QueueSize()
+    size.posted("a", 3_000_000)
+    size.last_bytes = 100
+    assert (size.is_large, size.expected_bytes) == (True, 3_000_000)
+    size.ended("a")
+    size.ended("a")
+    assert (size.is_large, size.expected_bytes) == (False, 100)

@@ -121,7 +121,8 @@ def _checked_url(target: str) -> str:
         guess = f"http://{target}"
         is_bare = "://" not in target and ":" in target and is_http_url(guess)
         hint = f"; did you mean {guess}?" if is_bare else ""
-        shown = f"target {target!r}" if "@" not in target else "the target"  # it may have a password
+        # It may contain a password.
+        shown = f"target {target!r}" if "@" not in target else "the target"
         raise ConfigError(f"{shown} is not one of {_KNOWN}: {error}{hint}") from None
     return target
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+import io
+import json
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -13,9 +15,9 @@ from comfyloom._comfyui.answers import json_of, raise_for_status
 from comfyloom._comfyui.cancel_scope import CancelScope
 from comfyloom._comfyui.event_router import EventRouter
 from comfyloom._comfyui.history import HistoryEntry
-from comfyloom._comfyui.jobs_api import JobsApi
+from comfyloom._comfyui.jobs_api import JobsApi, JobState
 from comfyloom._comfyui.multipart import Multipart
-from comfyloom._comfyui.queue_poll import QueueIds, SharedQueuePoll
+from comfyloom._comfyui.queue_poll import QueueIds, QueueSize, SharedQueuePoll
 from comfyloom._comfyui.upload_cache import UploadCache
 from comfyloom._comfyui.uploads import Uploads
 from comfyloom._core.clock import SYSTEM_CLOCK, Clock
@@ -82,7 +84,8 @@ class ComfyUI:
         self.uploads = Uploads(
             self._upload, self.max_upload_bytes, UploadCache.of(address.identity), timeouts.turn_s
         )
-        self._jobs = JobsApi(self._http)
+        self.queue_size = QueueSize()
+        self.jobs = JobsApi(self._http)
         self._asked_for_limit = False
 
     def close(self) -> None:
@@ -111,18 +114,43 @@ class ComfyUI:
         return self._get_object("/object_info")
 
     def history(
-        self, prompt_id: str, *, backoff: Backoff | None = None, timeout_s: float | None = None
+        self,
+        prompt_id: str,
+        *,
+        backoff: Backoff | None = None,
+        timeout_s: float | None = None,
+        is_over: Callable[[], bool] = lambda: False,
     ) -> HistoryEntry | None:
-        """Return the history entry of a run; None while it is queued, running or unknown."""
+        """Return the history entry of a run; None while it is queued, running or unknown.
+
+        Args:
+            prompt_id: The run.
+            backoff: Instead of the client's.
+            timeout_s: Longest silence of the server.
+            is_over: Whether to give the answer up, asked while it comes.
+        """
         path = f"/history/{quote(prompt_id, safe='')}"
-        found = self._get(path, backoff=backoff, timeout_s=timeout_s or self.timeouts.poll_s)
+        timeout_s = timeout_s or self.timeouts.poll_s
+        found = self._get(path, backoff=backoff, timeout_s=timeout_s, is_over=is_over)
         return HistoryEntry.parse(prompt_id, mapping(found).get(prompt_id))
 
     def queue(self, *, backoff: Backoff | None = None, timeout_s: float | None = None) -> QueueIds:
         """Return the ids of the running and of the pending prompts, in their order."""
-        found = self._get("/queue", backoff=backoff, timeout_s=timeout_s or self.timeouts.poll_s)
-        lists = mapping(found)
+        timeout_s = timeout_s or self.timeouts.poll_s
+        answer = self._answer("/queue", backoff=backoff, timeout_s=timeout_s)
+        self.queue_size.last_bytes = len(answer.content)
+        lists = mapping(json_of(answer, "GET /queue"))
         return _ids(lists.get("queue_running")), _ids(lists.get("queue_pending"))
+
+    def queue_remaining(self, timeout_s: float) -> int | None:
+        """Return how many prompts run or wait, None if the server does not say.
+
+        Raises:
+            TransportError, ApiError: The server does not answer.
+        """
+        found = mapping(self._get("/prompt", backoff=NO_RETRY, timeout_s=timeout_s))
+        count = number(mapping(found.get("exec_info")).get("queue_remaining"))
+        return None if count is None else int(count)
 
     def knows(
         self, prompt_id: str, *, backoff: Backoff | None = None, timeout_s: float | None = None
@@ -135,8 +163,13 @@ class ComfyUI:
             TransportError, ApiError: The server does not answer.
         """
         how: dict[str, Any] = {"backoff": backoff, "timeout_s": timeout_s}
-        running, pending = self.queue(**how)
-        return prompt_id in (*running, *pending) or self.history(prompt_id, **how) is not None
+        state = self.jobs.find(prompt_id, **how) if self.jobs.can_find else None
+        if state is None:
+            running, pending = self.queue(**how)
+            is_queued = prompt_id in (*running, *pending)
+        else:
+            is_queued = state in (JobState.WAITING, JobState.RUNNING)
+        return is_queued or self.history(prompt_id, **how) is not None
 
     @property
     def backoff(self) -> Backoff:
@@ -194,9 +227,19 @@ class ComfyUI:
             TransportError: No answer; the prompt may still have been accepted.
         """
         body = {"prompt": graph, "client_id": client_id, "prompt_id": prompt_id}
+        content = json.dumps(body, allow_nan=False).encode()
+        self.queue_size.posted(prompt_id, len(content))
         timeout_s = timeout_s or self.timeouts.submit_s
-        times: dict[str, Any] = {"timeout_s": timeout_s, "whole_s": timeout_s}
-        return self._http.send("POST", "/prompt", backoff=NO_RETRY, json=body, **times)
+        return self._http.send(
+            "POST",
+            "/prompt",
+            backoff=NO_RETRY,
+            # A file is sent in pieces, each with its own time limit: the line may be slow.
+            data=io.BytesIO(content),
+            headers={"Content-Type": "application/json"},
+            timeout_s=timeout_s,
+            drip_s=timeout_s,
+        )
 
     def cancel(self, prompt_id: str) -> None:
         """Remove a prompt from the queue, and interrupt it if it is running.
@@ -210,12 +253,20 @@ class ComfyUI:
             ApiError: A refusal.
         """
         once: dict[str, Any] = {"backoff": NO_RETRY, "timeout_s": self.timeouts.cancel_s}
-        if self._jobs.cancel(prompt_id, **once):
+        if self.jobs.cancel(prompt_id, **once):
             return
         self._post("/queue", json={"delete": [prompt_id]}, **once)
-        running, _ = self.queue(**once)
-        if prompt_id in running:
+        if self._runs(prompt_id, **once):
             self._post("/interrupt", json={"prompt_id": prompt_id}, **once)
+
+    def _runs(self, prompt_id: str, **how: Any) -> bool:
+        """Return whether a prompt is running now."""
+        if self.jobs.can_find or self.queue_size.is_large:
+            state = self.jobs.find(prompt_id, **how)
+            if state is not None:
+                return state is JobState.RUNNING
+        running, _ = self.queue(**how)
+        return prompt_id in running
 
     def _handshake(self, client_id: str, *, challenge: bool = False) -> Handshake:
         return self._http.handshake("/ws", challenge=challenge, clientId=client_id)
@@ -240,18 +291,24 @@ class ComfyUI:
             raise ApiError(problem, body=text_of(answer, 200))
         return f"{folder}/{stored}" if folder else stored
 
-    def _get(
-        self, path: str, *, backoff: Backoff | None = None, timeout_s: float | None = None
-    ) -> object:
+    def _get(self, path: str, **options: Any) -> object:
+        return json_of(self._answer(path, **options), f"GET {path}")
+
+    def _answer(
+        self,
+        path: str,
+        *,
+        backoff: Backoff | None = None,
+        timeout_s: float | None = None,
+        is_over: Callable[[], bool] = lambda: False,
+    ) -> requests.Response:
+        """Return a whole answer; one with large graphs on a slow line takes its time."""
         errors: list[str] = []
         timeout_s = timeout_s or self.timeouts.answer_s
-        # The list of all node types has some megabytes; other answers are small.
-        whole_s = None if path == "/object_info" else timeout_s
-        answer = self._http.send(
-            "GET", path, backoff=backoff, errors=errors, timeout_s=timeout_s, whole_s=whole_s
-        )
+        times: dict[str, Any] = {"timeout_s": timeout_s, "drip_s": timeout_s, "is_over": is_over}
+        answer = self._http.send("GET", path, backoff=backoff, errors=errors, **times)
         raise_for_status(answer, f"GET {path}", errors)
-        return json_of(answer, f"GET {path}")
+        return answer
 
     def _get_object(
         self, path: str, backoff: Backoff | None = None, timeout_s: float | None = None

@@ -41,6 +41,8 @@ class PollSchedule:
 
     intervals: PollIntervals
     begun: float
+    look_every_s: float = attrs.field(default=0.0, init=False)
+    """How seldom to read the queue because its graphs are large, in seconds."""
     phase: RunPhase = attrs.field(default=RunPhase.SUBMITTED, init=False)
     _misses: int = attrs.field(default=0, init=False)
     _last_event: float = attrs.field(default=NEVER, init=False)
@@ -85,7 +87,7 @@ class PollSchedule:
         """Return the time of the next poll; `is_connected` is about the event socket."""
         every = self.intervals
         elapsed_s = now - self.begun
-        if self.phase is RunPhase.WAITING and is_connected:
+        if self.phase is RunPhase.WAITING and (is_connected or self.look_every_s):
             interval_s = every.slow_s
         elif elapsed_s < every.quick_for_s:
             interval_s = every.quick_s
@@ -103,7 +105,7 @@ class PollSchedule:
         self._due = LATER
         if self._may_look(now, is_cancelling=is_cancelling):
             return Poll.QUEUE
-        if self.phase is not RunPhase.WAITING:
+        if self.phase is not RunPhase.WAITING or self.look_every_s > self.intervals.queue_s:
             return Poll.HISTORY
         # A waiting run is not in history, and the queue was read a moment ago.
         self._due = self._last_look + self.intervals.quick_s
@@ -138,4 +140,7 @@ class PollSchedule:
         is_alive = now - self._last_event < self.intervals.stopped_s and not is_cancelling
         is_urgent = self._misses or self.phase is RunPhase.WAITING
         interval_s = self.intervals.quick_s if is_urgent else self.intervals.queue_s
+        if self.look_every_s and not is_cancelling:
+            since = max(self._last_look, self.begun)  # nor at once, as else
+            return not is_alive and now - since >= max(interval_s, self.look_every_s)
         return not is_alive and now - self._last_look >= interval_s

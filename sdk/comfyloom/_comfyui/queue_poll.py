@@ -14,6 +14,42 @@ QueueIds: TypeAlias = tuple[tuple[str, ...], tuple[str, ...]]
 """The ids of the running and of the pending prompts, in their order."""
 
 _NEVER: Final = float("-inf")
+_SMALL: Final = 1 << 18
+
+
+class QueueSize:
+    """How large an answer about the queue will be: it has the graphs of all its prompts.
+
+    Attributes:
+        last_bytes: The size of the last answer.
+    """
+
+    def __init__(self) -> None:
+        self.last_bytes = 0
+        self._graphs: dict[str, int] = {}
+
+    @property
+    def expected_bytes(self) -> int:
+        """The size of the last answer, or of our own graphs if that is larger."""
+        return max(self.last_bytes, sum(tuple(self._graphs.values())))
+
+    @property
+    def graphs(self) -> int:
+        """How many graphs of ours may be in the queue."""
+        return len(self._graphs)
+
+    @property
+    def is_large(self) -> bool:
+        """Whether the answer is too large to be read as often as a small one."""
+        return self.expected_bytes > _SMALL
+
+    def posted(self, prompt_id: str, size: int) -> None:
+        """Note a graph that may be in the queue from now on."""
+        self._graphs[prompt_id] = size
+
+    def ended(self, prompt_id: str) -> None:
+        """Note that it no longer is."""
+        self._graphs.pop(prompt_id, None)
 
 
 class SharedQueuePoll:

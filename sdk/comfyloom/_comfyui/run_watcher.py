@@ -16,6 +16,7 @@ from comfyloom._comfyui.cancel_scope import CancelScope
 from comfyloom._comfyui.client import ComfyUI
 from comfyloom._comfyui.events import ServerEvent
 from comfyloom._comfyui.history import HistoryEntry
+from comfyloom._comfyui.jobs_api import JobState
 from comfyloom._comfyui.poll_schedule import LATER, Poll, PollSchedule, RunPhase
 from comfyloom._comfyui.silence import SilenceWatch
 from comfyloom._comfyui.websocket import ConnectionLost, SocketMessage
@@ -183,13 +184,14 @@ class RunWatcher:
 
     def _poll(self) -> HistoryEntry | None:
         """Poll the server; return the history of the ended run, None while it continues."""
+        self._schedule.look_every_s = self._look_every_s()
         poll = self._schedule.begin_poll(self._now(), is_cancelling=self._is_cancelling)
         if poll is Poll.NOTHING:
             return None
         self.liveness.touch()
         entry = None
         try:
-            entry = self._read_queue() if poll is Poll.QUEUE else self._read_history()
+            entry = self._read_queue() if poll is Poll.QUEUE else self._read_history_alone()
             self._reached = self._now()
         except (TransportError, ApiError) as error:
             self._handle_unreachable(error)
@@ -198,8 +200,30 @@ class RunWatcher:
 
     def _read_history(self) -> HistoryEntry | None:
         return self.server.history(
-            self.prompt_id, backoff=NO_RETRY, timeout_s=self._answer_timeout_s()
+            self.prompt_id,
+            backoff=NO_RETRY,
+            timeout_s=self._answer_timeout_s(),
+            is_over=lambda: self.scope.is_cancelled and not self._is_cancelling,
         )
+
+    def _read_history_alone(self) -> HistoryEntry | None:
+        entry = self._read_history()
+        if entry is not None or self._schedule.look_every_s <= self._schedule.intervals.queue_s:
+            return entry
+        # The queue is too large to read; that it is empty needs only a number.
+        if self.server.queue_remaining(self._answer_timeout_s()) == 0:
+            self._count_miss()
+        return None
+
+    def _look_every_s(self) -> float:
+        """Return how seldom to look where the run is: an answer has the graphs of all runs."""
+        intervals, size = self._schedule.intervals, self.server.queue_size
+        if not size.is_large:
+            return 0.0
+        is_cheap = self.server.jobs.can_find is not False
+        if is_cheap:  # one small answer for each run, in place of one large one for all
+            return intervals.slow_s * max(1, size.graphs)
+        return size.expected_bytes / intervals.queue_bytes_s
 
     def _answer_timeout_s(self) -> float:
         left_s = max(self.server.timeouts.last_look_s, self.scope.deadline.remaining_s)
@@ -207,6 +231,8 @@ class RunWatcher:
 
     def _read_queue(self) -> HistoryEntry | None:
         oldest = self._schedule.begin_look(self._now())
+        if self._schedule.look_every_s and self.server.jobs.can_find is not False:
+            return self._read_job()
         running, pending = self.server.queue_poll.since(oldest, self._answer_timeout_s())
         if self.prompt_id in pending:
             self._schedule.found(RunPhase.WAITING)
@@ -216,10 +242,31 @@ class RunWatcher:
             self._note_running()
             return None
         # After the queue: else a run that ends in between would look lost.
-        entry = self._read_history()
-        if entry is None and self._schedule.missed(self._now()):
-            raise RunLost(prompt_id=self.prompt_id)
+        if (entry := self._read_history()) is None:
+            self._count_miss()
         return entry
+
+    def _read_job(self) -> HistoryEntry | None:
+        """Look where the run is without reading the whole queue."""
+        # Before the job: that of an ended run has its graph, and history has it once more.
+        if (entry := self._read_history()) is not None:
+            return entry
+        state = self.server.jobs.find(
+            self.prompt_id, backoff=NO_RETRY, timeout_s=self._answer_timeout_s()
+        )
+        if state is JobState.WAITING:
+            self._schedule.found(RunPhase.WAITING)
+        elif state is JobState.RUNNING:
+            self._note_running()
+        elif state is JobState.ENDED:
+            self._schedule.run_ended(self._now())  # since history was read
+        elif state is JobState.UNKNOWN:
+            self._count_miss()
+        return None
+
+    def _count_miss(self) -> None:
+        if self._schedule.missed(self._now()):
+            raise RunLost(prompt_id=self.prompt_id)
 
     def _note_running(self) -> None:
         """Report that the run is running, if no event did, and whether it is silent."""

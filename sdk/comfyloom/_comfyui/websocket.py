@@ -62,6 +62,7 @@ class EventSocket:
         self._backoff = backoff or Backoff(attempts=_FOREVER)
         self._timeouts = timeouts
         self._socket: Any = None
+        self._was_reported = False
         self._closing = threading.Event()
         self._thread = daemon_thread(self._live, "events")
 
@@ -123,8 +124,10 @@ class EventSocket:
                     raise
                 return self._connected(self._handshake(challenge=True))
         except Exception as error:  # noqa: BLE001 - malformed answers raise various types
-            refused = getattr(error, "status_code", None) in _REFUSED
-            report = log.warning if refused or isinstance(error, ssl.SSLError) else log.debug
+            is_refused = getattr(error, "status_code", None) in _REFUSED
+            is_news = not self._was_reported and (is_refused or isinstance(error, ssl.SSLError))
+            self._was_reported = self._was_reported or is_news
+            report = log.warning if is_news else log.debug
             report("the event socket cannot connect: %s", _reason(error))
             return None
 

@@ -18,6 +18,8 @@ class PollIntervals:
         slow_s: Its lower bound; also used for a queued run while the event socket is connected.
         slowest_s: Its upper bound.
         queue_s: Between two reads of the queue, which distinguish a lost run from a waiting one.
+        queue_bytes_s: Bytes per second that reading the queue may cost: each read has the graphs of
+            all prompts in it.
         settle_s: Once an event said that the run has ended but history lacks it.
         settle_for_s: How long that lasts at most.
         silent_s: Silence after which a run is reported as silent; again when it has doubled.
@@ -35,6 +37,7 @@ class PollIntervals:
     slow_s: float = 0.7
     slowest_s: float = 4.0
     queue_s: float = 1.5
+    queue_bytes_s: float = 50_000.0
     settle_s: float = 0.02
     settle_for_s: float = 1.5
     silent_s: float = 30.0

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import requests
 
 _PIECE: Final = 1 << 16
+_DRIP: Final = 1 << 10
 
 # Idempotent: safe to repeat.
 _REPEATABLE: Final = frozenset({"GET", "HEAD", "DELETE"})
@@ -81,7 +82,8 @@ class Transport:
         backoff: Backoff | None = None,
         timeout_s: float | None = None,
         connect_s: float | None = None,
-        whole_s: float | None = None,
+        drip_s: float | None = None,
+        is_over: Callable[[], bool] = lambda: False,
         errors: list[str] | None = None,
         **options: Any,
     ) -> requests.Response:
@@ -94,7 +96,9 @@ class Transport:
             backoff: Instead of the transport's.
             timeout_s: Longest silence of the server; by default `Timeouts.answer_s`.
             connect_s: The same while connecting and sending; by default `Timeouts.connect_s`.
-            whole_s: How long a small body may take in all, in seconds.
+            drip_s: Read the whole body now, and give it up if it brings less than 1 KiB in this
+                many seconds; one that is large, or comes slowly, may take as long as it needs.
+            is_over: Whether to give it up now, asked while it comes.
             errors: A list that receives the error of each failed attempt, newest first.
             **options: As for `requests.Session.request`.
 
@@ -104,6 +108,8 @@ class Transport:
         """
         again = method in _REPEATABLE if repeatable is None else repeatable
         notes = [] if errors is None else errors
+        if drip_s is not None:
+            options["stream"] = True
         times_s = (
             self.timeouts.connect_s if connect_s is None else connect_s,
             self.timeouts.answer_s if timeout_s is None else timeout_s,
@@ -111,7 +117,9 @@ class Transport:
         attempt = _Attempts(self, f"{method} {path}", backoff or self.backoff, notes)
         while True:
             try:
-                answer = self._once(method, path, times_s, whole_s, options)
+                answer = self._once(method, path, times_s, options)
+                if drip_s is not None:
+                    _read_body(answer, drip_s, is_over, self.clock)
             except _requests().RequestException as error:
                 attempt.failed(error)
                 if again and _is_transient(error) and attempt.wait():
@@ -177,7 +185,6 @@ class Transport:
         method: str,
         path: str,
         times_s: tuple[float, float],
-        whole_s: float | None,
         options: Mapping[str, Any],
     ) -> requests.Response:
         if self.rate_limit is not None:
@@ -190,10 +197,8 @@ class Transport:
                 self.base_url + path,
                 timeout=(min(times_s), times_s[1]),
                 allow_redirects=False,
-                **(options if whole_s is None else {**options, "stream": True}),
+                **options,
             )
-            if whole_s is not None:
-                _read_whole(answer, Deadline.after(whole_s, self.clock))
         except requests.RequestException:
             raise
         except ValueError:  # requests parses a redirect's target even without following it
@@ -284,17 +289,23 @@ def _broken(name: str, what: str, errors: list[str], *, sent: bool) -> Transport
     return TransportError(f"{name}: {what}: {reason}", errors=errors, sent=sent)
 
 
-def _read_whole(answer: requests.Response, deadline: Deadline) -> None:
-    """Read a body before the deadline: a slow drip resets every other timeout."""
+def _read_body(
+    answer: requests.Response, drip_s: float, is_over: Callable[[], bool], clock: Clock
+) -> None:
+    """Read a body as long as it comes: a slow drip resets every other timeout."""
     if vars(answer).get("_content_consumed"):  # already read by a hook of the HTTP library
         return
     pieces: list[bytes] = []
+    window, received = Deadline.after(drip_s, clock), 0
     try:
         while piece := answer.raw.read1(_PIECE, decode_content=True):
             pieces.append(piece)
-            if deadline.over:
+            received += len(piece)
+            if is_over() or (window.over and received < _DRIP):
                 answer.close()
                 raise _requests().ReadTimeout("the response takes too long")
+            if window.over:
+                window, received = Deadline.after(drip_s, clock), 0
     except _urllib3().HTTPError as error:
         answer.close()
         raise _requests().ConnectionError(error) from None

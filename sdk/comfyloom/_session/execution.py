@@ -7,6 +7,7 @@ import threading
 import uuid
 from collections import defaultdict
 from collections.abc import Mapping
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
@@ -170,7 +171,10 @@ class Execution(Generic[ResultT]):
         # Not stored: it refers to this run, and the cycle would keep its files alive.
         watcher = RunWatcher(self.server, self.prompt_id, self._scope, reporter, self.backend)
         router = self.server.event_router
-        with router.listening(self.prompt_id, watcher.deliver):
+        ours = self.prompt_id
+        with ExitStack() as stack:
+            stack.callback(self.server.queue_size.ended, ours)
+            stack.enter_context(router.listening(ours, watcher.deliver))
             reporter.on_queued(0)
             self.ticket.wait(self._scope, self.server.timeouts.turn_s)
             ids = router.client_id, self.prompt_id

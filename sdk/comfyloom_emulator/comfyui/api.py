@@ -46,6 +46,9 @@ _JOB_HANDLERS: Sequence[tuple[str, str, Handler[ServerState]]] = (
 )
 _ROUTER: Router[ServerState] = Router(Route(*entry) for entry in _HANDLERS)
 _JOBS_ROUTER: Router[ServerState] = Router(Route(*entry) for entry in _JOB_HANDLERS)
+_READ_JOBS_ROUTER: Router[ServerState] = Router(
+    Route(*entry) for entry in _JOB_HANDLERS if entry[0] == "GET"
+)
 
 
 @attrs.frozen
@@ -69,8 +72,10 @@ class ComfyUIApi:
         return await handler(self.state, request)
 
     def _find(self, request: Request, path: str) -> Handler[ServerState] | NoRoute:
-        if self.state.options.is_at_least_0_4 and path.startswith("/api/jobs"):
-            return _JOBS_ROUTER.find(request, path)
+        options = self.state.options
+        if options.describes_jobs and path.startswith("/api/jobs"):
+            router = _JOBS_ROUTER if options.is_of_autumn_2026 else _READ_JOBS_ROUTER
+            return router.find(request, path)
         path = path.removeprefix("/api") if path.startswith("/api/") else path
         return _ROUTER.find(request, path)
 

@@ -34,7 +34,7 @@ async def post_prompt(state: ServerState, request: Request) -> Response:
     extra_data = data.get("extra_data", {})
     if "client_id" in data:
         extra_data["client_id"] = data["client_id"]
-    if state.options.is_at_least_0_4:
+    if state.options.is_of_autumn_2026:
         extra_data = without_secrets({**extra_data, "create_time": int(state.clock.now() * 1000)})
     if result.error is not None:
         return _refusal(result.error, result.node_errors)
@@ -46,7 +46,7 @@ async def post_prompt(state: ServerState, request: Request) -> Response:
 
 def _prompt_id(state: ServerState, data: Any) -> str | None:
     """Return the id of a posted prompt; None if newer servers refuse it."""
-    if not state.options.is_at_least_0_4:
+    if not state.options.is_of_autumn_2026:
         return str(data.get("prompt_id", uuid.uuid4()))
     if data.get("prompt_id") is None:
         return str(uuid.uuid4())

@@ -29,7 +29,7 @@ class _Upload:
 
     def reply(self, state: ServerState) -> Response:
         entry = {"name": self.name, "subfolder": self.subfolder, "type": self.kind}
-        if state.options.is_at_least_0_4:
+        if state.options.is_of_autumn_2026:
             digest = hashlib.sha256(self.data).hexdigest()
             asset = {"id": str(uuid.uuid4()), "name": self.name, "asset_hash": f"sha256:{digest}"}
             return json_reply({**entry, "asset": {**asset, "size": len(self.data), "tags": []}})

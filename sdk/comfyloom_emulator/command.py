@@ -59,7 +59,7 @@ _USAGE, _UNAVAILABLE, _CANNOT_CREATE, _NOT_INSTALLED = 64, 69, 73, 78
     "--comfyui-version",
     default="0.3.64",
     show_default=True,
-    help="ComfyUI version of the machines; from 0.4 on they describe jobs, from 0.9 on cancel them.",
+    help="ComfyUI version of the machines; it decides what their jobs API can do.",
 )
 def emulate(
     port: int,

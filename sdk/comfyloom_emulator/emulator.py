@@ -1,6 +1,9 @@
 """The emulator's public class: starts, inspects and stops it."""
 
+import os
+import shutil
 import tempfile
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -115,7 +118,8 @@ class Emulator:
         )
         self._simulation = Simulation(self._options)
         self._thread: ServerThread | None = None
-        self._files: tempfile.TemporaryDirectory[str] | None = None
+        self._owner = os.getpid()
+        self._remove_files: Callable[[], object] = lambda: None
         self._base_url = ""
 
     def __enter__(self) -> Self:
@@ -185,8 +189,10 @@ class Emulator:
             raise RuntimeError("the emulator is running already")
         listener = listen(self._options.port)
         self._base_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        self._files = tempfile.TemporaryDirectory(prefix="comfyloom-emulator-")
-        application = self._simulation.application(self._base_url, Path(self._files.name))
+        files = Path(tempfile.mkdtemp(prefix="comfyloom-emulator-"))
+        self._owner = os.getpid()
+        self._remove_files = weakref.finalize(self, _remove, files, self._owner)
+        application = self._simulation.application(self._base_url, files)
         thread = ServerThread(
             application, listener, self._simulation.clock.attach, self._simulation.end
         )
@@ -200,12 +206,12 @@ class Emulator:
 
     def close(self) -> None:
         """Close all connections and remove all files; `state` stays readable."""
+        if os.getpid() != self._owner:
+            return  # a forked child has neither the server nor its files
         if self._thread is not None:
             self._thread.stop()
             self._thread = None
-        if self._files is not None:
-            self._files.cleanup()
-            self._files = None
+        self._remove_files()
 
     def state(self) -> dict[str, Any]:
         """Return what happened so far: machines with billed seconds, requests, prompts."""
@@ -236,4 +242,13 @@ class Emulator:
         self._call(self._simulation.reset)
 
     def _call(self, function: Callable[[], T]) -> T:
-        return function() if self._thread is None else self._thread.call(function)
+        if self._thread is None:
+            return function()
+        if os.getpid() != self._owner:
+            raise RuntimeError("this emulator runs in the process that this one was forked from")
+        return self._thread.call(function)
+
+
+def _remove(folder: Path, owner: int) -> None:
+    if os.getpid() == owner:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -25,6 +25,10 @@ class Backend(Protocol):
         """
         ...
 
+    def after_fork(self) -> bool:
+        """Begin anew in a forked child; return False if what it uses belongs to the parent."""
+        ...
+
     def touch(self) -> None:
         """Keep it alive: it is in use."""
         ...

@@ -44,6 +44,11 @@ class ComfyUIBackend:
             self._comfyui = comfyui
         return self._comfyui
 
+    def after_fork(self) -> bool:
+        """Forget the parent's client."""
+        self._comfyui = None
+        return True
+
     def touch(self) -> None:
         """Do nothing: it has no lease."""
 

@@ -96,6 +96,10 @@ class RunComfyBackend:
             reaping.join(self.timeouts.reap_wait_s)
         return self._launch(need)
 
+    def after_fork(self) -> bool:
+        """Return whether it was not used yet: a machine belongs to the process that uses it."""
+        return self._api is None
+
     def touch(self) -> None:
         """Renew the machine's lease when it is time."""
         if self.machine is not None:

@@ -17,6 +17,7 @@ import attrs
 
 from comfyloom._comfyui.events import ServerEvent
 from comfyloom._comfyui.websocket import ConnectionLost, EventSocket, SocketMessage
+from comfyloom._core.forks import renew_after_fork
 from comfyloom._core.json import number
 from comfyloom._core.redact import log
 from comfyloom._core.timeouts import DEFAULT_TIMEOUTS, Timeouts
@@ -49,11 +50,16 @@ class EventRouter:
         *,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
     ) -> None:
-        self.client_id = _new_id()
+        self.after_fork()
         self.max_upload_bytes: int | None = None
         """The largest request that the server accepts, in bytes; None while unknown."""
         self._handshake_for = handshake_for
         self._timeouts = timeouts
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Begin anew, with an id of our own: a server knows one socket for each."""
+        self.client_id = _new_id()
         self._subscriptions: dict[str, _Subscription] = {}
         self._current: str | None = None
         self._socket: EventSocket | None = None

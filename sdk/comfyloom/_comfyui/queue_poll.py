@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Final, TypeAlias
 
 from comfyloom._core.clock import Clock
+from comfyloom._core.forks import renew_after_fork
 from comfyloom.errors import TransportError
 
 QueueIds: TypeAlias = tuple[tuple[str, ...], tuple[str, ...]]
@@ -62,6 +63,11 @@ class SharedQueuePoll:
     def __init__(self, read: Callable[[float], QueueIds], clock: Clock) -> None:
         self._read = read
         self._clock = clock
+        self.after_fork()
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Begin anew."""
         self._lock = threading.Lock()
         self._begun = _NEVER
         self._found: QueueIds | Exception = ((), ())

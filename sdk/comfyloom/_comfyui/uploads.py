@@ -13,6 +13,7 @@ import attrs
 from comfyloom._comfyui.cancel_scope import CancelScope
 from comfyloom._comfyui.multipart import UploadCancelled
 from comfyloom._comfyui.upload_cache import UploadCache
+from comfyloom._core.forks import renew_after_fork
 from comfyloom._core.timeouts import DEFAULT_TIMEOUTS
 from comfyloom._workflow.files import InputFile
 from comfyloom.errors import InputFileError
@@ -45,6 +46,13 @@ class Uploads:
     _turns: defaultdict[str, threading.Lock] = attrs.field(
         factory=lambda: defaultdict(threading.Lock), init=False
     )
+
+    def __attrs_post_init__(self) -> None:
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Replace the locks."""
+        self._lock, self._turns = threading.Lock(), defaultdict(threading.Lock)
 
     def known(self, file: InputFile) -> str | None:
         """Return the server's name for a file that was sent before, None if it was not."""

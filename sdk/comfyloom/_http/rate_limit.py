@@ -7,6 +7,7 @@ import threading
 import attrs
 
 from comfyloom._core.clock import SYSTEM_CLOCK, Clock
+from comfyloom._core.forks import renew_after_fork
 
 
 @attrs.define(eq=False)
@@ -25,6 +26,13 @@ class RateLimiter:
     _due: float = attrs.field(default=0.0, init=False, repr=False)
     _paused_until: float = attrs.field(default=0.0, init=False, repr=False)
     _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Replace the lock."""
+        self._lock = threading.Lock()
 
     def take(self, *, urgent: bool = False) -> None:
         """Wait until a request may be sent; an urgent one counts, but does not wait."""

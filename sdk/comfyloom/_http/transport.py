@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from comfyloom._core.clock import SYSTEM_CLOCK, Clock
+from comfyloom._core.forks import renew_after_fork
 from comfyloom._core.redact import log, redact
 from comfyloom._core.timeouts import DEFAULT_TIMEOUTS, Timeouts
 from comfyloom._core.version import __version__
@@ -67,6 +68,13 @@ class Transport:
     _session: requests.Session | None = attrs.field(default=None, init=False, repr=False)
     _proxy: Proxy | None = attrs.field(default=None, init=False, repr=False)
     _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Forget the parent's connections."""
+        self._session, self._lock = None, threading.Lock()
 
     @property
     def proxy(self) -> Proxy | None:

@@ -16,7 +16,7 @@ from comfyloom._backends.base import Backend
 from comfyloom._core.redact import log
 from comfyloom._core.signals import defer_signals, exit_on_sigterm
 from comfyloom._core.states import StateHolder
-from comfyloom.errors import ComfyloomError
+from comfyloom.errors import ComfyloomError, ConfigError
 from comfyloom.progress import Progress, ProgressCallback
 
 
@@ -68,7 +68,15 @@ class SessionLifetime:
     @property
     def is_unclosed(self) -> bool:
         """Whether the session was used, and not closed since."""
-        return self.state in _UNCLOSED
+        return self.state in _UNCLOSED and os.getpid() == self._owner
+
+    def after_fork(self, *, is_usable: bool) -> None:
+        """Begin anew in a forked child, if its parent's session can be used there."""
+        state = SessionState.NEW if self.state is SessionState.OPEN and is_usable else self.state
+        if state is SessionState.NEW:
+            self._owner = os.getpid()
+        self._states = StateHolder(state)
+        self._cost_report = threading.Lock()
 
     def exit_on_sigterm(self) -> None:
         """Make SIGTERM and SIGHUP an orderly exit until the session is closed."""
@@ -78,8 +86,14 @@ class SessionLifetime:
         """Open the session at its first use; return whether this is the first.
 
         Raises:
+            ConfigError: Its machine belongs to the process that this one was forked from.
             ComfyloomError: The session is closed.
         """
+        if os.getpid() != self._owner and self.state is not SessionState.CLOSED:
+            raise ConfigError(
+                "the machine of this session belongs to another process, from which this one was "
+                "forked: create a session in each process, after the fork"
+            )
         is_first = self._states.move(SessionState.NEW, to=SessionState.OPEN)
         self.require_open()
         return is_first

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -12,7 +13,7 @@ from comfyloom._core.redact import log
 from comfyloom._core.threads import daemon_thread
 from comfyloom._core.waiting import Deadline
 from comfyloom._workflow.workflow import Result
-from comfyloom.errors import RunCancelled, RunTimeout
+from comfyloom.errors import ConfigError, RunCancelled, RunTimeout
 from comfyloom.progress import Progress, ProgressCallback
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class Run(Generic[ResultT]):
         self._timeouts = execution.server.timeouts
         self._cancel_deadline: Deadline | None = None
         self._is_unconfirmed = False
+        self._pid = os.getpid()
         self._thread = daemon_thread(self._work, "run")
         self._thread.start()
 
@@ -77,7 +79,11 @@ class Run(Generic[ResultT]):
         """Yield progress from the start to the end of the run.
 
         Each event is yielded once: two iterators share them.
+
+        Raises:
+            ConfigError: The run belongs to another process.
         """
+        self._demand_own()
         while (progress := self._queue.get()) is not None:
             yield progress
         self._queue.put(None)  # ends later iterators, too
@@ -94,8 +100,10 @@ class Run(Generic[ResultT]):
 
         Raises:
             RunError: The run gave no result; `RunTimeout` at the timeout.
+            ConfigError: The run belongs to another process.
             ComfyloomError: Anything else that prevented a result.
         """
+        self._demand_own()
         deadline = Deadline.after(timeout)
         try:
             if not self._await_end(deadline, on_progress):
@@ -110,7 +118,12 @@ class Run(Generic[ResultT]):
         return self._result  # type: ignore[return-value]  # pyright: ignore[reportReturnType]
 
     def cancel(self) -> None:
-        """Cancel the run, unless it has ended; wait a few seconds for the confirmation."""
+        """Cancel the run, unless it has ended; wait a few seconds for the confirmation.
+
+        Raises:
+            ConfigError: The run belongs to another process.
+        """
+        self._demand_own()
         self.cancel_all([self])
 
     @staticmethod
@@ -127,6 +140,14 @@ class Run(Generic[ResultT]):
                         text = "run %s may still be running: the server has not confirmed its end"
                         log.warning(text, run.id)
                     break
+
+    def _demand_own(self) -> None:
+        """Refuse a run under way in the process that this one was forked from."""
+        if os.getpid() != self._pid and not self._ended.is_set():
+            raise ConfigError(
+                "this run belongs to another process, from which this one was forked: start runs "
+                "in the process that waits for them"
+            )
 
     def _request_cancel(self) -> Deadline:
         """Request a cancel, and return the deadline of its confirmation."""

@@ -45,6 +45,10 @@ class RunStarter:
     # A signal handler may submit, too: hence re-entrant.
     _lock: threading.RLock = attrs.field(factory=threading.RLock, init=False)
 
+    def after_fork(self) -> None:
+        """Forget the parent's runs."""
+        self._runs, self._last, self._lock = [], None, threading.RLock()
+
     def start(
         self,
         workflow: Workflow[ResultT],

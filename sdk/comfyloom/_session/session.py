@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 from comfyloom._backends.resolve import TargetLike, resolve
 from comfyloom._comfyui.client import ComfyUI
 from comfyloom._core.clock import SYSTEM_CLOCK, Clock
+from comfyloom._core.forks import renew_after_fork
 from comfyloom._core.redact import log
 from comfyloom._core.timeouts import DEFAULT_TIMEOUTS, Timeouts
 from comfyloom._core.waiting import Deadline
@@ -111,6 +112,13 @@ class RunComfySession:
         self._lock = threading.RLock()
         self._starter = RunStarter(self._backend)
         self._lifetime = SessionLifetime(self._backend, self._starter.cancel_all, self._report)
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Begin anew in a forked child; without a machine of the parent, it can be used there."""
+        self._lock = threading.RLock()
+        self._starter.after_fork()
+        self._lifetime.after_fork(is_usable=self._backend.after_fork())
 
     def __enter__(self) -> Self:
         self._lifetime.exit_on_sigterm()

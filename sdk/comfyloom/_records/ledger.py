@@ -23,6 +23,7 @@ from comfyloom._core.redact import redact
 from comfyloom._core.timeouts import DEFAULT_TIMEOUTS, Timeouts
 from comfyloom._records.schema import METADATA, MIGRATIONS, SCHEMA, VERSION
 from comfyloom.errors import ConfigError, LedgerError, LedgerTooNew
+from comfyloom.settings.declaration import expanded
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -58,7 +59,7 @@ class Ledger:
         """
         try:
             if "://" not in where:
-                path = str(Path(where).expanduser().absolute())
+                path = str(expanded(where).absolute())
                 return cls(URL.create("sqlite", database=path), timeouts)
             url = make_url(where)
         except (ArgumentError, ValueError, RuntimeError):

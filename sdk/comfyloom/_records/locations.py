@@ -7,28 +7,34 @@ from typing import TYPE_CHECKING
 
 from comfyloom._core.redact import register_secret
 from comfyloom._core.timeouts import DEFAULT_TIMEOUTS, Timeouts
+from comfyloom._core.user_folders import NOWHERE, user_folder
+from comfyloom.errors import ConfigError
 from comfyloom.settings import Settings
 
 if TYPE_CHECKING:
     from comfyloom._records.machine_records import MachineRecords
 
 
-def state_folder() -> Path:
-    """Return the user's folder for persistent state."""
-    from platformdirs import user_state_path
-
-    # Absolute, because the guard process runs in another folder.
-    return user_state_path("comfyloom", appauthor=False).absolute()
-
-
 def guard_log_folder() -> Path:
     """Return the folder in which guard processes log what they did."""
-    return state_folder() / "guard"
+    return (user_folder("state") or NOWHERE) / "guard"
 
 
 def ledger_location(settings: Settings) -> str:
-    """Return the path or URL of an account's ledger."""
-    return settings.ledger or str(state_folder() / "ledger.db")
+    """Return the path or URL of an account's ledger.
+
+    Raises:
+        ConfigError: None is set, and the user has no home folder.
+    """
+    if settings.ledger:
+        return settings.ledger
+    folder = user_folder("state")
+    if folder is None:
+        raise ConfigError(
+            "no place for the ledger, in which rented machines are recorded: this user has no "
+            "home folder. Set HOME, XDG_STATE_HOME or COMFYLOOM_LEDGER"
+        )
+    return str(folder / "ledger.db")
 
 
 def records_of(settings: Settings, timeouts: Timeouts = DEFAULT_TIMEOUTS) -> MachineRecords:

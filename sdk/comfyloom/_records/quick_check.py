@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from pathlib import Path
 from typing import Final
 
 from comfyloom._records.locations import ledger_location
 from comfyloom.settings import Settings
+from comfyloom.settings.declaration import expanded
 
 _OTHERS: Final = """
     SELECT 1 FROM machines
@@ -22,7 +22,7 @@ def may_have_other_machines(settings: Settings, server_id: str) -> bool:
     where = ledger_location(settings)
     if "://" in where:
         return True
-    file = Path(where).expanduser().absolute()
+    file = expanded(where).absolute()
     if not file.exists():
         return False
     account = settings.api_base_url.rstrip("/"), settings.user_id

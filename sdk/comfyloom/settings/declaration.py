@@ -202,7 +202,12 @@ def _to_text(raw: object, _: Any) -> str:
 
 
 def _to_path(raw: object, _: Any) -> Path:
-    return (raw if isinstance(raw, Path) else Path(_to_text(raw, str))).expanduser()
+    return expanded(raw if isinstance(raw, Path) else _to_text(raw, str))
+
+
+def expanded(name: FileName) -> Path:
+    """Return a path with its tilde replaced by the user's home, if there is one."""
+    return Path(os.path.expanduser(name))  # noqa: PTH111 - pathlib raises without a home
 
 
 def _to_int(raw: object, _: Any) -> int:

@@ -14,7 +14,8 @@ import attrs
 from comfyloom._core.cache import VARIABLE as CACHE_VARIABLE
 from comfyloom._core.json import is_mapping, mapping
 from comfyloom._core.suggestions import did_you_mean
-from comfyloom.settings.declaration import SettingMeta
+from comfyloom._core.user_folders import user_folder
+from comfyloom.settings.declaration import SettingMeta, expanded
 
 CREDENTIALS: Final = ("credentials.txt", "runcomfy/credentials.txt")
 PREFIX: Final = "COMFYLOOM_"
@@ -163,7 +164,7 @@ def credentials(
         known: The same of all settings.
     """
     existing = (path for path in _default_paths(cwd) if path.is_file())
-    path = Path(named).expanduser() if named else next(existing, None)
+    path = expanded(named) if named else next(existing, None)
     if path is None:
         return Source(), False
     try:
@@ -182,10 +183,9 @@ def _default_paths(cwd: Path) -> Iterator[Path]:
     for folder in (cwd, project_folder(cwd)):
         for name in CREDENTIALS:
             yield folder / name
-    # Imported last: most projects have their own file.
-    from platformdirs import user_config_path
-
-    yield user_config_path("comfyloom", appauthor=False) / "credentials.txt"
+    # Looked for last: most projects have their own file.
+    if (config := user_folder("config")) is not None:
+        yield config / "credentials.txt"
 
 
 def _permission_warnings(path: Path) -> Iterator[str]:

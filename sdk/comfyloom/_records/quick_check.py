@@ -22,7 +22,10 @@ def may_have_other_machines(settings: Settings, server_id: str) -> bool:
     where = ledger_location(settings)
     if "://" in where:
         return True
-    file = expanded(where).absolute()
+    try:
+        file = expanded(where).absolute()
+    except ValueError:
+        return True  # opening it properly reports what is wrong
     if not file.exists():
         return False
     account = settings.api_base_url.rstrip("/"), settings.user_id

@@ -206,8 +206,15 @@ def _to_path(raw: object, _: Any) -> Path:
 
 
 def expanded(name: FileName) -> Path:
-    """Return a path with its tilde replaced by the user's home, if there is one."""
-    return Path(os.path.expanduser(name))  # noqa: PTH111 - pathlib raises without a home
+    """Return a path with its tilde replaced by a user's home.
+
+    Raises:
+        ValueError: That home is not known.
+    """
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        raise ValueError(f"{os.fspath(name)}: the home folder is not known; set HOME") from None
 
 
 def _to_int(raw: object, _: Any) -> int:

@@ -164,7 +164,10 @@ def credentials(
         known: The same of all settings.
     """
     existing = (path for path in _default_paths(cwd) if path.is_file())
-    path = expanded(named) if named else next(existing, None)
+    try:
+        path = expanded(named) if named else next(existing, None)
+    except ValueError as error:
+        return Source(problems=[f"credentials file: {error}"]), True
     if path is None:
         return Source(), False
     try:

@@ -20,6 +20,7 @@
             RunTimeout          caller: allow more time (also a TimeoutError)
             RunLost             caller: run it again
             OutputMissing       workflow author: check the node that saves it
+                OutputGone      caller: run it with `fresh=True`
         MachineError            user: start another machine
             MachineStartFailed  user: try again, or another server type
             MachineTimeout      user: try again, or allow more time (also a TimeoutError)
@@ -274,6 +275,10 @@ class OutputMissing(RunError):
     ) -> None:
         self.field, self.node = field, node
         super().__init__(message, prompt_id=prompt_id)
+
+
+class OutputGone(OutputMissing):
+    """The server has deleted the file of a cached result, and saving it again would cost a run."""
 
 
 class MachineError(ComfyloomError):

@@ -18,12 +18,15 @@ from comfyloom._records.dev_state import Health
 from comfyloom._session.run import RunStatus
 from comfyloom._workflow.files import FileSource, ImageSource, InputFile
 from comfyloom._workflow.graph import Graph
+from comfyloom._workflow.run_options import PreviewMethod, RunOptions
 from comfyloom.progress import Kind as ProgressKind
 from comfyloom.progress import ProgressCallback
-from comfyloom.settings import Plan, Prices
+from comfyloom.settings import Auth, ClientCert, Headers, Plan, Prices, Verify
 
 __all__ = [
+    "Auth",
     "Backoff",
+    "ClientCert",
     "Clock",
     "ComfyUI",
     "DevStatus",
@@ -31,6 +34,7 @@ __all__ = [
     "FileSource",
     "Graph",
     "HasEnvironment",
+    "Headers",
     "Health",
     "HistoryEntry",
     "ImageSource",
@@ -38,15 +42,18 @@ __all__ = [
     "Machine",
     "Plan",
     "PollIntervals",
+    "PreviewMethod",
     "Prices",
     "ProgressCallback",
     "ProgressKind",
     "PromptState",
     "QueueIds",
+    "RunOptions",
     "RunStatus",
     "StatusSnapshot",
     "TargetLike",
     "Timeouts",
+    "Verify",
     "WatchedPrompt",
     "WorkflowLike",
 ]

@@ -18,8 +18,10 @@ from comfyloom._session.execution import SubmissionTicket
 from comfyloom._session.lifetime import SessionLifetime, SessionState
 from comfyloom._session.run import Run
 from comfyloom._session.run_starter import RunStarter
+from comfyloom._workflow.run_plan import plan_of
 from comfyloom.errors import ComfyloomError, MachineError, MachineLeak
 from comfyloom.progress import Progress
+from comfyloom.settings import ComfyUISettings
 from comfyloom_workflows import FluxImageWorkflow
 from guard_lab import soon
 
@@ -235,7 +237,9 @@ def test_a_session_that_is_closed_during_its_launch_stops_the_machine_again(
 ) -> None:
     """`close` in another thread may come before there is a machine to stop."""
     backend = FakeBackend()
-    monkeypatch.setattr("comfyloom._session.session.resolve", lambda *_, **__: backend)
+    monkeypatch.setattr(
+        "comfyloom._session.session.resolve", lambda *_, **__: (backend, ComfyUISettings())
+    )
     session = RunComfySession()
     backend.opening = session.close
     with pytest.raises(ComfyloomError, match="this session is closed"):
@@ -247,7 +251,9 @@ def test_a_start_that_fails_because_the_session_was_closed_says_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     backend = FakeBackend()
-    monkeypatch.setattr("comfyloom._session.session.resolve", lambda *_, **__: backend)
+    monkeypatch.setattr(
+        "comfyloom._session.session.resolve", lambda *_, **__: (backend, ComfyUISettings())
+    )
     session = RunComfySession()
 
     def stopped() -> None:
@@ -269,8 +275,8 @@ def test_a_run_without_a_thread_leaves_no_folder_and_lets_the_next_one_run(
         raise RuntimeError("can't start new thread")
 
     starter = RunStarter(FakeBackend())  # type: ignore[arg-type]
-    workflow = FluxImageWorkflow(prompt="x")
-    arguments: Any = (workflow, {}, Server(), None, tmp_path / "new" / "out", None)
+    plan = plan_of(FluxImageWorkflow(prompt="x"))
+    arguments: Any = (plan, {}, Server(), None, tmp_path / "new" / "out", None)
     with monkeypatch.context() as patch:
         patch.setattr(Run, "__init__", no_thread)
         with pytest.raises(ComfyloomError, match="cannot start the run: can't start new thread"):
@@ -290,7 +296,7 @@ def test_a_run_may_be_submitted_by_a_signal_handler_while_another_is(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     starter = RunStarter(FakeBackend())  # type: ignore[arg-type]
-    arguments: Any = (FluxImageWorkflow(prompt="x"), {}, object(), None, tmp_path, None)
+    arguments: Any = (plan_of(FluxImageWorkflow(prompt="x")), {}, object(), None, tmp_path, None)
     made: list[object] = []
     real = SubmissionTicket.after
 
@@ -314,7 +320,7 @@ def test_a_run_that_is_started_while_the_session_closes_is_cancelled(
     # Its thread starts, and before it is listed, another thread closes the session.
     monkeypatch.setattr(Run, "__init__", lambda *_, **__: starter.cancel_all())
     monkeypatch.setattr(Run, "cancel", lambda run: cancelled.append(run))
-    arguments: Any = (FluxImageWorkflow(prompt="x"), {}, object(), None, tmp_path, None)
+    arguments: Any = (plan_of(FluxImageWorkflow(prompt="x")), {}, object(), None, tmp_path, None)
     with pytest.raises(ComfyloomError, match="this session is closed"):
         starter.start(*arguments)
     assert len(cancelled) == 1
@@ -327,7 +333,7 @@ def test_only_runs_that_still_exist_are_cancelled(
     monkeypatch.setattr(Run, "__init__", lambda *_, **__: None)
     cancelled: list[Run[Any]] = []
     monkeypatch.setattr(Run, "cancel_all", cancelled.extend)
-    arguments: Any = (FluxImageWorkflow(prompt="x"), {}, object(), None, tmp_path, None)
+    arguments: Any = (plan_of(FluxImageWorkflow(prompt="x")), {}, object(), None, tmp_path, None)
     kept = starter.start(*arguments)
     for _ in range(100):
         starter.start(*arguments)

@@ -5,6 +5,7 @@ command = "flux-mesh"
 doc = "What the workflow does."
 expose = ["KSampler"]               # public under default names
 hide = ["KSampler.denoise"]
+keep = ["Save the log"]             # nodes that run although no result needs them
 
 [inputs.prompt]                     # kind, required, doc, ge, le, choices, default
 to = ["POSITIVECLIP.clip_l", { node = { class = "T5", title = "Long" }, input = "text" }]
@@ -117,6 +118,7 @@ class Binding:
         inputs: The values that callers set, by public name.
         results: The results, by public name; without entries, every output node gives one.
         stages: The stages of a run, for progress.
+        keep: Nodes that run although no result needs them, for their side effects.
     """
 
     class_: str = ""
@@ -127,3 +129,4 @@ class Binding:
     inputs: dict[str, InputEntry] = attrs.field(factory=dict[str, InputEntry])
     results: dict[str, ResultEntry] = attrs.field(factory=dict[str, ResultEntry])
     stages: list[StageEntry] = attrs.field(factory=list[StageEntry])
+    keep: list[Selector] = attrs.field(factory=list[Selector])

@@ -18,11 +18,13 @@ class PreviousModule:
         inputs: The targets of each input, by name.
         results: The node of each result, by name.
         stages: The nodes of each stage, in order.
+        keep: The nodes that run although no result needs them, in order.
     """
 
     inputs: dict[str, tuple[Target, ...]]
     results: dict[str, str]
     stages: tuple[tuple[str, ...], ...] = ()
+    keep: tuple[str, ...] = ()
 
 
 def read_previous(source: str) -> PreviousModule | None:
@@ -41,7 +43,9 @@ def read_previous(source: str) -> PreviousModule | None:
                 results[name] = next(_texts(call), "")
             case _:
                 continue
-    return PreviousModule(inputs=inputs, results=results, stages=tuple(_stages(tree)))
+    return PreviousModule(
+        inputs=inputs, results=results, stages=tuple(_stages(tree)), keep=tuple(_kept(tree))
+    )
 
 
 def _fields(tree: ast.Module) -> Iterator[tuple[str, ast.Call]]:
@@ -61,6 +65,17 @@ def _stages(tree: ast.Module) -> Iterator[tuple[str, ...]]:
                 match call:
                     case ast.Call(func=ast.Name(id="Stage"), args=[_, ast.Tuple(elts=nodes), _]):
                         yield tuple(str(n.value) for n in nodes if isinstance(n, ast.Constant))
+                    case _:
+                        continue
+
+
+def _kept(tree: ast.Module) -> Iterator[str]:
+    for cls in tree.body:
+        for decorator in cls.decorator_list if isinstance(cls, ast.ClassDef) else ():
+            for keyword in decorator.keywords if isinstance(decorator, ast.Call) else ():
+                match keyword:
+                    case ast.keyword(arg="keep", value=ast.Tuple(elts=nodes)):
+                        yield from (str(n.value) for n in nodes if isinstance(n, ast.Constant))
                     case _:
                         continue
 

@@ -115,6 +115,8 @@ def _located_entries(binding: Binding) -> Iterator[_LocatedEntry]:
     for number, stage in enumerate(binding.stages):
         for index, selector in enumerate(stage.nodes):
             yield _LocatedEntry(("stages", number, "nodes", index), selector)
+    for index, selector in enumerate(binding.keep):
+        yield _LocatedEntry(("keep", index), selector)
     for key, parts in (("expose", binding.expose or []), ("hide", binding.hide)):
         for index, part in enumerate(parts):
             yield _LocatedEntry((key, index), part)
@@ -182,6 +184,8 @@ class _SelectorRewriter:
             case ("stages", int(number), *_):
                 stages = self._previous.stages
                 return number < len(stages) and before[0] in stages[number]
+            case ("keep", int(number)):
+                return before[0] in self._previous.keep[number : number + 1]
             case _:
                 return self._is_untouched
 

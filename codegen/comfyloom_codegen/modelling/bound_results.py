@@ -10,7 +10,7 @@ from comfyloom._workflow.graph import Graph
 from comfyloom._workflow.node_schemas import Schemas
 from comfyloom._workflow.outputs import OUTPUT_TYPES, OutputSpec
 from comfyloom.progress import Stage
-from comfyloom_codegen.bindings.entries import ResultEntry, StageEntry
+from comfyloom_codegen.bindings.entries import ResultEntry, Selector, StageEntry
 from comfyloom_codegen.bindings.selectors import NodeIndex
 from comfyloom_codegen.modelling import unbound
 from comfyloom_codegen.modelling.docs import node_doc
@@ -47,6 +47,11 @@ class ResultBinder:
             if nodes.count(node) > 1:
                 self._problems.error("the node is in several stages", node=node, field="stages")
         return stages
+
+    def kept(self, entries: Iterable[Selector]) -> tuple[str, ...]:
+        """Return the nodes that run although no result needs them."""
+        named = [(str(entry), entry) for entry in entries]
+        return resolve_each(self._problems, "keep", named, lambda _, entry: self._nodes.find(entry))
 
     def _result(self, name: str, entry: ResultEntry) -> ResultField:
         check_name(name, RESULT_NAMES)

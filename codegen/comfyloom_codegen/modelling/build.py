@@ -6,7 +6,9 @@ from collections import defaultdict
 from typing import Final
 
 from comfyloom._workflow.graph import Graph, links_of, reachable_from
+from comfyloom._workflow.graph_view import GraphView
 from comfyloom._workflow.node_schemas import Schemas
+from comfyloom._workflow.run_plan import needed_for
 from comfyloom_codegen.bindings.parsing import parse_binding
 from comfyloom_codegen.modelling import unbound
 from comfyloom_codegen.modelling.bound_inputs import InputBinder
@@ -76,6 +78,7 @@ def _bound(
     binder = ResultBinder(source.graph, schemas, problems)
     results = binder.results(binding.results)
     stages = binder.stages(binding.stages)
+    keep = binder.kept(binding.keep)
     if problems.has_errors:
         return None
     return Module(
@@ -88,6 +91,7 @@ def _bound(
         fields=fields,
         results=results,
         stages=stages,
+        keep=keep,
         graph=source.graph,
     )
 
@@ -98,14 +102,18 @@ def _check_ends(module: Module, schemas: Schemas, problems: ProblemLog) -> None:
         problems.warn("no node gives a result")
         return
     end_nodes = unbound.end_nodes(module.graph, schemas)
-    ends = [*end_nodes, *(result.spec.node for result in module.results)]
-    unused = module.graph.keys() - reachable_from(ends, links_of(module.graph))
+    wanted = [*(result.spec.node for result in module.results), *module.keep]
+    unused = module.graph.keys() - reachable_from([*end_nodes, *wanted], links_of(module.graph))
+    unwanted = module.graph.keys() - needed_for(wanted, GraphView(module.graph, schemas))
     idle: defaultdict[str, list[str]] = defaultdict(list)
     for field in module.fields:
-        if unused.issuperset(target.node for target in field.spec.targets):
+        if unwanted.issuperset(target.node for target in field.spec.targets):
             idle[field.spec.node].append(field.name)
     for node, names in idle.items():
-        problems.warn(f"no output node uses it, so {', '.join(names)} has no effect", node=node)
+        who, hint = "output node", ""
+        if node not in unused:
+            who, hint = "result", "; `keep` runs an output node without a result"
+        problems.warn(f"no {who} uses it, so {', '.join(names)} has no effect{hint}", node=node)
 
 
 def _check_names(stem: str, command: str, problems: ProblemLog) -> None:

@@ -53,6 +53,7 @@ class Module:
         fields: The inputs, in the order of the binding or of the file.
         results: The results.
         stages: The stages of a run, for progress.
+        keep: The nodes that run although no result needs them.
         graph: The nodes.
     """
 
@@ -65,4 +66,5 @@ class Module:
     fields: tuple[InputField, ...] = ()
     results: tuple[ResultField, ...] = ()
     stages: tuple[Stage, ...] = ()
+    keep: tuple[str, ...] = ()
     graph: Graph

@@ -153,6 +153,8 @@ def _decorator(module: Module) -> str:
     }
     if stages:
         options["stages"] = Group("(", stages, ")", "," if len(stages) == 1 else "")
+    if module.keep:
+        options["keep"] = literal(module.keep)
     return layout(call("workflow_class", **options), before=1)
 
 

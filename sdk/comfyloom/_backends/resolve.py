@@ -13,7 +13,7 @@ from comfyloom._core.clock import SYSTEM_CLOCK, Clock
 from comfyloom._core.timeouts import DEFAULT_TIMEOUTS, Timeouts
 from comfyloom._http.address import Address
 from comfyloom.errors import ConfigError
-from comfyloom.settings import Settings, is_http_url, load_comfyui_settings
+from comfyloom.settings import ComfyUISettings, Settings, is_http_url, load_comfyui_settings
 from comfyloom.settings.comfyui import access_of
 
 if TYPE_CHECKING:
@@ -66,8 +66,8 @@ def resolve(
     asking: Mapping[str, Any] | None = None,
     timeouts: Timeouts = DEFAULT_TIMEOUTS,
     clock: Clock = SYSTEM_CLOCK,
-) -> Backend:
-    """Return the backend for a target; nothing is started yet.
+) -> tuple[Backend, ComfyUISettings]:
+    """Return the backend for a target, and the settings of its ComfyUI; nothing is started yet.
 
     Args:
         target: `"runcomfy"` or None, `"emulator"`, an `http(s)://` URL, or an `Emulator`.
@@ -86,7 +86,7 @@ def resolve(
     if isinstance(target, str) and target not in (RUNCOMFY, EMULATOR):
         url = _checked_url(target)
         asked = attrs.evolve(settings or load_comfyui_settings(), **asking)
-        return ComfyUIBackend(url, access_of(asked), timeouts, clock)
+        return ComfyUIBackend(url, access_of(asked), timeouts, clock), asked
     # Imported when first used: a plain ComfyUI does not need it.
     from comfyloom._backends.runcomfy import RunComfyBackend
 
@@ -94,14 +94,16 @@ def resolve(
     if target is None or target == RUNCOMFY:
         account = _changed(settings or Settings.load(server_type=server_type), changes)
         account.demand_checked_certificates()
-        return RunComfyBackend(lambda: account, timeouts, clock, may_launch=may_launch)
+        return RunComfyBackend(lambda: account, timeouts, clock, may_launch=may_launch), account
+    # Of an emulator's surroundings only what no login is concerned with.
+    asked = ComfyUISettings(keep_all=load_comfyui_settings().keep_all)
     if isinstance(target, str):
         own = _OwnEmulator(emulator_options or {}, changes)
-        return RunComfyBackend(own.settings, timeouts, clock, own.close, is_real=False)
+        return RunComfyBackend(own.settings, timeouts, clock, own.close, is_real=False), asked
     if not callable(getattr(target, "environment", None)):
         raise ConfigError(f"target {target!r} is not one of {_KNOWN}, or an Emulator")
     given = _settings_of(target, changes)
-    return RunComfyBackend(lambda: given, timeouts, clock, may_launch=may_launch)
+    return RunComfyBackend(lambda: given, timeouts, clock, may_launch=may_launch), asked
 
 
 def _settings_of(emulator: HasEnvironment, changes: Mapping[str, Any]) -> Settings:

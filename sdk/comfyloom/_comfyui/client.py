@@ -219,14 +219,28 @@ class ComfyUI:
     # --- changing --------------------------------------------------------------------------------
 
     def post_prompt(
-        self, graph: Graph, *, client_id: str, prompt_id: str, timeout_s: float | None = None
+        self,
+        graph: Graph,
+        *,
+        client_id: str,
+        prompt_id: str,
+        fields: Mapping[str, Any] | None = None,
+        timeout_s: float | None = None,
     ) -> requests.Response:
         """POST a graph once and return the answer, whatever its status.
+
+        Args:
+            graph: The graph, in API format.
+            client_id: Whose event socket gets the events.
+            prompt_id: The id of the run.
+            fields: Further fields of the request.
+            timeout_s: Longest silence of the server.
 
         Raises:
             TransportError: No answer; the prompt may still have been accepted.
         """
-        body = {"prompt": graph, "client_id": client_id, "prompt_id": prompt_id}
+        ids = {"client_id": client_id, "prompt_id": prompt_id}
+        body = {**(fields or {}), "prompt": graph, **ids}
         content = json.dumps(body, allow_nan=False).encode()
         self.queue_size.posted(prompt_id, len(content))
         timeout_s = timeout_s or self.timeouts.submit_s
@@ -240,6 +254,15 @@ class ComfyUI:
             timeout_s=timeout_s,
             drip_s=timeout_s,
         )
+
+    def free(self) -> None:
+        """Unload all models, and forget the results of all nodes; done when nothing runs.
+
+        Raises:
+            TransportError: No answer.
+            ApiError: A refusal.
+        """
+        self._post("/free", json={"unload_models": True, "free_memory": True})
 
     def cancel(self, prompt_id: str) -> None:
         """Remove a prompt from the queue, and interrupt it if it is running.

@@ -21,6 +21,7 @@ from comfyloom.errors import (
     ApiError,
     ComfyloomError,
     NotFound,
+    OutputGone,
     OutputMissing,
     OutputNotWritable,
     TransportError,
@@ -32,8 +33,8 @@ T = TypeVar("T")
 _UNWANTED: Final = re.compile(r"[\x00-\x1f\x7f-\x9f<>:\"|?*]")
 _SUFFIX: Final = re.compile(r"\.[A-Za-z0-9]{1,12}$")
 _GONE: Final = (
-    "the server does not have the file (any more). A fully cached run names the file of an "
-    "earlier run; if that was deleted, change an input, for example the seed"
+    "the server does not have the file (any more). A cached result names the file of an earlier "
+    "run; if that was deleted, run(fresh=True) lets it be made again, or change the seed"
 )
 AT_ONCE: Final = 4
 WORTH_BYTES: Final = 1 << 20
@@ -170,7 +171,7 @@ def fetch(
             part.fetch(server, download.file, scope)
             break
         except NotFound:
-            raise _missing(prompt_id, download.spec, _GONE) from None
+            raise _missing(prompt_id, download.spec, _GONE, OutputGone) from None
         except (TransportError, ApiError) as error:
             if part.size - gained >= WORTH_BYTES:
                 delays, gained = server.backoff.delays(), part.size
@@ -205,8 +206,10 @@ def _numbered(name: str, number: int) -> str:
     return f"{path.stem}_{number}{path.suffix}"
 
 
-def _missing(prompt_id: str, spec: OutputSpec, reason: str) -> OutputMissing:
-    return OutputMissing(
+def _missing(
+    prompt_id: str, spec: OutputSpec, reason: str, kind: type[OutputMissing] = OutputMissing
+) -> OutputMissing:
+    return kind(
         f"result {spec.name} (node {spec.node}): {reason}",
         prompt_id=prompt_id,
         field=spec.name,

@@ -11,6 +11,7 @@ import attrs
 from comfyloom._core.json import is_mapping, items, mapping, text
 from comfyloom.errors import RunCancelled, RunError, RunFailed
 
+_CACHED: Final = "execution_cached"
 _LONGEST_TEXT: Final = 500
 # Preview3D reports its file as a path below the output folder, not as an object.
 _MODEL_PATH: Final = re.compile(r"[^\n]+\.(glb|gltf|obj|fbx|stl|ply|usdz|splat|ksplat|spz)", re.I)
@@ -53,6 +54,12 @@ class HistoryEntry:
             status=str(status.get("status_str") or ""),
             messages=tuple(_messages(status.get("messages"))),
         )
+
+    @property
+    def cached(self) -> frozenset[str]:
+        """The nodes that did not run, because the server had their results."""
+        lists = [items(data.get("nodes")) for name, data in self.messages if name == _CACHED]
+        return frozenset(str(node) for nodes in lists for node in nodes)
 
     def error(self) -> RunError | None:
         """Return the error of the run, None if it succeeded.

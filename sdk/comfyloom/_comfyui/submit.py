@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -42,6 +43,7 @@ class Submission:
     prompt_id: str
     scope: CancelScope = attrs.field(factory=CancelScope)
     backoff: Backoff = attrs.field(factory=Backoff)
+    fields: Mapping[str, Any] = attrs.field(factory=dict[str, Any], repr=False)
 
     def send(self) -> str:
         """Submit the graph and return its prompt id: ours, or an old server's own.
@@ -70,6 +72,7 @@ class Submission:
                 self.graph,
                 client_id=self.client_id,
                 prompt_id=self.prompt_id,
+                fields=self.fields,
                 timeout_s=min(self.server.timeouts.submit_s, self.scope.checkpoint()),
             )
         except TransportError as error:

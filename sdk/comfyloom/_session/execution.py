@@ -6,7 +6,7 @@ import json
 import threading
 import uuid
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -26,14 +26,16 @@ from comfyloom._core.waiting import Deadline
 from comfyloom._session.eta import EtaEstimator, Timings
 from comfyloom._session.progress_reporter import ProgressReporter
 from comfyloom._session.staging import StagingDir
-from comfyloom._workflow import run_values
 from comfyloom._workflow.files import InputFile
-from comfyloom._workflow.graph import Graph
+from comfyloom._workflow.graph import Graph, links_of, reachable_from
+from comfyloom._workflow.graph_view import GraphView
 from comfyloom._workflow.outputs import OUTPUT_TYPES, Output
-from comfyloom._workflow.workflow import Result, Workflow
+from comfyloom._workflow.run_plan import RunPlan
+from comfyloom._workflow.workflow import Result
 from comfyloom.errors import (
     ApiError,
     InputFileError,
+    OutputGone,
     PromptRejected,
     RunCancelled,
     RunFailed,
@@ -78,7 +80,7 @@ class SubmissionTicket:
 class Execution(Generic[ResultT]):
     """Uploads, submits, watches and downloads one run."""
 
-    workflow: Workflow[ResultT]
+    plan: RunPlan[ResultT]
     files: Mapping[str, InputFile]
     seeds: Mapping[str, int]
     server: ComfyUI
@@ -122,7 +124,11 @@ class Execution(Generic[ResultT]):
             InputFileError: The server does not accept a file, or it has changed since.
         """
         try:
-            return self._collect(self._submit_and_wait())
+            entry = self._submit_and_wait()
+            try:
+                return self._collect(entry)
+            except OutputGone as gone:
+                return self._collect(self._run_savers_again(entry, gone))
         except (TransportError, ApiError):
             self._scope.checkpoint()
             self.backend.check_alive()
@@ -148,7 +154,7 @@ class Execution(Generic[ResultT]):
 
     def _graph(self) -> Graph:
         names = {field: self._uploaded(field, file) for field, file in self.files.items()}
-        return run_values.run_graph(self.workflow, files=names, seeds=self.seeds)
+        return self.plan.graph(names, self.seeds)
 
     def _uploaded(self, field: str, file: InputFile) -> str:
         """Return the server's name for a file, sending it if needed."""
@@ -167,7 +173,7 @@ class Execution(Generic[ResultT]):
 
     def _run_graph(self, graph: Graph) -> HistoryEntry:
         """Open the event socket, submit a graph, and wait for its end."""
-        reporter = ProgressReporter(graph, self.workflow, self._say)
+        reporter = ProgressReporter(graph, self.plan.workflow, self._say)
         # Not stored: it refers to this run, and the cycle would keep its files alive.
         watcher = RunWatcher(self.server, self.prompt_id, self._scope, reporter, self.backend)
         router = self.server.event_router
@@ -178,7 +184,9 @@ class Execution(Generic[ResultT]):
             reporter.on_queued(0)
             self.ticket.wait(self._scope, self.server.timeouts.turn_s)
             ids = router.client_id, self.prompt_id
-            prompt_id = Submission(self.server, graph, *ids, self._scope).send()
+            fields = self.plan.fields.body(GraphView(graph, self.plan.schemas))
+            submission = Submission(self.server, graph, *ids, self._scope, fields=fields)
+            prompt_id = submission.send()
             if prompt_id != self.prompt_id:  # an old server draws its own
                 router.rename(self.prompt_id, prompt_id)
                 self.prompt_id = watcher.prompt_id = prompt_id
@@ -191,15 +199,47 @@ class Execution(Generic[ResultT]):
             raise error
         return entry
 
+    def _run_savers_again(self, entry: HistoryEntry, gone: OutputGone) -> HistoryEntry:
+        """Make the server save once more what it has in its cache and whose files were deleted.
+
+        Returns:
+            The entry of the first run, with the files of the second.
+
+        Raises:
+            OutputGone: That would generate a second time, and `fresh` does not allow it.
+        """
+        graph = self._graph()
+        savers = [spec.node for spec in self.plan.outputs if spec.is_file]
+        cached = [node for node in savers if node in entry.cached and node in graph]
+        links = links_of(graph)
+        before = reachable_from(cached, links)
+        is_cheap = gone.node in cached and before <= entry.cached
+        if not self.plan.fresh and not (is_cheap and all(map(_prefix_of(graph), cached))):
+            raise gone
+        log.info("the server has deleted files of an earlier run; saving them again")
+        again = {node: graph[node] for node in graph if node in before} if is_cheap else graph
+        for node in cached if is_cheap else savers:
+            if prefix := _prefix_of(graph)(node):
+                again[node]["inputs"]["filename_prefix"] = f"{prefix}_{uuid.uuid4().hex[:6]}"
+            else:
+                self.server.free()
+        self.prompt_id = str(uuid.uuid4())
+        self._scope.timed_out = partial(RunTimeout, prompt_id=self.prompt_id)
+        second = self._run_graph(again)
+        outputs = {**entry.outputs, **second.outputs}
+        return attrs.evolve(second, outputs=outputs)
+
     def _takes_a_file(self, node: str) -> bool:
-        specs = self.workflow.__workflow__.inputs
+        specs = self.plan.workflow.__workflow__.inputs
         return any(target.node == node for spec in specs if spec.is_file for target in spec.targets)
 
     def _collect(self, entry: HistoryEntry) -> ResultT:
         """Download every output, then publish them all at once."""
-        spec = self.workflow.__workflow__
-        values = downloads.values_of(entry, spec.outputs)
-        wanted = downloads.plan(entry, spec.outputs)
+        spec, outputs = self.plan.workflow.__workflow__, self.plan.outputs
+        unwanted = [each for each in spec.outputs if each.required and each not in outputs]
+        absent = {each.name: () if each.many else None for each in unwanted}
+        values = downloads.values_of(entry, outputs)
+        wanted = downloads.plan(entry, outputs)
         paths = downloads.fetch_all(
             self.server,
             wanted,
@@ -215,10 +255,12 @@ class Execution(Generic[ResultT]):
             seeds=dict(self.seeds),
             seconds=self.server.clock.monotonic() - self._begun,
             ui=entry.outputs,
+            **absent,
             **values,
             **self._outputs(wanted, published),
         )
-        self._say("finished", "finished", fraction=1.0, stages={s.name: 1.0 for s in spec.stages})
+        stages = dict.fromkeys(self._latest.stages, 1.0)
+        self._say("finished", "finished", fraction=1.0, stages=stages)
         if self._estimator is not None:
             self._estimator.stop(self.server.clock.monotonic() - self._started)
         return result  # type: ignore[return-value]  # pyright: ignore[reportReturnType]
@@ -246,9 +288,19 @@ class Execution(Generic[ResultT]):
         if self._estimator is None:
             if kind != "started":
                 return None
-            name = self.workflow.__workflow__.name
+            name = self.plan.workflow.__workflow__.name
             self._estimator = EtaEstimator(Timings.of(name, self.backend.timings_key))
             self._started = now
         if kind == "started":
             self._estimator.note_cached(fraction)
         return self._estimator.note(fraction, now - self._started)
+
+
+def _prefix_of(graph: Graph) -> Callable[[str], str]:
+    """Return a function that returns the file prefix of a node, "" if it has none."""
+
+    def prefix(node: str) -> str:
+        found = graph[node]["inputs"].get("filename_prefix")
+        return found if isinstance(found, str) else ""
+
+    return prefix

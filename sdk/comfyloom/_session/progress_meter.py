@@ -20,7 +20,9 @@ class Meter:
     @classmethod
     def of(cls, graph: Mapping[str, object], stages: Iterable[Stage] = ()) -> Meter:
         """Return the meter of a graph; nodes without a stage share an unnamed one."""
-        named = tuple(stages)
+        # A stage may have nodes that do not run.
+        here = [attrs.evolve(s, nodes=tuple(n for n in s.nodes if n in graph)) for s in stages]
+        named = tuple(stage for stage in here if stage.nodes)
         known = {node for stage in named for node in stage.nodes}
         rest = tuple(node for node in graph if node not in known)
         share = (sum(stage.share for stage in named) or 1.0) * len(rest) / len(graph)

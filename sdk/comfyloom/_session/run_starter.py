@@ -18,7 +18,8 @@ from comfyloom._session.execution import Execution, SubmissionTicket
 from comfyloom._session.run import Run
 from comfyloom._session.staging import StagingDir
 from comfyloom._workflow import run_values
-from comfyloom._workflow.workflow import Result, Workflow
+from comfyloom._workflow.run_plan import RunPlan
+from comfyloom._workflow.workflow import Result
 from comfyloom.errors import ComfyloomError
 
 if TYPE_CHECKING:
@@ -51,17 +52,17 @@ class RunStarter:
 
     def start(
         self,
-        workflow: Workflow[ResultT],
+        plan: RunPlan[ResultT],
         files: Mapping[str, InputFile],
         server: ComfyUI,
         deadline: Deadline,
         out_dir: str | os.PathLike[str] | None,
         owner: object,
     ) -> Run[ResultT]:
-        """Start a checked workflow.
+        """Start a checked run.
 
         Args:
-            workflow: What to run.
+            plan: What to run.
             files: Its input files.
             server: Where to run it.
             deadline: When it is cancelled.
@@ -76,9 +77,9 @@ class RunStarter:
             self._last = ticket = SubmissionTicket.after(self._last)
         execution = partial(
             Execution[ResultT],
-            workflow,
+            plan,
             files,
-            run_values.draw_seeds(workflow, _draw_seed),
+            run_values.draw_seeds(plan.workflow, _draw_seed),
             server,
             self._backend,
             staging,

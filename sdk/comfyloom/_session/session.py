@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, Unpack
 
 from comfyloom._backends.resolve import TargetLike, resolve
 from comfyloom._comfyui.client import ComfyUI
@@ -25,7 +25,8 @@ from comfyloom._session.lifetime import SessionLifetime
 from comfyloom._session.run import Run, SafeCallback
 from comfyloom._session.run_starter import RunStarter
 from comfyloom._session.staging import check_writable
-from comfyloom._workflow import run_values
+from comfyloom._workflow.run_options import RunOptions
+from comfyloom._workflow.run_plan import RunPlan, plan_of
 from comfyloom._workflow.validation import validate
 from comfyloom._workflow.workflow import Result, Workflow
 from comfyloom.errors import ComfyloomError, ConfigError, WorkflowError
@@ -90,7 +91,7 @@ class RunComfySession:
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        self._backend = resolve(
+        self._backend, self._settings = resolve(
             target,
             settings=settings,
             server_type=server_type,
@@ -194,6 +195,7 @@ class RunComfySession:
         timeout: float | None = RUN_TIMEOUT_S,
         on_progress: ProgressCallback | None = None,
         out_dir: str | os.PathLike[str] | None = None,
+        **options: Unpack[RunOptions],
     ) -> ResultT:
         """Run a workflow, block until it has ended, and return its result.
 
@@ -204,13 +206,14 @@ class RunComfySession:
             on_progress: Called in this thread with each progress event.
             out_dir: Folder for its files, all or none; by default a temporary folder that lives as
                 long as the result.
+            **options: What is wanted, and how it is queued; see `RunOptions`.
 
         Raises:
             WorkflowError: The workflow or one of its values cannot run; nothing was sent.
             RunError: The run gave no result.
             ComfyloomError: Anything else that prevented a result.
         """
-        run = self.submit(workflow, timeout=timeout, out_dir=out_dir)
+        run = self.submit(workflow, timeout=timeout, out_dir=out_dir, **options)
         return run.wait(on_progress=on_progress or self._on_progress)
 
     def submit(
@@ -219,6 +222,7 @@ class RunComfySession:
         *,
         timeout: float | None = RUN_TIMEOUT_S,
         out_dir: str | os.PathLike[str] | None = None,
+        **options: Unpack[RunOptions],
     ) -> Run[ResultT]:
         """Start a workflow and return without waiting for its end.
 
@@ -226,22 +230,24 @@ class RunComfySession:
             workflow: What to run.
             timeout: As in `run`.
             out_dir: Folder for its files, all or none.
+            **options: What is wanted, and how it is queued; see `RunOptions`.
 
         Raises:
             WorkflowError: The workflow or one of its values cannot run; nothing was sent.
-            ConfigError: `timeout` is invalid.
+            ConfigError: `timeout` or an option is invalid.
             OutputNotWritable: `out_dir` cannot be written.
             ComfyloomError: The system has no thread left for it.
         """
         _check_workflow(workflow)
         _check_timeout(timeout)
-        files = run_values.read_files(workflow)
-        validate(workflow)
+        plan = self._plan(workflow, options)
+        files = plan.read_files()
+        validate(workflow, plan.nodes)
         if out_dir is not None:
             check_writable(out_dir)
         server = self.server(workflow)
         return self._starter.start(
-            workflow, files, server, Deadline.after(timeout, server.clock), out_dir, owner=self
+            plan, files, server, Deadline.after(timeout, server.clock), out_dir, owner=self
         )
 
     def map(
@@ -250,6 +256,7 @@ class RunComfySession:
         *,
         concurrency: int = 2,
         timeout: float | None = RUN_TIMEOUT_S,
+        **options: Unpack[RunOptions],
     ) -> Iterator[ResultT]:
         """Run many workflows and yield their results in order.
 
@@ -258,11 +265,21 @@ class RunComfySession:
             concurrency: Runs under way at once, at least 1. A ComfyUI works on one at a time: with
                 two, the next waits in its queue while files are downloaded.
             timeout: Seconds that each may take.
+            **options: The same for each; see `RunOptions`.
 
         Raises:
             ComfyloomError: The error of the first run without a result; the others are cancelled.
         """
-        return _map_in_order(partial(self.submit, timeout=timeout), workflows, concurrency)
+        submit = partial(self.submit, timeout=timeout, **options)
+        return _map_in_order(submit, workflows, concurrency)
+
+    def free(self) -> None:
+        """Make its ComfyUI unload all models and forget all results, once nothing runs there.
+
+        Raises:
+            ApiError, TransportError: It refuses, or does not answer.
+        """
+        self.server().free()
 
     def close(self) -> None:
         """Cancel all runs and stop the machine; a second call does nothing.
@@ -271,6 +288,12 @@ class RunComfySession:
             MachineLeak: The machine may still be running; the message says what to do.
         """
         self._lifetime.close()
+
+    def _plan(self, workflow: Workflow[ResultT], options: RunOptions) -> RunPlan[ResultT]:
+        given: dict[str, Any] = {**options, "api_key": self._settings.api_key_comfy_org}
+        if given.get("keep_all") is None:
+            given["keep_all"] = self._settings.keep_all
+        return plan_of(workflow, **given)
 
     def _connect(self, workflow: type[Workflow[Any]] | Workflow[Any] | None) -> ComfyUI | None:
         with self._lock:

@@ -84,12 +84,14 @@ class NodeSchema:
         inputs: Its inputs by name, without those that only the server sets.
         outputs: The types of its outputs.
         is_output: Whether its nodes are output nodes.
+        is_partner: Whether its nodes call the paid service of a partner of ComfyUI.
         module: The Python module that defines it, "" if the server does not report it.
     """
 
     inputs: Mapping[str, InputSchema]
     outputs: tuple[str, ...] = ()
     is_output: bool = False
+    is_partner: bool = False
     module: str = ""
 
     @property
@@ -159,6 +161,7 @@ def _node(raw: Mapping[str, Any]) -> NodeSchema:
         inputs=optional | required,
         outputs=tuple(_type(entry) for entry in items(raw.get("output"))),
         is_output=raw.get("output_node") is True,
+        is_partner=raw.get("api_node") is True,
         module=text(raw.get("python_module")) or "",
     )
 

@@ -5,23 +5,36 @@ These are functions because a method of `Workflow` could collide with the name o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from comfyloom._workflow.files import FileKind, InputFile, read_input, source_name
 from comfyloom._workflow.graph import Graph, literal
-from comfyloom._workflow.inputs import UNSET, InputSpec
+from comfyloom._workflow.inputs import UNSET, InputSpec, Target
 from comfyloom.errors import InputFileError, InputValueError
 
 if TYPE_CHECKING:
     from comfyloom._workflow.workflow import Workflow
 
+
+class _All:
+    """Contains every node."""
+
+    def __contains__(self, _: object) -> bool:
+        return True
+
+
+ALL: Final[Container[str]] = _All()
 # The suffix that a graph shows for bytes without a file name.
 _SUFFIXES: Final = {"image": ".png", "mask": ".png", "audio": ".wav", "video": ".mp4", "file": ""}
 
 
 def run_graph(
-    workflow: Workflow[Any], *, files: Mapping[str, str], seeds: Mapping[str, int]
+    workflow: Workflow[Any],
+    *,
+    files: Mapping[str, str],
+    seeds: Mapping[str, int],
+    nodes: Container[str] = ALL,
 ) -> Graph:
     """Return the graph of one run.
 
@@ -29,12 +42,13 @@ def run_graph(
         workflow: The workflow with its values.
         files: The names of the uploaded files on the server, by field.
         seeds: The drawn seeds, by field.
+        nodes: The nodes that run; the graph has only these.
 
     Raises:
         InputValueError: Required values are unset; it lists them all.
     """
-    _require_all(workflow)
-    graph = workflow.template_graph()
+    _require_all(workflow, nodes)
+    graph = {node: entry for node, entry in workflow.template_graph().items() if node in nodes}
     for spec in workflow.__workflow__.inputs:
         value = getattr(workflow, spec.name)
         if spec.is_file and value is not None:
@@ -43,21 +57,22 @@ def run_graph(
         elif spec.kind == "seed":
             value = seeds.get(spec.name, value)
         if value is not None or spec.kind == "value":
-            for target in spec.targets:
+            for target in _targets(spec, nodes):
                 raw = target.value(spec.json_value(value))
                 graph[target.node]["inputs"][target.input] = literal(raw)
     return graph
 
 
-def read_files(workflow: Workflow[Any]) -> dict[str, InputFile]:
+def read_files(workflow: Workflow[Any], nodes: Container[str] = ALL) -> dict[str, InputFile]:
     """Read all input files of a run, and return them by field.
 
     Raises:
         InputFileError: A file is missing or cannot be read.
         InputValueError: A file does not have the expected format, or required values are unset.
     """
-    _require_all(workflow)
-    specs = [spec for spec in workflow.__workflow__.inputs if spec.is_file]
+    _require_all(workflow, nodes)
+    inputs = workflow.__workflow__.inputs
+    specs = [spec for spec in inputs if spec.is_file and _targets(spec, nodes)]
     given = {spec: source for spec in specs if (source := getattr(workflow, spec.name)) is not None}
     return {spec.name: _read(spec, source) for spec, source in given.items()}
 
@@ -78,8 +93,13 @@ def draw_seeds(workflow: Workflow[Any], draw: Callable[[int], int]) -> dict[str,
     return seeds
 
 
-def _require_all(workflow: Workflow[Any]) -> None:
-    unset = [spec for spec in workflow.__workflow__.inputs if getattr(workflow, spec.name) is UNSET]
+def _targets(spec: InputSpec, nodes: Container[str]) -> list[Target]:
+    return [target for target in spec.targets if target.node in nodes]
+
+
+def _require_all(workflow: Workflow[Any], nodes: Container[str]) -> None:
+    specs = [spec for spec in workflow.__workflow__.inputs if _targets(spec, nodes)]
+    unset = [spec for spec in specs if getattr(workflow, spec.name) is UNSET]
     if unset:
         raise InputValueError(problems=[spec.make_problem("a value is required") for spec in unset])
 

@@ -8,12 +8,15 @@ the server to judge.
 from __future__ import annotations
 
 import sys
+from collections.abc import Container
 from typing import Any, Final
 
+from comfyloom._workflow import run_values
 from comfyloom._workflow.compatibility import Incompatibility, compare
 from comfyloom._workflow.graph import check_graph, cycle_in
 from comfyloom._workflow.graph_view import GraphView
 from comfyloom._workflow.node_schemas import Schemas, pinned
+from comfyloom._workflow.run_values import ALL
 from comfyloom._workflow.workflow import Workflow
 from comfyloom.errors import GraphError
 
@@ -23,14 +26,18 @@ _SOURCE: Final = (
 _OF_THE_SERVER: Final = ("node", "model")
 
 
-def validate(workflow: Workflow[Any]) -> None:
+def validate(workflow: Workflow[Any], nodes: Container[str] = ALL) -> None:
     """Refuse a workflow that no server can run.
+
+    Args:
+        workflow: The workflow.
+        nodes: The nodes that run.
 
     Raises:
         InputValueError: Required values are unset.
         GraphError: Its graph cannot run; the message and `problems` have everything that is wrong.
     """
-    graph = workflow.to_graph()
+    graph = run_values.run_graph(workflow, files={}, seeds={}, nodes=nodes)
     check_graph(graph)
     view = GraphView(graph, pinned(sys.modules[type(workflow).__module__].__package__ or ""))
     needed = {node: links for node, links in view.links.items() if node in view.needed}

@@ -64,6 +64,7 @@ class WorkflowSpec:
         stages: Its parts in the order of execution, for progress.
         inputs: Its public inputs.
         outputs: Its public outputs.
+        keep: Nodes that always run, for their side effects.
         result: The class of its results.
     """
 
@@ -73,6 +74,7 @@ class WorkflowSpec:
     inputs: tuple[InputSpec, ...]
     outputs: tuple[OutputSpec, ...]
     result: type[Result]
+    keep: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -118,7 +120,7 @@ def result_class(cls: type[R]) -> type[R]:
     ),
 )
 def workflow_class(
-    *, graph: str, command: str, stages: tuple[Stage, ...] = ()
+    *, graph: str, command: str, stages: tuple[Stage, ...] = (), keep: tuple[str, ...] = ()
 ) -> Callable[[type[W]], type[W]]:
     """Make a workflow class: frozen, keyword-only, with fields declared by `inputs`.
 
@@ -126,6 +128,7 @@ def workflow_class(
         graph: The name of the JSON file with the graph, beside the class's module.
         command: The name of the workflow on the command line.
         stages: Its parts in the order of execution, for progress.
+        keep: Nodes that always run, for their side effects.
     """
 
     def decorate(cls: type[W]) -> type[W]:
@@ -139,6 +142,7 @@ def workflow_class(
             inputs=_specs(decorated, inputs.METADATA),
             outputs=_specs(result, outputs.METADATA),
             result=result,
+            keep=keep,
         )
         return decorated
 

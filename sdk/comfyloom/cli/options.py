@@ -24,6 +24,10 @@ _RESERVED: Final = frozenset(
         "no-launch",
         "credentials",
         "timeout",
+        "only",
+        "keep-all",
+        "fresh",
+        "front",
         "json",
         "help",
     }

@@ -16,7 +16,8 @@ from comfyloom._backends.resolve import EMULATOR, RUNCOMFY, TargetLike
 from comfyloom._dev.account import is_emulator
 from comfyloom._session.session import RUN_TIMEOUT_S, RunComfySession
 from comfyloom._session.staging import check_writable
-from comfyloom._workflow import run_values
+from comfyloom._workflow.run_options import RunOptions
+from comfyloom._workflow.run_plan import plan_of
 from comfyloom._workflow.validation import validate
 from comfyloom._workflow.workflow import Result, Workflow
 from comfyloom.cli.main import CONTEXT, SuggestingGroup
@@ -24,7 +25,7 @@ from comfyloom.cli.options import build, option
 from comfyloom.cli.view import progress_view
 from comfyloom.cli.workflows import workflow_classes
 from comfyloom.errors import ComfyloomError, exit_code
-from comfyloom.settings import Settings
+from comfyloom.settings import Settings, load_comfyui_settings
 
 EMULATED = "This was the emulator: it drew the images itself, no GPU was used, nothing was billed."
 
@@ -73,6 +74,19 @@ _SHARED = (
         show_default=True,
         help="Seconds after which the run is cancelled.",
     ),
+    click.Option(
+        ["--only"],
+        metavar="RESULT",
+        multiple=True,
+        help="A result that is wanted; only what it needs runs.  [default: all results]",
+    ),
+    click.Option(["--keep-all"], is_flag=True, help="Run also nodes that no result needs."),
+    click.Option(
+        ["--fresh"],
+        is_flag=True,
+        help="Let the run work again if the server has deleted a result that it had cached.",
+    ),
+    click.Option(["--front"], is_flag=True, help="Run before all that wait on the server."),
     click.Option(["--json", "as_json"], is_flag=True, help="Print the result as JSON."),
 )
 
@@ -97,13 +111,21 @@ def _run(
     launch: bool,
     credentials: str | None,
     timeout: float,
+    only: tuple[str, ...],
+    keep_all: bool,
+    fresh: bool,
+    front: bool,
     as_json: bool,
     **given: Any,
 ) -> None:
     job = build(workflow, given)
     # Checked first, so that a wrong value never launches a machine.
-    run_values.read_files(job)
-    validate(job)
+    keep_all = keep_all or load_comfyui_settings().keep_all
+    options: RunOptions = {"outputs": only or None, "keep_all": keep_all, "front": front}
+    options["fresh"] = fresh
+    plan = plan_of(job, outputs=only or None, keep_all=keep_all)
+    plan.read_files()
+    validate(job, plan.nodes)
     check_writable(out, [spec.file for spec in workflow.__workflow__.outputs if spec.file])
     is_account = target in (None, RUNCOMFY)
     settings = Settings.load(credentials=credentials) if is_account else None
@@ -118,6 +140,7 @@ def _run(
             out=out,
             target=target,
             timeout=timeout,
+            options=options,
             session_options={"settings": settings, "server_type": server_type, "launch": launch},
         )
     except ComfyloomError as error:
@@ -184,6 +207,7 @@ def run_workflow(
     out: Path,
     target: TargetLike,
     timeout: float = RUN_TIMEOUT_S,
+    options: RunOptions | None = None,
     session_options: Mapping[str, Any] | None = None,
 ) -> Result:
     """Run a workflow with progress on stderr; a launched machine is stopped afterwards.
@@ -194,6 +218,7 @@ def run_workflow(
         out: The folder for the results.
         target: Where to run; see `RunComfySession`.
         timeout: Seconds after which the run is cancelled.
+        options: More arguments of `RunComfySession.run`.
         session_options: More arguments of `RunComfySession`.
 
     Raises:
@@ -206,7 +231,7 @@ def run_workflow(
                 RunComfySession(target, on_progress=show, **(session_options or {}))
             ) as session,
         ):
-            result: Result = session.run(job, timeout=timeout, out_dir=out)
+            result: Result = session.run(job, timeout=timeout, out_dir=out, **(options or {}))
             return result
     finally:
         summary.print()
@@ -240,7 +265,7 @@ def _files(job: Workflow[Any], result: Result) -> dict[str, Path | list[Path]]:
     found: dict[str, Path | list[Path]] = {}
     for spec in job.__workflow__.outputs:
         given = getattr(result, spec.name)
-        if spec.is_file and given is not None:
+        if spec.is_file and given:
             found[spec.name] = [each.path for each in given] if spec.many else given.path
     return found
 

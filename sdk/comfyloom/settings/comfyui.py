@@ -9,6 +9,7 @@ from typing import Any, Final, cast
 
 import attrs
 
+from comfyloom._core.redact import register_secret
 from comfyloom._http.access import Access, basic, bearer
 from comfyloom.errors import ConfigError
 from comfyloom.settings.declaration import (
@@ -18,6 +19,7 @@ from comfyloom.settings.declaration import (
     Headers,
     Verify,
     check_all,
+    is_word,
     meta,
 )
 
@@ -91,6 +93,9 @@ class ComfyUISettings:
             `Name: value` per line.
         verify: Whether to check the server's certificate, or a file or folder of certificates to
             check it with.
+        api_key_comfy_org: The key for partner nodes, which call paid services; it is sent only with
+            graphs that may have such nodes.
+        keep_all: Whether nodes run that no wanted result needs.
         client_cert: The file of our certificate with its key, or one file for each.
     """
 
@@ -109,8 +114,16 @@ class ComfyUISettings:
         default=None, metadata=meta("COMFYLOOM_CLIENT_CERT", check=is_client_cert)
     )
 
+    api_key_comfy_org: str | None = attrs.field(
+        default=None,
+        metadata=meta("COMFYLOOM_API_KEY_COMFY_ORG", is_secret=True, check=is_word),
+        repr=False,
+    )
+    keep_all: bool = attrs.field(default=False, metadata=meta("COMFYLOOM_KEEP_ALL"))
+
     def __attrs_post_init__(self) -> None:
         check_all(self)
+        register_secret(self.api_key_comfy_org or "")
 
     def demand_checked_certificates(self) -> None:
         """Refuse to rent a machine without checking that it is RunComfy's.

@@ -63,6 +63,8 @@ class Given(TypedDict, total=False):
     headers: Headers | None
     verify: Verify | None
     client_cert: ClientCert | None
+    api_key_comfy_org: str | None
+    keep_all: bool | None
 
 
 def _state_file() -> Path:

@@ -22,6 +22,7 @@ from comfyloom_emulator.comfyui.schemas import declared_inputs
 from comfyloom_emulator.comfyui.state import ServerState
 from comfyloom_emulator.comfyui.timetable import Timetable, node_duration_s
 from comfyloom_emulator.faults import RunFault
+from comfyloom_emulator.json_access import as_object
 from comfyloom_emulator.nodes.spec import Node, NodeCall, NodeResult
 
 if TYPE_CHECKING:
@@ -177,6 +178,11 @@ class NodeRun:
             schema=schema,
             folders=self.state.folders,
             metadata=self._metadata(schema.get("input", {}).get("hidden", {}).values()),
+            # A list is accepted for it, and fails only where its content is needed.
+            extra_data={
+                **(as_object(self.item[3]) or {}),
+                **self.state.secrets.get(self.item[1], {}),
+            },
         )
 
     def _metadata(self, hidden: Any) -> dict[str, str]:

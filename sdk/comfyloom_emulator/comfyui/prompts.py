@@ -35,7 +35,9 @@ async def post_prompt(state: ServerState, request: Request) -> Response:
     if "client_id" in data:
         extra_data["client_id"] = data["client_id"]
     if state.options.is_of_autumn_2026:
-        extra_data = without_secrets({**extra_data, "create_time": int(state.clock.now() * 1000)})
+        shown = without_secrets(extra_data)
+        state.secrets[prompt_id] = {k: v for k, v in extra_data.items() if k not in shown}
+        extra_data = {**shown, "create_time": int(state.clock.now() * 1000)}
     if result.error is not None:
         return _refusal(result.error, result.node_errors)
     state.record_prompt(prompt_id)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from typing import Any
 
 import attrs
 
@@ -27,6 +28,7 @@ class ServerState:
     Attributes:
         interrupted: The interrupt flag.
         is_free_requested: Whether to drop the cache after the current run.
+        secrets: The secrets of prompts by id, which newer servers keep out of the queue.
     """
 
     server_id: str
@@ -43,6 +45,7 @@ class ServerState:
     hub: Hub = attrs.field(factory=Hub)
     interrupted: asyncio.Event = attrs.field(factory=asyncio.Event)
     is_free_requested: bool = False
+    secrets: dict[str, dict[str, Any]] = attrs.field(factory=dict[str, dict[str, Any]], repr=False)
     _records: list[PromptRecord] = attrs.field(factory=list[PromptRecord], init=False)
 
     def record_prompt(self, prompt_id: str) -> None:

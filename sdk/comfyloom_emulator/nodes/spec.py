@@ -26,6 +26,7 @@ class NodeCall:
         schema: The object_info entry of the node type.
         folders: The server's files.
         metadata: Strings to embed in saved files: `prompt` and each key of `extra_pnginfo`.
+        extra_data: What the prompt was posted with for its nodes, with its secrets.
     """
 
     node: str
@@ -34,6 +35,7 @@ class NodeCall:
     schema: Mapping[str, Any]
     folders: Folders
     metadata: Mapping[str, str]
+    extra_data: Mapping[str, Any] = attrs.field(factory=dict[str, Any], repr=False)
 
 
 @attrs.frozen(kw_only=True)

@@ -1,0 +1,133 @@
+"""What one run does: the nodes that run, and the results that are wanted."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Generic, TypeVar
+
+import attrs
+
+from comfyloom._core.suggestions import did_you_mean
+from comfyloom._workflow import run_values
+from comfyloom._workflow.files import InputFile
+from comfyloom._workflow.graph import Graph, reachable_from
+from comfyloom._workflow.graph_view import GraphView
+from comfyloom._workflow.node_schemas import Schemas, pinned
+from comfyloom._workflow.outputs import OutputSpec
+from comfyloom._workflow.run_options import PromptFields
+from comfyloom._workflow.workflow import Result, Workflow
+from comfyloom.errors import InputValueError
+
+ResultT = TypeVar("ResultT", bound=Result)
+
+
+@attrs.frozen(kw_only=True)
+class RunPlan(Generic[ResultT]):
+    """A workflow with its values, and what is wanted of it.
+
+    Attributes:
+        workflow: The workflow.
+        nodes: The nodes that run.
+        outputs: The results that are wanted.
+        fields: What the prompt is posted with.
+        fresh: Whether it may work a second time for a file that the server has deleted.
+    """
+
+    workflow: Workflow[ResultT]
+    nodes: frozenset[str]
+    outputs: tuple[OutputSpec, ...]
+    fields: PromptFields = attrs.field(factory=PromptFields)
+    fresh: bool = False
+
+    @property
+    def schemas(self) -> Schemas:
+        """The schemas pinned with the workflow's class."""
+        return schemas_of(self.workflow)
+
+    def read_files(self) -> dict[str, InputFile]:
+        """Read the input files that the run needs, and return them by field.
+
+        Raises:
+            InputFileError: A file is missing or cannot be read.
+            InputValueError: A file does not have the expected format, or required values are unset.
+        """
+        return run_values.read_files(self.workflow, self.nodes)
+
+    def graph(self, files: Mapping[str, str], seeds: Mapping[str, int]) -> Graph:
+        """Return the graph of the run; see `run_values.run_graph`."""
+        return run_values.run_graph(self.workflow, files=files, seeds=seeds, nodes=self.nodes)
+
+
+def plan_of(
+    workflow: Workflow[ResultT],
+    *,
+    outputs: Sequence[str] | None = None,
+    keep_all: bool = False,
+    fresh: bool = False,
+    **fields: Any,
+) -> RunPlan[ResultT]:
+    """Return the plan for the options of a run; see `RunOptions`.
+
+    Raises:
+        InputValueError: `outputs` is empty, or names a result that the workflow does not have.
+        ConfigError: Another option is invalid.
+    """
+    wanted = _wanted(workflow, outputs)
+    view = GraphView(workflow.template_graph(), schemas_of(workflow))
+    ends = [*(spec.node for spec in wanted), *workflow.__workflow__.keep]
+    is_cut = bool(wanted) and not keep_all
+    return RunPlan(
+        workflow=workflow,
+        nodes=needed_for(ends, view) if is_cut else frozenset(view.graph),
+        outputs=wanted,
+        fields=PromptFields(**fields),
+        fresh=fresh,
+    )
+
+
+def schemas_of(workflow: Workflow[Any]) -> Schemas:
+    """Return the schemas pinned with a workflow's class, empty if there are none."""
+    return pinned(sys.modules[type(workflow).__module__].__package__ or "")
+
+
+def needed_for(ends: Iterable[str], view: GraphView) -> frozenset[str]:
+    """Return the nodes that must be in the graph so that some of its nodes run.
+
+    These are the nodes and all that they depend on. A server runs what its output nodes depend on;
+    so a node that is none keeps the output nodes behind it.
+    """
+    behind = _consumers(view)
+    needed: set[str] = set()
+    for node in ends:
+        if node not in view.graph:
+            continue
+        needed.add(node)
+        schema = view.schema_of(node)
+        if schema is None or not schema.is_output:
+            after = reachable_from(behind[node], behind)
+            needed |= {each for each in after if not behind[each]}
+    return reachable_from(needed, view.links)
+
+
+def _consumers(view: GraphView) -> Mapping[str, tuple[str, ...]]:
+    found: dict[str, list[str]] = {node: [] for node in view.graph}
+    for node, sources in view.links.items():
+        for source in sources:
+            found[source].append(node)
+    return {node: tuple(nodes) for node, nodes in found.items()}
+
+
+def _wanted(workflow: Workflow[Any], names: Sequence[str] | None) -> tuple[OutputSpec, ...]:
+    specs = workflow.__workflow__.outputs
+    if names is None:
+        return specs
+    known = {spec.name: spec for spec in specs}
+    listed = ", ".join(known) or "none"
+    if isinstance(names, str) or not names:
+        raise InputValueError(f"outputs must be a list of results, of {listed}; got {names!r}")
+    for name in names:
+        if name not in known:
+            hint = did_you_mean(str(name), tuple(known))
+            raise InputValueError(f"outputs: {name!r} is not a result ({listed}){hint}")
+    return tuple(spec for spec in specs if spec.name in names)

@@ -1,0 +1,399 @@
+"""What runs, what is wanted, and what else a prompt carries."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from comfyloom._workflow.node_schemas import Schemas
+from comfyloom._workflow.ui_form import ui_form
+from comfyloom.emulator import Emulator, Node, NodeCall, NodeResult
+from comfyloom.errors import ConfigError, InputValueError, OutputGone
+from comfyloom_codegen import generate
+from comfyloom_workflows import FluxImageWorkflow, FluxMeshWorkflow
+from small_runs import direct_session, small_workflow
+
+COUNT = itertools.count()
+
+
+@pytest.fixture
+def posted(emulator: Emulator) -> Callable[[], list[dict[str, Any]]]:
+    """Return the items of all ended prompts, as the server's history has them."""
+
+    def read() -> list[dict[str, Any]]:
+        import requests
+
+        history = requests.get(f"{emulator.comfyui_url}/history", timeout=10).json()
+        names = ("number", "id", "graph", "extra_data", "outputs")
+        return [dict(zip(names, entry["prompt"], strict=True)) for entry in history.values()]
+
+    return read
+
+
+Posted = Callable[[], list[dict[str, Any]]]
+
+
+# --- only what is wanted runs --------------------------------------------------------------------
+
+
+def test_only_the_nodes_of_wanted_results_run(emulator: Emulator, posted: Posted) -> None:
+    with direct_session(emulator) as session:
+        result = session.run(small_workflow(), outputs=["image"])
+        assert result.image.size
+        assert result.mesh is None
+        assert "33" not in result.ui
+        whole = session.run(small_workflow())
+        assert whole.mesh.size
+    cut, full = posted()
+    assert set(full["graph"]) == set(FluxMeshWorkflow.template_graph())
+    assert set(cut["graph"]) < set(full["graph"])
+    assert {"24", "16", "34"} <= set(cut["graph"])
+    assert not {"33", "32"} & set(cut["graph"])
+
+
+def test_a_broken_branch_that_nobody_wants_neither_fails_nor_runs(
+    emulator: Emulator, posted: Posted, made: Callable[..., Any]
+) -> None:
+    broken = {
+        "7": {"class_type": "NoSuchNode", "inputs": {"images": ["1", 0]}},
+        "8": {"class_type": "SaveImage", "inputs": {"images": ["7", 0], "filename_prefix": "b"}},
+    }
+    cls = made({**FILL, **broken}, RESULT)
+    with direct_session(emulator) as session:
+        assert session.run(cls()).picture.size
+    assert set(posted()[0]["graph"]) == {"1", "2"}
+
+
+def test_everything_runs_on_request(
+    emulator: Emulator, posted: Posted, made: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cls = made({**FILL, **SIDE}, RESULT)
+    with direct_session(emulator) as session:
+        session.run(cls())
+        session.run(cls(), keep_all=True)
+    monkeypatch.setenv("COMFYLOOM_KEEP_ALL", "yes")
+    with direct_session(emulator) as session:
+        session.run(cls())
+        session.run(cls(), keep_all=False)
+    assert [len(each["graph"]) for each in posted()] == [2, 3, 3, 2]
+
+
+def test_a_binding_keeps_nodes_with_side_effects(
+    emulator: Emulator, posted: Posted, made: Callable[..., Any]
+) -> None:
+    cls = made({**FILL, **SIDE}, 'keep = ["Log it"]\n' + RESULT)
+    assert cls.__workflow__.keep == ("9",)
+    with direct_session(emulator) as session:
+        session.run(cls())
+    assert set(posted()[0]["graph"]) == {"1", "2", "9"}
+
+
+def test_a_result_of_a_node_that_is_no_output_keeps_the_output_behind_it(
+    emulator: Emulator, posted: Posted, made: Callable[..., Any]
+) -> None:
+    cls = made({**FILL, **SIDE}, '[results]\nfound = { node = "1", kind = "json", key = "x" }\n')
+    with direct_session(emulator) as session:
+        session.run(cls())
+    assert set(posted()[0]["graph"]) == {"1", "2", "9"}
+
+
+def test_a_value_for_a_node_that_does_not_run_is_not_needed(
+    emulator: Emulator, posted: Posted, made: Callable[..., Any]
+) -> None:
+    loading = {
+        "5": {"class_type": "LoadImage", "inputs": {"image": "x.png"}},
+        "6": {"class_type": "PreviewImage", "inputs": {"images": ["5", 0]}},
+    }
+    binding = (
+        '[inputs]\nphoto = { to = ["5.image"], kind = "image" }\n'
+        '[results]\npicture = { node = "2", kind = "image" }\n'
+        'copy = { node = "6", kind = "image" }\n'
+    )
+    cls = made({**FILL, **loading}, binding)
+    with direct_session(emulator) as session:
+        missing = cls(photo="no such file.png")
+        assert session.run(missing, outputs=["picture"]).copy is None
+        with pytest.raises(InputValueError, match="copie"):
+            session.run(missing, outputs=["copie"])
+    assert set(posted()[0]["graph"]) == {"1", "2"}
+
+
+@pytest.mark.parametrize(
+    ("outputs", "problem"),
+    [
+        ([], "image, mesh"),
+        (["picture"], "picture"),
+        (["imag"], "did you mean 'image'"),
+        ("image", "list"),
+    ],
+)
+def test_a_wrong_wish_is_refused(emulator: Emulator, outputs: Any, problem: str) -> None:
+    with direct_session(emulator) as session, pytest.raises(InputValueError, match=problem):
+        session.run(small_workflow(), outputs=outputs)
+    assert not emulator.state()["prompts"]
+
+
+def test_progress_counts_only_what_runs(emulator: Emulator) -> None:
+    seen: list[Any] = []
+    with direct_session(emulator) as session:
+        session.run(small_workflow(), outputs=["image"], on_progress=seen.append)
+    last = [each for each in seen if each.kind in ("node", "step")][-1]
+    assert last.fraction > 0.8
+    assert "mesh" not in seen[-1].stages
+
+
+# --- what a prompt carries -----------------------------------------------------------------------
+
+
+def test_extra_data_preview_method_and_the_place_in_the_queue(
+    emulator: Emulator, posted: Posted
+) -> None:
+    with direct_session(emulator) as session:
+        run = FluxImageWorkflow(prompt="x", width=64, height=64)
+        session.run(run, extra_data={"studio": 7}, preview_method="taesd")
+        session.run(run, front=True)
+        session.run(run, priority=3)
+        session.run(run, priority=-2)
+        session.run(run)
+    plain, front, early, late, last = posted()
+    assert plain["extra_data"]["studio"] == 7
+    assert plain["extra_data"]["preview_method"] == "taesd"
+    assert (front["number"] < 0, early["number"], late["number"] > 10**6) == (True, -3.0, True)
+    assert last["number"] >= 0
+    assert "preview_method" not in last["extra_data"]
+
+
+def test_the_partners_key_goes_only_where_it_may_be_needed(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, made: Callable[..., Any]
+) -> None:
+    monkeypatch.setenv("COMFYLOOM_API_KEY_COMFY_ORG", "comfyui-s3cret-key")
+    seen: list[Mapping[str, Any]] = []
+
+    def run(call: NodeCall) -> NodeResult:
+        seen.append(call.extra_data)
+        return NodeResult()
+
+    partner = {"9": {"class_type": "PartnerNode", "inputs": {"images": ["1", 0]}}}
+    cls = made({**FILL, **partner}, 'keep = ["9"]\n' + RESULT)
+    schema = {"input": {"required": {"images": ["IMAGE"]}}, "output": [], "output_node": True}
+    nodes = {"PartnerNode": Node(run=run), "EmptyPicture": Node(run=_picture)}
+    with (
+        Emulator(object_info={"PartnerNode": schema, **EMPTY_PICTURE}, nodes=nodes) as other,
+        direct_session(other) as session,
+    ):
+        session.run(cls())
+        assert "comfyui-s3cret-key" not in repr(session)
+    assert seen[0]["api_key_comfy_org"] == "comfyui-s3cret-key"
+    with direct_session(emulator) as session:
+        result = session.run(FluxImageWorkflow(prompt="x", width=64, height=64))
+        import requests
+
+        entry = requests.get(f"{emulator.comfyui_url}/history", timeout=10).text
+    assert result.prompt_id in entry
+    assert "comfyui-s3cret-key" not in entry
+
+
+def test_only_the_targets_run(emulator: Emulator, made: Callable[..., Any], posted: Posted) -> None:
+    cls = made({**FILL, **SIDE}, RESULT)
+    with direct_session(emulator) as session:
+        result = session.run(cls(), keep_all=True, targets=["2"])
+        with pytest.raises(ConfigError, match="no node 22"):
+            session.run(cls(), targets=["22"])
+    assert set(result.ui) == {"2"}
+    assert posted()[0]["outputs"] == ["2"]
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"preview_method": "tasd"}, "did you mean 'taesd'"),
+        ({"priority": float("nan")}, "priority"),
+        ({"priority": True}, "priority"),
+        ({"front": True, "priority": 1}, "exclude"),
+        ({"targets": "24"}, "list"),
+        ({"extra_data": {"x": object()}}, "extra_data"),
+        ({"extra_data": "x"}, "extra_data"),
+    ],
+)
+def test_wrong_options_are_refused(
+    emulator: Emulator, options: dict[str, Any], problem: str
+) -> None:
+    with direct_session(emulator) as session, pytest.raises(ConfigError, match=problem):
+        session.run(small_workflow(), **options)
+    with direct_session(emulator) as session, pytest.raises(TypeError, match="outptus"):
+        session.run(small_workflow(), outptus=["image"])  # type: ignore[call-arg]  # pyright: ignore
+    assert not emulator.state()["prompts"]
+
+
+def test_saved_files_carry_a_workflow_that_the_page_opens(emulator: Emulator) -> None:
+    from PIL import Image
+
+    with direct_session(emulator) as session:
+        result = session.run(small_workflow(prompt="a brass crab"))
+    page = json.loads(Image.open(result.image.path).text["workflow"])  # type: ignore[attr-defined]
+    nodes = {node["id"]: node for node in page["nodes"]}
+    assert set(map(str, nodes)) == set(FluxMeshWorkflow.template_graph())
+    assert "a brass crab" in nodes[34]["widgets_values"]
+    # A seed has a second value, and every link is known at both of its ends.
+    assert nodes[3]["widgets_values"][1] == "fixed"
+    for number, source, slot, target, place, _ in page["links"]:
+        assert number in nodes[source]["outputs"][slot]["links"]
+        assert nodes[target]["inputs"][place]["link"] == number
+    orders = [node["order"] for node in page["nodes"]]
+    assert sorted(orders) == list(range(len(orders)))
+    for _, source, _, target, _, _ in page["links"]:
+        assert nodes[source]["order"] < nodes[target]["order"]
+
+
+def test_a_large_graph_is_not_sent_twice(emulator: Emulator, posted: Posted) -> None:
+    with direct_session(emulator) as session:
+        session.run(FluxImageWorkflow(prompt="x" * 300_000, width=64, height=64))
+    page = posted()[0]["extra_data"]["extra_pnginfo"]["workflow"]
+    assert len(json.dumps(page)) < 50_000
+
+
+def test_the_form_of_nodes_without_schema_keeps_the_order_of_the_graph() -> None:
+    graph = {
+        "a:1": {"class_type": "A", "inputs": {"x": 1, "seed": 5, "list": {"__value__": [1, 2]}}},
+        "2": {
+            "class_type": "B",
+            "inputs": {"in": ["a:1", 1], "gone": ["77", 0]},
+            "_meta": {"title": "T"},
+        },
+    }
+    page = ui_form(graph, Schemas({}))
+    first, second = page["nodes"]
+    assert (first["id"], first["widgets_values"]) == ("a:1", [1, 5, "fixed", [1, 2]])
+    assert (second["id"], second["title"], second["widgets_values"]) == (2, "T", [])
+    assert page["links"] == [[1, "a:1", 1, 2, 0, "*"]]
+    assert [each["links"] for each in first["outputs"]] == [[], [1]]
+    assert page["last_node_id"] == 2
+
+
+# --- files that the server has deleted -----------------------------------------------------------
+
+
+def forget(folder: Path, pattern: str) -> int:
+    """Delete files in the folder in which the emulated server keeps its results."""
+    found = list(folder.rglob(f"comfyloom-emulator-*/**/output/**/{pattern}"))
+    for path in found:
+        path.unlink()
+    return len(found)
+
+
+def test_a_deleted_file_of_a_cached_run_is_saved_again(
+    emulator: Emulator, tmp_path: Path, posted: Posted
+) -> None:
+    with direct_session(emulator) as session:
+        first = session.run(small_workflow(seed=1))
+        assert forget(tmp_path, "*.png")
+        second = session.run(small_workflow(seed=1))
+        assert second.image.bytes()[:4] == first.image.bytes()[:4]
+        assert second.prompt_id != first.prompt_id
+    _, cached, again = posted()
+    assert second.prompt_id == again["id"]
+    changed = [
+        (node, name)
+        for node in again["graph"]
+        for name, value in again["graph"][node]["inputs"].items()
+        if value != cached["graph"][node]["inputs"][name]
+    ]
+    assert {name for _, name in changed} == {"filename_prefix"}
+
+
+def test_it_is_tried_only_once(emulator: Emulator, tmp_path: Path, posted: Posted) -> None:
+    from comfyloom.emulator import HttpFault
+
+    with direct_session(emulator) as session:
+        session.run(small_workflow(seed=1))
+        emulator.faults.add(HttpFault(path="/view", status=404, times=50))
+        with pytest.raises(OutputGone, match="fresh=True"):
+            session.run(small_workflow(seed=1))
+    assert len(posted()) == 3
+
+
+def test_a_second_generation_needs_consent(emulator: Emulator, posted: Posted) -> None:
+    from comfyloom.emulator import HttpFault
+
+    with direct_session(emulator) as session:
+        emulator.faults.add(HttpFault(path="/view", status=404, times=2))
+        with pytest.raises(OutputGone, match="fresh=True"):
+            session.run(small_workflow(seed=1))
+        assert len(posted()) == 1
+        emulator.faults.clear()
+        emulator.faults.add(HttpFault(path="/view", status=404, times=1))
+        assert session.run(small_workflow(seed=2), fresh=True).mesh.size
+    assert len(posted()) == 3
+
+
+def test_a_server_forgets_on_request(emulator: Emulator) -> None:
+    seen: list[str] = []
+    with direct_session(emulator) as session:
+        session.run(small_workflow(seed=1))
+        session.free()
+        session.run(small_workflow(seed=1), on_progress=lambda each: seen.append(each.message))
+    assert not any("in the server's cache" in message for message in seen)
+
+
+# --- workflows made here -------------------------------------------------------------------------
+
+FILL: dict[str, Any] = {
+    "1": {"class_type": "EmptyPicture", "inputs": {"color": 7}},
+    "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}},
+}
+SIDE: dict[str, Any] = {
+    "9": {
+        "class_type": "SaveImage",
+        "inputs": {"images": ["1", 0], "filename_prefix": "log"},
+        "_meta": {"title": "Log it"},
+    }
+}
+EMPTY_PICTURE: dict[str, Any] = {
+    "EmptyPicture": {
+        "input": {"required": {"color": ["INT", {"default": 0}]}},
+        "output": ["IMAGE"],
+    }
+}
+RESULT = '[results]\npicture = { node = "2", kind = "image" }\n'
+
+
+def _picture(call: NodeCall) -> NodeResult:
+    import numpy as np
+
+    from comfyloom_emulator.nodes.values import Picture
+
+    return NodeResult(outputs=(Picture(np.full((1, 8, 8, 3), 0.5, np.float32)),))
+
+
+@pytest.fixture
+def emulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    nodes = {"EmptyPicture": Node(run=_picture)}
+    with Emulator(object_info=EMPTY_PICTURE, nodes=nodes) as running:
+        yield running
+
+
+@pytest.fixture
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Return a function that generates the class of a graph and its binding."""
+    import importlib
+
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def make(graph: dict[str, Any], binding: str) -> Any:
+        source = tmp_path / f"source{next(COUNT)}"
+        source.mkdir()
+        (source / "it.json").write_text(json.dumps(graph), "utf-8")
+        (source / "it.toml").write_text(binding, "utf-8")
+        package = f"options_{next(COUNT)}"
+        generate(source, tmp_path, package).raise_for_errors()
+        importlib.invalidate_caches()
+        return importlib.import_module(package).ItWorkflow
+
+    return make

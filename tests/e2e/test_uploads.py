@@ -205,12 +205,11 @@ def test_a_pillow_image_of_any_mode_keeps_its_pixels(mode: str) -> None:
         assert sent.convert("RGBA").tobytes() == image.convert("RGBA").tobytes()
 
 
-def test_a_pillow_image_that_png_cannot_hold_is_refused() -> None:
+def test_a_pillow_image_without_pixels_is_refused() -> None:
     from PIL import Image
 
-    with pytest.raises(InputValueError, match="cannot be written as PNG") as caught:
-        read_files(small_workflow(Image.new("CMYK", (4, 4))))
-    assert caught.value.field == "input_image"
+    with pytest.raises(InputValueError, match="cannot be written as PNG"):
+        read_files(small_workflow(Image.new("RGB", (0, 4))))
 
 
 def test_a_pillow_image_is_not_read_before_the_run(tmp_path: Path) -> None:

@@ -11,7 +11,9 @@ from typing import Any, Final, Literal, Protocol, TypeAlias, get_args
 
 import attrs
 
-from comfyloom._workflow import formats
+from comfyloom._core.redact import log
+from comfyloom._workflow import formats, signatures
+from comfyloom._workflow.pillow_png import png_of_pillow
 from comfyloom.errors import InputFileError
 
 
@@ -55,59 +57,11 @@ HELD_BYTES: Final = 1 << 24
 FileKind: TypeAlias = Literal["image", "mask", "audio", "video", "file"]
 FILE_KINDS: Final[frozenset[str]] = frozenset(get_args(FileKind))
 
-Signatures: TypeAlias = tuple[tuple[bytes, int, str], ...]
-"""The signatures of file formats: bytes, their offset in the file, and the format's suffix."""
-
-_IMAGES: Final[Signatures] = (
-    (b"\x89PNG\r\n\x1a\n", 0, ".png"),
-    (b"\xff\xd8\xff", 0, ".jpg"),
-    (b"GIF87a", 0, ".gif"),
-    (b"GIF89a", 0, ".gif"),
-    (b"WEBP", 8, ".webp"),
-    (b"BM", 0, ".bmp"),
-    (b"II*\x00", 0, ".tif"),
-    (b"MM\x00*", 0, ".tif"),
-)
-_AUDIO: Final[Signatures] = (
-    (b"WAVE", 8, ".wav"),
-    (b"fLaC", 0, ".flac"),
-    (b"OggS", 0, ".ogg"),
-    (b"ID3", 0, ".mp3"),
-    (b"\xff\xfb", 0, ".mp3"),
-    (b"\xff\xfa", 0, ".mp3"),
-    (b"\xff\xf3", 0, ".mp3"),
-    (b"\xff\xf2", 0, ".mp3"),
-    (b"\xff\xf1", 0, ".aac"),
-    (b"\xff\xf9", 0, ".aac"),
-    (b"ftyp", 4, ".m4a"),
-    (b"AIFF", 8, ".aiff"),
-    (b"AIFC", 8, ".aifc"),
-    (b"\x1aE\xdf\xa3", 0, ".webm"),
-)
-_VIDEOS: Final[Signatures] = (
-    (b"ftypqt", 4, ".mov"),
-    (b"ftyp", 4, ".mp4"),
-    (b"\x1aE\xdf\xa3", 0, ".webm"),
-    (b"AVI ", 8, ".avi"),
-    (b"OggS", 0, ".ogv"),
-    (b"FLV", 0, ".flv"),
-    (b"\x00\x00\x01\xba", 0, ".mpg"),
-    (b"0&\xb2u", 0, ".wmv"),
-    (b"GIF8", 0, ".gif"),
-    (b"WEBP", 8, ".webp"),
-)
-_NOT_AN_IMAGE: Final = "the file is not an image (PNG, JPEG, WebP, GIF, BMP or TIFF expected)"
-_EXPECTED: Final[dict[str, tuple[Signatures, str]]] = {
-    "image": (_IMAGES, _NOT_AN_IMAGE),
-    "mask": (_IMAGES, _NOT_AN_IMAGE),
-    "audio": (
-        _AUDIO,
-        "the file is not an audio file (WAV, FLAC, Ogg, MP3, AAC, M4A or AIFF expected)",
-    ),
-    "video": (
-        _VIDEOS,
-        "the file is not a video (MP4, MOV, WebM, Matroska, AVI, GIF or WebP expected)",
-    ),
+_EXPECTED: Final[dict[FileKind, str]] = {
+    "image": "the file is not an image (PNG, JPEG, WebP, AVIF, TIFF or another picture expected)",
+    "mask": "the file is not an image (PNG, JPEG, WebP, AVIF, TIFF or another picture expected)",
+    "audio": "the file is not an audio file (WAV, FLAC, Ogg, MP3, AAC, M4A or AIFF expected)",
+    "video": "the file is not a video (MP4, MOV, WebM, Matroska, AVI, GIF or WebP expected)",
 }
 # One chunk must be sent within the socket timeout, also over a slow connection.
 _CHUNK: Final = 1 << 16
@@ -119,6 +73,9 @@ _SAME_CONTAINER: Final = (
     frozenset({".mp4", ".m4v", ".m4a", ".mov"}),
     frozenset({".webm", ".mkv", ".mka"}),
     frozenset({".ogg", ".oga", ".opus", ".ogv"}),
+    frozenset({".jpg", ".jpeg", ".jpe", ".jfif"}),
+    frozenset({".tif", ".tiff"}),
+    frozenset({".jp2", ".j2k", ".jpx", ".jpf", ".jpc"}),
 )
 
 
@@ -249,22 +206,20 @@ def _checked(
 
 def _suffix_of(head: bytes, source: ImageSource, kind: FileKind) -> str:
     own = Path(source).suffix.lower() if isinstance(source, str | os.PathLike) else ""
+    own = own if _SUFFIX.fullmatch(own) else ""
     if kind == "file":
-        return own if _SUFFIX.fullmatch(own) else ".bin"
-    signatures, reason = _EXPECTED[kind]
-    suffix = _suffix(head, signatures)
+        return own or ".bin"
+    media: signatures.Media = "image" if kind == "mask" else kind
+    suffix = signatures.suffix_of(head, media)
     if suffix is None:
-        raise ValueError(reason)
+        is_known = media == "image" and own in signatures.UNSIGNED
+        if signatures.is_something_else(head, media) and not is_known:
+            raise ValueError(_EXPECTED[kind])
+        if not is_known:
+            log.warning("an %s of unknown format is sent as it is (%s)", media, own or "no suffix")
+        return own or ".bin"
     is_same = any({own, suffix} <= container for container in _SAME_CONTAINER)
     return own if is_same else suffix
-
-
-def _suffix(head: bytes, signatures: Signatures) -> str | None:
-    """Return the suffix of the format that a file's first bytes match, None if none matches."""
-    for magic, offset, suffix in signatures:
-        if head[offset : offset + len(magic)] == magic:
-            return suffix
-    return None
 
 
 def _large_path(source: ImageSource) -> Path | None:
@@ -292,12 +247,7 @@ def _read(source: ImageSource) -> bytes:
         return _read_open(given)
     if not _is_pillow_image(given):
         return _png_of(given)
-    buffer = io.BytesIO()
-    try:
-        given.save(buffer, format="PNG")
-    except OSError as error:  # a mode that PNG does not support, such as CMYK
-        raise ValueError(f"the image cannot be written as PNG: {error}") from None
-    return buffer.getvalue()
+    return png_of_pillow(given)
 
 
 def _read_open(file: Any) -> bytes:

@@ -119,6 +119,7 @@ class Emulator:
         self._simulation = Simulation(self._options)
         self._thread: ServerThread | None = None
         self._owner = os.getpid()
+        self._files = Path()
         self._remove_files: Callable[[], object] = lambda: None
         self._base_url = ""
 
@@ -189,7 +190,7 @@ class Emulator:
             raise RuntimeError("the emulator is running already")
         listener = listen(self._options.port)
         self._base_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        files = Path(tempfile.mkdtemp(prefix="comfyloom-emulator-"))
+        self._files = files = Path(tempfile.mkdtemp(prefix="comfyloom-emulator-"))
         self._owner = os.getpid()
         self._remove_files = weakref.finalize(self, _remove, files, self._owner)
         application = self._simulation.application(self._base_url, files)

@@ -13,9 +13,9 @@ import pytest
 
 from comfyloom import RunComfySession
 from comfyloom._workflow.formats import complaint
-from comfyloom.emulator import Emulator, HttpFault, PromptFault
+from comfyloom.emulator import Emulator, HttpFault
 from comfyloom.errors import (
-    OutputMissing,
+    OutputGone,
 )
 from comfyloom_workflows import FluxImageWorkflow
 from small_runs import direct_session, small_workflow
@@ -51,8 +51,7 @@ def test_a_download_restarts_when_the_file_has_changed(emulator: Emulator) -> No
     seen: list[Path] = []
 
     def rewrite() -> None:
-        root = Path(emulator._files.name)  # type: ignore[union-attr]
-        (path,) = root.rglob("output/**/*.png")
+        (path,) = emulator._files.rglob("output/**/*.png")
         content = path.read_bytes()
         path.write_bytes(content)
         import os
@@ -99,13 +98,14 @@ def test_an_answer_compressed_by_a_gateway_is_unpacked(emulator: Emulator) -> No
 
 
 def test_a_cached_run_without_its_file_is_explained(emulator: Emulator, tmp_path: Path) -> None:
-    emulator.faults.add(PromptFault(action="lose_files", after=1))
     with direct_session(emulator) as session:
         session.run(small_workflow(seed=1))
-        with pytest.raises(OutputMissing, match="names the file of an earlier run") as caught:
+        emulator.faults.add(HttpFault(path="/view$", status=404, times=9))
+        with pytest.raises(OutputGone, match="names the file of an earlier run") as caught:
             session.run(small_workflow(seed=1), out_dir=tmp_path / "out")
         assert caught.value.field in ("image", "mesh")  # they are downloaded concurrently
         assert not (tmp_path / "out").exists()
+        emulator.faults.clear()
         assert session.run(small_workflow(seed=2)).image.size  # as the message says
 
 

@@ -14,7 +14,7 @@ import pytest
 from comfyloom._workflow.node_schemas import Schemas
 from comfyloom._workflow.ui_form import ui_form
 from comfyloom.emulator import Emulator, Node, NodeCall, NodeResult
-from comfyloom.errors import ConfigError, InputValueError, OutputGone
+from comfyloom.errors import ConfigError, InputValueError, OutputGone, OutputMissing
 from comfyloom_codegen import generate
 from comfyloom_workflows import FluxImageWorkflow, FluxMeshWorkflow
 from small_runs import direct_session, small_workflow
@@ -339,6 +339,82 @@ def test_a_server_forgets_on_request(emulator: Emulator) -> None:
         session.free()
         session.run(small_workflow(seed=1), on_progress=lambda each: seen.append(each.message))
     assert not any("in the server's cache" in message for message in seen)
+
+
+# --- what only events say ------------------------------------------------------------------------
+
+
+STREAM = {"2": {"class_type": "SaveImageWebsocket", "inputs": {"images": ["1", 0]}}}
+
+
+def test_images_of_the_event_socket_are_results(
+    emulator: Emulator, made: Callable[..., Any], tmp_path: Path
+) -> None:
+    cls = made({**FILL, **STREAM}, '[results]\npicture = { node = "2", kind = "image" }\n')
+    many = made(
+        {**FILL, **STREAM}, '[results]\npictures = { node = "2", kind = "image", many = true }\n'
+    )
+    previews: list[Any] = []
+    with direct_session(emulator) as session:
+        result = session.run(cls(), out_dir=tmp_path, on_progress=previews.append)
+        assert result.picture.path == tmp_path / "picture.png"
+        assert result.picture.pil().size == (8, 8)
+        assert len(session.run(many()).pictures) == 1
+    assert not any(each.kind == "preview" for each in previews)
+
+
+def test_images_that_could_not_arrive_are_explained(
+    emulator: Emulator, made: Callable[..., Any]
+) -> None:
+    from comfyloom import RunComfySession
+    from gateway import behind, url_through
+
+    cls = made({**FILL, **STREAM}, '[results]\npicture = { node = "2", kind = "image" }\n')
+    refusal = "403 Forbidden\r\nContent-Length: 0"
+    judge = lambda seen: refusal if seen.is_handshake else None  # noqa: E731
+    with behind(emulator.comfyui_url, judge=judge) as gateway:
+        target = url_through(gateway, emulator.comfyui_url)
+        with RunComfySession(target) as session, pytest.raises(OutputMissing, match="socket"):
+            session.run(cls())
+
+
+def test_the_message_of_a_blocker_reaches_the_error(made: Callable[..., Any]) -> None:
+    def block(call: NodeCall) -> NodeResult:
+        return NodeResult(outputs=(None,), blocked="no face was found")
+
+    nodes = {"EmptyPicture": Node(run=block), "PreviewImage": Node(run=lambda _: NodeResult())}
+    cls = made(FILL, RESULT)
+    with (
+        Emulator(object_info=EMPTY_PICTURE, nodes=nodes) as emulator,
+        direct_session(emulator) as session,
+        pytest.raises(OutputMissing, match=r"node 1 was blocked: no face was found"),
+    ):
+        session.run(cls())
+
+
+def test_a_file_keeps_the_suffix_that_its_node_gives_it(
+    emulator: Emulator, made: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    def save(call: NodeCall) -> NodeResult:
+        from PIL import Image
+
+        folder = call.folders.save_target("x", "output", 8, 8)
+        path = folder.directory / folder.name("JPEG", 0)
+        Image.new("RGB", (8, 8)).save(path, "JPEG")
+        reference = {"filename": path.name, "subfolder": "", "type": "output"}
+        return NodeResult(ui={"images": [reference]}, saved=(path,))
+
+    nodes = {"EmptyPicture": Node(run=_picture), "PreviewImage": Node(run=save)}
+    with (
+        Emulator(object_info=EMPTY_PICTURE, nodes=nodes) as other,
+        direct_session(other) as session,
+    ):
+        for name, kept in (("picture.png", "picture.jpeg"), ("picture.jpg", "picture.jpg")):
+            entry = f'{{ node = "2", kind = "image", file = "{name}" }}'
+            cls = made(FILL, f"[results]\npicture = {entry}\n")
+            caplog.clear()
+            assert session.run(cls()).picture.path.name == kept
+            assert (kept in caplog.text) == (name != kept)
 
 
 # --- workflows made here -------------------------------------------------------------------------

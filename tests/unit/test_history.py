@@ -78,8 +78,27 @@ def test_files_are_any_objects_with_a_file_name() -> None:
         FileReference(filename="b.png"),
         FileReference(filename="a.mp4", type="temp"),
     )
-    assert entry.texts("1", "text") == ("hi",)
+    assert entry.texts("1", "text") == ("hi", "3")
     assert entry.texts("1", "animated") == entry.texts("2", "text") == ()
+
+
+def test_what_expanded_nodes_report_belongs_to_the_node_of_the_graph() -> None:
+    image = {"images": [{"filename": "a.png"}]}
+    outputs = {
+        "9.0.0.2": image,
+        "9.0.0.1": {"text": ["first", [["second", 2.5], True]]},
+        "e7": {"text": "third"},
+        "90.0.0.1": {"text": ["another node's"]},
+    }
+    meta = {"e7": {"node_id": "e7", "display_node": "9", "parent_node": "9", "real_node_id": "9"}}
+    entry = HistoryEntry.parse("p", {"outputs": outputs, "meta": meta})
+    assert entry is not None
+    assert [file.filename for file in entry.files("9", "images")] == ["a.png"]
+    assert entry.texts("9", "text") == ("first", "second", "2.5", "third")
+    assert entry.files("8") == ()
+    own = HistoryEntry.parse("p", {"outputs": {**outputs, "9": {"text": ["own"]}}})
+    assert own is not None
+    assert own.texts("9", "text") == ("own",)
 
 
 def test_a_mesh_that_is_reported_as_a_path() -> None:

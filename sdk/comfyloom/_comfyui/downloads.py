@@ -32,6 +32,7 @@ T = TypeVar("T")
 # Characters that some file systems reject, or that control a terminal.
 _UNWANTED: Final = re.compile(r"[\x00-\x1f\x7f-\x9f<>:\"|?*]")
 _SUFFIX: Final = re.compile(r"\.[A-Za-z0-9]{1,12}$")
+_PLAIN: Final = {".jpeg": ".jpg", ".tiff": ".tif", ".mpeg": ".mpg", ".htm": ".html"}
 _GONE: Final = (
     "the server does not have the file (any more). A cached result names the file of an earlier "
     "run; if that was deleted, run(fresh=True) lets it be made again, or change the seed"
@@ -72,7 +73,7 @@ def values_of(entry: HistoryEntry, specs: Sequence[OutputSpec]) -> dict[str, Any
     found: dict[str, Any] = {}
     for spec in specs:
         if spec.kind == "json":
-            ui = entry.outputs.get(spec.node)
+            ui = next(iter(entry.reports(spec.node)), None)
             found[spec.name] = ui.get(spec.key) if ui is not None and spec.key else ui
         elif spec.kind == "text":
             texts = _demanded(entry, spec, entry.texts(spec.node, spec.key))
@@ -196,9 +197,20 @@ def _name(spec: OutputSpec, file: FileReference, number: int) -> str:
     plain = _UNWANTED.sub("_", file.filename.replace("\\", "/").rpartition("/")[2].lstrip("."))
     if not spec.file:
         return f"{spec.name}_{plain}" if plain else spec.name
-    suffix = "" if Path(spec.file).suffix else _SUFFIX.search(plain)
-    name = f"{spec.file}{suffix[0].lower()}" if suffix else spec.file
+    suffix = _SUFFIX.search(plain)
+    own = Path(spec.file).suffix
+    name = spec.file
+    if suffix and not own:
+        name = f"{spec.file}{suffix[0].lower()}"
+    elif suffix and not _is_same(own, suffix[0]):
+        name = f"{spec.file.removesuffix(own)}{suffix[0].lower()}"
+        log.warning("result %s is %s, because its node saves that", spec.name, name)
     return _numbered(name, number) if spec.many else name
+
+
+def _is_same(one: str, other: str) -> bool:
+    """Return whether two suffixes name the same format."""
+    return _PLAIN.get(one.lower(), one.lower()) == _PLAIN.get(other.lower(), other.lower())
 
 
 def _numbered(name: str, number: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -34,12 +35,14 @@ class HistoryEntry:
         outputs: What each node reported: `{node: {key: [...]}}`.
         status: `success`, `error`, or "" if the server reports neither.
         messages: The run's messages in order, as `(name, data)`.
+        meta: Of each node that reported something, the nodes that it stands for.
     """
 
     prompt_id: str
     outputs: Mapping[str, Mapping[str, Any]]
     status: str = ""
     messages: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+    meta: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict[str, dict[str, Any]])
 
     @classmethod
     def parse(cls, prompt_id: str, raw: object) -> HistoryEntry | None:
@@ -53,6 +56,7 @@ class HistoryEntry:
             outputs={node: mapping(ui) for node, ui in mapping(entry.get("outputs")).items()},
             status=str(status.get("status_str") or ""),
             messages=tuple(_messages(status.get("messages"))),
+            meta={node: mapping(each) for node, each in mapping(entry.get("meta")).items()},
         )
 
     @property
@@ -86,16 +90,27 @@ class HistoryEntry:
                 custom node packs choose their own keys.
             has_paths: Whether a string with the suffix of a 3D model is the path of one.
         """
-        ui = self.outputs.get(node, {})
-        found = list(_files(ui.get(key), has_paths))
-        found = found or [file for name in ui for file in _files(ui[name], has_paths)]
+        reports = self.reports(node)
+        found = [file for ui in reports for file in _files(ui.get(key), has_paths)]
+        found = found or [
+            file for ui in reports for name in ui for file in _files(ui[name], has_paths)
+        ]
         return tuple(sorted(found, key=lambda file: file.type != "output"))
 
     def texts(self, node: str, key: str) -> tuple[str, ...]:
-        """Return the strings that a node reported under a key; other values are ignored."""
-        value = self.outputs.get(node, {}).get(key)
-        found = [value] if isinstance(value, str) else items(value)
-        return tuple(each for each in found if isinstance(each, str))
+        """Return what a node reported under a key as strings, also numbers and nested lists."""
+        return tuple(each for ui in self.reports(node) for each in _texts(ui.get(key)))
+
+    def reports(self, node: str) -> list[Mapping[str, Any]]:
+        """Return what a node reported, or the nodes that it was expanded to, in their order."""
+        if node in self.outputs:
+            return [self.outputs[node]]
+        return [ui for each, ui in self.outputs.items() if node in self._origins(each)]
+
+    def _origins(self, node: str) -> set[str]:
+        meta = self.meta.get(node, {})
+        names = ("display_node", "real_node_id", "parent_node")
+        return {node.partition(".")[0], *(str(meta.get(name)) for name in names)}
 
     def _failure(self, data: Mapping[str, Any]) -> RunFailed:
         node, node_type = str(data.get("node_id") or ""), str(data.get("node_type") or "")
@@ -117,6 +132,17 @@ def _messages(raw: object) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for message in items(raw):
         if len(items(message)) == 2:
             yield str(message[0]), mapping(message[1])
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Yield the strings in a value, which may be nested."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield json.dumps(value)
+    else:
+        for each in items(value):
+            yield from _texts(each)
 
 
 def _files(values: object, has_paths: bool) -> Iterator[FileReference]:

@@ -24,6 +24,7 @@ from comfyloom._comfyui.submit import Submission
 from comfyloom._core.redact import log
 from comfyloom._core.waiting import Deadline
 from comfyloom._session.eta import EtaEstimator, Timings
+from comfyloom._session.event_notes import EventNotes, NotingListener
 from comfyloom._session.progress_reporter import ProgressReporter
 from comfyloom._session.staging import StagingDir
 from comfyloom._workflow.files import InputFile
@@ -36,6 +37,8 @@ from comfyloom.errors import (
     ApiError,
     InputFileError,
     OutputGone,
+    OutputMissing,
+    OutputNotWritable,
     PromptRejected,
     RunCancelled,
     RunFailed,
@@ -94,6 +97,7 @@ class Execution(Generic[ResultT]):
     _begun: float = attrs.field(init=False)
     _started: float = attrs.field(default=0.0, init=False)
     _estimator: EtaEstimator | None = attrs.field(default=None, init=False)
+    _notes: EventNotes = attrs.field(factory=EventNotes, init=False)
     _latest: Progress = attrs.field(factory=lambda: Progress(kind="upload"), init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -129,6 +133,12 @@ class Execution(Generic[ResultT]):
                 return self._collect(entry)
             except OutputGone as gone:
                 return self._collect(self._run_savers_again(entry, gone))
+        except OutputMissing as missing:
+            if reason := self._notes.explanation(missing.node):
+                facts = {"prompt_id": missing.prompt_id, "field": missing.field}
+                text = f"{missing}: {reason}"
+                raise type(missing)(text, node=missing.node, **facts) from None
+            raise
         except (TransportError, ApiError):
             self._scope.checkpoint()
             self.backend.check_alive()
@@ -173,7 +183,9 @@ class Execution(Generic[ResultT]):
 
     def _run_graph(self, graph: Graph) -> HistoryEntry:
         """Open the event socket, submit a graph, and wait for its end."""
-        reporter = ProgressReporter(graph, self.plan.workflow, self._say)
+        self._notes.begin(graph)
+        progress = ProgressReporter(graph, self.plan.workflow, self._say)
+        reporter = NotingListener(progress, self._notes)
         # Not stored: it refers to this run, and the cycle would keep its files alive.
         watcher = RunWatcher(self.server, self.prompt_id, self._scope, reporter, self.backend)
         router = self.server.event_router
@@ -239,10 +251,11 @@ class Execution(Generic[ResultT]):
         unwanted = [each for each in spec.outputs if each.required and each not in outputs]
         absent = {each.name: () if each.many else None for each in unwanted}
         values = downloads.values_of(entry, outputs)
-        wanted = downloads.plan(entry, outputs)
-        paths = downloads.fetch_all(
+        wanted = downloads.plan(self._with_streamed(entry), outputs)
+        paths = self._write_streamed(wanted)
+        paths |= downloads.fetch_all(
             self.server,
-            wanted,
+            [item for item in wanted if item.name not in paths],
             self.staging.folder,
             self.prompt_id,
             scope=self._scope,
@@ -264,6 +277,27 @@ class Execution(Generic[ResultT]):
         if self._estimator is not None:
             self._estimator.stop(self.server.clock.monotonic() - self._started)
         return result  # type: ignore[return-value]  # pyright: ignore[reportReturnType]
+
+    def _with_streamed(self, entry: HistoryEntry) -> HistoryEntry:
+        """Return an entry that lists the images that came over the event socket, too."""
+        streamed = {
+            node: {"images": [{"filename": f"{number}.png"} for number in range(len(images))]}
+            for node, images in self._notes.images.items()
+        }
+        return attrs.evolve(entry, outputs={**entry.outputs, **streamed})
+
+    def _write_streamed(self, wanted: list[downloads.Download]) -> dict[str, Path]:
+        """Write the wanted images that came over the event socket, and return their paths."""
+        paths: dict[str, Path] = {}
+        for item in wanted:
+            if images := self._notes.images.get(item.spec.node):
+                paths[item.name] = self.staging.folder / item.name
+                try:
+                    paths[item.name].write_bytes(images[int(Path(item.file.filename).stem)])
+                except OSError as error:
+                    text = f"cannot write {item.name}: {error.strerror or error}"
+                    raise OutputNotWritable(text, path=str(paths[item.name])) from None
+        return paths
 
     def _outputs(self, wanted: list[downloads.Download], paths: list[Path]) -> dict[str, Any]:
         """Return the files by field; as a tuple for a field with several."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _PREVIEW, _PREVIEW_WITH_METADATA = 1, 4
 _JPEG = 1
+_PNG = 2
 _HOLD_S = 0.05
 SERVER_FEATURES = {"supports_preview_metadata": True, "max_upload_size": 100 * 1024 * 1024}
 
@@ -145,14 +146,16 @@ class Hub:
         if self._by_id:
             self._queue.put_nowait((sid, json.dumps({"type": event, "data": data})))
 
-    def publish_preview(self, jpeg: bytes, metadata: dict[str, Any]) -> None:
-        """Queue a preview for the owner in its format, or for all in the old format."""
+    def publish_preview(self, image: bytes, metadata: dict[str, Any]) -> None:
+        """Queue a JPEG or PNG for the owner in its format, or for all in the old format."""
+        is_png = image.startswith(b"\x89PNG")
         if self.wants_metadata:
-            described = json.dumps({**metadata, "image_type": "image/jpeg"}).encode()
+            kind = "image/png" if is_png else "image/jpeg"
+            described = json.dumps({**metadata, "image_type": kind}).encode()
             header = struct.pack(">II", _PREVIEW_WITH_METADATA, len(described)) + described
         else:
-            header = struct.pack(">II", _PREVIEW, _JPEG)
-        self._queue.put_nowait((self.owner, header + jpeg))
+            header = struct.pack(">II", _PREVIEW, _PNG if is_png else _JPEG)
+        self._queue.put_nowait((self.owner, header + image))
 
     @property
     def wants_metadata(self) -> bool:

@@ -75,6 +75,10 @@ class NodeRun:
             raise
         except Exception as error:
             raise _failure(error, inputs) from error
+        for number, frame in enumerate(result.frames, 1):
+            self.events.progress(self.node, number, len(result.frames), frame)
+        if result.blocked:
+            self.events.blocked(self.node, self.class_type, result.blocked)
         self._damage_output(result)
         return self._entry(result)
 

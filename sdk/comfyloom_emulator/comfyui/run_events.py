@@ -59,6 +59,21 @@ class RunEvents:
         if jpeg is not None and not is_preview_first:
             self.hub.publish_preview(jpeg, self._identity(node))
 
+    def blocked(self, node: str, class_type: str, message: str) -> None:
+        """Report that an ExecutionBlocker stopped the nodes behind a node; the run goes on."""
+        data: dict[str, Any] = {
+            "prompt_id": self.prompt_id,
+            "node_id": node,
+            "node_type": class_type,
+            "executed": [],
+            "exception_message": f"Execution Blocked: {message}",
+            "exception_type": "ExecutionBlocked",
+            "traceback": [],
+            "current_inputs": [],
+            "current_outputs": [],
+        }
+        self._send_to_owner("execution_error", data)
+
     def finished(self, node: str) -> None:
         """Report that a node is done, in this run or in an earlier one."""
         known = self._nodes.get(node, {"max": 1})

@@ -2,13 +2,17 @@
 
 import random
 import string
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from comfyloom_emulator.nodes.spec import Node, NodeCall, NodeResult
+from comfyloom_emulator.comfyui.folders import Folders
+from comfyloom_emulator.nodes.spec import Inputs, Node, NodeCall, NodeResult
 
 if TYPE_CHECKING:
+    import PIL.Image
+
     from comfyloom_emulator.nodes.values import Picture
 
 _COMPRESSION = 4
@@ -64,19 +68,41 @@ def save_pictures(call: NodeCall, picture: "Picture", prefix: str, kind: str) ->
 
 
 def _write_png(picture: "Picture", index: int, path: Path, metadata: Mapping[str, str]) -> None:
-    import numpy as np
-    from PIL import Image
     from PIL.PngImagePlugin import PngInfo
 
     info = PngInfo()
     for key, text in metadata.items():
         info.add_text(key, text)
+    _image(picture, index).save(path, pnginfo=info, compress_level=_COMPRESSION)
+
+
+def _image(picture: "Picture", index: int) -> "PIL.Image.Image":
+    import numpy as np
+    from PIL import Image
+
     pixels = (np.clip(picture.pixels[index], 0.0, 1.0) * 255).astype(np.uint8)
-    Image.fromarray(pixels).save(path, pnginfo=info, compress_level=_COMPRESSION)
+    return Image.fromarray(pixels)
+
+
+def _send(call: NodeCall) -> NodeResult:
+    import io
+
+    picture: Picture = call.inputs["images"]
+    frames: list[bytes] = []
+    for index in range(picture.shape[0]):
+        buffer = io.BytesIO()
+        _image(picture, index).save(buffer, "PNG", compress_level=_COMPRESSION)
+        frames.append(buffer.getvalue())
+    return NodeResult(frames=tuple(frames))
+
+
+def _never_the_same(_folders: Folders, _inputs: Inputs) -> str:
+    return uuid.uuid4().hex
 
 
 IMAGES: Mapping[str, Node] = {
     "ImageRemoveBackground+": Node(run=_remove_background),
     "SaveImage": Node(run=_save),
     "PreviewImage": Node(run=_preview),
+    "SaveImageWebsocket": Node(run=_send, fingerprint=_never_the_same),
 }

@@ -47,12 +47,16 @@ class NodeResult:
         ui: The node's entry in the history's `outputs`; None if it has none.
         saved: The files it wrote.
         picture: The picture for previews of its progress; None for no previews.
+        frames: PNG images that it sends over the event socket.
+        blocked: The message of an ExecutionBlocker that it returns, "" for none.
     """
 
     outputs: tuple[object, ...] = ()
     ui: Mapping[str, Any] | None = None
     saved: tuple[Path, ...] = ()
     picture: "Picture | None" = None
+    frames: tuple[bytes, ...] = ()
+    blocked: str = ""
 
 
 def _no_steps(_inputs: Inputs) -> int:

@@ -32,7 +32,7 @@ WORKFLOW_NAMES: Final = _CLASS_BODY_NAMES | {
     *("__workflow__", "template_graph", "to_graph"),
     *("build", "run", "value"),
 }
-RESULT_NAMES: Final = _CLASS_BODY_NAMES | {"prompt_id", "seconds", "seed", "seeds", "ui"}
+RESULT_NAMES: Final = _CLASS_BODY_NAMES | {"place", "prompt_id", "seconds", "seed", "seeds", "ui"}
 
 
 class PythonName(str):

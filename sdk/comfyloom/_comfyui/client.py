@@ -298,7 +298,8 @@ class ComfyUI:
         """Upload an input file, named by its content, and return the server's name for it."""
         timeout_s = min(self.timeouts.upload_s, scope.checkpoint())
         total_s = min(self._http.backoff.total_s, timeout_s)
-        body = Multipart("image", file, {"type": "input"}, scope)
+        place = {"subfolder": file.folder} if file.folder else {}
+        body = Multipart("image", file, {"type": "input", **place}, scope)
         answer = self._post(
             "/upload/image",
             data=body,

@@ -55,7 +55,7 @@ class EventRouter:
         """The largest request that the server accepts, in bytes; None while unknown."""
         self._handshake_for = handshake_for
         self._timeouts = timeouts
-        renew_after_fork(self)
+        renew_after_fork(self.after_fork)
 
     def after_fork(self) -> None:
         """Begin anew, with an id of our own: a server knows one socket for each."""

@@ -35,7 +35,7 @@ class Multipart:
             f'--{boundary}\r\n{disposition}"{name}"\r\n\r\n{value}\r\n'
             for name, value in values.items()
         ]
-        head = f'{disposition}"{field}"; filename="{file.name}"\r\n'
+        head = f'{disposition}"{field}"; filename="{file.file_name}"\r\n'
         kind = "Content-Type: application/octet-stream\r\n\r\n"
         self._head = f"{''.join(parts)}--{boundary}\r\n{head}{kind}".encode()
         self._file = file

@@ -64,7 +64,7 @@ class SharedQueuePoll:
         self._read = read
         self._clock = clock
         self.after_fork()
-        renew_after_fork(self)
+        renew_after_fork(self.after_fork)
 
     def after_fork(self) -> None:
         """Begin anew."""

@@ -39,7 +39,7 @@ class UploadCache:
     def get(self, name: str) -> str | None:
         """Return the server's name for a file, None if the server may not have it."""
         try:
-            stored = (self.folder / name).read_text(encoding="utf-8")
+            stored = self._entry(name).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError):
             return None
         return stored if _PLAIN.fullmatch(stored) else None
@@ -52,16 +52,19 @@ class UploadCache:
             if not self.folder.is_dir():
                 self.folder.mkdir(parents=True, exist_ok=True)
                 self._prune()
-            (self.folder / name).write_text(stored, encoding="utf-8")
+            self._entry(name).write_text(stored, encoding="utf-8")
         except OSError as error:
             log.debug("an upload is not cached: %s", error.strerror)
 
     def drop(self, name: str) -> None:
         """Forget a file."""
         try:
-            (self.folder / name).unlink(missing_ok=True)
+            self._entry(name).unlink(missing_ok=True)
         except OSError as error:
             log.debug("an upload is not removed from the cache: %s", error.strerror)
+
+    def _entry(self, name: str) -> Path:
+        return self.folder / name.replace("/", "_")
 
     def _prune(self) -> None:
         for folder in self.folder.parent.iterdir():

@@ -48,7 +48,7 @@ class Uploads:
     )
 
     def __attrs_post_init__(self) -> None:
-        renew_after_fork(self)
+        renew_after_fork(self.after_fork)
 
     def after_fork(self) -> None:
         """Replace the locks."""

@@ -9,31 +9,34 @@ from __future__ import annotations
 
 import os
 import weakref
-from typing import Final, Protocol
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias
+
+_Entry: TypeAlias = tuple[weakref.ref[Any], Callable[[Any], object]]
+# A dict, not a set: a fork may happen while another thread changes it.
+_entries: Final[dict[int, _Entry]] = {}
 
 
-class Renewable(Protocol):
-    """An object that does not survive a fork as it is."""
+def renew_after_fork(method: Callable[[], object]) -> None:
+    """Call a bound method in each forked child, as long as its object exists.
 
-    def after_fork(self) -> None:
-        """Replace locks, and forget connections and threads; called in the child."""
-        ...
+    It replaces locks, and forgets connections and threads.
+    """
+    owner: Any = getattr(method, "__self__", None)
+    function: Any = getattr(method, "__func__", None)
+    key = id(owner)
 
+    # Bound here: when the interpreter ends, the module may be gone before the object.
+    def forget(_: object, drop: Callable[..., object] = _entries.pop) -> None:
+        drop(key, None)
 
-# A dict, not a WeakSet: a fork may happen while another thread changes it.
-_objects: Final[dict[int, weakref.ref[Renewable]]] = {}
-
-
-def renew_after_fork(thing: Renewable) -> None:
-    """Call `thing.after_fork()` in each forked child, as long as the object exists."""
-    key = id(thing)
-    _objects[key] = weakref.ref(thing, lambda _: _objects.pop(key, None))
+    _entries[key] = weakref.ref(owner, forget), function
 
 
 def _renew_all() -> None:
-    for reference in tuple(_objects.values()):
-        if (thing := reference()) is not None:
-            thing.after_fork()
+    for reference, function in tuple(_entries.values()):
+        if (owner := reference()) is not None:
+            function(owner)
 
 
 if hasattr(os, "register_at_fork"):

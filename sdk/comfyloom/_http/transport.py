@@ -70,7 +70,7 @@ class Transport:
     _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        renew_after_fork(self)
+        renew_after_fork(self.after_fork)
 
     def after_fork(self) -> None:
         """Forget the parent's connections."""

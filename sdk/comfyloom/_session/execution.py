@@ -26,7 +26,7 @@ from comfyloom._core.waiting import Deadline
 from comfyloom._session.eta import EtaEstimator, Timings
 from comfyloom._session.event_notes import EventNotes, NotingListener
 from comfyloom._session.progress_reporter import ProgressReporter
-from comfyloom._session.staging import StagingDir
+from comfyloom._session.staging import StagedPath, StagingDir
 from comfyloom._workflow.files import InputFile
 from comfyloom._workflow.graph import Graph, links_of, reachable_from
 from comfyloom._workflow.graph_view import GraphView
@@ -303,7 +303,8 @@ class Execution(Generic[ResultT]):
         """Return the files by field; as a tuple for a field with several."""
         found: defaultdict[str, list[Output]] = defaultdict(list)
         for item, path in zip(wanted, paths, strict=True):
-            found[item.spec.name].append(OUTPUT_TYPES[item.spec.kind](path, self.staging))
+            kept = StagedPath.of(path, self.staging)
+            found[item.spec.name].append(OUTPUT_TYPES[item.spec.kind](kept, self.staging))
         many = {item.spec.name for item in wanted if item.spec.many}
         return {name: tuple(each) if name in many else each[0] for name, each in found.items()}
 

@@ -60,12 +60,10 @@ class RunComfySession:
         on_progress: Called with progress: while the machine starts, in `run`, and at the end with
             the cost of each machine.
         launch: Whether to launch a machine when there is no dev server to use.
-        auth: The login of the ComfyUI: `(user, password)`, a bearer token, or a callable that adds
-            it to each request. It and the next three replace settings, hold for HTTP and the event
-            socket, and are never sent to RunComfy's API or to another host.
+        auth: The login of the ComfyUI: `(user, password)`, a token, or a callable that adds it to
+            each request. It and the next three replace settings; no other server gets them.
         headers: Further headers for the ComfyUI, also `Cookie`.
-        verify: Whether to check the ComfyUI's certificate, or a file with its certificate or that
-            of an authority.
+        verify: Whether to check its certificate, or a file with it, or with an authority's.
         client_cert: A file with our certificate and key, or one file for each.
         emulator_options: For `"emulator"`: the arguments of its `Emulator`.
         timeouts: Time limits and intervals.
@@ -113,9 +111,9 @@ class RunComfySession:
         self._lock = threading.RLock()
         self._starter = RunStarter(self._backend)
         self._lifetime = SessionLifetime(self._backend, self._starter.cancel_all, self._report)
-        renew_after_fork(self)
+        renew_after_fork(self._renew)
 
-    def after_fork(self) -> None:
+    def _renew(self) -> None:
         """Begin anew in a forked child; without a machine of the parent, it can be used there."""
         self._lock = threading.RLock()
         self._starter.after_fork()

@@ -10,8 +10,31 @@ import tempfile
 import weakref
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from comfyloom.errors import OutputNotWritable
+
+if TYPE_CHECKING:
+    _Path = Path
+else:
+    _Path = type(Path())
+
+
+class StagedPath(_Path):
+    """A path in a temporary folder, which lives as long as this object."""
+
+    _staging: object = None
+
+    @classmethod
+    def of(cls, path: Path, staging: object) -> Path:
+        """Return the path, with what it keeps alive."""
+        kept = cls(path)
+        kept._staging = staging
+        return kept
+
+    def __reduce__(self) -> tuple[type[Path], tuple[str]]:
+        """Be copied and pickled as a plain path: the folder stays here."""
+        return Path, (str(self),)
 
 
 class StagingDir:

@@ -89,6 +89,7 @@ class InputFile:
         size: Its length in bytes.
         digest: The SHA-256 of its content.
         suffix: The suffix of its name.
+        own_name: The name that a node shall see, "" for one derived from the content.
     """
 
     content: bytes | None = attrs.field(repr=False)
@@ -96,11 +97,25 @@ class InputFile:
     size: int
     digest: str
     suffix: str
+    own_name: str = ""
 
     @property
     def name(self) -> str:
-        """The name, derived from the content: the same content is uploaded only once."""
-        return self.digest[:32] + self.suffix
+        """The name, derived from the content: the same content is uploaded only once.
+
+        A name of the user's own gets a folder of that content.
+        """
+        return f"{self.folder}/{self.own_name}" if self.own_name else self.file_name
+
+    @property
+    def folder(self) -> str:
+        """The folder that it is uploaded into, "" for none."""
+        return self.digest[:32] if self.own_name else ""
+
+    @property
+    def file_name(self) -> str:
+        """The last part of its name."""
+        return self.own_name or self.digest[:32] + self.suffix
 
     def chunks(self) -> Iterator[bytes]:
         """Yield the content in pieces.

@@ -39,7 +39,7 @@ class Output:
 
     Attributes:
         path: The file. A run without an output folder writes to a temporary folder, which is
-            deleted when nothing refers to its outputs any more.
+            deleted when nothing refers to its outputs any more, nor to a `path` taken from them.
     """
 
     path: Path

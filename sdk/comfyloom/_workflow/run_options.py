@@ -35,6 +35,8 @@ class RunOptions(TypedDict, total=False):
         keep_all: Whether nodes that no wanted result needs run as well; by default the setting.
         fresh: Whether the run may work a second time, and cost a second time, when the server has
             deleted a file that it still has in its cache.
+        upload_name: The name under which the server gets an input file, where a node looks at it;
+            with several file inputs, a name for each field. By default one of its content.
         front: Whether the run goes before all that wait.
         priority: Runs with a higher one go first; 0 is that of other programs.
         preview_method: How the server previews samplers, if it is new enough.
@@ -45,6 +47,7 @@ class RunOptions(TypedDict, total=False):
     outputs: Sequence[str] | None
     keep_all: bool | None
     fresh: bool
+    upload_name: str | Mapping[str, str] | None
     front: bool
     priority: float
     preview_method: PreviewMethod | None

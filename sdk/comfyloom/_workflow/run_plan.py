@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import attrs
 
@@ -19,6 +20,7 @@ from comfyloom._workflow.run_options import PromptFields
 from comfyloom._workflow.workflow import Result, Workflow
 from comfyloom.errors import InputValueError
 
+_NAME: Final = re.compile(r"[^/\\\x00-\x1f\x7f:*?\"<>|]{1,120}")
 ResultT = TypeVar("ResultT", bound=Result)
 
 
@@ -31,6 +33,7 @@ class RunPlan(Generic[ResultT]):
         nodes: The nodes that run.
         outputs: The results that are wanted.
         fields: What the prompt is posted with.
+        upload_names: The names of input files on the server, by field.
         fresh: Whether it may work a second time for a file that the server has deleted.
     """
 
@@ -38,6 +41,7 @@ class RunPlan(Generic[ResultT]):
     nodes: frozenset[str]
     outputs: tuple[OutputSpec, ...]
     fields: PromptFields = attrs.field(factory=PromptFields)
+    upload_names: Mapping[str, str] = attrs.field(factory=dict[str, str])
     fresh: bool = False
 
     @property
@@ -52,7 +56,11 @@ class RunPlan(Generic[ResultT]):
             InputFileError: A file is missing or cannot be read.
             InputValueError: A file does not have the expected format, or required values are unset.
         """
-        return run_values.read_files(self.workflow, self.nodes)
+        files = run_values.read_files(self.workflow, self.nodes)
+        return {
+            field: attrs.evolve(file, own_name=self.upload_names.get(field, ""))
+            for field, file in files.items()
+        }
 
     def graph(self, files: Mapping[str, str], seeds: Mapping[str, int]) -> Graph:
         """Return the graph of the run; see `run_values.run_graph`."""
@@ -65,12 +73,14 @@ def plan_of(
     outputs: Sequence[str] | None = None,
     keep_all: bool = False,
     fresh: bool = False,
+    upload_name: str | Mapping[str, str] | None = None,
     **fields: Any,
 ) -> RunPlan[ResultT]:
     """Return the plan for the options of a run; see `RunOptions`.
 
     Raises:
-        InputValueError: `outputs` is empty, or names a result that the workflow does not have.
+        InputValueError: `outputs` is empty, or names a result that the workflow does not have; or
+            an upload has no valid name or field.
         ConfigError: Another option is invalid.
     """
     wanted = _wanted(workflow, outputs)
@@ -82,6 +92,7 @@ def plan_of(
         nodes=needed_for(ends, view) if is_cut else frozenset(view.graph),
         outputs=wanted,
         fields=PromptFields(**fields),
+        upload_names=_upload_names(workflow, upload_name),
         fresh=fresh,
     )
 
@@ -131,3 +142,21 @@ def _wanted(workflow: Workflow[Any], names: Sequence[str] | None) -> tuple[Outpu
             hint = did_you_mean(str(name), tuple(known))
             raise InputValueError(f"outputs: {name!r} is not a result ({listed}){hint}")
     return tuple(spec for spec in specs if spec.name in names)
+
+
+def _upload_names(
+    workflow: Workflow[Any], given: str | Mapping[str, str] | None
+) -> Mapping[str, str]:
+    files = [spec.name for spec in workflow.__workflow__.inputs if spec.is_file]
+    if isinstance(given, str):
+        if len(files) != 1:
+            text = f"upload_name: give a name for each field, of {', '.join(files) or 'none'}"
+            raise InputValueError(text)
+        given = {files[0]: given}
+    for field, name in (given or {}).items():
+        if field not in files:
+            hint = did_you_mean(field, tuple(files))
+            raise InputValueError(f"upload_name: {field!r} is not a file input{hint}")
+        if not _NAME.fullmatch(name) or name.strip(" .") != name:
+            raise InputValueError(f"upload_name: {name!r} is not the name of a file")
+    return given or {}

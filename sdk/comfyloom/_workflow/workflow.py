@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -19,6 +21,7 @@ from typing import (
 
 import attrs
 
+from comfyloom._core.suggestions import did_you_mean
 from comfyloom._workflow import inputs, outputs, run_values
 from comfyloom._workflow.graph import Graph
 from comfyloom._workflow.inputs import MISSING, UNSET, InputSpec
@@ -181,6 +184,23 @@ class Result:
         """The first seed of the run, None if its workflow has none."""
         return next(iter(self.seeds.values()), None)
 
+    def place(
+        self, targets: Mapping[str, str | os.PathLike[str] | Sequence[str | os.PathLike[str]]]
+    ) -> None:
+        """Copy files to paths of your own, all or none; each replaces what is there at once.
+
+        Args:
+            targets: Absolute paths by field, such as `{"image": "/show/wall.png"}`; for a field
+                with several files as many. Their folders are created.
+
+        Raises:
+            InputValueError: A field or path is invalid; nothing was written.
+            OutputNotWritable: A file cannot be written; everything is as it was.
+        """
+        from comfyloom._workflow.placing import place_all
+
+        place_all(_placements(self, targets))
+
 
 class Workflow(Generic[ResultT_co]):
     """A ComfyUI workflow with its values; immutable.
@@ -230,6 +250,33 @@ class Workflow(Generic[ResultT_co]):
     @chainable
     def _with(cls, name: str, value: object) -> Self:
         return cast("Self", _changed(cls, name, value))
+
+
+def _placements(
+    result: Result,
+    targets: Mapping[str, str | os.PathLike[str] | Sequence[str | os.PathLike[str]]],
+) -> list[tuple[Path, Path]]:
+    found: list[tuple[Path, Path]] = []
+    known = [spec.name for spec in _specs(type(result), outputs.METADATA)]
+    for name, given in targets.items():
+        if name not in known:
+            raise InputValueError(f"place: {name!r} is not a result{did_you_mean(name, known)}")
+        value = getattr(result, name)
+        files = cast("tuple[object, ...]", value if isinstance(value, tuple) else (value,))
+        paths = [given] if isinstance(given, str | os.PathLike) else list(given)
+        sources = [file.path for file in files if isinstance(file, outputs.Output)]
+        if len(sources) < len(files):
+            raise InputValueError(f"place: {name} is not a file, but {value!r}")
+        if len(paths) != len(sources):
+            raise InputValueError(f"place: {name} has {len(files)} files, got {len(paths)} paths")
+        found += zip(sources, map(Path, paths), strict=True)
+    for _, path in found:
+        if not path.is_absolute():
+            raise InputValueError(f"place: {path} is not an absolute path")
+    names = [os.path.normcase(path) for _, path in found]
+    if len(set(names)) < len(names):
+        raise InputValueError("place: two files have the same path")
+    return found
 
 
 def _changed(base: type[Workflow[Any]] | Workflow[Any], name: str, value: object) -> object:

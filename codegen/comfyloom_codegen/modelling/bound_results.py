@@ -13,6 +13,7 @@ from comfyloom.progress import Stage
 from comfyloom_codegen.bindings.entries import ResultEntry, Selector, StageEntry
 from comfyloom_codegen.bindings.selectors import NodeIndex
 from comfyloom_codegen.modelling import unbound
+from comfyloom_codegen.modelling.batches import is_batch
 from comfyloom_codegen.modelling.docs import node_doc
 from comfyloom_codegen.modelling.infer import NodeOutput, node_output
 from comfyloom_codegen.modelling.model import ResultField
@@ -61,6 +62,9 @@ class ResultBinder:
         schema = self._schemas.node(class_type)
         if schema and not schema.is_output:
             reason = f"{class_type} is not an output node and may report nothing"
+            self._problems.warn(reason, node=node, field=f"results.{name}")
+        if known.kind == "image" and not entry.many and is_batch(self._graph, node, self._schemas):
+            reason = "the node saves a batch, of which this is the first picture: many = true"
             self._problems.warn(reason, node=node, field=f"results.{name}")
         spec = OutputSpec(
             kind=known.kind,

@@ -13,6 +13,7 @@ from comfyloom._workflow.inputs import InputSpec, Target
 from comfyloom._workflow.node_schemas import InputSchema, Schemas
 from comfyloom._workflow.outputs import OutputKind, OutputSpec
 from comfyloom_codegen.bindings.selectors import Address, title_of
+from comfyloom_codegen.modelling.batches import is_batch
 from comfyloom_codegen.modelling.docs import field_doc, field_summary, humanised, node_doc
 from comfyloom_codegen.modelling.infer import (
     Facts,
@@ -44,6 +45,8 @@ RESULT_DOCS: Final[dict[OutputKind, str]] = {
     "text": "The text",
     "json": "What the node reports",
 }
+
+MANY_DOC: Final = "The pictures of the batch"
 
 _MAX_NODE: Final = 32
 _MAX_ID: Final = 12
@@ -159,7 +162,7 @@ def results(graph: Graph, schemas: Schemas) -> tuple[ResultField, ...]:
     nodes = end_nodes(graph, schemas)
     candidates = [(python_name(names[node], reserved=RESULT_NAMES),) for node in nodes]
     return tuple(
-        _result(graph, node, PythonName(name))
+        _result(graph, node, PythonName(name), schemas)
         for node, name in zip(nodes, distinct(candidates), strict=True)
     )
 
@@ -183,7 +186,7 @@ def end_nodes(graph: Graph, schemas: Schemas) -> list[str]:
     return [node for node in graph if is_end(node)]
 
 
-def _result(graph: Graph, node: str, name: PythonName) -> ResultField:
+def _result(graph: Graph, node: str, name: PythonName, schemas: Schemas) -> ResultField:
     known = node_output(graph[node]["class_type"])
     is_known = known != node_output("")
     spec = OutputSpec(
@@ -191,7 +194,9 @@ def _result(graph: Graph, node: str, name: PythonName) -> ResultField:
         node=node,
         key=known.key,
         file=f"{name}{known.suffix}" if is_known and known.kind != "text" else "",
+        many=known.kind == "image" and is_batch(graph, node, schemas),
         required=is_known,
         name=name,
     )
-    return ResultField(name=name, spec=spec, doc=node_doc(RESULT_DOCS[known.kind], [node], graph))
+    text = MANY_DOC if spec.many else RESULT_DOCS[known.kind]
+    return ResultField(name=name, spec=spec, doc=node_doc(text, [node], graph))

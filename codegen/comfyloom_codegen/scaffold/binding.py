@@ -11,7 +11,7 @@ from comfyloom_codegen.bindings.selectors import NodeIndex
 from comfyloom_codegen.bindings.toml_text import entry_value, selector_value, toml
 from comfyloom_codegen.modelling.docs import humanised
 from comfyloom_codegen.modelling.model import InputField, ResultField
-from comfyloom_codegen.modelling.unbound import RESULT_DOCS
+from comfyloom_codegen.modelling.unbound import MANY_DOC, RESULT_DOCS
 from comfyloom_codegen.names import class_stem, kebab
 from comfyloom_codegen.reading.files import WorkflowSource
 from comfyloom_codegen.scaffold.guessing import Guess, GuessedInput, guess
@@ -91,7 +91,9 @@ class _BindingWriter:
             yield f"key = {toml(spec.key)}"
         if spec.file:
             yield f"file = {toml(name + spec.file.removeprefix(result.name))}"
-        yield f"doc = {toml(RESULT_DOCS[spec.kind])}"
+        if spec.many:
+            yield "many = true"
+        yield f"doc = {toml(MANY_DOC if spec.many else RESULT_DOCS[spec.kind])}"
 
     def _field(self, field: InputField) -> Iterator[str]:
         (target,) = field.spec.targets

@@ -203,9 +203,10 @@ def _results(results: Sequence[ResultField], graph: Graph) -> Iterator[tuple[str
     saved = {r.spec.kind for r in results if not _is_preview(r, graph)}
     results = [r for r in results if not _is_preview(r, graph) or r.spec.kind not in saved]
     times = Counter(result.spec.kind for result in results)
+    words = [f"{each.spec.kind}s" if each.spec.many else each.spec.kind for each in results]
     candidates = [
-        (result.spec.kind if times[result.spec.kind] == 1 else result.name, result.name)
-        for result in results
+        (word if times[result.spec.kind] == 1 else result.name, result.name)
+        for word, result in zip(words, results, strict=True)
     ]
     names = distinct(candidates, lambda text: python_name(text, reserved=RESULT_NAMES))
     yield from zip(names, results, strict=True)

@@ -54,7 +54,7 @@ def test_a_rejected_prompt_names_the_node(
 
     monkeypatch.setattr("comfyloom._workflow.run_values.run_graph", broken)
     # As when the class was generated from other schemas than the server has.
-    monkeypatch.setattr("comfyloom._session.session.validate", lambda *_: None)
+    monkeypatch.setattr("comfyloom._workflow.validation.validate", lambda *_: None)
     with session_on() as session, pytest.raises(PromptRejected) as caught:
         session.run(workflow)
     assert "node 3 (XlabsSampler)" in str(caught.value)
@@ -96,7 +96,7 @@ def test_a_partly_accepted_prompt_is_rejected_and_withdrawn(
         return graph
 
     monkeypatch.setattr("comfyloom._workflow.run_values.run_graph", broken)
-    monkeypatch.setattr("comfyloom._session.session.validate", lambda *_: None)
+    monkeypatch.setattr("comfyloom._workflow.validation.validate", lambda *_: None)
     with session_on() as session:
         with pytest.raises(PromptRejected, match="target_num_faces") as caught:
             session.run(workflow)

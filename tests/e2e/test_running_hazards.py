@@ -214,7 +214,7 @@ def test_50_results_of_every_kind_are_read_under_any_key(
     assert result.film.path.name == "film.mp4"
     assert result.sound.path.name == "sound.flac"
     assert result.mesh.path.read_bytes() == CONTENT[".glb"]
-    assert (result.text, result.lines) == ("one", ("one", "two"))
+    assert (result.text, result.lines) == ("one", ("one", "two", "3"))
     assert result.latent.path.name == "latent_z.latent"
     assert result.raw == {"value": 0.5, "unknown": [None]}
     assert result.never is result.none_of_them is None

@@ -5,10 +5,10 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Protocol
 
-from comfyloom._comfyui.client import ComfyUI
 from comfyloom.progress import ProgressCallback
 
 if TYPE_CHECKING:
+    from comfyloom._comfyui.client import ComfyUI
     from comfyloom._machines.machine import Machine
 
 

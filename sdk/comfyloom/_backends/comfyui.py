@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from comfyloom._comfyui.client import ComfyUI
 from comfyloom._core.clock import SYSTEM_CLOCK, Clock
 from comfyloom._core.timeouts import DEFAULT_TIMEOUTS, Timeouts
 from comfyloom._http.access import NO_ACCESS, Access
@@ -15,6 +14,7 @@ from comfyloom._http.address import Address
 from comfyloom.progress import ProgressCallback
 
 if TYPE_CHECKING:
+    from comfyloom._comfyui.client import ComfyUI
     from comfyloom._machines.machine import Machine
 
 
@@ -37,6 +37,8 @@ class ComfyUIBackend:
     def open(self, workflow: str | None, report: ProgressCallback) -> ComfyUI:  # noqa: ARG002
         """Return the server's client, once it has answered."""
         if self._comfyui is None:
+            from comfyloom._comfyui.client import ComfyUI
+
             comfyui = ComfyUI(
                 self.url, access=self.access, timeouts=self.timeouts, clock=self.clock
             )

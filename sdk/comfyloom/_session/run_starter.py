@@ -14,17 +14,17 @@ import attrs
 
 from comfyloom._backends.base import Backend
 from comfyloom._core.waiting import Deadline
-from comfyloom._session.execution import Execution, SubmissionTicket
 from comfyloom._session.run import Run
 from comfyloom._session.staging import StagingDir
 from comfyloom._workflow import run_values
-from comfyloom._workflow.run_plan import RunPlan
 from comfyloom._workflow.workflow import Result
 from comfyloom.errors import ComfyloomError
 
 if TYPE_CHECKING:
     from comfyloom._comfyui.client import ComfyUI
+    from comfyloom._session.execution import SubmissionTicket
     from comfyloom._workflow.files import InputFile
+    from comfyloom._workflow.run_plan import RunPlan
 
 ResultT = TypeVar("ResultT", bound=Result)
 
@@ -72,6 +72,8 @@ class RunStarter:
         Raises:
             ComfyloomError: The system has no thread left for it, or all runs were cancelled.
         """
+        from comfyloom._session.execution import Execution, SubmissionTicket
+
         staging = StagingDir(out_dir)
         with self._lock:
             self._last = ticket = SubmissionTicket.after(self._last)

@@ -15,7 +15,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, Unpack
 
 from comfyloom._backends.resolve import TargetLike, resolve
-from comfyloom._comfyui.client import ComfyUI
 from comfyloom._core.clock import SYSTEM_CLOCK, Clock
 from comfyloom._core.forks import renew_after_fork
 from comfyloom._core.redact import log
@@ -25,15 +24,15 @@ from comfyloom._session.lifetime import SessionLifetime
 from comfyloom._session.run import Run, SafeCallback
 from comfyloom._session.run_starter import RunStarter
 from comfyloom._session.staging import check_writable
-from comfyloom._workflow.run_options import RunOptions
-from comfyloom._workflow.run_plan import RunPlan, plan_of
-from comfyloom._workflow.validation import validate
 from comfyloom._workflow.workflow import Result, Workflow
 from comfyloom.errors import ComfyloomError, ConfigError, WorkflowError
 from comfyloom.progress import ProgressCallback
 
 if TYPE_CHECKING:
+    from comfyloom._comfyui.client import ComfyUI
     from comfyloom._machines.machine import Machine
+    from comfyloom._workflow.run_options import RunOptions
+    from comfyloom._workflow.run_plan import RunPlan
     from comfyloom.settings import Auth, ClientCert, Headers, Settings, Verify
 
 ResultT = TypeVar("ResultT", bound=Result)
@@ -238,6 +237,9 @@ class RunComfySession:
         """
         _check_workflow(workflow)
         _check_timeout(timeout)
+        # Imported when first used, like all that only runs need.
+        from comfyloom._workflow.validation import validate
+
         plan = self._plan(workflow, options)
         files = plan.read_files()
         validate(workflow, plan.nodes)
@@ -288,6 +290,8 @@ class RunComfySession:
         self._lifetime.close()
 
     def _plan(self, workflow: Workflow[ResultT], options: RunOptions) -> RunPlan[ResultT]:
+        from comfyloom._workflow.run_plan import plan_of
+
         given: dict[str, Any] = {**options, "api_key": self._settings.api_key_comfy_org}
         if given.get("keep_all") is None:
             given["keep_all"] = self._settings.keep_all

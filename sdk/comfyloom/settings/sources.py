@@ -17,6 +17,7 @@ from comfyloom._core.suggestions import did_you_mean
 from comfyloom._core.user_folders import user_folder
 from comfyloom.settings.declaration import SettingMeta, expanded
 
+_TABLE: Final = "comfyloom"
 CREDENTIALS: Final = ("credentials.txt", "runcomfy/credentials.txt")
 PREFIX: Final = "COMFYLOOM_"
 CREDENTIALS_VARIABLE: Final = "COMFYLOOM_CREDENTIALS"
@@ -112,7 +113,9 @@ def project(
         return Source()
     except UnicodeDecodeError:
         return Source(problems=[f"{path}: it is not UTF-8 text"])
-    import tomllib  # only if the file exists
+    if _TABLE not in text:  # most likely, and the parser takes milliseconds to import
+        return Source()
+    import tomllib
 
     try:
         document: Mapping[str, Any] = tomllib.loads(text)

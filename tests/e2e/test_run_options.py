@@ -203,7 +203,7 @@ def test_only_the_targets_run(emulator: Emulator, made: Callable[..., Any], post
     cls = made({**FILL, **SIDE}, RESULT)
     with direct_session(emulator) as session:
         result = session.run(cls(), keep_all=True, targets=["2"])
-        with pytest.raises(ConfigError, match="no node 22"):
+        with pytest.raises(ConfigError, match="no node 22 runs"):
             session.run(cls(), targets=["22"])
     assert set(result.ui) == {"2"}
     assert posted()[0]["outputs"] == ["2"]

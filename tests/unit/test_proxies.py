@@ -16,7 +16,8 @@ import trustme
 
 from comfyloom._http.retry import NO_RETRY
 from comfyloom._runcomfy.client import ServerApi
-from comfyloom.errors import TransportError
+from comfyloom.errors import ApiError, TransportError
+from gateway import Gateway
 
 
 class Answering(BaseHTTPRequestHandler):
@@ -68,6 +69,15 @@ def test_requests_go_through_an_http_proxy(monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.delenv("no_proxy", raising=False)
         assert listed("http://api.example.invalid") == []
         assert Answering.asked == ["http://api.example.invalid/prod/api/users/user-1/servers"]
+
+
+@pytest.mark.parametrize("answer", ["502 Bad Gateway", "407 Proxy Authentication Required"])
+def test_a_proxy_that_refuses_is_named(monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
+    with Gateway(("127.0.0.1", 1), judge=lambda _: f"{answer}\r\nContent-Length: 0") as proxy:
+        monkeypatch.setenv("http_proxy", f"http://me:pr0xy-pass@127.0.0.1:{proxy.port}")
+        with pytest.raises(ApiError, match=f"proxy http://127.0.0.1:{proxy.port}") as caught:
+            listed("http://api.example.invalid")
+    assert "pr0xy-pass" not in str(caught.value)
 
 
 def test_no_proxy_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:

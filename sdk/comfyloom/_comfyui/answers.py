@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfyloom._core.json import mapping, mappings, text
 from comfyloom._http.retry import Backoff
-from comfyloom._http.transport import proxy_name, retry_after_s, text_of
+from comfyloom._http.transport import by_way_of, retry_after_s, text_of
 from comfyloom.errors import ApiError, NotFound, PromptRejected, RateLimited
 
 if TYPE_CHECKING:
@@ -48,9 +48,7 @@ def api_error(answer: requests.Response, request: str, errors: Sequence[str] = (
     kind, meaning = _MEANINGS.get(status, (ApiError, ""))
     if 300 <= status < 400:
         meaning = "the server redirects elsewhere; use the URL that it redirects to"
-    message = f"ComfyUI: {request} answered {status}"
-    if name := proxy_name(answer):
-        message += f" (by way of the proxy {name})"
+    message = f"ComfyUI: {request} answered {status}{by_way_of(answer)}"
     return kind(
         f"{message}: {meaning}" if meaning else message,
         status=status,

@@ -241,7 +241,7 @@ class ComfyUI:
         """
         ids = {"client_id": client_id, "prompt_id": prompt_id}
         body = {**(fields or {}), "prompt": graph, **ids}
-        content = json.dumps(body, allow_nan=False).encode()
+        content = json.dumps(body).encode()
         self.queue_size.posted(prompt_id, len(content))
         timeout_s = timeout_s or self.timeouts.submit_s
         return self._http.send(

@@ -355,9 +355,10 @@ def describe(error: Exception, proxy: Proxy | None = None) -> str:
     return redact(_innermost(error)) + by_way_of
 
 
-def proxy_name(answer: requests.Response) -> str:
-    """Return the name of the proxy that an answer came through, "" for none."""
-    return str(getattr(getattr(answer, "connection", None), "proxy_name", ""))
+def by_way_of(answer: requests.Response) -> str:
+    """Return the words that name the proxy that an answer came through, "" for none."""
+    name = str(getattr(getattr(answer, "connection", None), "proxy_name", ""))
+    return f" (by way of the proxy {name})" if name else ""
 
 
 def _certificate_hint(error: Exception) -> str:

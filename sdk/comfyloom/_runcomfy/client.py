@@ -15,7 +15,7 @@ from comfyloom._core.redact import log, register_secret, register_url_secret
 from comfyloom._core.timeouts import DEFAULT_TIMEOUTS, Timeouts
 from comfyloom._http.access import NO_ACCESS, Access, bearer
 from comfyloom._http.retry import NO_RETRY, Backoff
-from comfyloom._http.transport import Transport
+from comfyloom._http.transport import Transport, by_way_of
 from comfyloom._runcomfy.models import CloudWorkflow, Server, decode, rows
 from comfyloom._runcomfy.rate_limits import rate_limit_of
 from comfyloom.errors import ApiError, Forbidden, NotFound, RateLimited, Unauthorized
@@ -265,7 +265,8 @@ def _error(response: requests.Response, request: str, errors: Sequence[str]) -> 
     if status == 403 and _GATEWAY_MESSAGE in body:
         meaning = "wrong base URL or path (check RUNCOMFY_API_BASE_URL)"
     fields = _fields(response)
-    parts = [f"RunComfy: {request} answered {status}", meaning or _server_message(fields)]
+    what = f"RunComfy: {request} answered {status}{by_way_of(response)}"
+    parts = [what, meaning or _server_message(fields)]
     return kind(
         ": ".join(part for part in parts if part),
         status=status,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias, TypedDict, get_args
 
 import attrs
@@ -96,22 +96,25 @@ class PromptFields:
             found.append("extra_data must be a mapping that can be written as JSON")
         return found
 
-    def body(self, view: GraphView) -> dict[str, Any]:
-        """Return the fields for a graph.
+    def check_targets(self, nodes: Collection[str]) -> None:
+        """Refuse a target that does not run.
 
         Raises:
-            ConfigError: A target is not a node of the graph.
+            ConfigError: A target is not one of the nodes.
         """
+        for node in self.targets or ():
+            if node not in nodes:
+                hint = did_you_mean(str(node), tuple(nodes))
+                raise ConfigError(f"targets: no node {node} runs{hint}")
+
+    def body(self, view: GraphView) -> dict[str, Any]:
+        """Return the fields for a graph."""
         body: dict[str, Any] = {"extra_data": self._extra_data(view)}
         if self.front:
             body["front"] = True
         if self.priority:
             body["number"] = -self.priority if self.priority > 0 else _LAST - self.priority
         if self.targets is not None:
-            for node in self.targets:
-                if node not in view.graph:
-                    hint = did_you_mean(str(node), tuple(view.graph))
-                    raise ConfigError(f"targets: the graph has no node {node}{hint}")
             body["partial_execution_targets"] = list(self.targets)
         return body
 

@@ -87,11 +87,14 @@ def plan_of(
     view = GraphView(workflow.template_graph(), schemas_of(workflow))
     ends = [*(spec.node for spec in wanted), *workflow.__workflow__.keep]
     is_cut = bool(wanted) and not keep_all
+    nodes = needed_for(ends, view) if is_cut else frozenset(view.graph)
+    given = PromptFields(**fields)
+    given.check_targets(nodes)
     return RunPlan(
         workflow=workflow,
-        nodes=needed_for(ends, view) if is_cut else frozenset(view.graph),
+        nodes=nodes,
         outputs=wanted,
-        fields=PromptFields(**fields),
+        fields=given,
         upload_names=_upload_names(workflow, upload_name),
         fresh=fresh,
     )

@@ -82,6 +82,12 @@ def test_requests_and_the_socket_carry_the_login(
         run_through(gateway, emulator, **options)
 
 
+def test_cookies_reach_a_host_without_a_dot(emulator: Emulator) -> None:
+    with behind(emulator.comfyui_url, judge=demanding("Cookie", "session=abc")) as gateway:
+        url = url_through(gateway, emulator.comfyui_url).replace("127.0.0.1", "localhost")
+        run_through(gateway, emulator, url, headers={"Cookie": "session=abc"})
+
+
 def test_the_environment_gives_the_login_too(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -232,8 +238,9 @@ def test_an_unknown_certificate_is_refused_with_a_hint(emulator: Emulator) -> No
     _, context = issued("127.0.0.1")
     with behind(emulator.comfyui_url, tls=context) as gateway:
         target = url_through(gateway, emulator.comfyui_url)
-        with pytest.raises(TransportError, match=r"verify=.*COMFYLOOM_VERIFY"):
+        with pytest.raises(TransportError, match=r"verify=.*COMFYLOOM_VERIFY") as caught:
             start(target)
+        assert len(caught.value.errors) == 1  # another attempt would not help
 
 
 def test_verify_false_and_a_certificate_of_an_authority(

@@ -121,6 +121,28 @@ with RunComfySession(os.environ["URL"]) as session:
     assert first == second
 
 
+def test_a_client_of_the_parent_opens_connections_of_its_own(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    code = """
+with RunComfySession(os.environ["URL"]) as session:
+    session.run(workflow(0))
+    server = session.server()
+    before = server.event_router.client_id
+    assert server._http._session is not None
+
+    def work():
+        is_new = server._http._session is None, server.event_router.client_id != before
+        version = server.system_stats()["system"]["comfyui_version"]
+        return f"{is_new} {version}"
+
+    print(collected(*forked(work)))
+    print(server.event_router.client_id == before, server._http._session is not None)
+"""
+    printed = " ".join(run_code(code, emulator, tmp_path))
+    assert printed == "(True, True) 0.3.64 True True"
+
+
 def test_a_session_made_before_the_fork_and_used_after_it_only(
     emulator: Emulator, tmp_path: Path
 ) -> None:

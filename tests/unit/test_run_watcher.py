@@ -415,7 +415,21 @@ def test_a_large_queue_is_read_as_seldom_as_its_size_allows(clock: FakeClock) ->
     assert made.server.looks
     assert len(made.server.looks) <= 200 / 60
     assert made.server.looks[0] >= 59
+    assert made.server.counts  # is anything left? asked instead
     assert len(made.server.polls) > 60  # history is small, and asked as often as ever
+
+
+def test_a_large_queue_is_not_read_at_once(clock: FakeClock) -> None:
+    """A small one is: a run without events most likely waits."""
+    jobs = FakeJobs(clock, lambda _: JobState.RUNNING, can_find=None)
+    made = watch_large(clock, 3_000_000, jobs, ends_at=10.0)
+    made.server.queue_size.posted("q", 3_000_000)
+    begun = clock.now
+    assert made.wait() is DONE
+    assert jobs.asked[0] - begun >= 1.4  # 0.7 s for each graph
+    small = watch(clock, [(0.0, ConnectionLost())], is_up=False, ends_at=3.0)
+    small.wait()
+    assert small.server.looks[0] < 0.5
 
 
 def test_a_run_behind_large_graphs_is_found_by_its_job(clock: FakeClock) -> None:

@@ -80,9 +80,9 @@ class ResumableDownload:
         etag = answer.headers.get("ETag", "")
         if answer.status_code != _PARTIAL:
             length = answer.headers.get("Content-Length", "")
-            encoded = answer.headers.get("Content-Encoding", "identity") != "identity"
             self.size, self.etag = 0, etag
-            self.total = int(length) if length.isdecimal() and not encoded else None
+            is_exact = length.isdecimal() and not _is_encoded(answer)
+            self.total = int(length) if is_exact else None
             if self.total is None or etag.startswith(_WEAK):
                 self.etag = ""  # cannot be resumed safely
             return
@@ -95,14 +95,19 @@ class ResumableDownload:
             raise TransportError(f"{self.path.name}: the file has changed on the server")
 
     def _take(self, answer: requests.Response, scope: CancelScope) -> None:
+        # A gateway may compress although it was asked not to; decoding copies each piece twice.
+        is_encoded = _is_encoded(answer)
         with self.path.open("r+b" if self.size else "wb") as part:
             part.seek(self.size)
-            # `read1` returns what has arrived: a slow server must not block the scope's check. A
-            # gateway may compress although it was asked not to, hence `decode_content`.
-            while chunk := answer.raw.read1(_CHUNK, decode_content=True):
+            # `read1` returns what has arrived: a slow server must not block the scope's check.
+            while chunk := answer.raw.read1(_CHUNK, decode_content=is_encoded):
                 scope.checkpoint()
                 part.write(chunk)
                 self.size += len(chunk)
 
     def _forget(self) -> None:
         self.size, self.etag, self.total = 0, "", None
+
+
+def _is_encoded(answer: requests.Response) -> bool:
+    return answer.headers.get("Content-Encoding", "identity") != "identity"

@@ -93,12 +93,9 @@ def check_all(settings: object) -> None:
 
 
 def setting_metas(cls: Any) -> dict[str, SettingMeta]:
-    """Return the metadata of each setting of a class, in the order of its fields."""
-    return {
-        field.name: field.metadata[METADATA]
-        for field in attrs.fields(cls)
-        if METADATA in field.metadata
-    }
+    """Return the metadata of each setting of a class, those of its base class last."""
+    fields = sorted(attrs.fields(cls), key=lambda field: field.inherited)
+    return {field.name: field.metadata[METADATA] for field in fields if METADATA in field.metadata}
 
 
 def parse_value(raw: object, kind: Any, check: Check) -> Any:

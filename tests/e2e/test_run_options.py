@@ -170,8 +170,10 @@ def test_extra_data_preview_method_and_the_place_in_the_queue(
 
 
 def test_the_partners_key_goes_only_where_it_may_be_needed(
-    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, made: Callable[..., Any]
+    monkeypatch: pytest.MonkeyPatch, made: Callable[..., Any]
 ) -> None:
+    from comfyloom_emulator.nodes.images import IMAGES
+
     monkeypatch.setenv("COMFYLOOM_API_KEY_COMFY_ORG", "comfyui-s3cret-key")
     seen: list[Mapping[str, Any]] = []
 
@@ -190,13 +192,19 @@ def test_the_partners_key_goes_only_where_it_may_be_needed(
         session.run(cls())
         assert "comfyui-s3cret-key" not in repr(session)
     assert seen[0]["api_key_comfy_org"] == "comfyui-s3cret-key"
-    with direct_session(emulator) as session:
-        result = session.run(FluxImageWorkflow(prompt="x", width=64, height=64))
-        import requests
+    seen.clear()
 
-        entry = requests.get(f"{emulator.comfyui_url}/history", timeout=10).text
-    assert result.prompt_id in entry
-    assert "comfyui-s3cret-key" not in entry
+    def save(call: NodeCall) -> NodeResult:
+        seen.append(call.extra_data)
+        return IMAGES["SaveImage"].run(call)
+
+    with (
+        Emulator(nodes={"SaveImage": Node(run=save)}) as other,
+        direct_session(other) as session,
+    ):
+        session.run(FluxImageWorkflow(prompt="x", width=64, height=64))
+    assert "extra_pnginfo" in seen[0]
+    assert "api_key_comfy_org" not in seen[0]
 
 
 def test_only_the_targets_run(emulator: Emulator, made: Callable[..., Any], posted: Posted) -> None:

@@ -77,6 +77,10 @@ def test_a_failure_after_the_first_replacement_is_undone(
     with pytest.raises(OutputNotWritable, match="No space left"):
         result.place({"image": wall, "mesh": model})
     assert files_in(tmp_path) == {"wall.png": b"old"}
+    wall.unlink()
+    with pytest.raises(OutputNotWritable, match="No space left"):
+        result.place({"image": wall, "mesh": model})
+    assert files_in(tmp_path) == {}
 
 
 @pytest.mark.parametrize(
@@ -142,6 +146,8 @@ def test_an_upload_keeps_its_name(tmp_path: Path) -> None:
             each.image.embedded_graph()["16"]["inputs"]["image"]
             for each in (first, again, by_field, plain)
         ]
+        with direct_session(emulator) as later:  # what was sent is remembered
+            later.run(small_workflow(seed=6), upload_name="Blick nach Süden.png")
         uploads = [r for r in emulator.state()["requests"] if r["path"].endswith("/upload/image")]
     assert names[0].endswith("/Blick nach Süden.png")
     assert names[0] == names[1]

@@ -19,7 +19,7 @@ from comfyloom._core.redact import log
 
 KEPT_S: Final = 7 * 86400.0
 """Age after which the uploads of a server are dropped, when another one is added."""
-_PLAIN: Final = re.compile(r"[\w .()/-]{1,300}", re.ASCII)
+_PLAIN: Final = re.compile(r"[\w .()/-]{1,300}")
 
 
 @attrs.frozen

@@ -25,7 +25,7 @@ def test_what_was_put_is_got_until_it_is_dropped(cache: UploadCache) -> None:
     assert cache.get("abc.png") is None
 
 
-@pytest.mark.parametrize("stored", ["", "a\nb", "ü.png", "x" * 301, "a;b"])
+@pytest.mark.parametrize("stored", ["", "a\nb", "x,y.png", "x" * 301, "a;b"])
 def test_a_name_that_could_not_be_read_back_is_not_kept(cache: UploadCache, stored: str) -> None:
     cache.put("abc.png", stored)
     assert not (cache.folder / "abc.png").exists()

@@ -151,7 +151,7 @@ def test_only_our_own_token_is_sent(
 def test_only_a_certificate_error_proves_that_nothing_was_sent() -> None:
     import ssl
 
-    from comfyloom._http.transport import reached_the_server
+    from comfyloom._http.failures import reached_the_server
 
     certificate = requests.exceptions.SSLError(ssl.SSLCertVerificationError("unknown ca"))
     assert not reached_the_server(certificate)

@@ -32,8 +32,8 @@
             LedgerTooNew        user: upgrade comfyloom
         JobError                caller: read what the job reported
 
-Every error takes its message first and its facts as keywords, all with defaults, so that it can
-be created, copied and pickled. Secrets are removed when the error is created.
+Every error takes its message first and its facts as keywords, all with defaults: it can be created,
+copied and pickled. Secrets are removed when it is created.
 """
 
 from __future__ import annotations

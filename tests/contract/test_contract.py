@@ -21,6 +21,7 @@ from comfyloom._comfyui.history import FileReference
 from comfyloom._comfyui.jobs_api import JobState
 from comfyloom._comfyui.run_watcher import RunWatcher
 from comfyloom._comfyui.submit import Submission
+from comfyloom._comfyui.upload_file import UploadLimit
 from comfyloom._core.waiting import Deadline
 from comfyloom.errors import ApiError, NotFound, PromptRejected, RunCancelled, RunLost, RunTimeout
 from contract.conftest import COPY, FILL, LINGER
@@ -48,7 +49,7 @@ def graph_of(base: dict[str, Any], **inputs: Any) -> dict[str, Any]:
 
 def test_the_server_reports_its_version_and_upload_limit(server: ComfyUI) -> None:
     assert server.system_stats()["system"]["comfyui_version"]
-    limit = server.max_upload_bytes()
+    limit = UploadLimit(server._calls, server.event_router).read()
     assert limit is None or limit > 0
 
 
@@ -268,7 +269,7 @@ def test_a_run_deleted_by_another_client_is_lost(
     second = session.submit(lingering(color=novel()), timeout=120)
     seen(server, second.id, runs=False)
     begun = time.monotonic()
-    server._post("/queue", json={"delete": [second.id]})
+    server._calls.post("/queue", json={"delete": [second.id]})
     with pytest.raises(RunLost):
         second.wait()
     assert time.monotonic() - begun < 5.0

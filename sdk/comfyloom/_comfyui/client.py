@@ -6,37 +6,33 @@ import io
 import json
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-import attrs
-
 from comfyloom._comfyui.answers import json_of, raise_for_status
-from comfyloom._comfyui.cancel_scope import CancelScope
+from comfyloom._comfyui.calls import Calls
 from comfyloom._comfyui.event_router import EventRouter
 from comfyloom._comfyui.history import HistoryEntry
 from comfyloom._comfyui.jobs_api import JobsApi, JobState
-from comfyloom._comfyui.multipart import Multipart
 from comfyloom._comfyui.queue_poll import QueueIds, QueueSize, SharedQueuePoll
 from comfyloom._comfyui.upload_cache import UploadCache
+from comfyloom._comfyui.upload_file import UploadLimit, upload_file
 from comfyloom._comfyui.uploads import Uploads
 from comfyloom._core.clock import SYSTEM_CLOCK, Clock
-from comfyloom._core.json import is_mapping, items, mapping, number, text
-from comfyloom._core.redact import log
+from comfyloom._core.json import items, mapping, number
 from comfyloom._core.timeouts import DEFAULT_TIMEOUTS, Timeouts
 from comfyloom._http.access import NO_ACCESS, Access
 from comfyloom._http.address import Address
 from comfyloom._http.handshake import Handshake
 from comfyloom._http.retry import NO_RETRY, Backoff
-from comfyloom._http.transport import Transport, text_of
+from comfyloom._http.transport import Transport
 from comfyloom._workflow.graph import Graph
-from comfyloom.errors import ApiError, TransportError
 
 if TYPE_CHECKING:
     import requests
 
     from comfyloom._comfyui.history import FileReference
-    from comfyloom._workflow.files import InputFile
 
 CONNECTIONS = 64
 
@@ -77,16 +73,19 @@ class ComfyUI:
             clock=clock,
             connections=CONNECTIONS,
         )
+        self._calls = Calls(self._http)
         self.event_router = EventRouter(self._handshake, timeouts=timeouts)
         self.queue_poll = SharedQueuePoll(
             lambda timeout_s: self.queue(backoff=NO_RETRY, timeout_s=timeout_s), clock
         )
         self.uploads = Uploads(
-            self._upload, self.max_upload_bytes, UploadCache.of(address.identity), timeouts.turn_s
+            partial(upload_file, self._calls),
+            UploadLimit(self._calls, self.event_router).read,
+            UploadCache.of(address.identity),
+            timeouts.turn_s,
         )
         self.queue_size = QueueSize()
         self.jobs = JobsApi(self._http)
-        self._asked_for_limit = False
 
     def close(self) -> None:
         """Close all connections."""
@@ -102,7 +101,9 @@ class ComfyUI:
             TransportError: No answer.
             ApiError: An answer that is not ComfyUI's.
         """
-        return self._get_object("/system_stats", backoff, self.timeouts.poll_s)
+        return self._calls.get_object(
+            "/system_stats", backoff=backoff, timeout_s=self.timeouts.poll_s
+        )
 
     def object_info(self) -> Mapping[str, Any]:
         """Return `/object_info`: every node type of the server, some megabytes.
@@ -111,7 +112,7 @@ class ComfyUI:
             TransportError: No answer.
             ApiError: An answer that is not ComfyUI's.
         """
-        return self._get_object("/object_info")
+        return self._calls.get_object("/object_info")
 
     def history(
         self,
@@ -131,13 +132,13 @@ class ComfyUI:
         """
         path = f"/history/{quote(prompt_id, safe='')}"
         timeout_s = timeout_s or self.timeouts.poll_s
-        found = self._get(path, backoff=backoff, timeout_s=timeout_s, is_over=is_over)
+        found = self._calls.get(path, backoff=backoff, timeout_s=timeout_s, is_over=is_over)
         return HistoryEntry.parse(prompt_id, mapping(found).get(prompt_id))
 
     def queue(self, *, backoff: Backoff | None = None, timeout_s: float | None = None) -> QueueIds:
         """Return the ids of the running and of the pending prompts, in their order."""
         timeout_s = timeout_s or self.timeouts.poll_s
-        answer = self._answer("/queue", backoff=backoff, timeout_s=timeout_s)
+        answer = self._calls.answer("/queue", backoff=backoff, timeout_s=timeout_s)
         self.queue_size.last_bytes = len(answer.content)
         lists = mapping(json_of(answer, "GET /queue"))
         return _ids(lists.get("queue_running")), _ids(lists.get("queue_pending"))
@@ -148,7 +149,7 @@ class ComfyUI:
         Raises:
             TransportError, ApiError: The server does not answer.
         """
-        found = mapping(self._get("/prompt", backoff=NO_RETRY, timeout_s=timeout_s))
+        found = mapping(self._calls.get("/prompt", backoff=NO_RETRY, timeout_s=timeout_s))
         count = number(mapping(found.get("exec_info")).get("queue_remaining"))
         return None if count is None else int(count)
 
@@ -163,34 +164,13 @@ class ComfyUI:
             TransportError, ApiError: The server does not answer.
         """
         how: dict[str, Any] = {"backoff": backoff, "timeout_s": timeout_s}
-        state = self.jobs.find(prompt_id, **how) if self.jobs.can_find else None
-        if state is None:
-            running, pending = self.queue(**how)
-            is_queued = prompt_id in (*running, *pending)
-        else:
-            is_queued = state in (JobState.WAITING, JobState.RUNNING)
+        is_queued = self._state(prompt_id, **how) is not JobState.UNKNOWN
         return is_queued or self.history(prompt_id, **how) is not None
 
     @property
     def backoff(self) -> Backoff:
         """Attempts, and waits between them."""
         return self._http.backoff
-
-    def max_upload_bytes(self) -> int | None:
-        """Return the largest request that the server accepts, in bytes; None if unknown.
-
-        The server reports it on the event socket, and in `/features`, which is read once. An old
-        server, or a gateway, may lack that route, but still accept files.
-        """
-        if self.event_router.max_upload_bytes is None and not self._asked_for_limit:
-            self._asked_for_limit = True
-            try:
-                features = self._get("/features", backoff=NO_RETRY, timeout_s=self.timeouts.poll_s)
-            except (ApiError, TransportError) as error:
-                log.debug("the upload limit is unknown: %s", error)
-            else:
-                self.event_router.note_features(mapping(features))
-        return self.event_router.max_upload_bytes
 
     @contextmanager
     def view(
@@ -262,7 +242,7 @@ class ComfyUI:
             TransportError: No answer.
             ApiError: A refusal.
         """
-        self._post("/free", json={"unload_models": True, "free_memory": True})
+        self._calls.post("/free", json={"unload_models": True, "free_memory": True})
 
     def cancel(self, prompt_id: str) -> None:
         """Remove a prompt from the queue, and interrupt it if it is running.
@@ -278,75 +258,23 @@ class ComfyUI:
         once: dict[str, Any] = {"backoff": NO_RETRY, "timeout_s": self.timeouts.cancel_s}
         if self.jobs.cancel(prompt_id, **once):
             return
-        self._post("/queue", json={"delete": [prompt_id]}, **once)
-        if self._runs(prompt_id, **once):
-            self._post("/interrupt", json={"prompt_id": prompt_id}, **once)
+        self._calls.post("/queue", json={"delete": [prompt_id]}, **once)
+        if self._state(prompt_id, **once) is JobState.RUNNING:
+            self._calls.post("/interrupt", json={"prompt_id": prompt_id}, **once)
 
-    def _runs(self, prompt_id: str, **how: Any) -> bool:
-        """Return whether a prompt is running now."""
+    def _state(self, prompt_id: str, **how: Any) -> JobState:
+        """Return where a prompt is, UNKNOWN if it neither runs nor waits."""
         if self.jobs.can_find or self.queue_size.is_large:
             state = self.jobs.find(prompt_id, **how)
             if state is not None:
-                return state is JobState.RUNNING
-        running, _ = self.queue(**how)
-        return prompt_id in running
+                return JobState.UNKNOWN if state is JobState.ENDED else state
+        running, pending = self.queue(**how)
+        if prompt_id in running:
+            return JobState.RUNNING
+        return JobState.WAITING if prompt_id in pending else JobState.UNKNOWN
 
     def _handshake(self, client_id: str, *, challenge: bool = False) -> Handshake:
         return self._http.handshake("/ws", challenge=challenge, clientId=client_id)
-
-    def _upload(self, file: InputFile, scope: CancelScope) -> str:
-        """Upload an input file, named by its content, and return the server's name for it."""
-        timeout_s = min(self.timeouts.upload_s, scope.checkpoint())
-        total_s = min(self._http.backoff.total_s, timeout_s)
-        place = {"subfolder": file.folder} if file.folder else {}
-        body = Multipart("image", file, {"type": "input", **place}, scope)
-        answer = self._post(
-            "/upload/image",
-            data=body,
-            headers={"Content-Type": body.content_type},
-            timeout_s=timeout_s,
-            connect_s=timeout_s,  # also limits sending, and the server may be busy
-            backoff=attrs.evolve(self._http.backoff, total_s=total_s, retry_after_s=total_s),
-        )
-        reply = mapping(json_of(answer, "POST /upload/image"))
-        stored, folder = text(reply.get("name")), text(reply.get("subfolder"))
-        if not stored:
-            problem = "ComfyUI: the upload's answer does not name a file"
-            raise ApiError(problem, body=text_of(answer, 200))
-        return f"{folder}/{stored}" if folder else stored
-
-    def _get(self, path: str, **options: Any) -> object:
-        return json_of(self._answer(path, **options), f"GET {path}")
-
-    def _answer(
-        self,
-        path: str,
-        *,
-        backoff: Backoff | None = None,
-        timeout_s: float | None = None,
-        is_over: Callable[[], bool] = lambda: False,
-    ) -> requests.Response:
-        """Return a whole answer; one with large graphs on a slow line takes its time."""
-        errors: list[str] = []
-        timeout_s = timeout_s or self.timeouts.answer_s
-        times: dict[str, Any] = {"timeout_s": timeout_s, "drip_s": timeout_s, "is_over": is_over}
-        answer = self._http.send("GET", path, backoff=backoff, errors=errors, **times)
-        raise_for_status(answer, f"GET {path}", errors)
-        return answer
-
-    def _get_object(
-        self, path: str, backoff: Backoff | None = None, timeout_s: float | None = None
-    ) -> Mapping[str, Any]:
-        found = self._get(path, backoff=backoff, timeout_s=timeout_s)
-        if not is_mapping(found):
-            raise ApiError(f"ComfyUI: {path} is not a JSON object", request=f"GET {path}")
-        return found
-
-    def _post(self, path: str, **options: Any) -> requests.Response:
-        errors: list[str] = []
-        answer = self._http.send("POST", path, repeatable=True, errors=errors, **options)
-        raise_for_status(answer, f"POST {path}", errors)
-        return answer
 
 
 def _ids(rows: object) -> tuple[str, ...]:

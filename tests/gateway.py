@@ -15,6 +15,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import attrs
 
+from comfyloom import RunComfySession
+from comfyloom.emulator import Emulator
+from small_runs import small_workflow
+from support import HastyClock
+
 _PIECE = 65536
 
 
@@ -200,3 +205,19 @@ def _drain(client: socket.socket, seen: Seen, rest: bytes) -> None:
     left = int(seen.headers.get("content-length", "0")) - len(rest)
     while left > 0 and (piece := client.recv(_PIECE)):
         left -= len(piece)
+
+
+def run_through(gateway: Gateway, emulator: Emulator, url: str = "", **options: Any) -> None:
+    """Run one workflow through a gateway, and check that its event socket was let in."""
+    target = url or url_through(gateway, emulator.comfyui_url)
+    with RunComfySession(target, clock=HastyClock(), **options) as session:
+        session.run(small_workflow())
+        router = session.server().event_router
+        assert router.is_up
+    assert gateway.handshakes
+
+
+def start(target: str, **options: Any) -> None:
+    """Reach a server, and leave it."""
+    with RunComfySession(target, clock=HastyClock(), **options):
+        pass

@@ -1,8 +1,7 @@
-"""Logins, certificates and proxies: every request and the event socket carry the same."""
+"""Logins and certificates: every request and the event socket carry the same."""
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import ssl
 from collections.abc import Iterator
@@ -16,9 +15,9 @@ from comfyloom import RunComfySession
 from comfyloom.emulator import Emulator
 from comfyloom.errors import ApiError, ConfigError, TransportError
 from comfyloom.settings import Settings
-from gateway import Gateway, Seen, basic, behind, demanding, url_through
+from gateway import Seen, basic, behind, demanding, run_through, start, url_through
 from small_runs import small_workflow
-from support import HastyClock, free_port
+from support import HastyClock
 
 PASSWORD = "pass:wörd"
 
@@ -34,22 +33,6 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
-
-
-def run_through(gateway: Gateway, emulator: Emulator, url: str = "", **options: Any) -> None:
-    """Run one workflow through a gateway, and check that its event socket was let in."""
-    target = url or url_through(gateway, emulator.comfyui_url)
-    with RunComfySession(target, clock=HastyClock(), **options) as session:
-        session.run(small_workflow())
-        router = session.server().event_router
-        assert router.is_up
-    assert gateway.handshakes
-
-
-def start(target: str, **options: Any) -> None:
-    """Reach a server, and leave it."""
-    with RunComfySession(target, clock=HastyClock(), **options):
-        pass
 
 
 # --- logins --------------------------------------------------------------------------------------
@@ -339,113 +322,3 @@ def test_a_rented_machine_is_always_checked(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("RUNCOMFY_USER_ID", "me")
     with pytest.raises(ConfigError, match="COMFYLOOM_VERIFY"):
         RunComfySession()
-
-
-# --- proxies -------------------------------------------------------------------------------------
-
-
-def test_this_computer_is_never_reached_by_a_proxy(
-    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with behind(emulator.comfyui_url, is_proxy=True) as proxy:
-        for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "ALL_PROXY"):
-            monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
-        with RunComfySession(emulator, clock=HastyClock()) as session:
-            session.run(small_workflow())
-            assert session.server().event_router.is_up
-        port = emulator.comfyui_url.partition("127.0.0.1")[2]
-        for host in ("127.0.0.1", "localhost"):
-            with RunComfySession(f"http://{host}{port}", clock=HastyClock()) as session:
-                session.run(small_workflow())
-                assert session.server().event_router.is_up
-        assert proxy.seen == []
-
-
-def test_another_host_is_reached_by_it_with_its_socket(
-    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with behind(emulator.comfyui_url, is_proxy=True) as proxy:
-        monkeypatch.setenv("http_proxy", f"http://me:pr0xy-pass@127.0.0.1:{proxy.port}")
-        path = emulator.comfyui_url.partition("/comfyui")[2]
-        target = f"http://comfy.example.invalid/comfyui{path}"
-        with RunComfySession(target, clock=HastyClock()) as session:
-            session.run(small_workflow())
-            assert session.server().event_router.is_up
-        assert any(seen.method == "CONNECT" for seen in proxy.seen)
-
-
-@pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_proxy_that_fails_is_named(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
-    port = free_port()
-    monkeypatch.setenv(f"{scheme}_proxy", f"http://me:pr0xy-pass@127.0.0.1:{port}")
-    with pytest.raises(TransportError, match=f"the proxy http://127.0.0.1:{port} ") as caught:
-        start(f"{scheme}://comfy.example.invalid")
-    assert "pr0xy-pass" not in str(caught.value)
-
-
-@pytest.mark.parametrize("answer", ["502 Bad Gateway", "407 Proxy Authentication Required"])
-@pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_proxy_that_refuses_is_named(
-    monkeypatch: pytest.MonkeyPatch, scheme: str, answer: str
-) -> None:
-    with Gateway(("127.0.0.1", 1), judge=lambda _: f"{answer}\r\nContent-Length: 0") as proxy:
-        monkeypatch.setenv(f"{scheme}_proxy", f"http://127.0.0.1:{proxy.port}")
-        named = f"proxy http://127.0.0.1:{proxy.port}"
-        with pytest.raises((TransportError, ApiError), match=named):
-            start(f"{scheme}://comfy.example.invalid")
-
-
-def test_socks_without_its_library_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    import requests.adapters
-
-    def missing(*_: Any, **__: Any) -> None:
-        raise requests.exceptions.InvalidSchema("Missing dependencies for SOCKS support.")
-
-    monkeypatch.setattr(requests.adapters, "SOCKSProxyManager", missing)
-    monkeypatch.setenv("all_proxy", "socks5h://127.0.0.1:9")
-    with pytest.raises(
-        TransportError, match=r"socks5h://127.0.0.1:9 .*comfyloom\[socks\]"
-    ) as caught:
-        start("http://comfy.example.invalid")
-    assert "\n" not in str(caught.value)
-
-
-def test_every_form_of_loopback_is_recognised() -> None:
-    from comfyloom._http.proxies import is_loopback
-
-    for host in ("127.0.0.1", "127.1.2.3", "localhost", "LOCALHOST", "a.localhost", "0.0.0.0"):
-        assert is_loopback(f"http://{host}:8188/x"), host
-    for host in ("[::1]", "[::ffff:127.0.0.1]", "[::]"):
-        assert is_loopback(f"http://{host}:8188/x"), host
-    for host in ("128.0.0.1", "localhost.example", "127.example", "[2001:db8::1]"):
-        assert not is_loopback(f"http://{host}/x"), host
-    assert ipaddress.ip_address("127.1.2.3").is_loopback
-
-
-# --- addresses -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "suffix",
-    ["/", "/#", "/#workflows/flux.json", "/?", "/?clientId=abc", "/index.html", "/ws?clientId=1"],
-)
-def test_an_address_is_understood_as_the_browser_shows_it(emulator: Emulator, suffix: str) -> None:
-    with behind(emulator.comfyui_url) as gateway:
-        run_through(gateway, emulator, url_through(gateway, emulator.comfyui_url) + suffix)
-        assert not any("abc" in seen.target for seen in gateway.seen)
-
-
-def test_the_address_of_a_socket_is_understood(emulator: Emulator) -> None:
-    target = emulator.comfyui_url.replace("http", "ws", 1) + "/ws"
-    with RunComfySession(target, clock=HastyClock()) as session:
-        session.run(small_workflow())
-        assert session.server().event_router.is_up
-
-
-@pytest.mark.parametrize(
-    "target",
-    ["file:///x", "ftp://h/", "http://", "http://h:99999", "http://h:0", "http://[::1", "x"],
-)
-def test_anything_else_is_refused_for_what_it_is(target: str) -> None:
-    with pytest.raises(ConfigError, match="http"):
-        RunComfySession(target)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -335,21 +334,6 @@ def test_a_table_locked_by_another_client_is_an_error(postgres: str) -> None:
             mine.record_heartbeat("locked-out", 1.0)
         blocker.exec_driver_sql("ROLLBACK")
     mine.record_heartbeat("locked-out", 1.0)
-
-
-def test_a_server_that_never_answers_is_given_up() -> None:
-    errors: list[LedgerError] = []
-
-    def ask(port: int) -> None:
-        with pytest.raises(LedgerError) as caught:
-            of(f"postgresql://me@127.0.0.1:{port}/db", timeouts=IMPATIENT).list_unended()
-        errors.append(caught.value)
-
-    with socket.create_server(("127.0.0.1", 0)) as mute:
-        asking = threading.Thread(target=ask, args=(mute.getsockname()[1],), daemon=True)
-        asking.start()
-        asking.join(60)
-        assert errors
 
 
 # --- owners --------------------------------------------------------------------------------------

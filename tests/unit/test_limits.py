@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Iterator
 from decimal import Decimal
@@ -20,14 +21,16 @@ from comfyloom._comfyui.history import FileReference, HistoryEntry
 from comfyloom._comfyui.poll_schedule import Poll, PollSchedule, RunPhase
 from comfyloom._comfyui.queue_poll import SharedQueuePoll
 from comfyloom._comfyui.uploads import FORM_BYTES, WORTH_ASKING, Uploads
-from comfyloom._core.timeouts import PollIntervals
+from comfyloom._core.timeouts import PollIntervals, Timeouts
 from comfyloom._dev.health import HealthCheck, status_of
 from comfyloom._money.prices import PriceList
 from comfyloom._records.dev_state import DevState, Health
+from comfyloom._records.ledger import Ledger
+from comfyloom._records.machine_records import MachineRecords
 from comfyloom._session.run import UNREAD, Run
 from comfyloom._workflow.files import read_input
 from comfyloom._workflow.run_values import run_graph
-from comfyloom.errors import InputFileError, RunCancelled
+from comfyloom.errors import InputFileError, LedgerError, RunCancelled
 from comfyloom.outputs import OutputSpec
 from comfyloom.progress import Progress
 from support import FakeClock
@@ -223,3 +226,20 @@ def test_an_input_set_to_none_is_sent_as_null(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(NoneWorkflow, "template_graph", classmethod(lambda _: graph))
     made = run_graph(NoneWorkflow(anything=None), files={}, seeds={})
     assert made["1"]["inputs"] == {"anything": None}
+
+
+def test_a_ledger_that_never_answers_is_given_up() -> None:
+    errors: list[LedgerError] = []
+
+    def ask(port: int) -> None:
+        ledger = Ledger.of(f"postgresql://me@127.0.0.1:{port}/db", Timeouts(ledger_busy_s=0.2))
+        records = MachineRecords(ledger=ledger, base_url="https://api.example/", user_id="me")
+        with pytest.raises(LedgerError) as caught:
+            records.list_unended()
+        errors.append(caught.value)
+
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        asking = threading.Thread(target=ask, args=(mute.getsockname()[1],), daemon=True)
+        asking.start()
+        asking.join(60)
+        assert errors

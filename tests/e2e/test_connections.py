@@ -177,10 +177,12 @@ def test_a_socket_without_login_is_reported(
     [
         ("auth", ("me", "a\nb"), "line break"),
         ("auth", 7, "expected"),
+        ("auth", ("me",), "expected"),
+        ("auth", ("me", "pw", "x"), "expected"),
         ("auth", "", "empty"),
         ("headers", {"X Y": "a"}, "not the name of a header"),
         ("headers", {"X-Y": "a\r\nHost: evil"}, "line break"),
-        ("headers", {"X-Y": 7}, "line break"),
+        ("headers", {"X-Y": 7}, "expected a string"),
         ("verify", "missing.pem", "does not exist"),
         ("client_cert", "missing.pem", "does not exist"),
         ("client_cert", __file__, "not a certificate"),
@@ -191,6 +193,16 @@ def test_bad_logins_are_refused_before_anything_is_sent(
 ) -> None:
     with pytest.raises(ConfigError, match=problem):
         RunComfySession("http://127.0.0.1:1", **{option: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", ["{broken s3cret", "no colon s3cret", '{"X Y": "s3cret"}'])
+def test_bad_headers_of_the_environment_are_not_shown(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("COMFYLOOM_HEADERS", value)
+    with pytest.raises(ConfigError, match="per line, or a JSON object") as caught:
+        RunComfySession("http://127.0.0.1:1")
+    assert "s3cret" not in str(caught.value)
 
 
 def test_the_login_of_a_comfyui_is_never_sent_to_the_platform() -> None:

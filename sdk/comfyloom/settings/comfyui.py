@@ -13,6 +13,7 @@ from comfyloom._core.redact import register_secret
 from comfyloom._http.access import Access, basic, bearer
 from comfyloom.errors import ConfigError
 from comfyloom.settings.declaration import (
+    HEADERS_FORM,
     Auth,
     ClientCert,
     FileName,
@@ -28,9 +29,10 @@ def is_auth(value: Auth) -> str | None:
     """Return what is wrong with a login, None if it is valid."""
     if callable(value):
         return None
-    parts: list[object] = list(value) if isinstance(value, tuple) else [value]
+    is_pair = isinstance(value, tuple)
+    parts: list[object] = list(value) if is_pair else [value]
     texts = [part for part in parts if isinstance(part, str)]
-    if len(texts) != len(parts) or len(parts) > 2:
+    if len(texts) != len(parts) or len(parts) != 1 + is_pair:
         return "expected (user, password), a string, or a callable"
     return None if texts[0] and all(_is_line(text) for text in texts) else _LINE
 
@@ -40,7 +42,9 @@ def is_headers(value: Mapping[Any, Any]) -> str | None:
     for name, text in value.items():
         if not isinstance(name, str) or not _is_name(name):
             return f"{name!r} is not the name of a header"
-        if not isinstance(text, str) or not _is_line(text):
+        if not isinstance(text, str):
+            return f"{name}: expected a string"
+        if not _is_line(text):
             return f"{name}: {_LINE}"
     return None
 
@@ -101,12 +105,14 @@ class ComfyUISettings:
 
     auth: Auth | None = attrs.field(
         default=None,
-        metadata=meta("COMFYLOOM_AUTH", is_secret=True, check=is_auth),
+        metadata=meta(
+            "COMFYLOOM_AUTH", is_secret=True, expected="user:password or a token", check=is_auth
+        ),
         repr=False,
     )
     headers: Headers = attrs.field(
         factory=dict[str, str],
-        metadata=meta("COMFYLOOM_HEADERS", is_secret=True, check=is_headers),
+        metadata=meta("COMFYLOOM_HEADERS", is_secret=True, expected=HEADERS_FORM, check=is_headers),
         repr=False,
     )
     verify: Verify = attrs.field(default=True, metadata=meta("COMFYLOOM_VERIFY", check=is_verify))

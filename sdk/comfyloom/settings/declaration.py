@@ -38,6 +38,7 @@ Headers: TypeAlias = Mapping[str, str]
 FileName: TypeAlias = str | os.PathLike[str]
 Verify: TypeAlias = bool | FileName
 ClientCert: TypeAlias = FileName | tuple[FileName, FileName]
+HEADERS_FORM: Final = "one `Name: value` per line, or a JSON object"
 Check: TypeAlias = Callable[[Any], str | None]
 
 
@@ -54,12 +55,14 @@ class SettingMeta:
             use the same names.
         file_names: More names that a credentials file may use.
         is_secret: Whether it must not be shown, nor be in pyproject.toml.
+        expected: The form of a secret, said when its value cannot be quoted.
         check: Returns what is wrong with a value, None if it is valid.
     """
 
     variables: tuple[str, ...]
     file_names: tuple[str, ...]
     is_secret: bool
+    expected: str
     check: Check
 
 
@@ -67,11 +70,16 @@ def meta(
     *variables: str,
     file_names: tuple[str, ...] = (),
     is_secret: bool = False,
+    expected: str = "text",
     check: Check = _accept,
 ) -> dict[str, SettingMeta]:
     """Return the metadata for the attrs field of a setting; see `SettingMeta`."""
     setting = SettingMeta(
-        variables=variables, file_names=file_names, is_secret=is_secret, check=check
+        variables=variables,
+        file_names=file_names,
+        is_secret=is_secret,
+        expected=expected,
+        check=check,
     )
     return {METADATA: setting}
 
@@ -289,11 +297,11 @@ def _to_headers(raw: object, _: Any) -> dict[str, str]:
         try:
             raw = json.loads(raw)
         except ValueError:
-            raise ValueError("it is not a JSON object") from None
+            raise ValueError(f"expected {HEADERS_FORM}") from None
     elif isinstance(raw, str):
         pairs = [line.partition(":") for line in raw.splitlines() if line.strip()]
         if not all(colon for _, colon, _ in pairs):
-            raise ValueError("write one `Name: value` per line, or a JSON object")
+            raise ValueError(f"expected {HEADERS_FORM}")
         raw = {name.strip(): value.strip() for name, _, value in pairs}
     if not isinstance(raw, Mapping):
         raise ValueError("expected headers by name")  # noqa: TRY004

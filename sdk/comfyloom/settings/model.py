@@ -298,7 +298,8 @@ class SettingsLoader:
                 self.values[name] = parse_value(value.raw, fields[name].type, _METAS[name].check)
             except ValueError as error:
                 # The error may quote the value, which must not be shown if it is a secret.
-                reason = "it is not text" if _METAS[name].is_secret else str(error)
+                meta = _METAS[name]
+                reason = f"it is not {meta.expected}" if meta.is_secret else str(error)
                 self.problems.append(f"{name} (from {value.source}): {reason}")
         self.problems += [
             f"{name} is missing: set {_METAS[name].variables[0]}" for name in self.missing

@@ -340,6 +340,7 @@ def test_a_run_is_where_its_job_is(
     run = session.submit(lingering(color=novel()), timeout=120)
     waiting = session.submit(lingering(color=novel()), timeout=120)
     seen(session.server(), run.id, runs=True)
+    seen(session.server(), waiting.id, runs=False)
     assert server.jobs.find(run.id) is (JobState.RUNNING if has_jobs else None)
     assert server.jobs.find(waiting.id) is (JobState.WAITING if has_jobs else None)
     assert server.jobs.find(str(uuid.uuid4())) is (JobState.UNKNOWN if has_jobs else None)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import ssl
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -274,6 +276,13 @@ def test_a_certificate_of_our_own_is_shown(emulator: Emulator, tmp_path: Path) -
     authority.cert_pem.write_to_path(str(bundle))
     with behind(emulator.comfyui_url, tls=context) as gateway:
         run_through(gateway, emulator, verify=bundle, client_cert=(certificate, key))
+
+
+def test_many_threads_share_one_set_of_certificates() -> None:
+    # In OpenSSL, changing a context while another thread connects with it is a crash.
+    lab = Path(__file__).parents[1] / "tls_lab.py"
+    done = subprocess.run([sys.executable, lab, "2000"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "2000\n"), done.stderr
 
 
 def self_signed(folder: Path) -> tuple[Path, ssl.SSLContext]:

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket as socket_library
 import threading
 from collections.abc import Callable
-from socket import SHUT_RDWR
 from typing import Any, Final, TypeAlias
 
 from comfyloom._comfyui.events import ServerEvent, parse_frame
@@ -190,16 +190,13 @@ def _receive(socket: Any) -> str | bytes | None:
 
 
 def _wake(socket: Any) -> None:
-    """Send a close frame and wake the reader, which then closes; a dead server cannot delay it."""
-    # Read first: after the close frame the library considers the connection gone.
-    raw = socket.sock
-    try:
-        socket.send_close()
-    except Exception as error:  # noqa: BLE001 - the reader may have closed it at the same moment
-        log.debug("closing the event socket: %s", type(error).__name__)
+    """Wake the reader, which then closes the socket; a dead server cannot delay it."""
+    raw: socket_library.socket | None = socket.sock
     if raw is not None:
+        # Below TLS, and without a close frame: two threads that use one TLS connection at the same
+        # time end the process.
         with contextlib.suppress(OSError):
-            raw.shutdown(SHUT_RDWR)
+            socket_library.socket.shutdown(raw, socket_library.SHUT_RDWR)
 
 
 def _library() -> Any:

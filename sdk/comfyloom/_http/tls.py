@@ -40,8 +40,14 @@ class Certificates:
         return cls(named or default_bundle(), access.client_cert, is_named=bool(named))
 
     def context(self) -> ssl.SSLContext:
-        """Return the TLS settings for one server."""
-        context = (_NamedContext if self.is_named else ssl.SSLContext)(ssl.PROTOCOL_TLS_CLIENT)
+        """Return the TLS settings for one connection."""
+        if self.is_named:
+            return _NamedContext.of(self)
+        return self.plain_context()
+
+    def plain_context(self) -> ssl.SSLContext:
+        """Return the same without our rule for names: those of a named bundle go unchecked."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         if self.bundle:
             kind = "capath" if Path(self.bundle).is_dir() else "cafile"
             context.load_verify_locations(**{kind: self.bundle})
@@ -56,14 +62,27 @@ class Certificates:
 
 
 class _NamedContext(ssl.SSLContext):
-    """Accepts a server by its certificate, or by an authority and the server's name."""
+    """Accepts a server by its certificate, or by an authority and the server's name.
+
+    Every connection is made with a context of its own. urllib3 changes a given context for each
+    connection; a thread that is in a handshake with it then ends the process.
+    """
+
+    _certificates: Certificates
+
+    @classmethod
+    def of(cls, certificates: Certificates) -> _NamedContext:
+        context = cls(ssl.PROTOCOL_TLS_CLIENT)
+        context._certificates = certificates
+        return context
 
     def wrap_socket(self, *args: Any, **options: Any) -> ssl.SSLSocket:
         """Connect, and refuse a certificate of an authority that names another host."""
         from urllib3.util.ssl_match_hostname import CertificateError, match_hostname
 
-        connected = super().wrap_socket(*args, **options)
-        if connected.getpeercert(binary_form=True) in self.get_ca_certs(binary_form=True):
+        context = self._certificates.plain_context()
+        connected = context.wrap_socket(*args, **options)
+        if connected.getpeercert(binary_form=True) in context.get_ca_certs(binary_form=True):
             return connected
         try:
             shown: Any = connected.getpeercert()
@@ -107,5 +126,10 @@ def adapter(certificates: Certificates, proxy: Proxy | None, connections: int) -
             if certificates.is_named:
                 options |= {"ssl_context": certificates.context(), "assert_hostname": False}
             super().init_poolmanager(*args, **options)
+
+        def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+            if not certificates.is_named:  # else the context brings its own
+                usual: Any = super()  # its stubs are untyped
+                usual.cert_verify(conn, url, verify, cert)
 
     return Adapter(pool_maxsize=connections)

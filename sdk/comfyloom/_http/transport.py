@@ -234,8 +234,8 @@ class Transport:
         session.mount("http://", adapter)
         session.mount("https://", adapter)
         session.headers["User-Agent"] = f"comfyloom/{__version__}"
-        session.verify = certificates.bundle or False
-        session.cert = certificates.client
+        if not certificates.is_named:
+            session.verify, session.cert = certificates.bundle or False, certificates.client
         if proxy is not None:
             session.proxies = {"http": proxy.url, "https": proxy.url}
         self.access.prepare(session, self.base_url)

@@ -24,7 +24,7 @@ _SPELLED: Final = {"+": " plus", "-": " minus"}
 # What a generated class body refers to: a field of that name would hide it from the fields below.
 _CLASS_BODY_NAMES: Final = frozenset(
     {"AnimationOutput", "AudioOutput", "FileOutput", "ImageOutput", "MeshOutput", "VideoOutput"}
-    | {"Any", "FileSource", "ImageSource", "Literal", "Self"}
+    | {"Any", "FileSource", "ImageSource", "ImageSources", "Literal", "Self"}
     | {"bool", "chainable", "cls", "float", "inputs", "int", "outputs", "self", "str", "tuple"}
 )
 # Members of the base classes, and names that would be mistaken for members.

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from comfyloom._workflow.outputs import MeshOutput as MeshOutput
     from comfyloom._workflow.outputs import Output as Output
     from comfyloom._workflow.outputs import VideoOutput as VideoOutput
+    from comfyloom._workflow.picture_lists import ImageSources as ImageSources
     from comfyloom._workflow.workflow import (
         Result,
         Workflow,
@@ -61,6 +62,7 @@ _HOMES = {
     "comfyloom._session.run": ("Run",),
     "comfyloom._session.session": ("RunComfySession",),
     "comfyloom._workflow.files": ("FileSource", "ImageSource"),
+    "comfyloom._workflow.picture_lists": ("ImageSources",),
     "comfyloom._workflow.graph": ("Graph",),
     "comfyloom._workflow.outputs": (
         *("AnimationOutput", "AudioOutput", "FileOutput", "ImageOutput", "MeshOutput", "Output"),

@@ -4,18 +4,15 @@ Each function declares one public field of the kind it is named after, and the n
 value goes to: `inputs.text("34.clip_l", "34.t5xxl")`.
 """
 
+from comfyloom._workflow.input_spec import METADATA, MISSING, UNSET, InputSpec, Kind, Target
 from comfyloom._workflow.inputs import (
-    METADATA,
-    MISSING,
-    UNSET,
-    InputSpec,
-    Kind,
-    Target,
     audio,
     choice,
     file,
     flag,
+    folder,
     image,
+    images,
     integer,
     mask,
     number,
@@ -37,7 +34,9 @@ __all__ = [
     "choice",
     "file",
     "flag",
+    "folder",
     "image",
+    "images",
     "integer",
     "mask",
     "number",

@@ -73,3 +73,63 @@ def test_only_pictures_are_many() -> None:
     made = graph(**{"1": BATCH, "5": node("SaveVideo", video=["4", 0])})
     (result,) = unbound.results(made, Schemas({}))
     assert not result.spec.many
+
+
+def loaders(**changes: Any) -> dict[str, Any]:
+    """Return a graph whose three loaders feed one batch, by two nodes."""
+    found: dict[str, Any] = {
+        "1": node("LoadImage", image="a.png"),
+        "2": node("LoadImage", image="b.png"),
+        "3": node("LoadImage", image="c.png"),
+        "4": node("ImageBatch", image1=["3", 0], image2=["1", 0]),
+        "5": node("ImageBatch", image1=["4", 0], image2=["2", 0]),
+        "6": node("SaveImage", images=["5", 0], filename_prefix="x"),
+    }
+    return found | changes
+
+
+def test_loaders_of_one_batch_are_one_input() -> None:
+    found = guess(loaders(), Schemas({}))
+    inputs = [(each.name, each.kind, each.targets) for each in found.inputs]
+    expected = (("3", "image"), ("1", "image"), ("2", "image"))
+    assert inputs == [("input_images", "images", expected)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "together"),
+    [
+        ({"7": node("PreviewImage", images=["2", 0])}, ["31"]),  # 2 is used on its own, too
+        ({"2": node("EmptyImage", width=8)}, ["31"]),
+        ({"4": node("ImageBatch", image1=["5", 0], image2=["1", 0])}, []),  # a cycle
+        ({"5": node("ImageBatch", image1=["9", 0], image2=["2", 0])}, ["31"]),
+        ({"5": node("ImageBatch", image1=["2", 0], image2=["2", 0])}, ["31"]),
+        ({"4": node("ImageBatch", image1=["3", 0])}, ["32"]),
+        ({"4": node("Blend", image1=["3", 0], image2=["1", 0])}, []),
+    ],
+)
+def test_only_loaders_that_do_nothing_else_are_joined(
+    changes: dict[str, Any], together: list[str]
+) -> None:
+    found = guess(loaders(**changes), Schemas({})).inputs
+    lists = ["".join(node for node, _ in each.targets) for each in found if each.kind == "images"]
+    assert lists == together
+    singles = {each.targets[0][0] for each in found if each.kind == "image"}
+    assert singles == {"1", "2", "3"} - set("".join(together)) - (set("2") & set(_empty(changes)))
+
+
+def _empty(changes: dict[str, Any]) -> list[str]:
+    return [name for name, each in changes.items() if each["class_type"] == "EmptyImage"]
+
+
+@pytest.mark.parametrize(
+    ("class_type", "name"),
+    [
+        ("VHS_LoadImages", "directory"),
+        ("LoadImageDataSetFromFolder", "folder"),
+        ("LoadImageSetFromFolderNode", "folder"),
+    ],
+)
+def test_a_folder_of_pictures_is_an_input(class_type: str, name: str) -> None:
+    made = graph(**{"4": node(class_type, **{name: "shots"})})
+    found = {each.name: each.kind for each in guess(made, Schemas({})).inputs}
+    assert found["input_images"] == "folder"

@@ -11,7 +11,7 @@ import jsonschema
 
 from codegen.command import run
 from codegen.workspace import MakeWorkspace
-from comfyloom._workflow.inputs import Kind
+from comfyloom._workflow.input_spec import Kind
 from comfyloom._workflow.outputs import OutputKind
 from comfyloom_codegen.bindings import entries
 from comfyloom_codegen.reading.files import require_source

@@ -62,6 +62,7 @@ def problem_lines(report: Report) -> list[str]:
             "x.required: expected true or false",
         ),
         ("[inputs.x]\nto = ['ONE.n']\nge = '1'", "inputs.x.ge: expected a number"),
+        ("[inputs.x]\nto = ['ONE.b']\nkind = 'images'", "one node takes one image: set kind"),
         ("[inputs.x]\nto = ['ONE.q']", "node 1 (Text, 'ONE') has no input 'q'; it has 'a.b', 'b'"),
         ("[inputs.x]\nto = ['ON.b']", "no node fits 'ON'; similar: 'ONE' = node 1 (Text, 'ONE')"),
         ("[inputs.x]\nto = ['Text.b']", "'Text' fits 2 nodes: 1 (Text, 'ONE'), 2 (Text, 'TWO')"),

@@ -15,7 +15,7 @@ from codegen.reexports import (
     titled,
 )
 from codegen.workspace import MakeWorkspace
-from comfyloom._workflow.inputs import Target
+from comfyloom._workflow.input_spec import Target
 from comfyloom_codegen.exports.matching import match
 from comfyloom_codegen.exports.previous_module import PreviousModule
 from comfyloom_codegen.exports.rebinding import rewrite_binding

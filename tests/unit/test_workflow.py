@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from comfyloom import Result, Workflow
 from comfyloom._workflow.graph import check_graph, literal
-from comfyloom._workflow.inputs import Target
+from comfyloom._workflow.input_spec import Target
 from comfyloom._workflow.run_values import draw_seeds, read_files
 from comfyloom.errors import GraphError, InputFileError, InputValueError
 from comfyloom_workflows import FluxMeshResult, FluxMeshWorkflow

@@ -25,7 +25,7 @@ from typing import Any
 
 import attrs
 
-from comfyloom._workflow.inputs import MISSING, Kind
+from comfyloom._workflow.input_spec import MISSING, Kind
 from comfyloom._workflow.outputs import OutputKind
 
 

@@ -11,7 +11,7 @@ import attrs
 
 from comfyloom._core.json import is_mapping
 from comfyloom._core.suggestions import did_you_mean
-from comfyloom._workflow.inputs import Kind
+from comfyloom._workflow.input_spec import Kind
 from comfyloom._workflow.outputs import OutputKind
 from comfyloom_codegen.bindings.entries import (
     Binding,

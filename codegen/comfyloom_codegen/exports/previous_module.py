@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import attrs
 
-from comfyloom._workflow.inputs import Target
+from comfyloom._workflow.input_spec import Target
 
 
 @attrs.frozen(kw_only=True)

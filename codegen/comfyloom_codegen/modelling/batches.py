@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Final
 
 from comfyloom._workflow.graph import Graph, is_link_shaped
@@ -18,10 +19,12 @@ _COUNTS: Final = ("batch_size", "amount", "batch_count", "num_images")
 _MAKERS: Final = frozenset(
     {
         *("ImageBatch", "BatchImagesNode", "LatentBatch", "ImageListToImageBatch"),
-        *("LoadImageSetFromFolderNode", "LoadImageTextSetFromFolderNode", "GetVideoComponents"),
+        *("LoadImageDataSetFromFolder", "LoadImageTextDataSetFromFolder", "GetVideoComponents"),
+        *("LoadImageSetFromFolderNode", "LoadImageTextSetFromFolderNode"),
         *("VHS_LoadVideo", "VHS_LoadVideoPath", "VHS_LoadImages", "VHS_LoadImagesPath"),
     }
 )
+_JOINERS: Final = frozenset({"ImageBatch", "BatchImagesNode", "ImageBatchMulti"})
 _TAKERS: Final = frozenset({"ImageFromBatch", "LatentFromBatch"})
 
 
@@ -43,6 +46,43 @@ def is_batch(graph: Graph, node: str, schemas: Schemas) -> bool:
         else:
             waiting += _sources(graph, source, schemas)
     return False
+
+
+def loaders_of_batches(graph: Graph) -> list[tuple[str, ...]]:
+    """Return the nodes that each load one picture of a batch and do nothing else, in order."""
+    consumers = Counter(
+        value[0]
+        for entry in graph.values()
+        for value in entry["inputs"].values()
+        if is_link_shaped(value)
+    )
+    found: list[tuple[str, ...]] = []
+    for node in graph:
+        loaders = _loaders_behind(graph, node) if _is_joiner(graph, node) else ()
+        if len(loaders) > 1 and all(consumers[loader] == 1 for loader in loaders):
+            found.append(loaders)
+    return [each for each in found if not any(set(each) < set(other) for other in found)]
+
+
+def _loaders_behind(graph: Graph, end: str) -> tuple[str, ...]:
+    """Return the loaders behind a batch; none if it gets anything else, too."""
+    found: list[str] = []
+    waiting, seen = [end], set[str]()
+    while waiting:
+        node = waiting.pop()
+        if _is_joiner(graph, node) and node not in seen:
+            seen.add(node)
+            links = [each for each in graph[node]["inputs"].values() if is_link_shaped(each)]
+            waiting += [str(link[0]) for link in reversed(links)]
+        elif node in graph and graph[node]["class_type"] == "LoadImage":
+            found.append(node)
+        else:
+            return ()
+    return tuple(found)
+
+
+def _is_joiner(graph: Graph, node: str) -> bool:
+    return node in graph and graph[node]["class_type"] in _JOINERS
 
 
 def _sources(graph: Graph, node: str, schemas: Schemas) -> list[str]:

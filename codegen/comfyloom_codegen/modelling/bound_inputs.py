@@ -9,7 +9,7 @@ import attrs
 
 from comfyloom._workflow.files import FILE_KINDS
 from comfyloom._workflow.graph import Graph
-from comfyloom._workflow.inputs import MISSING, InputSpec, Kind, Target
+from comfyloom._workflow.input_spec import MISSING, InputSpec, Kind, Target
 from comfyloom._workflow.node_schemas import InputSchema, Schemas
 from comfyloom_codegen.bindings.entries import Binding, InputEntry, PartEntry
 from comfyloom_codegen.bindings.naming import best_target
@@ -90,6 +90,8 @@ class InputBinder:
         facts = self._facts(entry, addresses)
         for address in addresses:
             self._check_kind(facts.kind, address)
+        if facts.kind == "images" and len(addresses) == 1:
+            raise EntryError('one node takes one image: set kind = "image", or list more in to')
         is_file = facts.kind in FILE_KINDS
         required = is_file if entry.required is None else entry.required
         spec = InputSpec(

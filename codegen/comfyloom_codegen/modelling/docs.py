@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from comfyloom._workflow.graph import Graph, title
-from comfyloom._workflow.inputs import LARGE, InputSpec
+from comfyloom._workflow.input_spec import LARGE, InputSpec
 from comfyloom_codegen.modelling.infer import ANY_SEED
 from comfyloom_codegen.pycode import sentence
 

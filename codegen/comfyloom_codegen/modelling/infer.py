@@ -9,7 +9,7 @@ from typing import Final
 import attrs
 
 from comfyloom._workflow.files import FILE_KINDS
-from comfyloom._workflow.inputs import MISSING, Kind
+from comfyloom._workflow.input_spec import MISSING, Kind
 from comfyloom._workflow.node_schemas import InputSchema
 from comfyloom._workflow.outputs import OutputKind
 from comfyloom_codegen.reading.schemas import closed_choices
@@ -18,8 +18,7 @@ ANY_SEED: Final = 2**64 - 1
 """The largest seed that any node takes."""
 
 _SEEDS: Final = frozenset({"seed", "noise_seed"})
-# Inputs whose file is uploaded, for nodes without a schema: `(node type, input)` of ComfyUI and of
-# the Video Helper Suite.
+# Inputs whose files are uploaded: `(node type, input)` of ComfyUI and of the Video Helper Suite.
 _LOADERS: Final[dict[tuple[str, str], Kind]] = {
     ("LoadImage", "image"): "image",
     ("LoadImageMask", "image"): "mask",
@@ -27,6 +26,9 @@ _LOADERS: Final[dict[tuple[str, str], Kind]] = {
     ("LoadVideo", "file"): "video",
     ("VHS_LoadAudioUpload", "audio"): "audio",
     ("VHS_LoadVideo", "video"): "video",
+    ("VHS_LoadImages", "directory"): "folder",
+    ("LoadImageDataSetFromFolder", "folder"): "folder",
+    ("LoadImageSetFromFolderNode", "folder"): "folder",
 }
 _UPLOADS: Final[dict[str, Kind]] = {
     "image": "image",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 
 from comfyloom._workflow.graph import Graph
-from comfyloom._workflow.inputs import MISSING, InputSpec
+from comfyloom._workflow.input_spec import MISSING, InputSpec
 from comfyloom._workflow.outputs import OutputSpec
 from comfyloom.progress import Stage
 from comfyloom_codegen.names import ClassName, PythonName

@@ -9,7 +9,7 @@ from typing import Any, Final
 import attrs
 
 from comfyloom._workflow.graph import Graph, is_link_shaped
-from comfyloom._workflow.inputs import InputSpec, Target
+from comfyloom._workflow.input_spec import InputSpec, Target
 from comfyloom._workflow.node_schemas import InputSchema, Schemas
 from comfyloom._workflow.outputs import OutputKind, OutputSpec
 from comfyloom_codegen.bindings.selectors import Address, title_of

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from comfyloom._workflow.inputs import MISSING, InputSpec, Kind, Target
+from comfyloom._workflow.input_spec import MISSING, InputSpec, Kind, Target
 from comfyloom._workflow.outputs import OUTPUT_TYPES, OutputKind, OutputSpec
 from comfyloom_codegen.modelling.infer import ANY_SEED
 from comfyloom_codegen.modelling.model import InputField, Module, ResultField
@@ -34,6 +34,8 @@ _ALWAYS: Final = ("Result", "Workflow", "result_class", "workflow_class")
 _ANNOTATIONS: Final[dict[Kind, str]] = {
     "image": "ImageSource",
     "mask": "ImageSource",
+    "images": "ImageSources",
+    "folder": "ImageSources",
     "audio": "FileSource",
     "video": "FileSource",
     "file": "FileSource",

@@ -9,11 +9,12 @@ from typing import Final
 import attrs
 
 from comfyloom._workflow.graph import Graph, is_link_shaped
-from comfyloom._workflow.inputs import Kind
+from comfyloom._workflow.input_spec import Kind
 from comfyloom._workflow.node_schemas import Schemas
 from comfyloom_codegen.bindings.naming import is_writable
 from comfyloom_codegen.bindings.selectors import Address
 from comfyloom_codegen.modelling import unbound
+from comfyloom_codegen.modelling.batches import loaders_of_batches
 from comfyloom_codegen.modelling.docs import humanised
 from comfyloom_codegen.modelling.model import InputField, ResultField
 from comfyloom_codegen.names import RESULT_NAMES, WORKFLOW_NAMES, distinct, python_name
@@ -38,6 +39,8 @@ _FILES: Final[dict[Kind, str]] = {
     "audio": "input_audio",
     "video": "input_video",
     "file": "input_file",
+    "images": "input_images",
+    "folder": "input_images",
 }
 _DOCS: Final = {
     "prompt": "What the picture shows",
@@ -71,7 +74,7 @@ class Guess:
 def guess(graph: Graph, schemas: Schemas) -> Guess:
     """Return a guess at the public names of a workflow."""
     fields = [each for each in unbound.fields(graph, schemas, ProblemLog("")) if _is_nameable(each)]
-    found = [*_files(fields), *_prompts(graph, fields), *_seeds(fields)]
+    found = [*_files(graph, fields), *_prompts(graph, fields), *_seeds(fields)]
     taken = {address for each in found for address in each.targets}
     found += _well_known([field for field in fields if _address(field) not in taken])
     taken = {address for each in found for address in each.targets}
@@ -101,10 +104,21 @@ def _named(found: Sequence[GuessedInput]) -> Iterator[GuessedInput]:
         yield attrs.evolve(each, name=name)
 
 
-def _files(fields: Iterable[InputField]) -> Iterator[GuessedInput]:
-    files = [field for field in fields if field.spec.is_file]
-    times = Counter(field.spec.kind for field in files)
-    for field in files:
+def _files(graph: Graph, fields: Iterable[InputField]) -> Iterator[GuessedInput]:
+    files = {_address(field): field for field in fields if field.spec.is_file}
+    batches = [tuple((node, "image") for node in nodes) for nodes in loaders_of_batches(graph)]
+    for targets in batches:
+        if all(target in files for target in targets):
+            first, *_ = (files.pop(target) for target in targets)
+            yield GuessedInput(
+                name=_FILES["images"],
+                kind="images",
+                targets=targets,
+                required=True,
+                default_name=f"{first.name}s",
+            )
+    times = Counter(field.spec.kind for field in files.values())
+    for field in files.values():
         kind = field.spec.kind
         name = _FILES[kind] if times[kind] == 1 else field.name
         targets = (_address(field),)

@@ -151,6 +151,7 @@ class Execution(Generic[ResultT]):
         """Run the graph; once more, with its files sent again, if the server has lost them."""
         uploads = self.server.uploads
         known = {name for file in self.files.values() if (name := uploads.known(file))}
+        known |= {file.folder for file in self.files.values() if file.folder}
         try:
             return self._run_graph(self._graph())
         except PromptRejected as refused:

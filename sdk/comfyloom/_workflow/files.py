@@ -55,7 +55,8 @@ HELD_BYTES: Final = 1 << 24
 """A file up to this size is read at once and may change afterwards; a larger one is streamed."""
 
 FileKind: TypeAlias = Literal["image", "mask", "audio", "video", "file"]
-FILE_KINDS: Final[frozenset[str]] = frozenset(get_args(FileKind))
+ListKind: TypeAlias = Literal["images", "folder"]
+FILE_KINDS: Final[frozenset[str]] = frozenset((*get_args(FileKind), *get_args(ListKind)))
 
 _EXPECTED: Final[dict[FileKind, str]] = {
     "image": "the file is not an image (PNG, JPEG, WebP, AVIF, TIFF or another picture expected)",
@@ -90,6 +91,7 @@ class InputFile:
         digest: The SHA-256 of its content.
         suffix: The suffix of its name.
         own_name: The name that a node shall see, "" for one derived from the content.
+        folder: The folder that it is uploaded into, "" for none; it is derived from the content.
     """
 
     content: bytes | None = attrs.field(repr=False)
@@ -98,19 +100,12 @@ class InputFile:
     digest: str
     suffix: str
     own_name: str = ""
+    folder: str = ""
 
     @property
     def name(self) -> str:
-        """The name, derived from the content: the same content is uploaded only once.
-
-        A name of the user's own gets a folder of that content.
-        """
-        return f"{self.folder}/{self.own_name}" if self.own_name else self.file_name
-
-    @property
-    def folder(self) -> str:
-        """The folder that it is uploaded into, "" for none."""
-        return self.digest[:32] if self.own_name else ""
+        """The name, derived from the content: the same content is uploaded only once."""
+        return f"{self.folder}/{self.file_name}" if self.folder else self.file_name
 
     @property
     def file_name(self) -> str:
@@ -143,7 +138,7 @@ class InputFile:
 
 def is_image_source(value: object) -> bool:
     """Return whether a value has a type that can be an image; nothing is opened."""
-    return is_file_source(value) or _is_pillow_image(value) or _is_array(value)
+    return is_file_source(value) or _is_pillow_image(value) or is_array(value)
 
 
 def is_file_source(value: object) -> bool:
@@ -153,7 +148,7 @@ def is_file_source(value: object) -> bool:
 
 def source_key(value: object) -> object:
     """Return the key that two sources are compared by: an array's content, else the value."""
-    if is_file_source(value) or _is_pillow_image(value) or not _is_array(value):
+    if is_file_source(value) or _is_pillow_image(value) or not is_array(value):
         return value
     array: Any = value
     return ("array", array.shape, str(array.dtype), array.tobytes())
@@ -163,7 +158,7 @@ def _is_pillow_image(value: object) -> bool:
     return callable(getattr(value, "save", None))
 
 
-def _is_array(value: object) -> bool:
+def is_array(value: object) -> bool:
     """Return whether a value is an array; test `_is_pillow_image` first.
 
     A Pillow image is an array too, but reading this attribute would load its pixels.

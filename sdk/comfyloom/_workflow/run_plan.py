@@ -50,17 +50,19 @@ class RunPlan(Generic[ResultT]):
         return schemas_of(self.workflow)
 
     def read_files(self) -> dict[str, InputFile]:
-        """Read the input files that the run needs, and return them by field.
+        """Read the input files that the run needs; see `run_values.read_files`.
 
         Raises:
             InputFileError: A file is missing or cannot be read.
             InputValueError: A file does not have the expected format, or required values are unset.
         """
         files = run_values.read_files(self.workflow, self.nodes)
-        return {
-            field: attrs.evolve(file, own_name=self.upload_names.get(field, ""))
-            for field, file in files.items()
-        }
+        for field, name in self.upload_names.items():
+            if field in files:
+                # A folder of its own: two files may have the same name.
+                folder = files[field].digest[:32]
+                files[field] = attrs.evolve(files[field], own_name=name, folder=folder)
+        return files
 
     def graph(self, files: Mapping[str, str], seeds: Mapping[str, int]) -> Graph:
         """Return the graph of the run; see `run_values.run_graph`."""
@@ -150,7 +152,8 @@ def _wanted(workflow: Workflow[Any], names: Sequence[str] | None) -> tuple[Outpu
 def _upload_names(
     workflow: Workflow[Any], given: str | Mapping[str, str] | None
 ) -> Mapping[str, str]:
-    files = [spec.name for spec in workflow.__workflow__.inputs if spec.is_file]
+    specs = workflow.__workflow__.inputs
+    files = [spec.name for spec in specs if spec.is_file and not spec.is_list]
     if isinstance(given, str):
         if len(files) != 1:
             text = f"upload_name: give a name for each field, of {', '.join(files) or 'none'}"

@@ -24,7 +24,7 @@ import attrs
 from comfyloom._core.suggestions import did_you_mean
 from comfyloom._workflow import inputs, outputs, run_values
 from comfyloom._workflow.graph import Graph
-from comfyloom._workflow.inputs import MISSING, UNSET, InputSpec
+from comfyloom._workflow.input_spec import METADATA, MISSING, UNSET, InputSpec
 from comfyloom._workflow.outputs import OutputSpec
 from comfyloom.errors import GraphError, InputValueError
 from comfyloom.progress import Stage
@@ -110,6 +110,8 @@ def result_class(cls: type[R]) -> type[R]:
     field_specifiers=(
         inputs.image,
         inputs.mask,
+        inputs.images,
+        inputs.folder,
         inputs.audio,
         inputs.video,
         inputs.file,
@@ -142,7 +144,7 @@ def workflow_class(
             graph=graph,
             command=command,
             stages=stages,
-            inputs=_specs(decorated, inputs.METADATA),
+            inputs=_specs(decorated, METADATA),
             outputs=_specs(result, outputs.METADATA),
             result=result,
             keep=keep,

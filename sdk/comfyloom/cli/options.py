@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Mapping
-from typing import Any, Final, get_args
+from pathlib import Path
+from typing import Any, Final, cast, get_args
 
 import click
 
-from comfyloom._workflow.files import FileKind
-from comfyloom._workflow.inputs import InputSpec, Kind
+from comfyloom._workflow.files import FileKind, ListKind
+from comfyloom._workflow.input_spec import InputSpec, Kind
 from comfyloom._workflow.workflow import Workflow
 
 # Keeps the fields of a workflow apart from the command's own options with the same name.
@@ -33,7 +34,7 @@ _RESERVED: Final = frozenset(
     }
 )
 _TYPES: Final[Mapping[Kind, click.ParamType[Any]]] = {
-    **dict.fromkeys(get_args(FileKind), click.Path()),
+    **dict.fromkeys((*get_args(FileKind), *get_args(ListKind)), click.Path()),
     "text": click.STRING,
     "seed": click.INT,
     "number": click.FLOAT,
@@ -66,18 +67,28 @@ def option(workflow: type[Workflow[Any]], spec: InputSpec) -> click.Option:
         [switches, f"{_PREFIX}{spec.name}"],
         type=click.BOOL if spec.kind == "flag" else _type(spec),
         required=spec.required,
+        multiple=spec.is_list,
         help=_help(workflow, spec),
     )
 
 
 def build(workflow: type[Workflow[Any]], given: Mapping[str, Any]) -> Workflow[Any]:
-    """Return the workflow with the values of a command line; None counts as not given.
+    """Return the workflow with the values of a command line; None and () count as not given.
 
     Raises:
         InputValueError: Values are missing, of the wrong type or out of range.
     """
-    values = {name.removeprefix(_PREFIX): value for name, value in given.items()}
+    values = {name.removeprefix(_PREFIX): _given(value) for name, value in given.items()}
     return workflow(**{name: value for name, value in values.items() if value is not None})
+
+
+def _given(value: Any) -> object:
+    """Return a value; one folder, given where several files may be, stands for its images."""
+    if not isinstance(value, tuple):
+        return value
+    paths = cast("tuple[str, ...]", value)
+    is_folder = len(paths) == 1 and Path(paths[0]).is_dir()
+    return (paths[0] if is_folder else paths) or None
 
 
 def _type(spec: InputSpec) -> click.ParamType[Any]:

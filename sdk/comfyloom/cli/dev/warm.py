@@ -6,7 +6,7 @@ import importlib.resources
 from typing import Any
 
 from comfyloom._session.session import RunComfySession
-from comfyloom._workflow.inputs import InputSpec
+from comfyloom._workflow.input_spec import InputSpec
 from comfyloom._workflow.workflow import Workflow
 from comfyloom.cli.view import progress_view
 from comfyloom.settings import Settings
@@ -34,7 +34,8 @@ def warm_up_job(workflow: type[Workflow[Any]]) -> Workflow[Any]:
 
 
 def _value(spec: InputSpec, graph: dict[str, Any]) -> object:
-    if spec.kind in ("image", "mask"):
-        return importlib.resources.files("comfyloom.cli").joinpath("render.png").read_bytes()
+    if spec.kind in ("image", "mask") or spec.is_list:
+        image = importlib.resources.files("comfyloom.cli").joinpath("render.png").read_bytes()
+        return [image] * (spec.count or 1) if spec.is_list else image
     target = spec.targets[0]
     return graph[target.node]["inputs"][target.input] or "warm-up"

@@ -43,15 +43,13 @@ class Emulator:
         server_types: Machine types that can be launched.
         expire_leases: Whether a machine stops at `estimated_stopping_at`. None: yes, except in
             `immediate` time, whose jumps use up leases faster than a client can renew them.
-        date_skew_s: Seconds by which the `Date` header of all answers is ahead of the emulator's
-            clock.
+        date_skew_s: Seconds by which the `Date` header of all answers is ahead of the clock.
         comfyui_version: The version in /system_stats. From 0.4 on, ComfyUI describes jobs
             (GET /api/jobs); from 0.9 on it behaves like the servers of autumn 2026: it cancels
             jobs, takes canonical prompt ids only, gives creation times, shows no secrets in the
             queue, and has assets in upload replies.
         previews: Whether samplers send preview images, as with `--preview-method auto`.
-        monitor_events: Whether `crystools.monitor` events are sent between the others, as the
-            preinstalled custom node packs of real machines do.
+        monitor_events: Whether `crystools.monitor` events are sent, as by packs on real machines.
         object_info: Additional node types, or other schemas for known ones, in the form of
             /object_info. A node type without behaviour returns placeholders of its declared
             output types.
@@ -90,11 +88,7 @@ class Emulator:
         workflow_version_id: str | None = None,
         workflow_names: Sequence[str] = ("generate_flux_mesh",),
     ) -> None:
-        identity = {
-            "token": token,
-            "user_id": user_id,
-            "workflow_version_id": workflow_version_id,
-        }
+        identity = {"token": token, "user_id": user_id, "workflow_version_id": workflow_version_id}
         self._options = Options(
             time=time,
             startup_s=startup_s,
@@ -119,7 +113,6 @@ class Emulator:
         self._simulation = Simulation(self._options)
         self._thread: ServerThread | None = None
         self._owner = os.getpid()
-        self._files = Path()
         self._remove_files: Callable[[], object] = lambda: None
         self._base_url = ""
 
@@ -194,12 +187,10 @@ class Emulator:
         self._owner = os.getpid()
         self._remove_files = weakref.finalize(self, _remove, files, self._owner)
         application = self._simulation.application(self._base_url, files)
-        thread = ServerThread(
-            application, listener, self._simulation.clock.attach, self._simulation.end
-        )
-        self._thread = thread
+        attach, end = self._simulation.clock.attach, self._simulation.end
+        self._thread = ServerThread(application, listener, attach, end)
         try:
-            thread.start()
+            self._thread.start()
         except RuntimeError:
             self.close()
             raise

@@ -45,6 +45,7 @@ def test_each_error_has_a_default_message_and_is_picklable(kind: type[ComfyloomE
     assert str(again) == str(error)
     assert vars(copy.copy(error)) == vars(error)
     assert kind.__doc__
+    assert kind.__module__ == "comfyloom.errors"  # where users import it from
 
 
 @pytest.mark.parametrize("kind", ALL)

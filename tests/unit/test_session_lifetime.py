@@ -9,6 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 from comfyloom import RunComfySession
@@ -56,17 +57,21 @@ class FakeBackend:
         self.closing()
 
 
+@attrs.define
+class FakeStarter:
+    """Cancels runs by calling a function."""
+
+    cancel_all: Callable[[], object]
+
+
 class Session:
     """A lifetime on a fake backend, and what it reported."""
 
     def __init__(self) -> None:
         self.backend = FakeBackend()
         self.reports: list[Progress] = []
-        self.lifetime = SessionLifetime(
-            self.backend,  # type: ignore[arg-type]
-            lambda: self.backend.events.append("cancel"),
-            self.reports.append,
-        )
+        self.starter = FakeStarter(lambda: self.backend.events.append("cancel"))
+        self.lifetime = SessionLifetime(self.backend, self.starter, self.reports.append)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -77,14 +82,14 @@ def made() -> Session:
 def test_it_opens_once_and_closes_once(made: Session) -> None:
     assert made.lifetime.state is SessionState.NEW
     assert not made.lifetime.is_unclosed
-    assert made.lifetime.open()
-    assert not made.lifetime.open()
+    made.lifetime.connect(None)
+    made.lifetime.connect(None)
     assert made.lifetime.is_unclosed
     made.lifetime.close()
     made.lifetime.close()
     assert made.lifetime.state is SessionState.CLOSED
     assert not made.lifetime.is_unclosed
-    assert made.backend.events == ["cancel", "close"]
+    assert made.backend.events == ["open", "open", "cancel", "close"]
     assert [(each.kind, each.message) for each in made.reports] == [
         ("cost", "machine s-1: 0.1 USD")
     ]
@@ -94,7 +99,7 @@ def test_a_session_that_was_never_used_can_be_closed(made: Session) -> None:
     made.lifetime.close()
     assert made.lifetime.state is SessionState.CLOSED
     with pytest.raises(ComfyloomError, match="this session is closed"):
-        made.lifetime.open()
+        made.lifetime.connect(None)
 
 
 def test_it_is_unclosed_until_everything_is_released(made: Session) -> None:
@@ -103,10 +108,10 @@ def test_it_is_unclosed_until_everything_is_released(made: Session) -> None:
     def look() -> None:
         seen.append((made.lifetime.state, made.lifetime.is_unclosed))
         with pytest.raises(ComfyloomError, match="closed"):
-            made.lifetime.require_open()
+            made.lifetime.connect(None)
 
     made.backend.closing = look
-    made.lifetime.open()
+    made.lifetime.connect(None)
     made.lifetime.close()
     assert seen == [(SessionState.RELEASING, True)]
 
@@ -116,11 +121,11 @@ def test_a_stop_that_fails_is_raised_after_everything_was_tried(made: Session) -
         raise MachineLeak("not confirmed")
 
     made.backend.closing = fail
-    made.lifetime.open()
+    made.lifetime.connect(None)
     with pytest.raises(MachineLeak, match="not confirmed"):
         made.lifetime.close()
     assert made.lifetime.state is SessionState.CLOSED
-    assert made.backend.events == ["cancel", "close"]
+    assert made.backend.events == ["open", "cancel", "close"]
     assert len(made.reports) == 1  # the cost of a machine that may still run is reported, too
 
 
@@ -128,7 +133,8 @@ def test_a_cancel_that_fails_does_not_prevent_the_stop(made: Session) -> None:
     def fail() -> None:
         raise ComfyloomError("cannot cancel")
 
-    lifetime = SessionLifetime(made.backend, fail, made.reports.append)  # type: ignore[arg-type]
+    made.starter.cancel_all = fail
+    lifetime = made.lifetime
     with pytest.raises(ComfyloomError, match="cannot cancel"):
         lifetime.close()
     assert made.backend.events == ["close"]
@@ -137,7 +143,7 @@ def test_a_cancel_that_fails_does_not_prevent_the_stop(made: Session) -> None:
 def test_several_threads_that_close_report_the_cost_once(made: Session) -> None:
     both = threading.Barrier(2)
     made.backend.closing = lambda: both.wait(10)
-    made.lifetime.open()
+    made.lifetime.connect(None)
     threads = [threading.Thread(target=made.lifetime.close) for _ in range(2)]
     for thread in threads:
         thread.start()
@@ -160,7 +166,7 @@ def abandoned(made: Session, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sessio
         raise KeyboardInterrupt
 
     made.backend.closing = lambda: go_on.wait(30)
-    made.lifetime.open()
+    made.lifetime.connect(None)
     with monkeypatch.context() as patch:
         patch.setattr(LIFETIME, abandon)
         yield made
@@ -179,7 +185,7 @@ def test_an_abandoned_release_names_the_machine_and_is_not_repeated(
     assert abandoned.lifetime.state is SessionState.CLOSED
     assert len(abandoned.reports) == 1
     abandoned.lifetime.close()
-    assert abandoned.backend.events == ["cancel", "close"]
+    assert abandoned.backend.events == ["open", "cancel", "close"]
 
 
 def test_the_cost_is_reported_once_even_if_the_release_is_abandoned(abandoned: Session) -> None:
@@ -198,7 +204,7 @@ def test_a_signal_before_the_release_leaves_the_machine_to_the_next_close(
         raise KeyboardInterrupt
 
     made.backend.machine = LeakyMachine()
-    made.lifetime.open()
+    made.lifetime.connect(None)
     with monkeypatch.context() as patch:
         patch.setattr(LIFETIME, interrupt)
         with pytest.raises(KeyboardInterrupt):
@@ -207,7 +213,7 @@ def test_a_signal_before_the_release_leaves_the_machine_to_the_next_close(
     assert made.reports == []
     assert made.lifetime.state is SessionState.CLOSING
     made.lifetime.close()
-    assert made.backend.events == ["cancel", "close"]
+    assert made.backend.events == ["open", "cancel", "close"]
 
 
 def test_a_signal_at_the_very_start_of_the_close_does_not_prevent_the_release(
@@ -221,12 +227,12 @@ def test_a_signal_at_the_very_start_of_the_close_does_not_prevent_the_release(
             raise interrupts.pop()
         return real(self, *sources, to=to)
 
-    made.lifetime.open()
+    made.lifetime.connect(None)
     monkeypatch.setattr(StateHolder, "move", move)
     with pytest.raises(KeyboardInterrupt):
         made.lifetime.close_despite_signals()
     assert made.lifetime.state is SessionState.CLOSED
-    assert made.backend.events == ["cancel", "close"]
+    assert made.backend.events == ["open", "cancel", "close"]
 
 
 # --- a session that is closed meanwhile ----------------------------------------------------------

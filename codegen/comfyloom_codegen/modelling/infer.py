@@ -176,11 +176,8 @@ def _has_type(sample: object, types: type | tuple[type, ...]) -> bool:
         return True
     if isinstance(sample, bool):
         return types is bool
-    return isinstance(sample, types) and not _is_huge(sample)
-
-
-def _is_huge(sample: object) -> bool:
-    return isinstance(sample, int) and abs(sample) >= _LARGEST_NUMBER
+    is_huge = isinstance(sample, int) and abs(sample) >= _LARGEST_NUMBER
+    return isinstance(sample, types) and not is_huge
 
 
 def fits(kind: Kind, schema: InputSchema) -> bool:

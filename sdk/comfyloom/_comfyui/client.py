@@ -63,18 +63,17 @@ class ComfyUI:
         self.clock = clock
         self.timeouts = timeouts
         address = Address.parse(url)
-        access = address.completing(access)
         self._http = Transport(
             address.base_url,
             "ComfyUI",
-            access=access,
+            access=address.completing(access),
             backoff=backoff or Backoff(),
             timeouts=timeouts,
             clock=clock,
             connections=CONNECTIONS,
         )
         self._calls = Calls(self._http)
-        self.event_router = EventRouter(self._handshake, timeouts=timeouts)
+        self.event_router = EventRouter(partial(_handshake, self._http), timeouts=timeouts)
         self.queue_poll = SharedQueuePoll(
             lambda timeout_s: self.queue(backoff=NO_RETRY, timeout_s=timeout_s), clock
         )
@@ -101,9 +100,8 @@ class ComfyUI:
             TransportError: No answer.
             ApiError: An answer that is not ComfyUI's.
         """
-        return self._calls.get_object(
-            "/system_stats", backoff=backoff, timeout_s=self.timeouts.poll_s
-        )
+        timeout_s = self.timeouts.poll_s
+        return self._calls.get_object("/system_stats", backoff=backoff, timeout_s=timeout_s)
 
     def object_info(self) -> Mapping[str, Any]:
         """Return `/object_info`: every node type of the server, some megabytes.
@@ -164,7 +162,7 @@ class ComfyUI:
             TransportError, ApiError: The server does not answer.
         """
         how: dict[str, Any] = {"backoff": backoff, "timeout_s": timeout_s}
-        is_queued = self._state(prompt_id, **how) is not JobState.UNKNOWN
+        is_queued = _state(self, prompt_id, how) is not JobState.UNKNOWN
         return is_queued or self.history(prompt_id, **how) is not None
 
     @property
@@ -219,9 +217,7 @@ class ComfyUI:
         Raises:
             TransportError: No answer; the prompt may still have been accepted.
         """
-        ids = {"client_id": client_id, "prompt_id": prompt_id}
-        body = {**(fields or {}), "prompt": graph, **ids}
-        content = json.dumps(body).encode()
+        content = _prompt(graph, fields or {}, client_id=client_id, prompt_id=prompt_id)
         self.queue_size.posted(prompt_id, len(content))
         timeout_s = timeout_s or self.timeouts.submit_s
         return self._http.send(
@@ -259,22 +255,28 @@ class ComfyUI:
         if self.jobs.cancel(prompt_id, **once):
             return
         self._calls.post("/queue", json={"delete": [prompt_id]}, **once)
-        if self._state(prompt_id, **once) is JobState.RUNNING:
+        if _state(self, prompt_id, once) is JobState.RUNNING:
             self._calls.post("/interrupt", json={"prompt_id": prompt_id}, **once)
 
-    def _state(self, prompt_id: str, **how: Any) -> JobState:
-        """Return where a prompt is, UNKNOWN if it neither runs nor waits."""
-        if self.jobs.can_find or self.queue_size.is_large:
-            state = self.jobs.find(prompt_id, **how)
-            if state is not None:
-                return JobState.UNKNOWN if state is JobState.ENDED else state
-        running, pending = self.queue(**how)
-        if prompt_id in running:
-            return JobState.RUNNING
-        return JobState.WAITING if prompt_id in pending else JobState.UNKNOWN
 
-    def _handshake(self, client_id: str, *, challenge: bool = False) -> Handshake:
-        return self._http.handshake("/ws", challenge=challenge, clientId=client_id)
+def _state(server: ComfyUI, prompt_id: str, how: Mapping[str, Any]) -> JobState:
+    """Return where a prompt is, UNKNOWN if it neither runs nor waits."""
+    if server.jobs.can_find or server.queue_size.is_large:
+        state = server.jobs.find(prompt_id, **how)
+        if state is not None:
+            return JobState.UNKNOWN if state is JobState.ENDED else state
+    running, pending = server.queue(**how)
+    if prompt_id in running:
+        return JobState.RUNNING
+    return JobState.WAITING if prompt_id in pending else JobState.UNKNOWN
+
+
+def _prompt(graph: Graph, fields: Mapping[str, Any], **ids: str) -> bytes:
+    return json.dumps({**fields, "prompt": graph, **ids}).encode()
+
+
+def _handshake(http: Transport, client_id: str, *, challenge: bool = False) -> Handshake:
+    return http.handshake("/ws", challenge=challenge, clientId=client_id)
 
 
 def _ids(rows: object) -> tuple[str, ...]:

@@ -18,11 +18,11 @@ from comfyloom._comfyui.events import ServerEvent
 from comfyloom._comfyui.history import HistoryEntry
 from comfyloom._comfyui.jobs_api import JobState
 from comfyloom._comfyui.poll_schedule import LATER, Poll, PollSchedule, RunPhase
+from comfyloom._comfyui.run_lookup import Queued, RunLookup, look_every_s
 from comfyloom._comfyui.silence import SilenceWatch
 from comfyloom._comfyui.websocket import ConnectionLost, SocketMessage
 from comfyloom._core.redact import log
 from comfyloom._core.waiting import Deadline
-from comfyloom._http.retry import NO_RETRY
 from comfyloom.errors import (
     ApiError,
     ComfyloomError,
@@ -130,7 +130,7 @@ class RunWatcher:
 
     def _watch(self, deadline: Deadline) -> HistoryEntry | None:
         """Return the history of the ended run; None at the deadline, or once it is cancelled."""
-        while not (deadline.over or (self.scope.is_cancelled and not self._is_cancelling)):
+        while not (deadline.over or self._is_interrupted()):
             self._receive(min(self._next_poll(), deadline.at or LATER))
             if self._now() >= self._next_poll() and (entry := self._poll()) is not None:
                 return entry
@@ -184,84 +184,54 @@ class RunWatcher:
 
     def _poll(self) -> HistoryEntry | None:
         """Poll the server; return the history of the ended run, None while it continues."""
-        self._schedule.look_every_s = self._look_every_s()
+        self._schedule.look_every_s = look_every_s(self.server, self._schedule.intervals)
         poll = self._schedule.begin_poll(self._now(), is_cancelling=self._is_cancelling)
         if poll is Poll.NOTHING:
             return None
         self.liveness.touch()
         entry = None
         try:
-            entry = self._read_queue() if poll is Poll.QUEUE else self._read_history_alone()
+            entry = self._look() if poll is Poll.QUEUE else self._read_history()
             self._reached = self._now()
         except (TransportError, ApiError) as error:
             self._handle_unreachable(error)
         self._schedule.end_poll(self._now())
         return entry
 
-    def _read_history(self) -> HistoryEntry | None:
-        return self.server.history(
-            self.prompt_id,
-            backoff=NO_RETRY,
-            timeout_s=self._answer_timeout_s(),
-            is_over=lambda: self.scope.is_cancelled and not self._is_cancelling,
-        )
-
-    def _read_history_alone(self) -> HistoryEntry | None:
-        entry = self._read_history()
-        if entry is not None or self._schedule.look_every_s <= self._schedule.intervals.queue_s:
-            return entry
-        # The queue is too large to read; that it is empty needs only a number.
-        if self.server.queue_remaining(self._answer_timeout_s()) == 0:
-            self._count_miss()
-        return None
-
-    def _look_every_s(self) -> float:
-        """Return how seldom to look where the run is: an answer has the graphs of all runs."""
-        intervals, size = self._schedule.intervals, self.server.queue_size
-        if not size.is_large:
-            return 0.0
-        is_cheap = self.server.jobs.can_find is not False
-        if is_cheap:  # one small answer for each run, in place of one large one for all
-            return intervals.slow_s * max(1, size.graphs)
-        return size.expected_bytes / intervals.queue_bytes_s
-
-    def _answer_timeout_s(self) -> float:
+    def _lookup(self) -> RunLookup:
         left_s = max(self.server.timeouts.last_look_s, self.scope.deadline.remaining_s)
-        return min(self.server.timeouts.poll_s, left_s)
+        timeout_s = min(self.server.timeouts.poll_s, left_s)
+        return RunLookup(self.server, self.prompt_id, timeout_s, self._is_interrupted)
 
-    def _read_queue(self) -> HistoryEntry | None:
-        oldest = self._schedule.begin_look(self._now())
-        if self._schedule.look_every_s and self.server.jobs.can_find is not False:
-            return self._read_job()
-        running, pending = self.server.queue_poll.since(oldest, self._answer_timeout_s())
-        if self.prompt_id in pending:
-            self._schedule.found(RunPhase.WAITING)
-            self.listener.on_queued(len(running) + pending.index(self.prompt_id))
-            return None
-        if self.prompt_id in running:
-            self._note_running()
-            return None
-        # After the queue: else a run that ends in between would look lost.
-        if (entry := self._read_history()) is None:
+    def _is_interrupted(self) -> bool:
+        return self.scope.is_cancelled and not self._is_cancelling
+
+    def _read_history(self) -> HistoryEntry | None:
+        lookup = self._lookup()
+        entry = lookup.in_history()
+        is_queue_large = self._schedule.look_every_s > self._schedule.intervals.queue_s
+        if entry is None and is_queue_large and lookup.is_queue_empty():
             self._count_miss()
         return entry
 
-    def _read_job(self) -> HistoryEntry | None:
-        """Look where the run is without reading the whole queue."""
-        # Before the job: that of an ended run has its graph, and history has it once more.
-        if (entry := self._read_history()) is not None:
-            return entry
-        state = self.server.jobs.find(
-            self.prompt_id, backoff=NO_RETRY, timeout_s=self._answer_timeout_s()
-        )
-        if state is JobState.WAITING:
-            self._schedule.found(RunPhase.WAITING)
-        elif state is JobState.RUNNING:
-            self._note_running()
-        elif state is JobState.ENDED:
-            self._schedule.run_ended(self._now())  # since history was read
-        elif state is JobState.UNKNOWN:
-            self._count_miss()
+    def _look(self) -> HistoryEntry | None:
+        oldest, lookup = self._schedule.begin_look(self._now()), self._lookup()
+        by_job = self._schedule.look_every_s and self.server.jobs.can_find is not False
+        match lookup.by_job() if by_job else lookup.in_queue(oldest):
+            case HistoryEntry() as entry:
+                return entry
+            case Queued(ahead):
+                self._schedule.found(RunPhase.WAITING)
+                if ahead is not None:
+                    self.listener.on_queued(ahead)
+            case JobState.RUNNING:
+                self._note_running()
+            case JobState.ENDED:
+                self._schedule.run_ended(self._now())  # since history was read
+            case JobState.UNKNOWN:
+                self._count_miss()
+            case _:
+                pass
         return None
 
     def _count_miss(self) -> None:

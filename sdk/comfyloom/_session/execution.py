@@ -5,17 +5,14 @@ from __future__ import annotations
 import json
 import threading
 import uuid
-from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
 import attrs
 
 from comfyloom._backends.base import Backend
-from comfyloom._comfyui import downloads
 from comfyloom._comfyui.cancel_scope import CancelScope
 from comfyloom._comfyui.client import ComfyUI
 from comfyloom._comfyui.history import HistoryEntry
@@ -23,14 +20,14 @@ from comfyloom._comfyui.run_watcher import RunWatcher
 from comfyloom._comfyui.submit import Submission
 from comfyloom._core.redact import log
 from comfyloom._core.waiting import Deadline
+from comfyloom._session.collecting import Collector
 from comfyloom._session.eta import EtaEstimator, Timings
 from comfyloom._session.event_notes import EventNotes, NotingListener
 from comfyloom._session.progress_reporter import ProgressReporter
-from comfyloom._session.staging import StagedPath, StagingDir
+from comfyloom._session.staging import StagingDir
 from comfyloom._workflow.files import InputFile
 from comfyloom._workflow.graph import Graph, links_of, reachable_from
 from comfyloom._workflow.graph_view import GraphView
-from comfyloom._workflow.outputs import OUTPUT_TYPES, Output
 from comfyloom._workflow.run_plan import RunPlan
 from comfyloom._workflow.workflow import Result
 from comfyloom.errors import (
@@ -38,7 +35,6 @@ from comfyloom.errors import (
     InputFileError,
     OutputGone,
     OutputMissing,
-    OutputNotWritable,
     PromptRejected,
     RunCancelled,
     RunFailed,
@@ -207,7 +203,9 @@ class Execution(Generic[ResultT]):
             self.ticket.end()
             entry = watcher.wait()
         if (error := entry.error()) is not None:
-            if isinstance(error, RunFailed) and self._takes_a_file(error.node):
+            files = [spec for spec in self.plan.workflow.__workflow__.inputs if spec.is_file]
+            loaders = {target.node for spec in files for target in spec.targets}
+            if isinstance(error, RunFailed) and error.node in loaders:
                 self._forget_uploads()  # a missing file may be the cause
             raise error
         return entry
@@ -242,72 +240,31 @@ class Execution(Generic[ResultT]):
         outputs = {**entry.outputs, **second.outputs}
         return attrs.evolve(second, outputs=outputs)
 
-    def _takes_a_file(self, node: str) -> bool:
-        specs = self.plan.workflow.__workflow__.inputs
-        return any(target.node == node for spec in specs if spec.is_file for target in spec.targets)
-
     def _collect(self, entry: HistoryEntry) -> ResultT:
-        """Download every output, then publish them all at once."""
+        """Download the wanted results, and return all that the run gave."""
         spec, outputs = self.plan.workflow.__workflow__, self.plan.outputs
         unwanted = [each for each in spec.outputs if each.required and each not in outputs]
-        absent = {each.name: () if each.many else None for each in unwanted}
-        values = downloads.values_of(entry, outputs)
-        wanted = downloads.plan(self._with_streamed(entry), outputs)
-        paths = self._write_streamed(wanted)
-        paths |= downloads.fetch_all(
+        collector = Collector(
             self.server,
-            [item for item in wanted if item.name not in paths],
-            self.staging.folder,
-            self.prompt_id,
-            scope=self._scope,
+            self.staging,
+            self._scope,
+            self._notes.images,
             begin=lambda item: self._say("download", f"downloading {item.name}"),
         )
-        wanted = [item for item in wanted if item.name in paths]
-        published = self.staging.publish([paths[item.name] for item in wanted])
+        fields = collector.fields(entry, outputs)
         result = spec.result(
             prompt_id=self.prompt_id,
             seeds=dict(self.seeds),
             seconds=self.server.clock.monotonic() - self._begun,
             ui=entry.outputs,
-            **absent,
-            **values,
-            **self._outputs(wanted, published),
+            **{each.name: () if each.many else None for each in unwanted},
+            **fields,
         )
         stages = dict.fromkeys(self._latest.stages, 1.0)
         self._say("finished", "finished", fraction=1.0, stages=stages)
         if self._estimator is not None:
             self._estimator.stop(self.server.clock.monotonic() - self._started)
         return result  # type: ignore[return-value]  # pyright: ignore[reportReturnType]
-
-    def _with_streamed(self, entry: HistoryEntry) -> HistoryEntry:
-        """Return an entry that lists the images that came over the event socket, too."""
-        streamed = {
-            node: {"images": [{"filename": f"{number}.png"} for number in range(len(images))]}
-            for node, images in self._notes.images.items()
-        }
-        return attrs.evolve(entry, outputs={**entry.outputs, **streamed})
-
-    def _write_streamed(self, wanted: list[downloads.Download]) -> dict[str, Path]:
-        """Write the wanted images that came over the event socket, and return their paths."""
-        paths: dict[str, Path] = {}
-        for item in wanted:
-            if images := self._notes.images.get(item.spec.node):
-                paths[item.name] = self.staging.folder / item.name
-                try:
-                    paths[item.name].write_bytes(images[int(Path(item.file.filename).stem)])
-                except OSError as error:
-                    text = f"cannot write {item.name}: {error.strerror or error}"
-                    raise OutputNotWritable(text, path=str(paths[item.name])) from None
-        return paths
-
-    def _outputs(self, wanted: list[downloads.Download], paths: list[Path]) -> dict[str, Any]:
-        """Return the files by field; as a tuple for a field with several."""
-        found: defaultdict[str, list[Output]] = defaultdict(list)
-        for item, path in zip(wanted, paths, strict=True):
-            kept = StagedPath.of(path, self.staging)
-            found[item.spec.name].append(OUTPUT_TYPES[item.spec.kind](kept, self.staging))
-        many = {item.spec.name for item in wanted if item.spec.many}
-        return {name: tuple(each) if name in many else each[0] for name, each in found.items()}
 
     def _say(self, kind: Kind, message: str, **facts: Any) -> None:
         """Report progress; fraction and stages keep their values unless given."""

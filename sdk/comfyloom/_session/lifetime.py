@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import os
 import threading
+import weakref
 from collections.abc import Callable
 from contextlib import ExitStack
 from enum import Enum
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from comfyloom._backends.base import Backend
+from comfyloom._core.forks import renew_after_fork
 from comfyloom._core.redact import log
 from comfyloom._core.signals import defer_signals, exit_on_sigterm
 from comfyloom._core.states import StateHolder
+from comfyloom._session.run_starter import RunStarter
 from comfyloom.errors import ComfyloomError, ConfigError
 from comfyloom.progress import Progress, ProgressCallback
+
+if TYPE_CHECKING:
+    from comfyloom._comfyui.client import ComfyUI
+    from comfyloom._workflow.workflow import Workflow
 
 
 class SessionState(Enum):
@@ -46,19 +55,34 @@ class SessionLifetime:
 
     Args:
         backend: Closed at the end.
-        cancel_runs: Called before that.
-        report: Called at the end with the cost of each machine.
+        starter: All its runs are cancelled before that.
+        report: Called while a machine starts, and at the end with the cost of each machine.
     """
 
     backend: Backend
-    cancel_runs: Callable[[], object]
+    starter: RunStarter
     report: ProgressCallback
+    _lock: threading.RLock = attrs.field(factory=threading.RLock, init=False)
     _states: StateHolder[SessionState] = attrs.field(
         factory=lambda: StateHolder(SessionState.NEW), init=False
     )
     _owner: int = attrs.field(factory=os.getpid, init=False)
     _cost_report: threading.Lock = attrs.field(factory=threading.Lock, init=False)
     _signals: ExitStack = attrs.field(factory=ExitStack, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        renew_after_fork(self._after_fork)
+
+    def _after_fork(self) -> None:
+        """Begin anew in a forked child; without a machine of the parent, it can be used there."""
+        self._lock = threading.RLock()
+        self.starter.after_fork()
+        is_usable = self.backend.after_fork()
+        state = SessionState.NEW if self.state is SessionState.OPEN and is_usable else self.state
+        if state is SessionState.NEW:
+            self._owner = os.getpid()
+        self._states = StateHolder(state)
+        self._cost_report = threading.Lock()
 
     @property
     def state(self) -> SessionState:
@@ -70,35 +94,49 @@ class SessionLifetime:
         """Whether the session was used, and not closed since."""
         return self.state in _UNCLOSED and os.getpid() == self._owner
 
-    def after_fork(self, *, is_usable: bool) -> None:
-        """Begin anew in a forked child, if its parent's session can be used there."""
-        state = SessionState.NEW if self.state is SessionState.OPEN and is_usable else self.state
-        if state is SessionState.NEW:
-            self._owner = os.getpid()
-        self._states = StateHolder(state)
-        self._cost_report = threading.Lock()
-
-    def exit_on_sigterm(self) -> None:
-        """Make SIGTERM and SIGHUP an orderly exit until the session is closed."""
+    def enter(self) -> None:
+        """Connect; SIGTERM and SIGHUP are an orderly exit until the session is closed."""
         self._signals.enter_context(exit_on_sigterm())
+        try:
+            self.connect(None)
+        except BaseException:
+            # `__exit__` is not called when `__enter__` fails.
+            self.close_despite_signals()
+            raise
 
-    def open(self) -> bool:
-        """Open the session at its first use; return whether this is the first.
+    def connect(self, workflow: type[Workflow[Any]] | Workflow[Any] | None) -> ComfyUI | None:
+        """Return the client of the ComfyUI, launching a machine if needed.
+
+        Args:
+            workflow: What will run; see `Backend.open`.
 
         Raises:
             ConfigError: Its machine belongs to the process that this one was forked from.
-            ComfyloomError: The session is closed.
+            ComfyloomError: The session is closed, or there is no machine.
         """
+        with self._lock:
+            self._open()
+            name = None if workflow is None else workflow.__workflow__.name
+            try:
+                server = self.backend.open(name, self.report)
+            except ComfyloomError:
+                self._require_open()  # that is the cause, if it was closed meanwhile
+                raise
+            self._require_open(otherwise=self.backend.close)
+            return server
+
+    def _open(self) -> None:
+        """Open the session at its first use."""
         if os.getpid() != self._owner and self.state is not SessionState.CLOSED:
             raise ConfigError(
                 "the machine of this session belongs to another process, from which this one was "
                 "forked: create a session in each process, after the fork"
             )
-        is_first = self._states.move(SessionState.NEW, to=SessionState.OPEN)
-        self.require_open()
-        return is_first
+        if self._states.move(SessionState.NEW, to=SessionState.OPEN):
+            atexit.register(_close_at_exit, weakref.ref(self))
+        self._require_open()
 
-    def require_open(self, otherwise: Callable[[], object] = lambda: None) -> None:
+    def _require_open(self, otherwise: Callable[[], object] = lambda: None) -> None:
         """Raise `ComfyloomError` if the session is closed, after calling `otherwise`."""
         if self.state is not SessionState.OPEN:
             otherwise()
@@ -141,7 +179,7 @@ class SessionLifetime:
             # In reverse order; a failure does not prevent the rest, and is raised.
             stack.callback(setattr, self._states, "state", SessionState.CLOSED)
             stack.callback(self.backend.close)
-            stack.callback(self.cancel_runs)
+            stack.callback(self.starter.cancel_all)
 
     def _report_abandoned(self) -> None:
         """Report the machine that is left after a third signal has aborted its stop."""
@@ -159,3 +197,10 @@ class SessionLifetime:
         for line in self.backend.summary:
             log.info("%s", line)
             self.report(Progress(kind="cost", message=line))
+
+
+def _close_at_exit(lifetime: weakref.ref[SessionLifetime]) -> None:
+    """Close a session when the interpreter exits, if it still exists."""
+    if (alive := lifetime()) is not None:
+        with contextlib.suppress(KeyboardInterrupt, SystemExit):  # it is exiting already
+            alive.close()

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import atexit
-import contextlib
 import os
-import threading
 import warnings
-import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
@@ -16,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, Unpack
 
 from comfyloom._backends.resolve import TargetLike, resolve
 from comfyloom._core.clock import SYSTEM_CLOCK, Clock
-from comfyloom._core.forks import renew_after_fork
 from comfyloom._core.redact import log
 from comfyloom._core.timeouts import DEFAULT_TIMEOUTS, Timeouts
 from comfyloom._core.waiting import Deadline
@@ -25,15 +20,16 @@ from comfyloom._session.run import Run, SafeCallback
 from comfyloom._session.run_starter import RunStarter
 from comfyloom._session.staging import check_writable
 from comfyloom._workflow.workflow import Result, Workflow
-from comfyloom.errors import ComfyloomError, ConfigError, WorkflowError
-from comfyloom.progress import ProgressCallback
+from comfyloom.errors import ConfigError, WorkflowError
+from comfyloom.progress import Progress, ProgressCallback
 
 if TYPE_CHECKING:
     from comfyloom._comfyui.client import ComfyUI
     from comfyloom._machines.machine import Machine
+    from comfyloom._workflow.files import InputFile
     from comfyloom._workflow.run_options import RunOptions
     from comfyloom._workflow.run_plan import RunPlan
-    from comfyloom.settings import Auth, ClientCert, Headers, Settings, Verify
+    from comfyloom.settings import Auth, ClientCert, ComfyUISettings, Headers, Settings, Verify
 
 ResultT = TypeVar("ResultT", bound=Result)
 
@@ -94,38 +90,17 @@ class RunComfySession:
             server_type=server_type,
             emulator_options=emulator_options,
             may_launch=launch,
-            asking={
-                "auth": auth,
-                "headers": headers,
-                "verify": verify,
-                "client_cert": client_cert,
-            },
+            asking={"auth": auth, "headers": headers, "verify": verify, "client_cert": client_cert},
             timeouts=timeouts,
             clock=clock,
         )
-        self._on_progress: ProgressCallback = on_progress or (
-            lambda progress: log.debug("%s", progress.message)
-        )
-        self._report: ProgressCallback = SafeCallback(self._on_progress)
-        self._lock = threading.RLock()
+        self._on_progress: ProgressCallback = on_progress or _log_progress
         self._starter = RunStarter(self._backend)
-        self._lifetime = SessionLifetime(self._backend, self._starter.cancel_all, self._report)
-        renew_after_fork(self._renew)
-
-    def _renew(self) -> None:
-        """Begin anew in a forked child; without a machine of the parent, it can be used there."""
-        self._lock = threading.RLock()
-        self._starter.after_fork()
-        self._lifetime.after_fork(is_usable=self._backend.after_fork())
+        report = SafeCallback(self._on_progress)
+        self._lifetime = SessionLifetime(self._backend, self._starter, report)
 
     def __enter__(self) -> Self:
-        self._lifetime.exit_on_sigterm()
-        try:
-            self.start()
-        except BaseException:
-            # `__exit__` is not called when `__enter__` fails.
-            self._lifetime.close_despite_signals()
-            raise
+        self._lifetime.enter()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -167,20 +142,19 @@ class RunComfySession:
             MachineError: The machine ended, or was not ready in time; it is stopped.
             ApiError: The platform refuses the launch.
         """
-        self._connect(workflow)
+        self._lifetime.connect(workflow)
 
     def server(self, workflow: type[Workflow[Any]] | Workflow[Any] | None = None) -> ComfyUI:
         """Return the client of the ComfyUI that runs use, launching a machine if needed.
 
         Args:
-            workflow: What will run: its name selects the version to launch if the settings name
-                none.
+            workflow: As for `start`.
 
         Raises:
             MachineError: There is no machine, or it was not ready in time.
             ConfigError: It is unclear which version to launch.
         """
-        found = self._connect(workflow)
+        found = self._lifetime.connect(workflow)
         if found is None:
             raise ConfigError("which workflow? Name one, or set RUNCOMFY_WORKFLOW_VERSION_ID")
         return found
@@ -237,18 +211,12 @@ class RunComfySession:
         """
         _check_workflow(workflow)
         _check_timeout(timeout)
-        # Imported when first used, like all that only runs need.
-        from comfyloom._workflow.validation import validate
-
-        plan = self._plan(workflow, options)
-        files = plan.read_files()
-        validate(workflow, plan.nodes)
+        plan, files = _prepared(workflow, self._settings, options)
         if out_dir is not None:
             check_writable(out_dir)
         server = self.server(workflow)
-        return self._starter.start(
-            plan, files, server, Deadline.after(timeout, server.clock), out_dir, owner=self
-        )
+        deadline = Deadline.after(timeout, server.clock)
+        return self._starter.start(plan, files, server, deadline, out_dir, owner=self)
 
     def map(
         self,
@@ -289,26 +257,26 @@ class RunComfySession:
         """
         self._lifetime.close()
 
-    def _plan(self, workflow: Workflow[ResultT], options: RunOptions) -> RunPlan[ResultT]:
-        from comfyloom._workflow.run_plan import plan_of
 
-        given: dict[str, Any] = {**options, "api_key": self._settings.api_key_comfy_org}
-        if given.get("keep_all") is None:
-            given["keep_all"] = self._settings.keep_all
-        return plan_of(workflow, **given)
+def _log_progress(progress: Progress) -> None:
+    log.debug("%s", progress.message)
 
-    def _connect(self, workflow: type[Workflow[Any]] | Workflow[Any] | None) -> ComfyUI | None:
-        with self._lock:
-            if self._lifetime.open():
-                atexit.register(_close_at_exit, weakref.ref(self))
-            name = None if workflow is None else workflow.__workflow__.name
-            try:
-                server = self._backend.open(name, self._report)
-            except ComfyloomError:
-                self._lifetime.require_open()  # that is the cause, if it was closed meanwhile
-                raise
-            self._lifetime.require_open(otherwise=self._backend.close)
-            return server
+
+def _prepared(
+    workflow: Workflow[ResultT], settings: ComfyUISettings, options: RunOptions
+) -> tuple[RunPlan[ResultT], dict[str, InputFile]]:
+    """Return what a run does, and its input files; nothing is sent yet."""
+    # Imported when first used, like all that only runs need.
+    from comfyloom._workflow.run_plan import plan_of
+    from comfyloom._workflow.validation import validate
+
+    given: dict[str, Any] = {**options, "api_key": settings.api_key_comfy_org}
+    if given.get("keep_all") is None:
+        given["keep_all"] = settings.keep_all
+    plan = plan_of(workflow, **given)
+    files = plan.read_files()
+    validate(workflow, plan.nodes)
+    return plan, files
 
 
 def _check_workflow(workflow: object) -> None:
@@ -324,13 +292,6 @@ def _check_timeout(timeout: object) -> None:
     if timeout is None or (is_number and timeout >= 0):  # type: ignore[operator]  # pyright: ignore
         return
     raise ConfigError(f"timeout must be a number of seconds, or None for no limit, got {timeout!r}")
-
-
-def _close_at_exit(session: weakref.ref[RunComfySession]) -> None:
-    """Close a session when the interpreter exits, if it still exists."""
-    if (alive := session()) is not None:
-        with contextlib.suppress(KeyboardInterrupt, SystemExit):  # it is exiting already
-            alive.close()
 
 
 def _map_in_order(

@@ -11,7 +11,6 @@ import attrs
 from comfyloom._core.json import mapping
 from comfyloom._core.redact import register_secret
 from comfyloom._core.suggestions import did_you_mean
-from comfyloom._workflow.graph import Graph
 from comfyloom._workflow.graph_view import GraphView
 from comfyloom._workflow.ui_form import ui_form
 from comfyloom.errors import ConfigError
@@ -125,7 +124,9 @@ class PromptFields:
             extra["preview_method"] = self.preview_method
         if self.api_key and _may_need_a_key(view):
             extra[API_KEY] = self.api_key
-        page = {"workflow": ui_form(view.graph, view.schemas, with_values=_is_small(view.graph))}
+        values = (each for node in view.graph.values() for each in node["inputs"].values())
+        length = sum(len(each) for each in values if isinstance(each, str))
+        page = {"workflow": ui_form(view.graph, view.schemas, with_values=length <= _LARGE)}
         extra["extra_pnginfo"] = {**page, **mapping(given.pop("extra_pnginfo", None))}
         return {**extra, **given}
 
@@ -134,8 +135,3 @@ def _may_need_a_key(view: GraphView) -> bool:
     """Return whether a node may call a partner's service: others must not see the key in vain."""
     schemas = (view.schema_of(node) for node in view.graph)
     return any(schema is None or schema.is_partner for schema in schemas)
-
-
-def _is_small(graph: Graph) -> bool:
-    texts = (v for node in graph.values() for v in node["inputs"].values() if isinstance(v, str))
-    return sum(map(len, texts)) <= _LARGE

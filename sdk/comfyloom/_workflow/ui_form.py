@@ -68,7 +68,8 @@ def _node(
     for name in dict.fromkeys([*names, *values]):
         known = known_inputs.get(name)
         value = values.get(name)
-        is_widget = _is_widget(known, value)
+        is_value = value is not None and not is_link_shaped(value)
+        is_widget = is_value if known is None else known.type in _WIDGETS
         if is_widget and with_values:
             widgets += _widget_values(name, None if is_link_shaped(value) else value, known)
         if is_link_shaped(value) and value[0] in graph:
@@ -94,12 +95,6 @@ def _node(
         "properties": {"Node name for S&R": kind},
         "widgets_values": widgets,
     }
-
-
-def _is_widget(schema: InputSchema | None, value: object) -> bool:
-    if schema is not None:
-        return schema.type in _WIDGETS
-    return value is not None and not is_link_shaped(value)
 
 
 def _widget_values(name: str, value: object, schema: InputSchema | None) -> Iterator[object]:

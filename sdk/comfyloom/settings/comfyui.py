@@ -146,13 +146,14 @@ class ComfyUISettings:
 
 def access_of(settings: ComfyUISettings) -> Access:
     """Return what every request to a ComfyUI carries."""
-    auth, verify = settings.auth, settings.verify
+    auth, verify, cert = settings.auth, settings.verify, settings.client_cert
+    names = [] if cert is None else [os.fspath(file) for file in _files(cert)]
     return Access(
         authorization="" if callable(auth) else _authorization(auth),
         signer=auth if callable(auth) else None,
         headers=settings.headers,
         verify=(None if verify else False) if isinstance(verify, bool) else os.fspath(verify),
-        client_cert=_file_names(settings.client_cert),
+        client_cert=(names[0], names[1]) if len(names) > 1 else next(iter(names), None),
     )
 
 
@@ -173,11 +174,6 @@ def _authorization(auth: str | tuple[str, str] | None) -> str:
         return auth
     user, colon, password = auth.partition(":")
     return basic(user, password) if colon else bearer(auth)
-
-
-def _file_names(cert: ClientCert | None) -> str | tuple[str, str] | None:
-    names = [] if cert is None else [os.fspath(file) for file in _files(cert)]
-    return (names[0], names[1]) if len(names) > 1 else next(iter(names), None)
 
 
 _LINE: Final = "it is empty, or contains a line break"

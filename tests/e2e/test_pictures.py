@@ -123,6 +123,7 @@ def test_every_format_that_the_server_reads_goes_through(
         (b"P3\n1 1\n255\n1 2 3\n", "x.ppm", ".ppm"),
         (b"\x00\x01\x02\x03 a format of tomorrow", "x.new", ".new"),
         (b"\x00\x01\x02\x03 a format of tomorrow", "x", ".bin"),
+        (b"\x00\x00\x00\x1cftypmsf1 a picture of tomorrow", "x.heif", ".heif"),
     ],
 )
 def test_no_list_of_ours_refuses_a_format(
@@ -136,7 +137,9 @@ def test_no_list_of_ours_refuses_a_format(
 
 
 @pytest.mark.parametrize(
-    "content", [b"just text", b"%PDF-1.7 \x00", b"PK\x03\x04\x00", b"RIFF\x00\x00\x00\x00WAVE"]
+    "content",
+    [b"just text", b"%PDF-1.7 \x00", b"PK\x03\x04\x00", b"RIFF\x00\x00\x00\x00WAVE"]
+    + [b"\x00\x00\x00\x1cftyp" + brand + bytes(40) for brand in (b"isom", b"M4A ", b"qt  ")],
 )
 def test_what_is_certainly_no_picture_is_refused(content: bytes) -> None:
     with pytest.raises(ValueError, match="not an image"):

@@ -93,6 +93,12 @@ UNSIGNED: Final = frozenset({".tga", ".pcx", ".dcx", ".xbm", ".im", ".msp", ".fl
 """Suffixes of picture formats without a signature of their own."""
 _OF: Final[dict[Media, Signatures]] = {"image": IMAGES, "audio": AUDIO, "video": VIDEOS}
 _OTHERS: Final = (b"%PDF", b"PK\x03\x04", b"\x7fELF", b"MZ", b"\x1f\x8b", b"glTF", b"Rar!")
+# Brands of films and sounds in the container that newer pictures share with them.
+_MOVING: Final = frozenset(
+    {b"isom", b"mp41", b"mp42", b"avc1", b"qt  ", b"M4A ", b"M4B ", b"M4V ", b"dash", b"MSNV"}
+    | {b"iso%d" % number for number in range(2, 10)}
+    | {b"3gp%d" % number for number in range(4, 8)}
+)
 _TEXT: Final = bytes({*range(32, 127), *b"\t\r\n\x0b\x0c"}) + bytes(range(128, 256))
 
 
@@ -106,6 +112,8 @@ def suffix_of(head: bytes, kind: Media) -> str | None:
 
 def is_something_else(head: bytes, kind: Media) -> bool:
     """Return whether a file is certainly not of a kind: of another kind, a document, or text."""
+    if kind == "image" and head[4:8] == b"ftyp":
+        return head[8:12] in _MOVING
     others = (suffix_of(head, other) for other in _OF if other != kind)
     if any(others) or head.startswith(_OTHERS):
         return True

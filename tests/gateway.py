@@ -54,6 +54,8 @@ class Gateway:
         added: Header lines added to every answer.
         is_proxy: Whether clients use it as an HTTP proxy for any host: all lead to the backend.
         bytes_s: The most bytes per second in each direction, None for no limit.
+        drips: Requests that get an endless answer, as "GET queue": "headers" or "body" come byte by
+            byte, "stream" brings some kilobytes per second.
     """
 
     backend: tuple[str, int]
@@ -62,6 +64,7 @@ class Gateway:
     added: tuple[str, ...] = ()
     is_proxy: bool = False
     bytes_s: float | None = None
+    drips: dict[str, str] = attrs.field(factory=dict[str, str])
     seen: list[Seen] = attrs.field(factory=list[Seen])
     received: Counter[str] = attrs.field(factory=Counter[str])
     """Bytes that came from the backend, by the last but one part of the path."""
@@ -121,6 +124,10 @@ class Gateway:
                 client.sendall(f"HTTP/1.1 {refusal}\r\nConnection: close\r\n\r\n".encode())
                 return
             target = urlsplit(seen.target)
+            if how := self.drips.get(f"{seen.method} {_kind(target.path)}"):
+                _drain(client, seen, rest)
+                self._drip(client, how)
+                return
             path = target.path + (f"?{target.query}" if target.query else "")
             kept = [line for line in head[1:] if not line.lower().startswith("connection")]
             kept.append("Connection: " + ("Upgrade" if seen.is_handshake else "close"))
@@ -128,6 +135,15 @@ class Gateway:
             server = stack.enter_context(socket.create_connection(self.backend))
             server.sendall("\r\n".join(lines).encode("latin-1") + rest)
             self._relay(client, server, _kind(target.path))
+
+    def _drip(self, client: socket.socket, how: str) -> None:
+        client.sendall(b"HTTP/1.1 200 OK\r\nX-Padding: ")
+        if how != "headers":
+            kind = b"Content-Type: application/json\r\nContent-Length: 1000000000\r\n\r\n"
+            client.sendall(b"none\r\n" + kind)
+        piece = b" " * (1024 if how == "stream" else 1)
+        while not self._closing.wait(0.05):
+            client.sendall(piece)
 
     def _relay(self, client: socket.socket, server: socket.socket, kind: str) -> None:
         added = "".join(f"{line}\r\n" for line in self.added).encode()

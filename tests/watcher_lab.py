@@ -85,15 +85,14 @@ class FakeServer:
             self._shared = SharedQueuePoll(self.queue, self.clock)  # type: ignore[arg-type]
         return self._shared
 
-    def queue_remaining(self, timeout_s: float) -> int | None:
-        assert timeout_s > 0
+    def queue_remaining(self, **_: Any) -> int | None:
         self.counts.append(round(self.since(), 6))
         return self.remaining
 
     def reconnect(self) -> None:
         self.reconnects.append(round(self.since(), 6))
 
-    def queue(self, timeout_s: float) -> tuple[list[str], list[str]]:
+    def queue(self, **_: Any) -> tuple[list[str], list[str]]:
         self.looks.append(round(self.since(), 6))
         if self.since() >= self.broken_from:
             raise TransportError("out of reach")

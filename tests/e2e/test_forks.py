@@ -144,6 +144,87 @@ with RunComfySession(os.environ["URL"]) as session:
     assert printed == "(True, True) 0.3.64 True True"
 
 
+def test_no_thread_of_a_first_run_imports_anything(emulator: Emulator, tmp_path: Path) -> None:
+    """A child that is forked meanwhile would wait for that import for ever."""
+    code = """
+class Recorder:
+    def find_spec(self, name, path=None, target=None):
+        if threading.current_thread() is not threading.main_thread():
+            print(name)
+
+sys.meta_path.insert(0, Recorder())
+with RunComfySession(os.environ["URL"]) as session:
+    session.run(workflow(1))
+"""
+    assert run_code(code, emulator, tmp_path) == []
+
+
+def test_a_fork_waits_for_an_import(emulator: Emulator, tmp_path: Path) -> None:
+    (tmp_path / "slow_to_import.py").write_text("import time\ntime.sleep(0.5)\n")
+    code = """
+sys.path.insert(0, os.getcwd())
+from comfyloom._core.forks import importing
+
+def load():
+    with importing():
+        begun.set()
+        import slow_to_import
+
+begun = threading.Event()
+thread = threading.Thread(target=load)
+thread.start()
+begun.wait()
+
+def work():
+    with importing():
+        import slow_to_import
+    return "imported"
+
+print(collected(*forked(work)))
+thread.join()
+"""
+    assert run_code(code, emulator, tmp_path) == ["imported"]
+
+
+@pytest.mark.parametrize("how", ["raise SystemExit(3)", "raise ValueError", "break"])
+def test_a_child_that_leaves_a_loop_cancels_no_run_of_its_parent(
+    how: str, emulator: Emulator, tmp_path: Path
+) -> None:
+    code = f"""
+with RunComfySession(os.environ["URL"]) as session:
+    children = []
+    for result in session.map(map(workflow, range(3)), concurrency=3):
+        if not children:
+            children.append(os.fork())
+            if not children[0]:
+                sys.stderr = open(os.devnull, "w")
+                {how}
+        print(digest(result))
+    if not children[0]:
+        os._exit(0)
+    os.waitpid(children[0], 0)
+"""
+    assert len(run_code(code, emulator, tmp_path)) == 3
+    assert [each["status"] for each in emulator.state()["prompts"]] == ["success"] * 3
+
+
+def test_a_child_that_exits_in_a_callback_exits(emulator: Emulator, tmp_path: Path) -> None:
+    code = """
+children = []
+
+def report(progress):
+    if not children:
+        children.append(os.fork())
+        if not children[0]:
+            raise SystemExit(3)
+
+with RunComfySession(os.environ["URL"]) as session:
+    result = session.run(workflow(1), on_progress=report)
+    print(digest(result), os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1]))
+"""
+    assert run_code(code, emulator, tmp_path)[1:] == ["3"]
+
+
 def test_a_session_made_before_the_fork_and_used_after_it_only(
     emulator: Emulator, tmp_path: Path
 ) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import attrs
 import pytest
@@ -122,32 +124,36 @@ def test_the_server_announces_its_upload_limit(sockets: list[FakeSocket]) -> Non
     assert router.max_upload_bytes == 1000
 
 
+HOW: dict[str, Any] = {"timeout_s": 5.0, "is_over": lambda: False}
+
+
 def test_one_poll_serves_all_runs_that_accept_its_age(clock: FakeClock) -> None:
     polls: list[float] = []
 
-    def poll(timeout_s: float) -> QueueIds:
+    def poll(**_: Any) -> QueueIds:
         polls.append(clock.now)
         return ("a",), ("b",)
 
     queue_poll = SharedQueuePoll(poll, clock)
     begun = clock.now
     clock.now += 1
-    threads = [threading.Thread(target=queue_poll.since, args=(begun, 5.0)) for _ in range(16)]
+    ask = partial(queue_poll.since, begun, **HOW)
+    threads = [threading.Thread(target=ask) for _ in range(16)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert queue_poll.since(begun, 5.0) == (("a",), ("b",))
+    assert queue_poll.since(begun, **HOW) == (("a",), ("b",))
     assert len(polls) == 1
     clock.now += 1
-    queue_poll.since(polls[0], 5.0)
+    queue_poll.since(polls[0], **HOW)
     assert len(polls) == 2
 
 
 def test_a_failed_poll_fails_for_all_runs(clock: FakeClock) -> None:
     polls: list[float] = []
 
-    def poll(timeout_s: float) -> QueueIds:
+    def poll(**_: Any) -> QueueIds:
         polls.append(clock.now)
         raise TransportError("out of reach")
 
@@ -156,5 +162,5 @@ def test_a_failed_poll_fails_for_all_runs(clock: FakeClock) -> None:
     clock.now += 1
     for _ in range(3):
         with pytest.raises(TransportError):
-            queue_poll.since(begun, 5.0)
+            queue_poll.since(begun, **HOW)
     assert len(polls) == 1

@@ -126,12 +126,13 @@ def test_the_form_around_a_file_counts_for_the_servers_limit(spare: int) -> None
 
 def test_a_look_at_the_queue_before_the_submission_is_not_used(clock: FakeClock) -> None:
     pictures = iter([(("other",), ()), (("mine",), ())])
-    shared = SharedQueuePoll(lambda _: next(pictures), clock)
-    assert shared.since(clock.now - 1, 1.0) == (("other",), ())
+    shared = SharedQueuePoll(lambda **_: next(pictures), clock)
+    how: dict[str, Any] = {"timeout_s": 1.0, "is_over": lambda: False}
+    assert shared.since(clock.now - 1, **how) == (("other",), ())
     clock.now += 0.1
     schedule = PollSchedule(PollIntervals(), begun=clock.now)  # submitted after that look
     clock.now += 0.1
-    assert shared.since(schedule.begin_look(clock.now), 1.0) == (("mine",), ())
+    assert shared.since(schedule.begin_look(clock.now), **how) == (("mine",), ())
 
 
 @pytest.mark.parametrize("is_cancelling", [True, False])

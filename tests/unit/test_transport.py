@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
@@ -157,12 +156,3 @@ def test_only_a_certificate_error_proves_that_nothing_was_sent() -> None:
     assert not reached_the_server(certificate)
     record = requests.exceptions.SSLError(ssl.SSLError("bad record mac"))
     assert reached_the_server(record)
-
-
-@responses.activate
-def test_a_body_is_given_up_when_nobody_wants_it_any_more(transport: Transport) -> None:
-    responses.get(f"{URL}/history/p", body="x" * 200_000)
-    how: dict[str, Any] = {"backoff": NO_RETRY, "drip_s": 5.0}
-    assert len(transport.send("GET", "/history/p", **how).content) == 200_000
-    with pytest.raises(TransportError, match="no answer in time"):
-        transport.send("GET", "/history/p", is_over=lambda: True, **how)

@@ -48,19 +48,27 @@ class Calls:
         backoff: Backoff | None = None,
         timeout_s: float | None = None,
         is_over: Callable[[], bool] = lambda: False,
+        is_large: bool = False,
     ) -> requests.Response:
-        """Return a whole answer; one with large graphs on a slow line takes its time.
+        """Return a whole answer.
 
         Args:
             path: Below the server's address.
             backoff: Instead of the transport's.
             timeout_s: Longest silence of the server, in seconds.
             is_over: Whether to give the answer up, asked while it comes.
+            is_large: Whether it may have graphs, and take its time on a slow line.
         """
         errors: list[str] = []
-        timeout_s = timeout_s or self.http.timeouts.answer_s
-        times: dict[str, Any] = {"timeout_s": timeout_s, "drip_s": timeout_s, "is_over": is_over}
-        answer = self.http.send("GET", path, backoff=backoff, errors=errors, **times)
+        answer = self.http.send(
+            "GET",
+            path,
+            backoff=backoff,
+            errors=errors,
+            timeout_s=timeout_s,
+            whole_s=self.http.timeouts.large_s if is_large else None,
+            is_over=is_over,
+        )
         raise_for_status(answer, f"GET {path}", errors)
         return answer
 

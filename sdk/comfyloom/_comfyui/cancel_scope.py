@@ -48,6 +48,14 @@ class CancelScope:
             raise self.timed_out()
         return left_s
 
+    def is_over(self) -> bool:
+        """Return whether the next `checkpoint` raises."""
+        try:
+            self.checkpoint()
+        except ComfyloomError:
+            return True
+        return False
+
     def cancel(self, reason: ComfyloomError) -> None:
         """End the work: each `checkpoint` raises `reason` from now on; the first one counts."""
         self._reason = self._reason or reason

@@ -22,6 +22,7 @@ from comfyloom._comfyui.uploads import Uploads
 from comfyloom._core.clock import SYSTEM_CLOCK, Clock
 from comfyloom._core.json import items, mapping, number
 from comfyloom._core.timeouts import DEFAULT_TIMEOUTS, Timeouts
+from comfyloom._core.waiting import Deadline
 from comfyloom._http.access import NO_ACCESS, Access
 from comfyloom._http.address import Address
 from comfyloom._http.handshake import Handshake
@@ -74,9 +75,7 @@ class ComfyUI:
         )
         self._calls = Calls(self._http)
         self.event_router = EventRouter(partial(_handshake, self._http), timeouts=timeouts)
-        self.queue_poll = SharedQueuePoll(
-            lambda timeout_s: self.queue(backoff=NO_RETRY, timeout_s=timeout_s), clock
-        )
+        self.queue_poll = SharedQueuePoll(partial(self.queue, backoff=NO_RETRY), clock)
         self.uploads = Uploads(
             partial(upload_file, self._calls),
             UploadLimit(self._calls, self.event_router).read,
@@ -110,7 +109,7 @@ class ComfyUI:
             TransportError: No answer.
             ApiError: An answer that is not ComfyUI's.
         """
-        return self._calls.get_object("/object_info")
+        return self._calls.get_object("/object_info", is_large=True)
 
     def history(
         self,
@@ -130,40 +129,50 @@ class ComfyUI:
         """
         path = f"/history/{quote(prompt_id, safe='')}"
         timeout_s = timeout_s or self.timeouts.poll_s
-        found = self._calls.get(path, backoff=backoff, timeout_s=timeout_s, is_over=is_over)
+        how: dict[str, Any] = {"backoff": backoff, "timeout_s": timeout_s, "is_over": is_over}
+        found = self._calls.get(path, is_large=True, **how)
         return HistoryEntry.parse(prompt_id, mapping(found).get(prompt_id))
 
-    def queue(self, *, backoff: Backoff | None = None, timeout_s: float | None = None) -> QueueIds:
-        """Return the ids of the running and of the pending prompts, in their order."""
+    def queue(self, *, timeout_s: float | None = None, **options: Any) -> QueueIds:
+        """Return the ids of the running and of the pending prompts, in their order.
+
+        Args:
+            timeout_s: Longest silence of the server.
+            **options: `backoff` and `is_over`, as for `history`.
+        """
         timeout_s = timeout_s or self.timeouts.poll_s
-        answer = self._calls.answer("/queue", backoff=backoff, timeout_s=timeout_s)
+        answer = self._calls.answer("/queue", is_large=True, timeout_s=timeout_s, **options)
         self.queue_size.last_bytes = len(answer.content)
         lists = mapping(json_of(answer, "GET /queue"))
         return _ids(lists.get("queue_running")), _ids(lists.get("queue_pending"))
 
-    def queue_remaining(self, timeout_s: float) -> int | None:
+    def queue_remaining(self, **options: Any) -> int | None:
         """Return how many prompts run or wait, None if the server does not say.
+
+        Args:
+            **options: As for `queue`.
 
         Raises:
             TransportError, ApiError: The server does not answer.
         """
-        found = mapping(self._calls.get("/prompt", backoff=NO_RETRY, timeout_s=timeout_s))
+        found = mapping(self._calls.get("/prompt", **options))
         count = number(mapping(found.get("exec_info")).get("queue_remaining"))
         return None if count is None else int(count)
 
-    def knows(
-        self, prompt_id: str, *, backoff: Backoff | None = None, timeout_s: float | None = None
-    ) -> bool:
+    def knows(self, prompt_id: str, **options: Any) -> bool:
         """Return whether a prompt is running, pending or in history.
 
         History is read after the queue, so a prompt that ends in between is found.
 
+        Args:
+            prompt_id: The prompt.
+            **options: As for `queue`.
+
         Raises:
             TransportError, ApiError: The server does not answer.
         """
-        how: dict[str, Any] = {"backoff": backoff, "timeout_s": timeout_s}
-        is_queued = _state(self, prompt_id, how) is not JobState.UNKNOWN
-        return is_queued or self.history(prompt_id, **how) is not None
+        is_queued = _state(self, prompt_id, options) is not JobState.UNKNOWN
+        return is_queued or self.history(prompt_id, **options) is not None
 
     @property
     def backoff(self) -> Backoff:
@@ -204,6 +213,7 @@ class ComfyUI:
         prompt_id: str,
         fields: Mapping[str, Any] | None = None,
         timeout_s: float | None = None,
+        is_over: Callable[[], bool] = lambda: False,
     ) -> requests.Response:
         """POST a graph once and return the answer, whatever its status.
 
@@ -213,6 +223,7 @@ class ComfyUI:
             prompt_id: The id of the run.
             fields: Further fields of the request.
             timeout_s: Longest silence of the server.
+            is_over: Whether to give up sending it, or its answer, asked meanwhile.
 
         Raises:
             TransportError: No answer; the prompt may still have been accepted.
@@ -225,10 +236,10 @@ class ComfyUI:
             "/prompt",
             backoff=NO_RETRY,
             # A file is sent in pieces, each with its own time limit: the line may be slow.
-            data=io.BytesIO(content),
+            data=_Body(content, is_over),
             headers={"Content-Type": "application/json"},
             timeout_s=timeout_s,
-            drip_s=timeout_s,
+            is_over=is_over,
         )
 
     def free(self) -> None:
@@ -238,25 +249,40 @@ class ComfyUI:
             TransportError: No answer.
             ApiError: A refusal.
         """
-        self._calls.post("/free", json={"unload_models": True, "free_memory": True})
+        body = {"unload_models": True, "free_memory": True}
+        self._calls.post("/free", json=body, timeout_s=self.timeouts.poll_s)
 
     def cancel(self, prompt_id: str) -> None:
         """Remove a prompt from the queue, and interrupt it if it is running.
 
-        Tried once and quickly: the caller repeats it until it is confirmed. Newer servers do both
-        in one step. Older ones get an interrupt only while this prompt runs: the oldest ignore its
-        id and would interrupt another prompt.
+        Tried once, and for some seconds at most: the caller repeats it until it is confirmed.
+        Newer servers do both in one step. Older ones get an interrupt only while this prompt runs:
+        the oldest ignore its id and would interrupt another prompt.
 
         Raises:
             TransportError: No answer.
             ApiError: A refusal.
         """
-        once: dict[str, Any] = {"backoff": NO_RETRY, "timeout_s": self.timeouts.cancel_s}
+        is_over = Deadline.after(2 * self.timeouts.cancel_s, self.clock).is_over
+        once = {"backoff": NO_RETRY, "timeout_s": self.timeouts.cancel_s, "is_over": is_over}
         if self.jobs.cancel(prompt_id, **once):
             return
         self._calls.post("/queue", json={"delete": [prompt_id]}, **once)
         if _state(self, prompt_id, once) is JobState.RUNNING:
             self._calls.post("/interrupt", json={"prompt_id": prompt_id}, **once)
+
+
+class _Body(io.BytesIO):
+    """A body that is no longer sent once it is not wanted any more."""
+
+    def __init__(self, content: bytes, is_over: Callable[[], bool]) -> None:
+        super().__init__(content)
+        self._is_over = is_over
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if self._is_over():
+            raise TimeoutError("sending takes too long")
+        return super().read(size)
 
 
 def _state(server: ComfyUI, prompt_id: str, how: Mapping[str, Any]) -> JobState:

@@ -57,10 +57,10 @@ class SharedQueuePoll:
     """Shares each read of a server's queue, or its error, between runs.
 
     Args:
-        read: Reads the queue, with a timeout in seconds.
+        read: Reads the queue, with the arguments `timeout_s` and `is_over`.
     """
 
-    def __init__(self, read: Callable[[float], QueueIds], clock: Clock) -> None:
+    def __init__(self, read: Callable[..., QueueIds], clock: Clock) -> None:
         self._read = read
         self._clock = clock
         self.after_fork()
@@ -72,12 +72,13 @@ class SharedQueuePoll:
         self._begun = _NEVER
         self._found: QueueIds | Exception = ((), ())
 
-    def since(self, moment: float, timeout_s: float) -> QueueIds:
+    def since(self, moment: float, *, timeout_s: float, is_over: Callable[[], bool]) -> QueueIds:
         """Return the queue as read after a moment of the clock.
 
         Args:
             moment: The moment.
             timeout_s: How long to wait for an answer, also to another run's request.
+            is_over: Whether to give the answer up, asked while it comes.
 
         Raises:
             TransportError, ApiError: The server does not answer.
@@ -88,7 +89,7 @@ class SharedQueuePoll:
             if self._begun <= moment:
                 self._begun = self._clock.monotonic()
                 try:
-                    self._found = self._read(timeout_s)
+                    self._found = self._read(timeout_s=timeout_s, is_over=is_over)
                 except Exception as error:  # noqa: BLE001 - raised below, for each waiting run
                     self._found = error
             found = self._found

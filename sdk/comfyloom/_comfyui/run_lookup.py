@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import attrs
 
@@ -30,7 +30,7 @@ class RunLookup:
     """Finds one run.
 
     Args:
-        timeout_s: The time limit of each answer.
+        timeout_s: The longest silence of the server.
         is_over: Whether to give up an answer now, asked while it comes.
     """
 
@@ -39,18 +39,20 @@ class RunLookup:
     timeout_s: float
     is_over: Callable[[], bool]
 
+    @property
+    def _limits(self) -> dict[str, Any]:
+        return {"timeout_s": self.timeout_s, "is_over": self.is_over}
+
     def in_history(self) -> HistoryEntry | None:
         """Return the history of the run, None if it has not ended."""
-        return self.server.history(
-            self.prompt_id, backoff=NO_RETRY, timeout_s=self.timeout_s, is_over=self.is_over
-        )
+        return self.server.history(self.prompt_id, backoff=NO_RETRY, **self._limits)
 
     def by_job(self) -> Sighting:
         """Look for the run without reading the whole queue."""
         # Before the job: that of an ended run has its graph, and history has it once more.
         if (entry := self.in_history()) is not None:
             return entry
-        state = self.server.jobs.find(self.prompt_id, backoff=NO_RETRY, timeout_s=self.timeout_s)
+        state = self.server.jobs.find(self.prompt_id, backoff=NO_RETRY, **self._limits)
         return Queued(None) if state is JobState.WAITING else state
 
     def in_queue(self, oldest: float) -> Sighting:
@@ -59,7 +61,7 @@ class RunLookup:
         Args:
             oldest: When another run's reading of the queue is recent enough.
         """
-        running, pending = self.server.queue_poll.since(oldest, self.timeout_s)
+        running, pending = self.server.queue_poll.since(oldest, **self._limits)
         if self.prompt_id in pending:
             return Queued(len(running) + pending.index(self.prompt_id))
         if self.prompt_id in running:
@@ -69,7 +71,7 @@ class RunLookup:
 
     def is_queue_empty(self) -> bool:
         """Return whether nothing waits or runs; a number tells it, without any graph."""
-        return self.server.queue_remaining(self.timeout_s) == 0
+        return self.server.queue_remaining(backoff=NO_RETRY, **self._limits) == 0
 
 
 def look_every_s(server: ComfyUI, intervals: PollIntervals) -> float:

@@ -93,6 +93,7 @@ class RunWatcher:
     _schedule: PollSchedule = attrs.field(init=False)
     _silence: SilenceWatch = attrs.field(init=False)
     _is_cancelling: bool = attrs.field(default=False, init=False)
+    _until: Deadline = attrs.field(factory=lambda: Deadline(None), init=False)
     # When the server last answered, and when its life was last checked.
     _reached: float = attrs.field(init=False)
     _checked: float = attrs.field(init=False)
@@ -130,6 +131,7 @@ class RunWatcher:
 
     def _watch(self, deadline: Deadline) -> HistoryEntry | None:
         """Return the history of the ended run; None at the deadline, or once it is cancelled."""
+        self._until = deadline
         while not (deadline.over or self._is_interrupted()):
             self._receive(min(self._next_poll(), deadline.at or LATER))
             if self._now() >= self._next_poll() and (entry := self._poll()) is not None:
@@ -199,9 +201,12 @@ class RunWatcher:
         return entry
 
     def _lookup(self) -> RunLookup:
-        left_s = max(self.server.timeouts.last_look_s, self.scope.deadline.remaining_s)
+        left_s = max(self.server.timeouts.last_look_s, self._until.remaining_s)
         timeout_s = min(self.server.timeouts.poll_s, left_s)
-        return RunLookup(self.server, self.prompt_id, timeout_s, self._is_interrupted)
+        limit = Deadline.after(left_s, self.server.clock)
+        return RunLookup(
+            self.server, self.prompt_id, timeout_s, lambda: limit.over or self._is_interrupted()
+        )
 
     def _is_interrupted(self) -> bool:
         return self.scope.is_cancelled and not self._is_cancelling

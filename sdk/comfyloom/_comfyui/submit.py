@@ -74,6 +74,7 @@ class Submission:
                 prompt_id=self.prompt_id,
                 fields=self.fields,
                 timeout_s=min(self.server.timeouts.submit_s, self.scope.checkpoint()),
+                is_over=self.scope.is_over,
             )
         except TransportError as error:
             if not error.sent:
@@ -107,7 +108,9 @@ class Submission:
         for _ in polling(timeouts.withdraw_every_s, deadline):  # a single interrupt can get lost
             try:
                 self.server.cancel(prompt_id)
-                running, pending = self.server.queue(backoff=NO_RETRY, timeout_s=timeouts.cancel_s)
+                running, pending = self.server.queue(
+                    backoff=NO_RETRY, timeout_s=timeouts.cancel_s, is_over=deadline.is_over
+                )
                 if prompt_id not in (*running, *pending):
                     return
             except (TransportError, ApiError) as error:
@@ -146,10 +149,11 @@ class Submission:
             except BaseException:
                 self._withdraw(self.prompt_id)
                 raise
-            timeout_s = min(timeouts.poll_s, max(timeouts.last_look_s, left_s))
+            limit_s = min(timeouts.lookup_for_s, max(timeouts.last_look_s, left_s))
+            timeout_s, limit = min(timeouts.poll_s, limit_s), Deadline.after(limit_s, clock)
+            how: dict[str, Any] = {"timeout_s": timeout_s, "is_over": limit.is_over}
             try:
-                how: dict[str, Any] = {"backoff": NO_RETRY, "timeout_s": timeout_s}
-                if self.server.knows(self.prompt_id, **how):
+                if self.server.knows(self.prompt_id, backoff=NO_RETRY, **how):
                     return True
                 misses += 1
                 if misses >= _LOOKUPS and least.over:

@@ -61,6 +61,7 @@ def upload_file(calls: Calls, file: InputFile, scope: CancelScope) -> str:
         data=body,
         headers={"Content-Type": body.content_type},
         timeout_s=timeout_s,
+        is_over=scope.is_over,
         connect_s=timeout_s,  # also limits sending, and the server may be busy
         backoff=attrs.evolve(backoff, total_s=total_s, retry_after_s=total_s),
     )

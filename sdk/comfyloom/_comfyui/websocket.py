@@ -63,6 +63,7 @@ class EventSocket:
         self._timeouts = timeouts
         self._socket: Any = None
         self._was_reported = False
+        self._opened = threading.Event()
         self._closing = threading.Event()
         self._thread = daemon_thread(self._live, "events")
 
@@ -73,8 +74,9 @@ class EventSocket:
 
     def open(self) -> None:
         """Connect and start reading; failures are retried until `close`."""
-        self._socket = self._connect()
         self._thread.start()
+        # A run does not wait for longer: events are hints.
+        self._opened.wait(self._timeouts.connect_s)
 
     def renew(self) -> None:
         """Drop the connection and make another, as after a loss."""
@@ -90,6 +92,8 @@ class EventSocket:
             self._thread.join(self._timeouts.connect_s)
 
     def _live(self) -> None:
+        self._socket = self._connect()
+        self._opened.set()
         delays = self._backoff.delays()
         was_reported = False
         while not self._closing.is_set():
@@ -135,6 +139,10 @@ class EventSocket:
         socket = _library().WebSocket(
             enable_multithread=True, skip_utf8_validation=True, sslopt=handshake.tls
         )
+        # The library's own limit starts again with every byte.
+        limit = threading.Timer(self._timeouts.connect_s, _wake, [socket])
+        limit.daemon = True
+        limit.start()
         try:
             # No redirects, as over HTTP: the URL may be a secret.
             socket.connect(
@@ -149,6 +157,8 @@ class EventSocket:
         except BaseException:
             socket.shutdown()
             raise
+        finally:
+            limit.cancel()
         socket.settimeout(self._timeouts.ping_s)
         return socket
 

@@ -53,7 +53,9 @@ class Timeouts:
 
     Attributes:
         connect_s: To open a connection.
-        answer_s: Longest silence of a server, where nothing below applies.
+        answer_s: Longest silence of a server, where nothing below applies. The headers of an answer
+            must be complete in the same time, and a small body in as much again.
+        large_s: For a body that may have graphs, if it keeps coming.
         poll_s: Longest silence of ComfyUI on a question about its queue, history or state.
         submit_s: The same while it validates a graph, which includes listing model folders.
         upload_s: The same while it receives a file.
@@ -102,6 +104,7 @@ class Timeouts:
 
     connect_s: float = 5.0
     answer_s: float = 60.0
+    large_s: float = 600.0
 
     poll_s: float = 10.0
     submit_s: float = 60.0

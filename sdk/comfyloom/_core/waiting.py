@@ -35,6 +35,10 @@ class Deadline:
         """Whether the moment has passed."""
         return self.remaining_s <= 0.0
 
+    def is_over(self) -> bool:
+        """Return whether the moment has passed, for what calls a function."""
+        return self.over
+
 
 def polling(interval_s: float, deadline: Deadline) -> Iterator[float]:
     """Yield the seconds left, at once and then every `interval_s`, until the deadline has passed.

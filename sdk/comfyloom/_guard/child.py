@@ -153,6 +153,26 @@ class Charge:
         return {str(row["server_id"]): row for row in rows if row.get("server_id")}
 
     def _request(self, method: str, path: str) -> tuple[int, bytes]:
+        """Return the status and body of an answer; one that drips is given up."""
+        import threading
+
+        found: list[Any] = [OSError("no answer in time")]
+
+        def ask() -> None:
+            try:
+                found[0] = self._exchange(method, path)
+            except Exception as error:  # noqa: BLE001 - raised below, in the guard's own thread
+                found[0] = error
+
+        exchange = threading.Thread(target=ask, daemon=True)
+        exchange.start()
+        exchange.join(2 * REQUEST_TIMEOUT_S)
+        if isinstance(found[0], Exception):
+            raise found[0]
+        status, body = found[0]
+        return status, body
+
+    def _exchange(self, method: str, path: str) -> tuple[int, bytes]:
         # Imported only when the owner is dead: until then the guard needs little memory.
         import ssl
         import urllib.error

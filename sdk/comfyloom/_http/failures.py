@@ -82,6 +82,8 @@ def _innermost(error: BaseException) -> str:
     seen: BaseException = error
     while (inner := seen.__cause__ or seen.__context__) is not None:
         seen = inner
+    if isinstance(seen, TimeoutError):
+        return "the answer takes too long"
     if isinstance(seen, OSError) and seen.strerror:
         return seen.strerror
     # The answer of a proxy to CONNECT is an error without a number.

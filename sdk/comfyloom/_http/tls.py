@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 
 from comfyloom._http.access import Access
+from comfyloom._http.pace import use_pace
 from comfyloom._http.proxies import Proxy
 
 
@@ -119,17 +120,27 @@ def adapter(certificates: Certificates, proxy: Proxy | None, connections: int) -
         # Asked for by name: reminding of it at each request would only hide other warnings.
         warnings.filterwarnings("ignore", message="Unverified HTTPS request")
 
+    named: dict[str, Any] = {}
+    if certificates.is_named:
+        named = {"ssl_context": certificates.context(), "assert_hostname": False}
+
     class Adapter(HTTPAdapter):
         proxy_name = proxy.name if proxy is not None else ""
 
         def init_poolmanager(self, *args: Any, **options: Any) -> None:
-            if certificates.is_named:
-                options |= {"ssl_context": certificates.context(), "assert_hostname": False}
-            super().init_poolmanager(*args, **options)
+            super().init_poolmanager(*args, **{**options, **named})
+            use_pace(self.poolmanager)
 
-        def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
-            if not certificates.is_named:  # else the context brings its own
-                usual: Any = super()  # its stubs are untyped
-                usual.cert_verify(conn, url, verify, cert)
+        def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+            is_new = proxy not in self.proxy_manager
+            manager = super().proxy_manager_for(proxy, **{**options, **named})
+            return use_pace(manager) if is_new else manager
+
+        def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:  # noqa: ARG002
+            if certificates.is_named:  # the context brings its own
+                return
+            usual: Any = super()  # its stubs are untyped
+            # A proxy may be reached by TLS where the server is not.
+            usual.cert_verify(conn, f"{conn.scheme}://", verify, cert)
 
     return Adapter(pool_maxsize=connections)

@@ -5,6 +5,7 @@ Used for RunComfy, which gets the account token, and for ComfyUI, which never do
 
 from __future__ import annotations
 
+import importlib
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,14 +14,15 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from comfyloom._core.clock import SYSTEM_CLOCK, Clock
-from comfyloom._core.forks import renew_after_fork
+from comfyloom._core.forks import importing, renew_after_fork
 from comfyloom._core.redact import log
 from comfyloom._core.timeouts import DEFAULT_TIMEOUTS, Timeouts
 from comfyloom._core.version import __version__
-from comfyloom._core.waiting import Deadline
+from comfyloom._core.waiting import FOREVER, Deadline
 from comfyloom._http.access import NO_ACCESS, Access
 from comfyloom._http.failures import describe, is_transient, reached_the_server
 from comfyloom._http.handshake import Handshake
+from comfyloom._http.pace import Pace, pacing
 from comfyloom._http.proxies import NO_PROXY_OPTIONS, Proxy
 from comfyloom._http.rate_limit import RateLimiter
 from comfyloom._http.retry import NO_RETRY, Backoff
@@ -28,9 +30,6 @@ from comfyloom.errors import TransportError
 
 if TYPE_CHECKING:
     import requests
-
-_PIECE: Final = 1 << 16
-_DRIP: Final = 1 << 10
 
 # Idempotent: safe to repeat.
 _REPEATABLE: Final = frozenset({"GET", "HEAD", "DELETE"})
@@ -91,7 +90,7 @@ class Transport:
         backoff: Backoff | None = None,
         timeout_s: float | None = None,
         connect_s: float | None = None,
-        drip_s: float | None = None,
+        whole_s: float | None = None,
         is_over: Callable[[], bool] = lambda: False,
         errors: list[str] | None = None,
         **options: Any,
@@ -103,10 +102,11 @@ class Transport:
             path: Below the base URL, with a leading slash.
             repeatable: Whether it is idempotent; by default, the method decides.
             backoff: Instead of the transport's.
-            timeout_s: Longest silence of the server; by default `Timeouts.answer_s`.
+            timeout_s: Longest silence of the server, and the time that the headers may take; by
+                default `Timeouts.answer_s`.
             connect_s: The same while connecting and sending; by default `Timeouts.connect_s`.
-            drip_s: Read the whole body now, and give it up if it brings less than 1 KiB in this
-                many seconds; one that is large, or comes slowly, may take as long as it needs.
+            whole_s: Longest time for the whole body, by default `timeout_s` once more; one that is
+                large may come for longer, if it brings at least 1 KiB in each `timeout_s`.
             is_over: Whether to give it up now, asked while it comes.
             errors: A list that receives the error of each failed attempt, newest first.
             **options: As for `requests.Session.request`.
@@ -117,18 +117,14 @@ class Transport:
         """
         again = method in _REPEATABLE if repeatable is None else repeatable
         notes = [] if errors is None else errors
-        if drip_s is not None:
-            options["stream"] = True
-        times_s = (
-            self.timeouts.connect_s if connect_s is None else connect_s,
-            self.timeouts.answer_s if timeout_s is None else timeout_s,
-        )
+        answer_s = self.timeouts.answer_s if timeout_s is None else timeout_s
+        connect_s = min(answer_s, self.timeouts.connect_s if connect_s is None else connect_s)
+        options["timeout"] = (connect_s, answer_s)
+        pace = Pace(self.clock, answer_s, whole_s or answer_s, is_over)
         attempt = _Attempts(self, f"{method} {path}", backoff or self.backoff, notes)
         while True:
             try:
-                answer = self._once(method, path, times_s, options)
-                if drip_s is not None:
-                    _read_body(answer, drip_s, is_over, self.clock)
+                answer = self._once(method, path, pace, options)
             except _requests().RequestException as error:
                 attempt.failed(error)
                 if again and is_transient(error) and attempt.wait():
@@ -148,7 +144,7 @@ class Transport:
         Raises:
             TransportError: No answer, or the body broke off.
         """
-        answer = self.send("GET", path, stream=True, **options)
+        answer = self.send("GET", path, stream=True, whole_s=FOREVER, **options)
         failure: TransportError | None = None
         try:
             yield answer
@@ -193,7 +189,7 @@ class Transport:
         self,
         method: str,
         path: str,
-        times_s: tuple[float, float],
+        pace: Pace,
         options: Mapping[str, Any],
     ) -> requests.Response:
         if self.rate_limit is not None:
@@ -201,13 +197,11 @@ class Transport:
         log.debug("%s: %s %s", self.name, method, path)
         requests = _requests()
         try:
-            answer = self._connected().request(
-                method,
-                self.base_url + path,
-                timeout=(min(times_s), times_s[1]),
-                allow_redirects=False,
-                **options,
-            )
+            session = self._connected()
+            with pacing(pace):
+                answer = session.request(
+                    method, self.base_url + path, allow_redirects=False, **options
+                )
         except requests.RequestException:
             raise
         except ValueError:  # requests parses a redirect's target even without following it
@@ -222,14 +216,11 @@ class Transport:
             return self._session
 
     def _make_session(self) -> requests.Session:
-        # Imported when first used, like requests.
-        import requests
-
         from comfyloom._http import tls
 
         self._proxy = proxy = Proxy.of(self.base_url)
         certificates = tls.Certificates.of(self.access)
-        session = requests.Session()
+        session: requests.Session = _requests().Session()
         adapter = tls.adapter(certificates, proxy, self.connections)
         session.mount("http://", adapter)
         session.mount("https://", adapter)
@@ -298,30 +289,6 @@ def _broken(name: str, what: str, errors: list[str], *, sent: bool) -> Transport
     return TransportError(f"{name}: {what}: {reason}", errors=errors, sent=sent)
 
 
-def _read_body(
-    answer: requests.Response, drip_s: float, is_over: Callable[[], bool], clock: Clock
-) -> None:
-    """Read a body as long as it comes: a slow drip resets every other timeout."""
-    if vars(answer).get("_content_consumed"):  # already read by a hook of the HTTP library
-        return
-    pieces: list[bytes] = []
-    window, received = Deadline.after(drip_s, clock), 0
-    try:
-        while piece := answer.raw.read1(_PIECE, decode_content=True):
-            pieces.append(piece)
-            received += len(piece)
-            if is_over() or (window.over and received < _DRIP):
-                answer.close()
-                raise _requests().ReadTimeout("the response takes too long")
-            if window.over:
-                window, received = Deadline.after(drip_s, clock), 0
-    except _urllib3().HTTPError as error:
-        answer.close()
-        raise _requests().ConnectionError(error) from None
-    # As requests does after reading a body.
-    vars(answer).update(_content=b"".join(pieces), _content_consumed=True)
-
-
 def text_of(answer: requests.Response, most: int) -> str:
     """Return at most `most` characters of an answer's text, whatever charset it claims."""
     try:
@@ -346,6 +313,5 @@ def _urllib3() -> Any:
 
 def _requests() -> Any:
     # Imported when first used: it costs more than the rest of the SDK.
-    import requests
-
-    return requests
+    with importing():
+        return importlib.import_module("requests")

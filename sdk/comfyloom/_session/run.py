@@ -111,7 +111,7 @@ class Run(Generic[ResultT]):
                 raise RunTimeout(prompt_id=self.id)
         except (KeyboardInterrupt, SystemExit):
             # The caller leaves: the GPU must not continue.
-            self.cancel()
+            self.cancel_all([self])
             raise
         if self._error is not None:
             raise self._error
@@ -129,7 +129,9 @@ class Run(Generic[ResultT]):
     @staticmethod
     def cancel_all(runs: Iterable[Run[Any]]) -> None:
         """Cancel runs together, and wait a few seconds in all for the confirmations."""
-        requested = [(run, run._request_cancel()) for run in runs]
+        # A forked child that leaves does not cancel the runs of its parent.
+        own = [run for run in runs if run._pid == os.getpid()]
+        requested = [(run, run._request_cancel()) for run in own]
         for run, deadline in requested:
             while not run._ended.wait(min(run._timeouts.run_cancel_s, deadline.remaining_s)):
                 if (execution := run._execution) is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import warnings
 from collections import deque
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, Unpack
 
 from comfyloom._backends.resolve import TargetLike, resolve
 from comfyloom._core.clock import SYSTEM_CLOCK, Clock
+from comfyloom._core.forks import importing
 from comfyloom._core.redact import log
 from comfyloom._core.timeouts import DEFAULT_TIMEOUTS, Timeouts
 from comfyloom._core.waiting import Deadline
@@ -34,6 +36,13 @@ if TYPE_CHECKING:
 ResultT = TypeVar("ResultT", bound=Result)
 
 RUN_TIMEOUT_S: Final = 3600.0
+# What only runs need, and the first one imports.
+_OF_RUNS: Final = (
+    "websocket",
+    "comfyloom._session.execution",
+    "comfyloom._workflow.run_plan",
+    "comfyloom._workflow.validation",
+)
 
 
 class RunComfySession:
@@ -266,7 +275,9 @@ def _prepared(
     workflow: Workflow[ResultT], settings: ComfyUISettings, options: RunOptions
 ) -> tuple[RunPlan[ResultT], dict[str, InputFile]]:
     """Return what a run does, and its input files; nothing is sent yet."""
-    # Imported when first used, like all that only runs need.
+    with importing():  # before there are threads that would import it
+        for name in _OF_RUNS:
+            importlib.import_module(name)
     from comfyloom._workflow.run_plan import plan_of
     from comfyloom._workflow.validation import validate
 

@@ -53,6 +53,7 @@ class Gateway:
         tls: The certificate to show, None for plain HTTP.
         added: Header lines added to every answer.
         is_proxy: Whether clients use it as an HTTP proxy for any host: all lead to the backend.
+        is_tunnel: Whether it is one that only relays bytes.
         bytes_s: The most bytes per second in each direction, None for no limit.
         drips: Requests that get an endless answer, as "GET queue": "headers" or "body" come byte by
             byte, "stream" brings some kilobytes per second.
@@ -63,6 +64,7 @@ class Gateway:
     tls: ssl.SSLContext | None = None
     added: tuple[str, ...] = ()
     is_proxy: bool = False
+    is_tunnel: bool = False
     bytes_s: float | None = None
     drips: dict[str, str] = attrs.field(factory=dict[str, str])
     seen: list[Seen] = attrs.field(factory=list[Seen])
@@ -113,10 +115,20 @@ class Gateway:
             head, rest = _read_head(client)
             if not head:
                 return
-            if self.is_proxy and head[0].startswith("CONNECT"):
+            if self.is_tunnel:
                 self.seen.append(_parsed(head))
                 client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+                server = stack.enter_context(socket.create_connection(self.backend))
+                self._relay(client, server, "")
+                return
+            if self.is_proxy and head[0].startswith("CONNECT"):
+                asked = _parsed(head)
+                self.seen.append(asked)
+                answer = self.judge(asked) or "200 OK"
+                client.sendall(f"HTTP/1.1 {answer}\r\n\r\n".encode())
                 head, rest = _read_head(client)
+                if not head:
+                    return
             seen = _parsed(head)
             self.seen.append(seen)
             if (refusal := self.judge(seen)) is not None:

@@ -1,21 +1,16 @@
-"""Logins and certificates: every request and the event socket carry the same."""
+"""Logins: every request and the event socket carry the same."""
 
 from __future__ import annotations
 
 import logging
-import ssl
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-import trustme
 
 from comfyloom import RunComfySession
 from comfyloom.emulator import Emulator
-from comfyloom.errors import ApiError, ConfigError, TransportError
+from comfyloom.errors import ApiError, ConfigError
 from comfyloom.settings import Settings
 from gateway import Seen, basic, behind, demanding, run_through, start, url_through
 from small_runs import small_workflow
@@ -54,7 +49,10 @@ def sign(request: Any) -> Any:
         ("Authorization", "Token abc.def", {"auth": "Token abc.def"}),
         ("Authorization", "Custom x", {"headers": {"Authorization": "Custom x"}}),
         ("X-Api-Key", "klänge", {"headers": {"X-Api-Key": "klänge"}}),
+        ("Authorization", "Bearer klänge", {"auth": "klänge"}),
         ("Cookie", "session=abc; lang=de", {"headers": {"Cookie": "session=abc; lang=de"}}),
+        ("Cookie", "session=abc; bare", {"headers": {"Cookie": "session=abc; bare"}}),
+        ("Cookie", "a=b", {"headers": {"Cookie": "a=b", "Host": "studio.example:80"}}),
         ("X-Signature", "signed", {"auth": sign}),
         ("Host", "studio.example", {"headers": {"Host": "studio.example"}}),
     ],
@@ -161,6 +159,71 @@ def test_a_refused_login_is_a_clear_error_without_secrets(
     assert "qu3ry-secret" not in shown
 
 
+def test_an_encoded_token_is_not_logged_either(
+    emulator: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    echo = "400 Bad Request\r\nContent-Length: 14\r\n\r\nt0ken-of-mine/"
+    with behind(emulator.comfyui_url, judge=lambda _: echo) as gateway:
+        target = f"{url_through(gateway, emulator.comfyui_url)}?token=s3cret%2F%2B%20x%3D"
+        with pytest.raises(ApiError) as caught:
+            start(target, headers={"Authorization": "Custom t0ken-of-mine/"})
+    from comfyloom._core.redact import redact
+
+    shown = redact(caplog.text) + str(caught.value) + caught.value.body
+    assert not any(secret in shown for secret in ("s3cret%2F", "s3cret/", "t0ken-of-mine"))
+
+
+@pytest.mark.parametrize(
+    ("target", "secret"),
+    [
+        ("comfy.example:8188/?token=s3cret", "s3cret"),
+        ("ftp://comfy.example/#s3cret", "s3cret"),
+        ("http://me:s3cret/x@comfy.example", "s3cret"),
+        ("http://me:p@ss/s3cret@comfy.example", "s3cret"),
+    ],
+)
+def test_a_wrong_target_shows_no_secret(target: str, secret: str) -> None:
+    with pytest.raises(ConfigError, match="http") as caught:
+        RunComfySession(target)
+    assert secret not in str(caught.value)
+
+
+def failing_with(error: Exception) -> Any:
+    def sign(_: Any) -> Any:
+        raise error
+
+    return sign
+
+
+@pytest.mark.parametrize("error", [ValueError("s3cret"), KeyError("s3cret"), OSError("s3cret")])
+def test_a_login_that_fails_is_named(emulator: Emulator, error: Exception) -> None:
+    with pytest.raises(ConfigError, match=f"auth: .* failed: {type(error).__name__}") as caught:
+        start(emulator.comfyui_url, auth=failing_with(error))
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("answer", [None, "x"])
+def test_a_login_must_return_the_request(emulator: Emulator, answer: object) -> None:
+    with pytest.raises(ConfigError, match="must return the request"):
+        start(emulator.comfyui_url, auth=lambda _: answer)
+
+
+def test_a_login_out_of_reach_sends_nothing_and_is_tried_again(emulator: Emulator) -> None:
+    import requests
+
+    failures = [requests.ReadTimeout("s3cret")]
+
+    def sign(request: Any) -> Any:
+        if request.method == "POST" and request.path_url.endswith("/prompt") and failures:
+            raise failures.pop()
+        return request
+
+    with RunComfySession(emulator.comfyui_url, auth=sign, clock=HastyClock()) as session:
+        assert session.run(small_workflow()).image.size
+    assert len(emulator.state()["prompts"]) == 1
+
+
 def test_a_socket_without_login_is_reported(
     emulator: Emulator, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -182,6 +245,16 @@ def test_a_socket_without_login_is_reported(
         ("auth", ("me",), "expected"),
         ("auth", ("me", "pw", "x"), "expected"),
         ("auth", "", "empty"),
+        ("auth", "Bearer", "without its value"),
+        ("auth", "Bearer x\udc80", "surrogate"),
+        ("headers", "X-Y: a", "mapping"),
+        ("headers", [("X-Y", "a")], "mapping"),
+        ("headers", {"X-Y": " a"}, "space"),
+        ("headers", {"X-Y": "a\x01"}, "control character"),
+        ("headers", {"Content-Length": "5"}, "set by each request"),
+        ("headers", {"Transfer-Encoding": "chunked"}, "set by each request"),
+        ("headers", {"Cookie": "a=ä"}, "percent-encoded"),
+        ("verify", __file__, "no certificate"),
         ("headers", {"X Y": "a"}, "not the name of a header"),
         ("headers", {"X-Y": "a\r\nHost: evil"}, "line break"),
         ("headers", {"X-Y": 7}, "expected a string"),
@@ -221,125 +294,3 @@ def test_the_login_of_a_comfyui_is_never_sent_to_the_platform() -> None:
     assert asked
     assert not any("x-key" in headers for headers in asked)
     assert all(headers["authorization"].startswith("Bearer ") for headers in asked)
-
-
-# --- certificates --------------------------------------------------------------------------------
-
-
-def issued(*names: str) -> tuple[trustme.CA, ssl.SSLContext]:
-    authority = trustme.CA()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(*names).configure_cert(context)
-    return authority, context
-
-
-def test_an_unknown_certificate_is_refused_with_a_hint(emulator: Emulator) -> None:
-    _, context = issued("127.0.0.1")
-    with behind(emulator.comfyui_url, tls=context) as gateway:
-        target = url_through(gateway, emulator.comfyui_url)
-        with pytest.raises(TransportError, match=r"verify=.*COMFYLOOM_VERIFY") as caught:
-            start(target)
-        assert len(caught.value.errors) == 1  # another attempt would not help
-
-
-def test_verify_false_and_a_certificate_of_an_authority(
-    emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    authority, context = issued("127.0.0.1")
-    bundle = tmp_path / "ca.pem"
-    authority.cert_pem.write_to_path(str(bundle))
-    with behind(emulator.comfyui_url, tls=context) as gateway:
-        run_through(gateway, emulator, verify=False)
-        run_through(gateway, emulator, verify=bundle)
-        monkeypatch.setenv("COMFYLOOM_VERIFY", "no")
-        run_through(gateway, emulator)
-
-
-def test_an_authority_vouches_only_for_the_named_host(emulator: Emulator, tmp_path: Path) -> None:
-    authority, context = issued("other.example")
-    bundle = tmp_path / "ca.pem"
-    authority.cert_pem.write_to_path(str(bundle))
-    with behind(emulator.comfyui_url, tls=context) as gateway:
-        with pytest.raises(TransportError, match="TLS failed"):
-            start(url_through(gateway, emulator.comfyui_url), verify=bundle)
-        assert not gateway.seen
-
-
-def test_a_certificate_of_our_own_is_shown(emulator: Emulator, tmp_path: Path) -> None:
-    authority, context = issued("127.0.0.1")
-    context.verify_mode = ssl.CERT_REQUIRED
-    authority.configure_trust(context)
-    mine = authority.issue_cert("me@studio.example")
-    certificate, key, bundle = (tmp_path / name for name in ("me.pem", "me.key", "ca.pem"))
-    mine.cert_chain_pems[0].write_to_path(str(certificate))
-    mine.private_key_pem.write_to_path(str(key))
-    authority.cert_pem.write_to_path(str(bundle))
-    with behind(emulator.comfyui_url, tls=context) as gateway:
-        run_through(gateway, emulator, verify=bundle, client_cert=(certificate, key))
-
-
-def test_many_threads_share_one_set_of_certificates() -> None:
-    # In OpenSSL, changing a context while another thread connects with it is a crash.
-    lab = Path(__file__).parents[1] / "tls_lab.py"
-    done = subprocess.run([sys.executable, lab, "2000"], capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (0, "2000\n"), done.stderr
-
-
-def self_signed(folder: Path) -> tuple[Path, ssl.SSLContext]:
-    """Make a certificate as ComfyUI's manual does: it names no host."""
-    from datetime import UTC, datetime, timedelta
-
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "CommonNameOrHostname")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    certificate, private = folder / "cert.pem", folder / "key.pem"
-    certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    private.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, private)
-    return certificate, context
-
-
-def test_comfyuis_own_self_signed_certificate_is_pinned(emulator: Emulator, tmp_path: Path) -> None:
-    (tmp_path / "other").mkdir()
-    certificate, context = self_signed(tmp_path)
-    other, _ = self_signed(tmp_path / "other")
-    with behind(emulator.comfyui_url, tls=context) as gateway:
-        run_through(gateway, emulator, verify=certificate)
-        target = url_through(gateway, emulator.comfyui_url)
-        with pytest.raises(TransportError, match="TLS failed"):
-            start(target, verify=other)
-
-
-def test_a_rented_machine_is_always_checked(monkeypatch: pytest.MonkeyPatch) -> None:
-    account: dict[str, Any] = {"api_token": "tok-1", "user_id": "me"}
-    with pytest.raises(ConfigError, match="verify=False"):
-        RunComfySession(settings=Settings(**account), verify=False)
-    with pytest.raises(ConfigError, match="verify=False"):
-        RunComfySession(settings=Settings(**account, verify=False))
-    monkeypatch.setenv("COMFYLOOM_VERIFY", "0")
-    monkeypatch.setenv("RUNCOMFY_API_TOKEN", "tok-1")
-    monkeypatch.setenv("RUNCOMFY_USER_ID", "me")
-    with pytest.raises(ConfigError, match="COMFYLOOM_VERIFY"):
-        RunComfySession()

@@ -105,8 +105,9 @@ def test_cancelling_and_leaving_have_an_end(how: str) -> None:
 def test_a_start_has_an_end(how: str) -> None:
     with Emulator() as emulator, behind(emulator.comfyui_url) as gateway:
         gateway.drips["GET system_stats"] = how
-        outcome = ended(session_through(gateway, emulator).start)
-        assert isinstance(outcome, TransportError)
+        session = session_through(gateway, emulator)
+        assert isinstance(ended(session.start), TransportError)
+        session.close()
         gateway.drips = {"POST free": how}
         with session_through(gateway, emulator) as session:
             assert isinstance(ended(session.free), TransportError)

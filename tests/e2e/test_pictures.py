@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageOps, ImageSequence, features
 
 from comfyloom._workflow.files import read_input
-from comfyloom._workflow.pillow_png import png_of_pillow
+from comfyloom._workflow.pillow_file import file_of_pillow
 from comfyloom.emulator import Emulator
 from comfyloom.errors import InputValueError
 from small_runs import direct_session, small_workflow
@@ -56,6 +56,7 @@ PICTURES: dict[str, Callable[[], bytes]] = {
     "float.tif": lambda: written(RGB.convert("F"), "TIFF"),
     "lab.tif": lambda: written(Image.new("LAB", (9, 7), (90, 120, 130)), "TIFF"),
     "deep.png": lambda: written(Image.fromarray(COLORS[:, :, 0].astype("uint16") * 200), "PNG"),
+    "depth.tif": lambda: written(Image.fromarray(COLORS[:, :, 0].astype("int32") * 300), "TIFF"),
     "grey-alpha.png": lambda: written(ALPHA.convert("LA"), "PNG"),
     "palette.png": lambda: written(RGB.quantize(16), "PNG", transparency=3),
     "bits.png": lambda: written(RGB.convert("1"), "PNG"),
@@ -65,6 +66,14 @@ PICTURES: dict[str, Callable[[], bytes]] = {
     "moving.webp": lambda: written(
         RGB, "WEBP", save_all=True, lossless=True, append_images=[ImageOps.flip(RGB)]
     ),
+    "moving.png": lambda: written(
+        ALPHA,
+        "PNG",
+        save_all=True,
+        append_images=[ImageOps.flip(ALPHA), ImageOps.mirror(ALPHA)],
+        disposal=1,
+        blend=1,
+    ),
     "stereo.mpo": lambda: written(RGB, "MPO", save_all=True, append_images=[ImageOps.flip(RGB)]),
 }
 
@@ -73,7 +82,7 @@ PICTURES: dict[str, Callable[[], bytes]] = {
 def test_a_pillow_image_gives_the_picture_of_its_file(name: str) -> None:
     content = PICTURES[name]()
     by_path = loaded(io.BytesIO(content))
-    by_image = loaded(io.BytesIO(png_of_pillow(Image.open(io.BytesIO(content)))))
+    by_image = loaded(io.BytesIO(file_of_pillow(Image.open(io.BytesIO(content)))))
     assert len(by_path) == len(by_image)
     for ours, its in zip(by_image, by_path, strict=True):
         assert ours.shape[:2] == its.shape[:2]

@@ -83,6 +83,41 @@ def test_a_failure_after_the_first_replacement_is_undone(
     assert files_in(tmp_path) == {}
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs symbolic links")
+def test_links_are_replaced_and_put_back(result: Any, tmp_path: Path) -> None:
+    """Also one that leads nowhere, as to a disk that is not mounted."""
+    nowhere, old, model = (tmp_path / name for name in ("nowhere.png", "old.png", "model.glb"))
+    nowhere.symlink_to("/not/mounted/wall.png")
+    (tmp_path / "real.png").write_bytes(b"real")
+    old.symlink_to("real.png")
+    model.mkdir()
+    for wall in (nowhere, old):
+        before = wall.readlink()
+        with pytest.raises(OutputNotWritable, match=r"model\.glb"):
+            result.place({"image": wall, "mesh": model})
+        assert wall.readlink() == before
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *("nowhere.png", "old.png", "real.png", "model.glb")
+    }
+    result.place({"image": nowhere})
+    assert not nowhere.is_symlink()
+    linked = tmp_path / "linked"
+    linked.symlink_to(tmp_path)
+    with pytest.raises(InputValueError, match="same path"):
+        result.place({"image": linked / "a.png", "mesh": tmp_path / "a.png"})
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs symbolic links")
+def test_a_link_in_the_folder_for_results_is_put_back(tmp_path: Path) -> None:
+    (tmp_path / "flux.png").symlink_to("/not/mounted/flux.png")
+    with Emulator() as emulator, direct_session(emulator) as session:
+        name = session.run(small_workflow()).mesh.path.name
+        (tmp_path / name).mkdir()
+        with pytest.raises(OutputNotWritable):
+            session.run(small_workflow(), out_dir=tmp_path)
+    assert (tmp_path / "flux.png").readlink() == Path("/not/mounted/flux.png")
+
+
 @pytest.mark.parametrize(
     ("targets", "problem"),
     [
@@ -91,6 +126,12 @@ def test_a_failure_after_the_first_replacement_is_undone(
         ({"image": "x.png"}, "not an absolute path"),
         ({"image": ["/a.png", "/b.png"]}, "1 files, got 2 paths"),
         ({"image": "/a.png", "mesh": "/a.png"}, "same path"),
+        ({"image": "/x/../a.png", "mesh": "/a.png"}, "same path"),
+        ({"image": "/"}, "not an absolute path of a file"),
+        ({"image": "/a\0.png"}, "not an absolute path"),
+        ({"image": 5}, "expected a path"),
+        ({"image": None}, "expected a path"),
+        ([("image", "/a.png")], "expected paths by field"),
     ],
 )
 def test_a_wrong_wish_is_refused(result: Any, targets: dict[str, Any], problem: str) -> None:
@@ -181,6 +222,12 @@ def test_pictures_of_the_same_name_stay_apart(tmp_path: Path) -> None:
         "..",
         {"imput_image": "x.png"},
         "a" * 200,
+        "a\udc80.png",
+        5,
+        Path("a.png"),
+        ["a.png"],
+        {"input_image": 5},
+        {5: "a.png"},
     ],
 )
 def test_a_wrong_name_is_refused(name: Any) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import ipaddress
+import ssl
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from comfyloom import RunComfySession
+from comfyloom._http.proxies import Proxy
 from comfyloom.emulator import Emulator
 from comfyloom.errors import ApiError, ConfigError, TransportError
-from gateway import Gateway, behind, run_through, start, url_through
+from gateway import Gateway, Seen, basic, behind, run_through, start, url_through
 from small_runs import small_workflow
 from support import HastyClock, free_port
 
@@ -62,6 +66,100 @@ def test_another_host_is_reached_by_it_with_its_socket(
         assert any(seen.method == "CONNECT" for seen in proxy.seen)
 
 
+@pytest.mark.parametrize(
+    ("login", "given"),
+    [
+        ("me:pw", ("me", "pw")),
+        ("me", ("me", "")),
+        ("me:p%C3%A4ss%E2%82%AC", ("me", "päss€")),
+    ],
+)
+def test_a_proxy_gets_any_login(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, login: str, given: tuple[str, str]
+) -> None:
+    refusal = "407 Proxy Authentication Required\r\nContent-Length: 0"
+
+    def judge(seen: Seen) -> str | None:
+        # Within a tunnel, the proxy sees no more requests.
+        is_in = seen.headers.get("proxy-authorization") == basic(*given)
+        return None if is_in or seen.is_handshake else refusal
+
+    with behind(emulator.comfyui_url, is_proxy=True, judge=judge) as proxy:
+        monkeypatch.setenv("http_proxy", f"http://{login}@127.0.0.1:{proxy.port}")
+        path = emulator.comfyui_url.partition("/comfyui")[2]
+        with RunComfySession(
+            f"http://comfy.example.invalid/comfyui{path}", clock=HastyClock()
+        ) as session:
+            session.run(small_workflow())
+            assert session.server().event_router.is_up
+        tunnel = next(seen for seen in proxy.seen if seen.method == "CONNECT")
+        assert tunnel.headers["proxy-authorization"] == basic(*given)
+
+
+def test_a_server_with_its_own_certificate_is_reached_through_a_tunnel(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("comfy.example.invalid").configure_cert(context)
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    with (
+        behind(emulator.comfyui_url, tls=context) as gateway,
+        Gateway(("127.0.0.1", gateway.port), is_tunnel=True) as proxy,
+    ):
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{proxy.port}")
+        path = emulator.comfyui_url.partition("/comfyui")[2]
+        target = f"https://comfy.example.invalid/comfyui{path}"
+        run_through(gateway, emulator, target, verify=tmp_path / "ca.pem")
+        with pytest.raises(TransportError, match="TLS failed"):
+            start(target)
+
+
+def test_the_login_of_a_tls_proxy_never_crosses_the_network_openly(
+    emulator: Emulator,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+) -> None:
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    path = emulator.comfyui_url.partition("/comfyui")[2]
+    target = f"http://comfy.example.invalid/comfyui{path}"
+    with behind(emulator.comfyui_url, is_proxy=True, tls=context) as proxy:
+        monkeypatch.setenv("http_proxy", f"https://me:pr0xy-pass@127.0.0.1:{proxy.port}")
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.pem"))
+        with RunComfySession(target, clock=HastyClock()) as session:
+            session.run(small_workflow())
+        assert "event socket cannot go through the https:// proxy" in caplog.text
+        assert not [seen for seen in proxy.seen if seen.method == "CONNECT"]
+        monkeypatch.delenv("REQUESTS_CA_BUNDLE")
+        with pytest.raises(TransportError):  # its certificate is checked, too
+            start(target)
+
+
+def test_a_proxy_that_refuses_the_socket_is_reported(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def judge(seen: Seen) -> str | None:
+        return "403 Forbidden\r\nContent-Length: 0" if seen.method == "CONNECT" else None
+
+    with behind(emulator.comfyui_url, is_proxy=True, judge=judge) as proxy:
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.port}")
+        path = emulator.comfyui_url.partition("/comfyui")[2]
+        with RunComfySession(
+            f"http://comfy.example.invalid/comfyui{path}", clock=HastyClock()
+        ) as session:
+            session.run(small_workflow())
+    assert "the event socket cannot connect: the proxy answered 403" in caplog.text
+
+
+def test_socks_without_a_version_is_the_fifth(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("all_proxy", "socks://127.0.0.1:9")
+    found = Proxy.of("http://comfy.example.invalid")
+    assert found is not None
+    assert (found.is_socks, found.name) == (True, "socks5://127.0.0.1:9")
+
+
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_proxy_that_fails_is_named(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
     port = free_port()
@@ -103,6 +201,8 @@ def test_every_form_of_loopback_is_recognised() -> None:
 
     for host in ("127.0.0.1", "127.1.2.3", "localhost", "LOCALHOST", "a.localhost", "0.0.0.0"):
         assert is_loopback(f"http://{host}:8188/x"), host
+    for host in ("127.1", "2130706433", "0x7f000001", "127.000.000.001", "127.0.0.1."):
+        assert is_loopback(f"http://{host}/x"), host
     for host in ("[::1]", "[::ffff:127.0.0.1]", "[::]"):
         assert is_loopback(f"http://{host}:8188/x"), host
     for host in ("128.0.0.1", "localhost.example", "127.example", "[2001:db8::1]"):
@@ -132,7 +232,10 @@ def test_the_address_of_a_socket_is_understood(emulator: Emulator) -> None:
 
 @pytest.mark.parametrize(
     "target",
-    ["file:///x", "ftp://h/", "http://", "http://h:99999", "http://h:0", "http://[::1", "x"],
+    [
+        *("file:///x", "ftp://h/", "http://", "http://h:99999", "http://h:0", "http://[::1", "x"),
+        *("http://http://h:8188", "http://h h/", "http://*/", "http://a@b/c@d"),
+    ],
 )
 def test_anything_else_is_refused_for_what_it_is(target: str) -> None:
     with pytest.raises(ConfigError, match="http"):

@@ -11,7 +11,7 @@ import responses
 
 from comfyloom._http.access import Access, bearer
 from comfyloom._http.retry import NO_RETRY, Backoff
-from comfyloom._http.transport import Transport
+from comfyloom._http.transport import Transport, text_of
 from comfyloom.errors import TransportError
 from support import FakeClock
 
@@ -37,6 +37,14 @@ def test_the_handshake_has_the_url_and_headers_of_a_request(base: str, url: str)
     names = {line.partition(":")[0] for line in handshake.headers}
     assert names == {"User-Agent", "X-Key"}
     assert handshake.options["host"] == "other.invalid"
+
+
+@responses.activate
+@pytest.mark.parametrize("charset", ['"a\0b"', "no-such", "utf-8", "idna", "undefined"])
+def test_a_text_is_read_whatever_its_charset(transport: Transport, charset: str) -> None:
+    kind = f"text/html; charset={charset}"
+    responses.get(f"{URL}/queue", body=b"caf\xc3\xa9", content_type=kind)
+    assert text_of(transport.send("GET", "/queue"), 4).startswith("caf")
 
 
 @responses.activate

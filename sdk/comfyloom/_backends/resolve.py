@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
@@ -120,11 +121,12 @@ def _checked_url(target: str) -> str:
     try:
         Address.parse(target)
     except ValueError as error:
-        guess = f"http://{target}"
-        is_bare = "://" not in target and ":" in target and is_http_url(guess)
-        hint = f"; did you mean {guess}?" if is_bare else ""
-        # It may contain a password.
-        shown = f"target {target!r}" if "@" not in target else "the target"
+        # It may contain a password, or a token in its query.
+        visible = re.split(r"[?#]", target)[0]
+        guess = f"http://{visible}"
+        is_bare = "://" not in visible and ":" in visible and is_http_url(guess)
+        hint = f"; did you mean {guess}?" if is_bare and "@" not in target else ""
+        shown = f"target {visible!r}" if "@" not in target else "the target"
         raise ConfigError(f"{shown} is not one of {_KNOWN}: {error}{hint}") from None
     return target
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from comfyloom._comfyui.answers import json_of, raise_for_status
+from comfyloom._comfyui.answers import json_of
 from comfyloom._comfyui.calls import Calls
 from comfyloom._comfyui.event_router import EventRouter
 from comfyloom._comfyui.history import HistoryEntry
@@ -19,6 +19,7 @@ from comfyloom._comfyui.queue_poll import QueueIds, QueueSize, SharedQueuePoll
 from comfyloom._comfyui.upload_cache import UploadCache
 from comfyloom._comfyui.upload_file import UploadLimit, upload_file
 from comfyloom._comfyui.uploads import Uploads
+from comfyloom._comfyui.view_file import view_file
 from comfyloom._core.clock import SYSTEM_CLOCK, Clock
 from comfyloom._core.json import items, mapping, number
 from comfyloom._core.timeouts import DEFAULT_TIMEOUTS, Timeouts
@@ -179,29 +180,11 @@ class ComfyUI:
         """Attempts, and waits between them."""
         return self._http.backoff
 
-    @contextmanager
     def view(
-        self, file: FileReference, *, first: int = 0, timeout_s: float | None = None
-    ) -> Generator[requests.Response]:
-        """Stream one output file; tried once, because the reader resumes it.
-
-        Args:
-            file: The file.
-            first: The offset of the first byte wanted.
-            timeout_s: Longest silence of the server, in seconds.
-
-        Raises:
-            NotFound: The server does not have the file (any more).
-            ApiError: Another refusal.
-            TransportError: No answer, or the answer broke off.
-        """
-        query = {"filename": file.filename, "subfolder": file.subfolder, "type": file.type}
-        # With compression, the length could not be checked.
-        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={first}-"} if first else {})
-        options: dict[str, Any] = {"backoff": NO_RETRY, "timeout_s": timeout_s}
-        with self._http.stream("/view", params=query, headers=headers, **options) as answer:
-            raise_for_status(answer, "GET /view")
-            yield answer
+        self, file: FileReference, **options: Any
+    ) -> AbstractContextManager[requests.Response]:
+        """Stream one output file; see `view_file`."""
+        return view_file(self._http, file, **options)
 
     # --- changing --------------------------------------------------------------------------------
 

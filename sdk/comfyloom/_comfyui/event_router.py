@@ -109,7 +109,7 @@ class EventRouter:
     def note_features(self, features: Mapping[str, Any]) -> None:
         """Note the features that the server announces."""
         limit = number(features.get("max_upload_size"))
-        self.max_upload_bytes = int(limit) if limit else None
+        self.max_upload_bytes = int(limit) if limit is not None and limit > 0 else None
 
     def close(self) -> None:
         """Close the socket; a later listener opens another."""

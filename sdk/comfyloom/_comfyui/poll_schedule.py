@@ -100,12 +100,17 @@ class PollSchedule:
         settling = self._last_poll + every.settle_s if is_settling else LATER
         return min(self._due, quiet, self._last_poll + every.flowing_s, settling)
 
+    @property
+    def looks_seldom(self) -> bool:
+        """Whether the queue is too large to be read as often as it should be."""
+        return self.look_every_s > self.intervals.queue_s
+
     def begin_poll(self, now: float, *, is_cancelling: bool) -> Poll:
         """Return what to ask in a poll that is due now."""
         self._due = LATER
         if self._may_look(now, is_cancelling=is_cancelling):
             return Poll.QUEUE
-        if self.phase is not RunPhase.WAITING or self.look_every_s > self.intervals.queue_s:
+        if self.phase is not RunPhase.WAITING or self.looks_seldom:
             return Poll.HISTORY
         # A waiting run is not in history, and the queue was read a moment ago.
         self._due = self._last_look + self.intervals.quick_s

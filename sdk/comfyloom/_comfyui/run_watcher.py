@@ -141,10 +141,7 @@ class RunWatcher:
     # --- events ----------------------------------------------------------------------------------
 
     def _receive(self, until: float) -> None:
-        """Handle up to `_AT_ONCE` messages, waiting for the first one until a moment.
-
-        The bound keeps a flood of events from delaying polls or the deadline.
-        """
+        """Wait for messages until a moment, and handle some: a flood must delay no poll."""
         try:
             message = self._inbox.get(timeout=max(0.0, until - self._now()))
             for _ in range(_AT_ONCE):
@@ -204,9 +201,8 @@ class RunWatcher:
         left_s = max(self.server.timeouts.last_look_s, self._until.remaining_s)
         timeout_s = min(self.server.timeouts.poll_s, left_s)
         limit = Deadline.after(left_s, self.server.clock)
-        return RunLookup(
-            self.server, self.prompt_id, timeout_s, lambda: limit.over or self._is_interrupted()
-        )
+        is_over = lambda: limit.over or self._is_interrupted()  # noqa: E731
+        return RunLookup(self.server, self.prompt_id, timeout_s, is_over)
 
     def _is_interrupted(self) -> bool:
         return self.scope.is_cancelled and not self._is_cancelling
@@ -214,8 +210,7 @@ class RunWatcher:
     def _read_history(self) -> HistoryEntry | None:
         lookup = self._lookup()
         entry = lookup.in_history()
-        is_queue_large = self._schedule.look_every_s > self._schedule.intervals.queue_s
-        if entry is None and is_queue_large and lookup.is_queue_empty():
+        if entry is None and self._schedule.looks_seldom and lookup.is_queue_empty():
             self._count_miss()
         return entry
 
@@ -245,11 +240,10 @@ class RunWatcher:
 
     def _note_running(self) -> None:
         """Report that the run is running, if no event did, and whether it is silent."""
-        now = self._now()
         is_news = self._schedule.phase is not RunPhase.RUNNING
         self._schedule.found(RunPhase.RUNNING)
         if is_news:
-            self._silence.run_started(now)
+            self._silence.run_started(self._now())
             self.listener.on_running()
         silent_s = self._silence_s()
         if self._silence.should_reconnect(silent_s):

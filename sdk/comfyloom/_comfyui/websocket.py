@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import socket as socket_library
 import threading
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from comfyloom._core.threads import daemon_thread
 from comfyloom._core.timeouts import DEFAULT_TIMEOUTS, Timeouts
 from comfyloom._http.handshake import Handshake
 from comfyloom._http.retry import Backoff
+from comfyloom.errors import TransportError
 
 _FLAGS: Final = json.dumps({"type": "feature_flags", "data": {"supports_preview_metadata": True}})
 _FOREVER: Final = 10**9
@@ -117,8 +119,6 @@ class EventSocket:
 
     def _connect(self) -> Any:
         """Return a connected socket, None if there is no connection."""
-        import ssl
-
         websocket = _library()
         try:
             try:
@@ -128,8 +128,7 @@ class EventSocket:
                     raise
                 return self._connected(self._handshake(challenge=True))
         except Exception as error:  # noqa: BLE001 - malformed answers raise various types
-            is_refused = getattr(error, "status_code", None) in _REFUSED
-            is_news = not self._was_reported and (is_refused or isinstance(error, ssl.SSLError))
+            is_news = not self._was_reported and _is_lasting(error)
             self._was_reported = self._was_reported or is_news
             report = log.warning if is_news else log.debug
             report("the event socket cannot connect: %s", _reason(error))
@@ -216,7 +215,21 @@ def _library() -> Any:
     return websocket
 
 
+def _is_lasting(error: Exception) -> bool:
+    """Return whether another attempt will hardly help, so that the user should know."""
+    import ssl
+
+    is_refused = getattr(error, "status_code", None) in _REFUSED
+    lasting = (ssl.SSLError, TransportError, _library().WebSocketProxyException)
+    return is_refused or isinstance(error, lasting)
+
+
 def _reason(error: Exception) -> str:
     """Return why there is no connection, without what the server said: it may name itself."""
+    if isinstance(error, TransportError):
+        return str(error)
+    if isinstance(error, _library().WebSocketProxyException):
+        status = re.search(r"status: (\d{3})", str(error))
+        return f"the proxy answered {status[1]}" if status else "the proxy cannot be used"
     status = getattr(error, "status_code", None)
     return type(error).__name__ if status is None else f"the server answered {status}"

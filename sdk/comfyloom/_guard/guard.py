@@ -15,6 +15,7 @@ from typing import Any, Final
 import attrs
 
 from comfyloom._core.redact import log
+from comfyloom._http.tls import default_bundle
 
 START_S: Final = 10.0
 """Seconds that its start may take; usually a few hundredths of a second are enough."""
@@ -83,7 +84,7 @@ class Guard:
             "journal": None if held.journal is None else str(held.journal),
             "server_id": held.server_id,
             "seen": held.seen,
-            "ca": _certificates() if held.api.startswith("https:") else None,
+            "ca": default_bundle() if held.api.startswith("https:") else None,
         }
         with self._lock:
             self._messages[held.key] = []
@@ -178,7 +179,8 @@ def _start() -> int:
     """
     if os.name != "posix":
         raise NotImplementedError("this system is not POSIX")
-    if getattr(sys, "frozen", False) or not _is_python(sys.executable) or not _CHILD.is_file():
+    is_python = Path(sys.executable or "").name.lower().startswith(("python", "pypy"))
+    if getattr(sys, "frozen", False) or not is_python or not _CHILD.is_file():
         # The executable of a frozen application would start the application again.
         raise NotImplementedError("this program has no Python interpreter to start")
     read, write = os.pipe()
@@ -199,18 +201,6 @@ def _start() -> int:
     finally:
         os.close(read)
     return write
-
-
-def _is_python(executable: str | None) -> bool:
-    return Path(executable or "").name.lower().startswith(("python", "pypy"))
-
-
-def _certificates() -> str:
-    """Return the certificate bundle that `requests` would use, a file or a folder."""
-    import certifi
-
-    named = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
-    return named or certifi.where()
 
 
 _guard: Final = Guard()

@@ -6,11 +6,12 @@ import base64
 import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
-from urllib.parse import urlsplit
+from urllib.parse import quote, quote_plus, urlsplit
 
 import attrs
 
 from comfyloom._core.redact import register_secret
+from comfyloom.errors import ConfigError, TransportError
 
 if TYPE_CHECKING:
     import requests
@@ -46,16 +47,30 @@ class Access:
     def __attrs_post_init__(self) -> None:
         for value in (self.authorization, self.authorization.partition(" ")[2]):
             register_secret(value)
-        for value in (*self.headers.values(), *(value for _, value in self.query)):
-            if len(value) >= _SHORTEST_HEADER:
-                register_secret(value)
+        for value in self.headers.values():
+            # Of a whole header, a server may repeat only the token.
+            for secret in (value, value.partition(" ")[2]):
+                if len(secret) >= _SHORTEST_HEADER:
+                    register_secret(secret)
+        for _, value in self.query:
+            for secret in (value, quote(value, safe=""), quote_plus(value), quote(value)):
+                if len(value) >= _SHORTEST_HEADER:
+                    register_secret(secret)
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        """Add the login to a request."""
+        """Add the login to a request.
+
+        Raises:
+            ConfigError: The callable that adds it fails, or does not return the request.
+            TransportError: It sends a request itself, and gets no answer.
+        """
         if self.signer is not None:
-            return self.signer(request)
+            return _signed(self.signer, request)
         if self.authorization:
-            request.headers["Authorization"] = self.authorization
+            headers: Any = request.headers
+            text = self.authorization
+            # Text outside of ASCII would be sent as Latin-1, if it can be.
+            headers["Authorization"] = text if text.isascii() else text.encode()
         return request
 
     def prepare(self, session: requests.Session, url: str) -> None:
@@ -71,9 +86,11 @@ class Access:
         for name, value in self.query:
             query.setdefault(name, []).append(value)
         session.params = query
+        named = {name.lower(): value for name, value in self.headers.items()}
         for name, value in self.headers.items():
             if name.lower() == "cookie":
-                _add_cookies(session, value, url)
+                # The cookies of a request are those for its Host header.
+                _add_cookies(session, value, named.get("host") or urlsplit(url).netloc)
             else:
                 session.headers[name] = value.encode()  # as text, only Latin-1 could be sent
 
@@ -89,18 +106,38 @@ def bearer(token: str) -> str:
     return f"Bearer {token}"
 
 
-def _add_cookies(session: requests.Session, header: str, url: str) -> None:
+def _signed(signer: Signer, request: requests.PreparedRequest) -> requests.PreparedRequest:
+    from requests import PreparedRequest, RequestException
+
+    signed: Any
+    try:
+        signed = signer(request)
+    except RequestException as error:
+        text = f"the login got no answer: {type(error).__name__}"
+        raise TransportError(text, errors=[text], sent=False) from None
+    except Exception as error:
+        # Its message may have the secret.
+        text = f"auth: the callable that adds the login failed: {type(error).__name__}"
+        raise ConfigError(text) from error
+    if not isinstance(signed, PreparedRequest):
+        kind = type(signed).__name__
+        raise ConfigError(f"auth: the callable must return the request, not {kind}")
+    return signed
+
+
+def _add_cookies(session: requests.Session, header: str, netloc: str) -> None:
     # Into the jar, where the server may replace them. It calls a host without a dot "….local".
-    host = urlsplit(url).netloc.lower().rpartition("@")[2]
-    host = re.sub(r":\d+$", "", host)
+    from requests import cookies
+
+    host = re.sub(r":\d+$", "", netloc.lower().rpartition("@")[2])
     jar: Any = session.cookies  # its stubs are partly untyped
+    make: Any = cookies
     domain = host if "." in host else f"{host}.local"
-    for pair in header.split(";"):
-        name, equals, value = pair.strip().partition("=")
-        if equals:
-            jar.set(name, value, domain=domain)
-            if len(value) >= _SHORTEST_HEADER:
-                register_secret(value)
+    for pair in filter(None, map(str.strip, header.split(";"))):
+        name, equals, value = pair.partition("=")
+        jar.set_cookie(make.create_cookie(name, value if equals else None, domain=domain))
+        if len(value or name) >= _SHORTEST_HEADER:
+            register_secret(value or name)
 
 
 NO_ACCESS: Final = Access()

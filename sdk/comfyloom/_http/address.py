@@ -11,6 +11,7 @@ from comfyloom._core.redact import register_secret, register_url_secret
 from comfyloom._http.access import Access, basic
 
 _SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
+_NO_HOST = frozenset('*<>"{}|\\^`,;')
 _PAGES = ("/index.html", "/ws")
 
 
@@ -43,16 +44,21 @@ class Address:
         except ValueError:
             raise ValueError("its host or port is not valid") from None
         scheme = _SCHEMES.get(parts.scheme.lower())
-        if scheme is None or not parts.hostname or port == 0:
+        is_odd = any(letter.isspace() or letter in _NO_HOST for letter in parts.hostname or "")
+        if scheme is None or not parts.hostname or port == 0 or is_odd:
             raise ValueError("it is not an http(s):// URL")
+        if parts.path.startswith("//"):
+            raise ValueError("it has two addresses")
+        if "@" in parts.path and "@" in parts.netloc:
+            raise ValueError("it has several @: those in a password or path are written %40")
         path = parts.path.rstrip("/")
         page = next((page for page in _PAGES if path.endswith(page)), "")
         host = parts.netloc.rpartition("@")[2]
         base_url = urlunsplit((scheme, host, path.removesuffix(page).rstrip("/"), "", ""))
         authorization = ""
-        if parts.username:
+        if parts.username or parts.password:
             password = unquote(parts.password or "")
-            authorization = basic(unquote(parts.username), password)
+            authorization = basic(unquote(parts.username or ""), password)
             register_secret(parts.password or "")  # as it is written in the URL
         pairs = parse_qsl(parts.query, keep_blank_values=True)
         query = tuple((name, value) for name, value in pairs if name != "clientId")

@@ -119,15 +119,13 @@ def pacing(pace: Pace) -> Generator[None]:
 
 def use_pace(manager: Any) -> Any:
     """Make the connections of a pool manager of urllib3 read at a pace, and return it."""
-    manager.pool_classes_by_scheme = {
-        scheme: type(pool.__name__, (pool,), {"ConnectionCls": _paced(pool.ConnectionCls)})
-        for scheme, pool in manager.pool_classes_by_scheme.items()
-    }
+    paced: dict[str, type] = {}
+    for scheme, pool in manager.pool_classes_by_scheme.items():
+        response = {"response_class": PacedResponse}
+        connection = type(pool.ConnectionCls.__name__, (pool.ConnectionCls,), response)
+        paced[scheme] = type(pool.__name__, (pool,), {"ConnectionCls": connection})
+    manager.pool_classes_by_scheme = paced
     return manager
-
-
-def _paced(connection: type) -> type:
-    return type(connection.__name__, (connection,), {"response_class": PacedResponse})
 
 
 _of_thread: Final = threading.local()

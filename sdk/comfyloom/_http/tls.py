@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 import ssl
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
-from comfyloom._http.access import Access
+from comfyloom._http.access import Access, basic
 from comfyloom._http.pace import use_pace
 from comfyloom._http.proxies import Proxy
+from comfyloom.errors import ConfigError
+
+_PEM: Final = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 
 
 @attrs.frozen
@@ -47,18 +52,30 @@ class Certificates:
         return self.plain_context()
 
     def plain_context(self) -> ssl.SSLContext:
-        """Return the same without our rule for names: those of a named bundle go unchecked."""
+        """Return the same without our rule for names: those of a named bundle go unchecked.
+
+        Raises:
+            ConfigError: A file cannot be read any more.
+        """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        if self.bundle:
-            kind = "capath" if Path(self.bundle).is_dir() else "cafile"
-            context.load_verify_locations(**{kind: self.bundle})
+        names = (self.client,) if isinstance(self.client, str) else self.client
+        try:
+            if self.bundle:
+                kind = "capath" if Path(self.bundle).is_dir() else "cafile"
+                context.load_verify_locations(**{kind: self.bundle})
+            if names is not None:
+                context.load_cert_chain(*names)
+        except OSError as error:
+            files = ", ".join(filter(None, (self.bundle, *(names or ()))))
+            text = f"cannot read a certificate of {files}: {error.strerror or error}"
+            raise ConfigError(text) from None
+        if self.is_named:
+            # A certificate that an authority has signed can be named alone.
+            context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
         if self.is_named or not self.bundle:
             context.check_hostname = False
         if not self.bundle:
             context.verify_mode = ssl.CERT_NONE
-        if self.client is not None:
-            names = (self.client,) if isinstance(self.client, str) else self.client
-            context.load_cert_chain(*names)
         return context
 
 
@@ -83,7 +100,7 @@ class _NamedContext(ssl.SSLContext):
 
         context = self._certificates.plain_context()
         connected = context.wrap_socket(*args, **options)
-        if connected.getpeercert(binary_form=True) in context.get_ca_certs(binary_form=True):
+        if connected.getpeercert(binary_form=True) in {*_read(Path(self._certificates.bundle))}:
             return connected
         try:
             shown: Any = connected.getpeercert()
@@ -98,12 +115,27 @@ class _NamedContext(ssl.SSLContext):
         raise ssl.SSLError("a certificate of your own cannot be used through an https:// proxy")
 
 
+def _read(bundle: Path) -> Iterator[bytes]:
+    """Yield the certificates in a file or folder; a context lists only those of authorities."""
+    for file in sorted(bundle.iterdir()) if bundle.is_dir() else [bundle]:
+        for found in _PEM.finditer(file.read_text("ascii", "replace")):
+            yield ssl.PEM_cert_to_DER_cert(found[0])
+
+
 def default_bundle() -> str:
-    """Return the certificate authorities that the environment names, else certifi's."""
+    """Return the certificate authorities that the environment names, else certifi's.
+
+    Raises:
+        ConfigError: The environment names a file that does not exist.
+    """
     from certifi import where
 
-    names = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-    return next((os.environ[name] for name in names if os.environ.get(name)), where())
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        if bundle := os.environ.get(name):
+            if not Path(bundle).exists():
+                raise ConfigError(f"{name} names {bundle}, which does not exist")
+            return bundle
+    return where()
 
 
 def adapter(certificates: Certificates, proxy: Proxy | None, connections: int) -> Any:
@@ -135,6 +167,11 @@ def adapter(certificates: Certificates, proxy: Proxy | None, connections: int) -
             is_new = proxy not in self.proxy_manager
             manager = super().proxy_manager_for(proxy, **{**options, **named})
             return use_pace(manager) if is_new else manager
+
+        def proxy_headers(self, proxy: str) -> dict[str, str]:
+            # The usual ones have Latin-1 only, and need a password.
+            login = Proxy(proxy).login
+            return {} if login is None else {"Proxy-Authorization": basic(*login)}
 
         def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:  # noqa: ARG002
             if certificates.is_named:  # the context brings its own

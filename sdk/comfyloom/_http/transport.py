@@ -26,7 +26,7 @@ from comfyloom._http.pace import Pace, pacing
 from comfyloom._http.proxies import NO_PROXY_OPTIONS, Proxy
 from comfyloom._http.rate_limit import RateLimiter
 from comfyloom._http.retry import NO_RETRY, Backoff
-from comfyloom.errors import TransportError
+from comfyloom.errors import ConfigError, TransportError
 
 if TYPE_CHECKING:
     import requests
@@ -206,6 +206,8 @@ class Transport:
             raise
         except ValueError:  # requests parses a redirect's target even without following it
             raise requests.ConnectionError("the response headers cannot be read") from None
+        except OSError as error:  # the files of a certificate are read at each connection
+            raise ConfigError(f"{self.name}: {error}") from None
         self.observe(answer)
         return answer
 
@@ -293,7 +295,7 @@ def text_of(answer: requests.Response, most: int) -> str:
     """Return at most `most` characters of an answer's text, whatever charset it claims."""
     try:
         text = answer.text
-    except (LookupError, UnicodeError):
+    except (LookupError, ValueError):
         text = answer.content.decode("utf-8", "replace")
     return text[:most]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -31,15 +30,15 @@ class EventNotes:
     """
 
     streaming: frozenset[str] = frozenset()
-    images: dict[str, list[bytes]] = attrs.field(
-        factory=lambda: defaultdict[str, list[bytes]](list), repr=False
-    )
+    images: dict[str, list[bytes]] = attrs.field(factory=dict[str, list[bytes]], repr=False)
     blocked: dict[str, str] = attrs.field(factory=dict[str, str])
 
     def begin(self, graph: Graph) -> None:
         """Note a graph that is about to run."""
-        nodes = (node for node, entry in graph.items() if entry.get("class_type") == STREAMING)
-        self.streaming = frozenset(nodes)
+        nodes = [node for node, entry in graph.items() if entry.get("class_type") == STREAMING]
+        self.streaming |= frozenset(nodes)
+        # A second run of the same nodes streams the same images again.
+        self.images.update({node: [] for node in nodes})
 
     def explanation(self, node: str) -> str:
         """Return why a node may have given no result, "" if the events do not say."""

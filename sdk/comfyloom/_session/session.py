@@ -23,7 +23,7 @@ from comfyloom._session.run_starter import RunStarter
 from comfyloom._session.staging import check_writable
 from comfyloom._workflow.workflow import Result, Workflow
 from comfyloom.errors import ConfigError, WorkflowError
-from comfyloom.progress import Progress, ProgressCallback
+from comfyloom.progress import ProgressCallback
 
 if TYPE_CHECKING:
     from comfyloom._comfyui.client import ComfyUI
@@ -103,7 +103,7 @@ class RunComfySession:
             timeouts=timeouts,
             clock=clock,
         )
-        self._on_progress: ProgressCallback = on_progress or _log_progress
+        self._on_progress: ProgressCallback = on_progress or (lambda p: log.debug("%s", p.message))
         self._starter = RunStarter(self._backend)
         report = SafeCallback(self._on_progress)
         self._lifetime = SessionLifetime(self._backend, self._starter, report)
@@ -265,10 +265,6 @@ class RunComfySession:
             MachineLeak: The machine may still be running; the message says what to do.
         """
         self._lifetime.close()
-
-
-def _log_progress(progress: Progress) -> None:
-    log.debug("%s", progress.message)
 
 
 def _prepared(

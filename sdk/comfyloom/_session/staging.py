@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import os
 import shutil
 import tempfile
@@ -12,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from comfyloom._core.replace_files import Replacement, make_folders, remove_empty, replace_all
 from comfyloom.errors import OutputNotWritable
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ class StagingDir:
         self._made: list[Path] = []
         try:
             if self._out_dir is not None:
-                self._made = _make(self._out_dir)
+                self._made = make_folders(self._out_dir)
             # On the same file system as the target, so that a rename is enough.
             self.folder = Path(tempfile.mkdtemp(prefix=".comfyloom-", dir=self._out_dir))
         except OSError as error:
@@ -73,60 +72,30 @@ class StagingDir:
             self._kept = True
             return paths
         out_dir = self._out_dir.absolute()
-        placed: list[tuple[Path, Path | None]] = []
+        targets = [out_dir / path.name for path in paths]
         try:
-            for path in paths:
-                target = out_dir / path.name
-                placed.append((target, self._remember(target)))
-                path.replace(target)
+            replace_all(
+                [
+                    Replacement(path, target, self.folder / f"before-{path.name}")
+                    for path, target in zip(paths, targets, strict=True)
+                ]
+            )
         except OSError as error:
-            for target, before in reversed(placed):
-                _restore(target, before)
             text = f"cannot write into {out_dir}: {error.strerror or error}"
             raise OutputNotWritable(text, path=str(out_dir)) from None
-        return [target for target, _ in placed]
+        return targets
 
     def close(self) -> None:
         """Remove the hidden folder, unless it has published files, and empty created folders."""
         if not self._kept:
             self._discard()
-        with contextlib.suppress(OSError):  # not empty
-            for folder in self._made:
-                folder.rmdir()
+        remove_empty(self._made)
         self._made = []
-
-    def _remember(self, target: Path) -> Path | None:
-        """Back up what is at `target`, if anything, and return the backup."""
-        if not target.exists():
-            return None
-        before = self.folder / f"before-{target.name}"
-        if target.is_dir():
-            raise IsADirectoryError(errno.EISDIR, f"{target.name} is a folder")
-        try:
-            before.hardlink_to(target)
-        except OSError:  # a file system without hard links
-            shutil.copy2(target, before)
-        return before
 
 
 def _remove(folder: str, owner: int) -> None:
     if os.getpid() == owner:  # the results of a parent outlive a forked child
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _make(folder: Path) -> list[Path]:
-    """Create a folder and its parents, and return what was created, innermost first."""
-    missing = [each for each in (folder, *folder.parents) if not each.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    return missing
-
-
-def _restore(target: Path, before: Path | None) -> None:
-    with contextlib.suppress(OSError):
-        if before is not None:
-            before.replace(target)
-        elif target.is_file():
-            target.unlink()
 
 
 def check_writable(out_dir: str | os.PathLike[str], names: Iterable[str] = ()) -> None:

@@ -13,7 +13,7 @@ import attrs
 
 from comfyloom._core.redact import log
 from comfyloom._workflow import formats, signatures
-from comfyloom._workflow.pillow_png import png_of_pillow
+from comfyloom._workflow.pillow_file import file_of_pillow
 from comfyloom.errors import InputFileError
 
 
@@ -257,7 +257,7 @@ def _read(source: ImageSource) -> bytes:
         return _read_open(given)
     if not _is_pillow_image(given):
         return _png_of(given)
-    return png_of_pillow(given)
+    return file_of_pillow(given)
 
 
 def _read_open(file: Any) -> bytes:

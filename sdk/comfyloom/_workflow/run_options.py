@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Final, Literal, TypeAlias, TypedDict, get_args
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, Final, Literal, TypeAlias, TypedDict, cast, get_args
 
 import attrs
 
@@ -54,6 +54,20 @@ class RunOptions(TypedDict, total=False):
     extra_data: Mapping[str, Any] | None
 
 
+def listed(value: object) -> Any:
+    """Return what a value iterates over, so that it can be read twice; a string stays one."""
+    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+        return value
+    return tuple(cast("Iterable[object]", value))
+
+
+def is_list_of_names(value: object) -> bool:
+    """Return whether a value is None or a list of strings."""
+    if not isinstance(value, tuple):
+        return value is None
+    return all(isinstance(each, str) for each in cast("tuple[object, ...]", value))
+
+
 @attrs.frozen(kw_only=True)
 class PromptFields:
     """What a prompt is posted with, beside its graph and ids.
@@ -65,7 +79,7 @@ class PromptFields:
     front: bool = False
     priority: float = 0.0
     preview_method: PreviewMethod | None = None
-    targets: Sequence[str] | None = None
+    targets: Sequence[str] | None = attrs.field(default=None, converter=listed)
     extra_data: Mapping[str, Any] | None = attrs.field(default=None, repr=False)
     api_key: str | None = attrs.field(default=None, repr=False)
 
@@ -81,12 +95,15 @@ class PromptFields:
         if self.preview_method not in (None, *methods):
             hint = did_you_mean(str(self.preview_method), methods)
             found.append(f"preview_method must be one of {', '.join(methods)}{hint}")
-        if isinstance(self.priority, bool) or not abs(self.priority) < _LAST:
+        given: dict[str, object] = {"front": self.front, "priority": self.priority}
+        if not isinstance(given["front"], bool):
+            found.append(f"front must be True or False, got {self.front!r}")
+        if type(given["priority"]) not in (int, float) or not abs(self.priority) < _LAST:
             found.append(f"priority must be a number, got {self.priority!r}")
-        if self.front and self.priority:
+        elif self.front and self.priority:
             found.append("front and priority exclude each other")
-        if isinstance(self.targets, str):
-            found.append("targets must be a list of node ids, got a string")
+        if not is_list_of_names(self.targets):
+            found.append(f"targets must be a list of node ids, got {self.targets!r}")
         try:
             is_object = isinstance(json.loads(json.dumps(self.extra_data or {})), dict)
         except (TypeError, ValueError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar, cast
 
 import attrs
 
@@ -16,11 +16,11 @@ from comfyloom._workflow.graph import Graph, reachable_from
 from comfyloom._workflow.graph_view import GraphView
 from comfyloom._workflow.node_schemas import Schemas, pinned
 from comfyloom._workflow.outputs import OutputSpec
-from comfyloom._workflow.run_options import PromptFields
+from comfyloom._workflow.run_options import PromptFields, RunOptions, is_list_of_names, listed
 from comfyloom._workflow.workflow import Result, Workflow
-from comfyloom.errors import InputValueError
+from comfyloom.errors import ConfigError, InputValueError
 
-_NAME: Final = re.compile(r"[^/\\\x00-\x1f\x7f:*?\"<>|]{1,120}")
+_NAME: Final = re.compile(r"[^/\\\x00-\x1f\x7f:*?\"<>|\ud800-\udfff]{1,120}")
 ResultT = TypeVar("ResultT", bound=Result)
 
 
@@ -73,8 +73,8 @@ def plan_of(
     workflow: Workflow[ResultT],
     *,
     outputs: Sequence[str] | None = None,
-    keep_all: bool = False,
-    fresh: bool = False,
+    keep_all: Any = False,
+    fresh: Any = False,
     upload_name: str | Mapping[str, str] | None = None,
     **fields: Any,
 ) -> RunPlan[ResultT]:
@@ -84,7 +84,15 @@ def plan_of(
         InputValueError: `outputs` is empty, or names a result that the workflow does not have; or
             an upload has no valid name or field.
         ConfigError: Another option is invalid.
+        TypeError: There is no such option.
     """
+    options = tuple(RunOptions.__annotations__)
+    for name in fields:
+        if name not in (*options, "api_key"):
+            raise TypeError(f"a run has no option {name!r}{did_you_mean(name, options)}")
+    for name, value in (("keep_all", keep_all), ("fresh", fresh)):
+        if not isinstance(value, bool):
+            raise ConfigError(f"{name} must be True or False, got {value!r}")
     wanted = _wanted(workflow, outputs)
     view = GraphView(workflow.template_graph(), schemas_of(workflow))
     ends = [*(spec.node for spec in wanted), *workflow.__workflow__.keep]
@@ -138,20 +146,19 @@ def _wanted(workflow: Workflow[Any], names: Sequence[str] | None) -> tuple[Outpu
     specs = workflow.__workflow__.outputs
     if names is None:
         return specs
+    wanted = listed(names)
     known = {spec.name: spec for spec in specs}
-    listed = ", ".join(known) or "none"
-    if isinstance(names, str) or not names:
-        raise InputValueError(f"outputs must be a list of results, of {listed}; got {names!r}")
-    for name in names:
+    choices = ", ".join(known) or "none"
+    if not wanted or not is_list_of_names(wanted):
+        raise InputValueError(f"outputs must be a list of results, of {choices}; got {names!r}")
+    for name in wanted:
         if name not in known:
             hint = did_you_mean(str(name), tuple(known))
-            raise InputValueError(f"outputs: {name!r} is not a result ({listed}){hint}")
-    return tuple(spec for spec in specs if spec.name in names)
+            raise InputValueError(f"outputs: {name!r} is not a result ({choices}){hint}")
+    return tuple(spec for spec in specs if spec.name in wanted)
 
 
-def _upload_names(
-    workflow: Workflow[Any], given: str | Mapping[str, str] | None
-) -> Mapping[str, str]:
+def _upload_names(workflow: Workflow[Any], given: Any) -> Mapping[str, str]:
     specs = workflow.__workflow__.inputs
     files = [spec.name for spec in specs if spec.is_file and not spec.is_list]
     if isinstance(given, str):
@@ -159,10 +166,13 @@ def _upload_names(
             text = f"upload_name: give a name for each field, of {', '.join(files) or 'none'}"
             raise InputValueError(text)
         given = {files[0]: given}
-    for field, name in (given or {}).items():
+    if not isinstance(given, Mapping | None):
+        raise InputValueError(f"upload_name: expected a name, or one by field, got {given!r}")
+    names = cast("Mapping[object, object]", given or {})
+    for field, name in names.items():
         if field not in files:
-            hint = did_you_mean(field, tuple(files))
+            hint = did_you_mean(str(field), tuple(files))
             raise InputValueError(f"upload_name: {field!r} is not a file input{hint}")
-        if not _NAME.fullmatch(name) or name.strip(" .") != name:
+        if not isinstance(name, str) or not _NAME.fullmatch(name) or name.strip(" .") != name:
             raise InputValueError(f"upload_name: {name!r} is not the name of a file")
-    return given or {}
+    return cast("Mapping[str, str]", names)

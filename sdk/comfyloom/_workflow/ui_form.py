@@ -6,7 +6,9 @@ which order, only its schema tells; without one, the order of the graph is used.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from typing import Any, Final
 
 from comfyloom._core.json import mapping
@@ -20,6 +22,7 @@ _SEEDS: Final = frozenset({"seed", "noise_seed"})
 _KEEP_SEED: Final = "fixed"
 _COLUMN, _ROW = 400, 260
 _SIZE: Final = (320, 200)
+_MOST_OUTPUTS: Final = 1000
 
 
 def ui_form(graph: Graph, schemas: Schemas, *, with_values: bool = True) -> dict[str, Any]:
@@ -113,20 +116,25 @@ def _id(node: str) -> int | str:
 
 def _add_output(node: dict[str, Any], link: list[Any]) -> None:
     outputs: list[dict[str, Any]] = node["outputs"]
-    missing = link[2] + 1 - len(outputs)
-    outputs += [{"name": "*", "type": "*", "links": []} for _ in range(missing)]
-    outputs[link[2]]["links"] += [link[0]]
+    slot = link[2]
+    if not isinstance(slot, int) or not 0 <= slot < _MOST_OUTPUTS:  # the server will refuse it
+        return
+    outputs += [{"name": "*", "type": "*", "links": []} for _ in range(slot + 1 - len(outputs))]
+    outputs[slot]["links"] += [link[0]]
 
 
 def _places(graph: Graph) -> Iterator[tuple[str, list[int]]]:
     """Yield the nodes in an order in which they can run, with their places: a column per step."""
-    links = links_of(graph)
-    left = {node: set(links[node]) for node in graph}
-    column = 0
+    links, column, left = links_of(graph), 0, dict.fromkeys(graph)
+    sorter = TopologicalSorter(links)
+    with contextlib.suppress(CycleError):  # the nodes before the cycle can be sorted all the same
+        sorter.prepare()
     while left:
         # Nodes of a cycle, which no server runs, come last together.
-        ready = [node for node, needs in left.items() if not needs & left.keys()] or [*left]
+        ready = [node for node in sorter.get_ready() if node in left] or [*left]
         for row, node in enumerate(ready):
             del left[node]
             yield str(_id(node)), [column * _COLUMN, row * _ROW]
+        if left:
+            sorter.done(*ready)
         column += 1

@@ -254,31 +254,39 @@ class Workflow(Generic[ResultT_co]):
         return cast("Self", _changed(cls, name, value))
 
 
-def _placements(
-    result: Result,
-    targets: Mapping[str, str | os.PathLike[str] | Sequence[str | os.PathLike[str]]],
-) -> list[tuple[Path, Path]]:
+def _placements(result: Result, targets: object) -> list[tuple[Path, Path]]:
+    if not isinstance(targets, Mapping):
+        raise InputValueError(f"place: expected paths by field, got {targets!r}")
     found: list[tuple[Path, Path]] = []
     known = [spec.name for spec in _specs(type(result), outputs.METADATA)]
-    for name, given in targets.items():
+    for name, given in cast("Mapping[object, object]", targets).items():
         if name not in known:
-            raise InputValueError(f"place: {name!r} is not a result{did_you_mean(name, known)}")
-        value = getattr(result, name)
+            raise InputValueError(
+                f"place: {name!r} is not a result{did_you_mean(str(name), known)}"
+            )
+        value = getattr(result, str(name))
         files = cast("tuple[object, ...]", value if isinstance(value, tuple) else (value,))
-        paths = [given] if isinstance(given, str | os.PathLike) else list(given)
+        paths = cast("Sequence[object]", given if isinstance(given, list | tuple) else [given])
         sources = [file.path for file in files if isinstance(file, outputs.Output)]
         if len(sources) < len(files):
             raise InputValueError(f"place: {name} is not a file, but {value!r}")
         if len(paths) != len(sources):
             raise InputValueError(f"place: {name} has {len(files)} files, got {len(paths)} paths")
-        found += zip(sources, map(Path, paths), strict=True)
-    for _, path in found:
-        if not path.is_absolute():
-            raise InputValueError(f"place: {path} is not an absolute path")
-    names = [os.path.normcase(path) for _, path in found]
-    if len(set(names)) < len(names):
+        found += zip(sources, map(_target, paths), strict=True)
+    # Two spellings, or a link to a folder, may name one file.
+    real = [os.path.normcase(Path(os.path.realpath(path.parent), path.name)) for _, path in found]
+    if len(set(real)) < len(real):
         raise InputValueError("place: two files have the same path")
     return found
+
+
+def _target(given: object) -> Path:
+    if not isinstance(given, str | os.PathLike):
+        raise InputValueError(f"place: expected a path, got {given!r}")
+    path = Path(cast("str | os.PathLike[str]", given))
+    if not path.is_absolute() or not path.name or "\0" in str(path):
+        raise InputValueError(f"place: {str(path)!r} is not an absolute path of a file")
+    return path
 
 
 def _changed(base: type[Workflow[Any]] | Workflow[Any], name: str, value: object) -> object:

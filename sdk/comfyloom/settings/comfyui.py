@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Final, cast
 
 import attrs
 
@@ -34,24 +34,46 @@ def is_auth(value: Auth) -> str | None:
     texts = [part for part in parts if isinstance(part, str)]
     if len(texts) != len(parts) or len(parts) != 1 + is_pair:
         return "expected (user, password), a string, or a callable"
-    return None if texts[0] and all(_is_line(text) for text in texts) else _LINE
+    if texts[0].strip().lower() in _SCHEMES:
+        return f"it is the name of a login without its value: {texts[0].strip()}"
+    problems = (_line_problem(text) for text in texts)
+    return next(filter(None, problems), None) if texts[0] else "it is empty"
 
 
-def is_headers(value: Mapping[Any, Any]) -> str | None:
+def is_headers(value: object) -> str | None:
     """Return what is wrong with header lines, None if they are valid."""
-    for name, text in value.items():
+    if not isinstance(value, Mapping):
+        return "expected a mapping of names to values"
+    for name, text in cast("Mapping[object, object]", value).items():
         if not isinstance(name, str) or not _is_name(name):
             return f"{name!r} is not the name of a header"
+        if name.lower() in _OF_EACH_REQUEST:
+            return f"{name} is set by each request"
         if not isinstance(text, str):
             return f"{name}: expected a string"
-        if not _is_line(text):
-            return f"{name}: {_LINE}"
+        if problem := _line_problem(text):
+            return f"{name}: {problem}"
+        if name.lower() == "cookie" and not text.isascii():
+            return f"{name}: it has letters outside of ASCII, which must be percent-encoded"
     return None
 
 
 def is_verify(value: object) -> str | None:
     """Return what is wrong with the way to check certificates, None if it is valid."""
-    return None if isinstance(value, bool) else _file_problem(value)
+    if isinstance(value, bool):
+        return None
+    if (problem := _file_problem(value)) is not None:
+        return problem
+    path = Path(cast("FileName", value))
+    if path.is_dir():
+        return None
+    import ssl
+
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=path)
+    except (OSError, ssl.SSLError):
+        return f"{path} has no certificate in PEM"
+    return None
 
 
 def is_client_cert(value: ClientCert) -> str | None:
@@ -176,11 +198,26 @@ def _authorization(auth: str | tuple[str, str] | None) -> str:
     return basic(user, password) if colon else bearer(auth)
 
 
-_LINE: Final = "it is empty, or contains a line break"
+_SCHEMES: Final = frozenset({"basic", "bearer", "digest", "token"})
+_OF_EACH_REQUEST: Final = frozenset(
+    {"accept-encoding", "connection", "content-length", "content-type", "expect", "te", "trailer"}
+    | {"transfer-encoding", "upgrade"}
+)
 
 
-def _is_line(text: str) -> bool:
-    return not any(character in text for character in "\r\n\0")
+_CONTROLS: Final = frozenset({*range(32), 127}) - {ord("\t")}
+
+
+def _line_problem(text: str) -> str | None:
+    if any(character in text for character in "\r\n\0"):
+        return "it contains a line break"
+    if any(ord(character) in _CONTROLS for character in text):
+        return "it contains a control character"
+    if text != text.strip():
+        return "it begins or ends with a space"
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        return "it contains a lone surrogate, which is not valid Unicode"
+    return None
 
 
 def _is_name(text: str) -> bool:

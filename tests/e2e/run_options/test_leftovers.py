@@ -100,6 +100,25 @@ def test_images_of_the_event_socket_are_results(
     assert not any(each.kind == "preview" for each in previews)
 
 
+def test_images_that_are_streamed_twice_are_one_result(
+    emulator: Emulator, made: Callable[..., Any]
+) -> None:
+    from comfyloom.emulator import HttpFault
+
+    save = {"3": {"class_type": "SaveImage", "inputs": {"images": ["1", 0]}}}
+    save["3"]["inputs"] |= {"filename_prefix": "x"}
+    results = (
+        'live = { node = "2", kind = "image", many = true }\nkept = { node = "3", kind = "image" }'
+    )
+    cls = made({**FILL, **STREAM, **save}, f"[results]\n{results}\n")
+    emulator.faults.add(HttpFault(path="/view", status=404, times=1))
+    with direct_session(emulator) as session:
+        result = session.run(cls(), fresh=True)
+    assert len(emulator.state()["prompts"]) == 2
+    assert len(result.live) == 1
+    assert result.kept.size
+
+
 def test_images_that_could_not_arrive_are_explained(
     emulator: Emulator, made: Callable[..., Any]
 ) -> None:

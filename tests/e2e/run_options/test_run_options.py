@@ -108,6 +108,9 @@ def test_a_value_for_a_node_that_does_not_run_is_not_needed(
         (["picture"], "picture"),
         (["imag"], "did you mean 'image'"),
         ("image", "list"),
+        (5, "list"),
+        ([["image"]], "list"),
+        (iter([]), "list"),
     ],
 )
 def test_a_wrong_wish_is_refused(emulator: Emulator, outputs: Any, problem: str) -> None:
@@ -202,6 +205,13 @@ def test_only_the_targets_run(emulator: Emulator, made: Callable[..., Any], post
         ({"priority": True}, "priority"),
         ({"front": True, "priority": 1}, "exclude"),
         ({"targets": "24"}, "list"),
+        ({"targets": 24}, "list"),
+        ({"targets": [["24"]]}, "list"),
+        ({"priority": "3"}, "priority"),
+        ({"priority": None}, "priority"),
+        ({"front": "no"}, "front"),
+        ({"fresh": "no"}, "fresh"),
+        ({"keep_all": 1}, "keep_all"),
         ({"extra_data": {"x": object()}}, "extra_data"),
         ({"extra_data": "x"}, "extra_data"),
     ],
@@ -211,9 +221,32 @@ def test_wrong_options_are_refused(
 ) -> None:
     with direct_session(emulator) as session, pytest.raises(ConfigError, match=problem):
         session.run(small_workflow(), **options)
-    with direct_session(emulator) as session, pytest.raises(TypeError, match="outptus"):
+    with direct_session(emulator) as session, pytest.raises(TypeError, match="mean 'outputs'"):
         session.run(small_workflow(), outptus=["image"])  # type: ignore[call-arg]  # pyright: ignore
     assert not emulator.state()["prompts"]
+
+
+def test_names_may_be_any_iterable(emulator: Emulator, posted: Posted) -> None:
+    with direct_session(emulator) as session:
+        result = session.run(small_workflow(), outputs=iter(["image"]), targets=iter(["24"]))  # type: ignore[arg-type]
+    assert result.image.size
+    assert posted()[0]["outputs"] == ["24"]
+
+
+def test_the_form_of_a_graph_that_no_server_runs() -> None:
+    chain = {"1": {"class_type": "A", "inputs": {}}}
+    chain |= {str(n): {"class_type": "A", "inputs": {"x": [str(n - 1), 0]}} for n in range(2, 9)}
+    assert [node["pos"][0] for node in ui_form(chain, Schemas({}))["nodes"]] == [
+        *range(0, 3200, 400)
+    ]
+    cycle = {"9": {"class_type": "A", "inputs": {"x": ["10", 0]}}}
+    cycle |= {"10": {"class_type": "A", "inputs": {"x": ["9", 0], "y": ["8", 0]}}}
+    page = ui_form({**chain, **cycle}, Schemas({}))
+    assert sorted(node["order"] for node in page["nodes"]) == [*range(10)]
+    for slot in (-1, 3_000_000):
+        odd = {"2": {"class_type": "B", "inputs": {"x": ["1", slot]}}}
+        page = ui_form({**odd, "1": chain["1"]}, Schemas({}))
+        assert page["nodes"][1]["outputs"] == []
 
 
 def test_saved_files_carry_a_workflow_that_the_page_opens(emulator: Emulator) -> None:

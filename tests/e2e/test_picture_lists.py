@@ -131,17 +131,18 @@ def test_a_list_keeps_its_order(cls: Any, emulator: Emulator, tmp_path: Path) ->
         result = session.run(cls(takes=given), outputs=["from_folder"])
         assert levels(result.from_folder) == [200, 10, 60, 90, 200]
         batch = np.stack([np.asarray(grey(level)) for level in (7, 5)])
-        assert levels(session.run(cls(takes=batch), outputs=["from_folder"]).from_folder) == [7, 5]
+        workflow = cls(takes=batch, pair=[png(1), png(2)])  # only one of them runs
+        assert levels(session.run(workflow, outputs=["from_folder"]).from_folder) == [7, 5]
 
 
 def test_a_folder_is_read_in_natural_order(cls: Any, emulator: Emulator, tmp_path: Path) -> None:
-    files = [("shot 10.png", 100), ("shot 9.png", 90), ("Shot 1.png", 10), (".hidden.png", 1)]
+    files = [("shot 10.png", 100), ("shot 9.png", 90), ("SHOT 95.png", 95), (".x.png", 1)]
     folder = numbered(tmp_path / "takes", *files)
     (folder / "notes.txt").write_text("no picture")
     numbered(folder / "older", ("shot 0.png", 2))
     with direct_session(emulator) as session:
         result = session.run(cls(takes=folder), outputs=["from_folder"])
-    assert levels(result.from_folder) == [10, 90, 100]
+    assert levels(result.from_folder) == [90, 100, 95]
 
 
 def test_each_loader_gets_one(cls: Any, emulator: Emulator, tmp_path: Path) -> None:
@@ -204,8 +205,8 @@ def test_a_wrong_folder_is_refused(cls: Any, emulator: Emulator, tmp_path: Path)
             session.run(cls(pair=[png(1), tmp_path / "gone.png"]))
         with pytest.raises(InputValueError, match="not an image"):
             session.run(cls(pair=[png(1), b"%PDF-1.4 no picture"]))
-        with pytest.raises(InputValueError, match="upload_name"):
-            session.run(cls(takes=[png(1)]), upload_name="a.png")
+        with pytest.raises(InputValueError, match="'takes' is not a file input"):
+            session.run(cls(takes=[png(1)]), upload_name={"takes": "a.png"})
 
 
 def test_the_list_is_the_workflow_s_own(cls: Any) -> None:
@@ -249,6 +250,14 @@ def test_on_the_command_line(
         10,
     ]
     assert [int(np.asarray(Image.open(path))[0, 0, 0]) for path in files["from_folder"]] == [10, 20]
+
+
+def test_a_list_may_be_left_out_on_the_command_line(
+    cls: Any, emulator: Emulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--target", emulator.comfyui_url, "--out", str(tmp_path), "--only", "from_folder"]
+    assert invoke(["run", "takes", *options]) != 0  # the server has no folder "takes"
+    assert "Invalid directory: takes" in capsys.readouterr().err
 
 
 def test_a_warm_up_has_as_many_as_are_needed(cls: Any) -> None:

@@ -77,3 +77,11 @@ def slow() -> Iterator[Emulator]:
 @pytest.fixture
 def long(workflow: FluxMeshWorkflow) -> FluxMeshWorkflow:
     return workflow.with_steps(100)
+
+
+@pytest.fixture(autouse=True)
+def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a test that sets one goes through a proxy."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)

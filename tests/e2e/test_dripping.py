@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,6 +13,8 @@ import pytest
 from comfyloom import RunComfySession, Timeouts
 from comfyloom._core.timeouts import PollIntervals
 from comfyloom._guard import child
+from comfyloom._http.retry import NO_RETRY
+from comfyloom._http.transport import Transport
 from comfyloom.emulator import Emulator
 from comfyloom.errors import ComfyloomError, RunTimeout, TransportError
 from gateway import Gateway, behind, url_through
@@ -19,7 +23,7 @@ from small_runs import small_workflow
 QUICK = Timeouts(
     connect_s=0.6,
     answer_s=0.6,
-    large_s=1.5,
+    large_s=300.0,  # only what is no longer wanted ends earlier
     poll_s=0.6,
     submit_s=0.6,
     upload_s=0.6,
@@ -75,11 +79,15 @@ def test_a_run_keeps_its_time_limit(emulator: Emulator, request_: str, how: str)
 
 
 @pytest.mark.parametrize("how", ["headers", "body"])
-def test_a_run_needs_no_event_socket(emulator: Emulator, how: str) -> None:
-    with behind(emulator.comfyui_url, drips={"GET ws": how}) as gateway:
+def test_a_run_needs_no_event_socket(how: str) -> None:
+    with (
+        Emulator(time="real", run_s=3.0) as emulator,
+        behind(emulator.comfyui_url, drips={"GET ws": how}) as gateway,
+    ):
         session = session_through(gateway, emulator)
         result = ended(lambda: session.run(small_workflow(), timeout=30))
         assert result.image.bytes()
+        assert how == "body" or len(gateway.handshakes) > 1  # it was given up, and tried again
         ended(session.close)
 
 
@@ -111,6 +119,24 @@ def test_a_start_has_an_end(how: str) -> None:
         gateway.drips = {"POST free": how}
         with session_through(gateway, emulator) as session:
             assert isinstance(ended(session.free), TransportError)
+
+
+def test_tls_has_an_end() -> None:
+    stopped = threading.Event()
+
+    def serve(listener: socket.socket) -> None:
+        client, _ = listener.accept()
+        with client, contextlib.suppress(OSError):
+            client.sendall(b"\x16\x03\x03\x3f\x00\x02\x00\x3e\xfc")  # a long ServerHello
+            while not stopped.wait(0.05):
+                client.sendall(b"\x03")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, args=(listener,), daemon=True).start()
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}"
+        transport = Transport(url, "the server", timeouts=QUICK, backoff=NO_RETRY)
+        assert isinstance(ended(lambda: transport.send("GET", "/")), TransportError)
+        stopped.set()
 
 
 @pytest.mark.parametrize("how", ["headers", "body"])

@@ -6,7 +6,9 @@ included, pass through here: an answer that drips is given up, as is one that is
 
 from __future__ import annotations
 
+import contextlib
 import io
+import socket
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -19,6 +21,7 @@ from comfyloom._core.clock import Clock
 
 _LEAST_BYTES: Final = 1 << 10
 _BUFFER: Final = 1 << 16
+_FOREVER_S: Final = 3600.0
 
 
 @attrs.define
@@ -106,6 +109,37 @@ class PacedResponse(HTTPResponse):
             self._pace.begin(self._pace.whole_s)
 
 
+class _LimitedConnection:
+    """A connection of urllib3 that must stand in time: TLS, too, could drip."""
+
+    _twin: socket.socket | None = None
+
+    def _new_conn(self) -> socket.socket:
+        inner: Any = super()
+        made: socket.socket = inner._new_conn()
+        # TLS takes the socket over; its twin can still end the connection.
+        self._twin = made.dup()
+        return made
+
+    def connect(self) -> None:
+        pace: Pace | None = getattr(_of_thread, "pace", None)
+        limit = threading.Timer(_FOREVER_S if pace is None else pace.quiet_s, self._give_up)
+        limit.daemon = True
+        limit.start()
+        inner: Any = super()
+        try:
+            inner.connect()
+        finally:
+            limit.cancel()
+            if self._twin is not None:
+                self._twin.close()
+
+    def _give_up(self) -> None:
+        if self._twin is not None:
+            with contextlib.suppress(OSError):
+                self._twin.shutdown(socket.SHUT_RDWR)
+
+
 @contextmanager
 def pacing(pace: Pace) -> Generator[None]:
     """Give the answer to a request that is sent in this block its pace."""
@@ -122,7 +156,8 @@ def use_pace(manager: Any) -> Any:
     paced: dict[str, type] = {}
     for scheme, pool in manager.pool_classes_by_scheme.items():
         response = {"response_class": PacedResponse}
-        connection = type(pool.ConnectionCls.__name__, (pool.ConnectionCls,), response)
+        bases = (_LimitedConnection, pool.ConnectionCls)
+        connection = type(pool.ConnectionCls.__name__, bases, response)
         paced[scheme] = type(pool.__name__, (pool,), {"ConnectionCls": connection})
     manager.pool_classes_by_scheme = paced
     return manager

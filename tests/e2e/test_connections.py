@@ -10,7 +10,7 @@ import pytest
 
 from comfyloom import RunComfySession
 from comfyloom.emulator import Emulator
-from comfyloom.errors import ApiError, ConfigError
+from comfyloom.errors import ApiError, ConfigError, Unauthorized
 from comfyloom.settings import Settings
 from gateway import Seen, basic, behind, demanding, run_through, start, url_through
 from small_runs import small_workflow
@@ -144,7 +144,7 @@ def test_a_refused_login_is_a_clear_error_without_secrets(
     with behind(emulator.comfyui_url, judge=judge) as gateway:
         url = url_through(gateway, emulator.comfyui_url)
         session = RunComfySession(f"{url}?key=qu3ry-secret", auth="wr0ng-token", clock=HastyClock())
-        with pytest.raises(ApiError, match=r"401.*login.*auth=") as caught:
+        with pytest.raises(Unauthorized, match=r"401.*login.*auth=") as caught:
             session.start()
         session.close()
     shown = f"{caught.value!r} {caught.value} {session!r} {caplog.text}"

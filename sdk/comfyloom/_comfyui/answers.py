@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 from comfyloom._core.json import mapping, mappings, text
 from comfyloom._http.retry import Backoff
 from comfyloom._http.transport import by_way_of, retry_after_s, text_of
-from comfyloom.errors import ApiError, NotFound, PromptRejected, RateLimited
+from comfyloom.errors import (
+    ApiError,
+    Forbidden,
+    NotFound,
+    PromptRejected,
+    RateLimited,
+    Unauthorized,
+)
 
 if TYPE_CHECKING:
     import requests
@@ -64,8 +71,8 @@ _LOGIN = (
     "headers=… to RunComfySession, or set COMFYLOOM_AUTH"
 )
 _MEANINGS: Mapping[int, tuple[type[ApiError], str]] = {
-    401: (ApiError, _LOGIN),
-    403: (ApiError, "the server, or a gateway in front of it, refuses requests from here"),
+    401: (Unauthorized, _LOGIN),
+    403: (Forbidden, "the server, or a gateway in front of it, refuses requests from here"),
     404: (NotFound, "not found, or there is no ComfyUI at this URL"),
     407: (ApiError, "the proxy requires a login: http://user:password@host in its variable"),
     413: (ApiError, "the request is larger than the server accepts (--max-upload-size)"),

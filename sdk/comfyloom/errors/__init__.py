@@ -9,8 +9,8 @@
                 InputFileError  caller: pass another file
         TransportError          user: check the network, then try again
         ApiError                caller: read what the server said
-            Unauthorized        user: check the account token
-            Forbidden           user: check the account and the base URL
+            Unauthorized        user: check the account token, or the login
+            Forbidden           user: check the account or login, and the URL
             NotFound            caller: check the id; it may have ended
             RateLimited         caller: wait, then try again
             PromptRejected      workflow author: correct the nodes that ComfyUI names

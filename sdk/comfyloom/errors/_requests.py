@@ -61,11 +61,11 @@ class ApiError(ComfyloomError):
 
 
 class Unauthorized(ApiError):
-    """The account token was not accepted."""
+    """The token or login was not accepted."""
 
 
 class Forbidden(ApiError):
-    """The account may not do this, or the base URL or path is wrong."""
+    """The account or login may not do this, or the base URL or path is wrong."""
 
 
 class NotFound(ApiError):

@@ -105,7 +105,16 @@ def test_files_that_vanish_are_named(
             bundle.unlink()
             with pytest.raises(ConfigError, match=r"ca\.pem: No such file"):
                 session.run(small_workflow())
+        authority.cert_pem.write_to_path(str(bundle))
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))
+        ours = authority.issue_cert("me@studio.example")
+        ours.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "me.pem"))
+        session = RunComfySession(target, client_cert=tmp_path / "me.pem", clock=HastyClock())
+        (tmp_path / "me.pem").unlink()
+        with pytest.raises(ConfigError, match=r"me\.pem"):
+            session.start()
+        session.close()
+        bundle.unlink()
         with pytest.raises(ConfigError, match=r"REQUESTS_CA_BUNDLE names .*ca.pem"):
             start(target)
 

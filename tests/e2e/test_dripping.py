@@ -121,6 +121,16 @@ def test_a_start_has_an_end(how: str) -> None:
             assert isinstance(ended(session.free), TransportError)
 
 
+@pytest.mark.parametrize("how", ["headers", "body", "stream"])
+def test_a_proxy_has_an_end(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Gateway(("127.0.0.1", 9), is_proxy=True, drips={"GET ": how}) as proxy:
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.port}")
+        transport = Transport(
+            "http://comfy.example.invalid", "it", timeouts=QUICK, backoff=NO_RETRY
+        )
+        assert isinstance(ended(lambda: transport.send("GET", "/")), TransportError)
+
+
 def test_tls_has_an_end() -> None:
     stopped = threading.Event()
 

@@ -33,7 +33,9 @@ def main() -> None:
     for round_number in range(times):
         for name in SCENARIOS:
             with tempfile.TemporaryDirectory() as folder:
-                trials[name].append(try_out(name, Path(folder) / "out"))
+                trials[name].append(trial := try_out(name, Path(folder) / "out"))
+            if _bad(name, trial):
+                print(f"{name}: {trial}", file=sys.stderr)
         print(f"round {round_number + 1} of {times}", file=sys.stderr)
     table = "\n".join(_lines(trials))
     if "--write" in sys.argv:

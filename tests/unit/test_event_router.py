@@ -127,6 +127,13 @@ def test_the_server_announces_its_upload_limit(sockets: list[FakeSocket]) -> Non
 HOW: dict[str, Any] = {"timeout_s": 5.0, "is_over": lambda: False}
 
 
+@pytest.mark.parametrize("limit", [0, -1, "many", None, float("nan")])
+def test_a_limit_that_is_none_is_ignored(sockets: list[FakeSocket], limit: object) -> None:
+    router = EventRouter(handshake_for)
+    router.note_features({"max_upload_size": limit})
+    assert router.max_upload_bytes is None
+
+
 def test_one_poll_serves_all_runs_that_accept_its_age(clock: FakeClock) -> None:
     polls: list[float] = []
 

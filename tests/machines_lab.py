@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
@@ -69,6 +70,9 @@ class FakeComfyUI:
 
     refusals = 0
     closed = False
+
+    def __init__(self) -> None:
+        self._http = SimpleNamespace()
 
     def system_stats(self, **_: Any) -> dict[str, Any]:
         if FakeComfyUI.refusals > 0:

@@ -247,7 +247,7 @@ def test_a_machine_that_dies_during_a_run_is_reported(
     emulator: Emulator, session_on: Make, workflow: FluxMeshWorkflow
 ) -> None:
     emulator.faults.add(RunFault(action="die", node="3", step=5))
-    with session_on() as session, pytest.raises(MachineError, match="ended during the run"):
+    with session_on() as session, pytest.raises(MachineError, match="has ended"):
         session.run(workflow)
     assert_nothing_runs(emulator)
 

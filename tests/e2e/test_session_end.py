@@ -21,7 +21,6 @@ from comfyloom._core.timeouts import Timeouts
 from comfyloom.emulator import Emulator, HttpFault, MachineFault, SocketFault
 from comfyloom.errors import (
     ComfyloomError,
-    MachineError,
     MachineLeak,
     MachineStartFailed,
     RunCancelled,
@@ -132,7 +131,7 @@ def test_a_session_that_is_closed_before_its_launch_launches_nothing(emulator: E
     assert machines(emulator) == []
 
 
-def test_a_dead_machine_is_reported_and_the_next_run_launches_another(
+def test_the_cost_of_a_machine_that_ended_unseen_counts_too(
     emulator: Emulator, session_on: Make, workflow: FluxMeshWorkflow
 ) -> None:
     with session_on() as session:
@@ -143,9 +142,7 @@ def test_a_dead_machine_is_reported_and_the_next_run_launches_another(
             headers={"Authorization": f"Bearer {emulator.token}"},
             timeout=10,
         )
-        with pytest.raises(MachineError, match="ended"):
-            session.run(workflow)
-        assert session.run(workflow).image.size
+        assert session.run(workflow).image.size  # on another machine
     assert len(machines(emulator)) == 2
     assert_nothing_runs(emulator)
     billed = sum(machine["billed_seconds"] for machine in machines(emulator))

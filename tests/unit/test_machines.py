@@ -187,7 +187,7 @@ def test_a_stop_that_is_never_confirmed_is_a_machine_leak(make: Any) -> None:
 def test_a_machine_that_died_is_reported(make: Any, answer: Any) -> None:
     machine, _ = make(get=[ready, answer])
     start(machine)
-    with pytest.raises(MachineError, match="ended during the run"):
+    with pytest.raises(MachineError, match="has ended"):
         machine.check_alive()
 
 

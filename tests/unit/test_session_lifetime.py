@@ -27,6 +27,7 @@ from comfyloom_workflows import FluxImageWorkflow
 from guard_lab import soon
 
 LIFETIME = "comfyloom._session.lifetime.defer_signals"
+HOW: dict[str, Any] = {"reconnect": lambda: None, "owner": None}
 
 
 class LeakyMachine:
@@ -282,15 +283,15 @@ def test_a_run_without_a_thread_leaves_no_folder_and_lets_the_next_one_run(
 
     starter = RunStarter(FakeBackend())  # type: ignore[arg-type]
     plan = plan_of(FluxImageWorkflow(prompt="x"))
-    arguments: Any = (plan, {}, Server(), None, tmp_path / "new" / "out", None)
+    arguments: Any = (plan, {}, Server(), None, tmp_path / "new" / "out")
     with monkeypatch.context() as patch:
         patch.setattr(Run, "__init__", no_thread)
         with pytest.raises(ComfyloomError, match="cannot start the run: can't start new thread"):
-            starter.start(*arguments)
+            starter.start(*arguments, **HOW)
     assert list(tmp_path.iterdir()) == []
     executions: list[Any] = []
     monkeypatch.setattr(Run, "__init__", lambda _, start, **__: executions.append(start))
-    starter.start(*arguments)
+    starter.start(*arguments, **HOW)
     (ticket,) = [each for each in executions[0].args if isinstance(each, SubmissionTicket)]
     waiting = threading.Thread(target=ticket.wait, args=(CancelScope(), 0.1), daemon=True)
     waiting.start()
@@ -302,19 +303,19 @@ def test_a_run_may_be_submitted_by_a_signal_handler_while_another_is(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     starter = RunStarter(FakeBackend())  # type: ignore[arg-type]
-    arguments: Any = (plan_of(FluxImageWorkflow(prompt="x")), {}, object(), None, tmp_path, None)
+    arguments: Any = (plan_of(FluxImageWorkflow(prompt="x")), {}, object(), None, tmp_path)
     made: list[object] = []
     real = SubmissionTicket.after
 
     def interrupted(last: SubmissionTicket | None) -> SubmissionTicket:
         if not made:
             made.append("from the handler")
-            made.append(starter.start(*arguments))
+            made.append(starter.start(*arguments, **HOW))
         return real(last)
 
     monkeypatch.setattr(Run, "__init__", lambda *_, **__: None)
     monkeypatch.setattr(SubmissionTicket, "after", interrupted)
-    starter.start(*arguments)
+    starter.start(*arguments, **HOW)
     assert len(made) == 2
 
 
@@ -326,9 +327,9 @@ def test_a_run_that_is_started_while_the_session_closes_is_cancelled(
     # Its thread starts, and before it is listed, another thread closes the session.
     monkeypatch.setattr(Run, "__init__", lambda *_, **__: starter.cancel_all())
     monkeypatch.setattr(Run, "cancel", lambda run: cancelled.append(run))
-    arguments: Any = (plan_of(FluxImageWorkflow(prompt="x")), {}, object(), None, tmp_path, None)
+    arguments: Any = (plan_of(FluxImageWorkflow(prompt="x")), {}, object(), None, tmp_path)
     with pytest.raises(ComfyloomError, match="this session is closed"):
-        starter.start(*arguments)
+        starter.start(*arguments, **HOW)
     assert len(cancelled) == 1
 
 
@@ -339,10 +340,10 @@ def test_only_runs_that_still_exist_are_cancelled(
     monkeypatch.setattr(Run, "__init__", lambda *_, **__: None)
     cancelled: list[Run[Any]] = []
     monkeypatch.setattr(Run, "cancel_all", cancelled.extend)
-    arguments: Any = (plan_of(FluxImageWorkflow(prompt="x")), {}, object(), None, tmp_path, None)
-    kept = starter.start(*arguments)
+    arguments: Any = (plan_of(FluxImageWorkflow(prompt="x")), {}, object(), None, tmp_path)
+    kept = starter.start(*arguments, **HOW)
     for _ in range(100):
-        starter.start(*arguments)
+        starter.start(*arguments, **HOW)
     assert len(starter._runs) <= 2  # memory stays flat
     starter.cancel_all()
     assert cancelled == [kept]

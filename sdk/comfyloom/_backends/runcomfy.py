@@ -17,6 +17,7 @@ from comfyloom._core.threads import daemon_thread
 from comfyloom._core.timeouts import DEFAULT_TIMEOUTS, Timeouts
 from comfyloom._dev.borrow import Refusal, borrow
 from comfyloom._dev.record import DevRecord
+from comfyloom._http.retry import NO_RETRY
 from comfyloom._machines.launched import LaunchedMachine
 from comfyloom._machines.machine import Machine
 from comfyloom._machines.reaper import Reaper, reap_quietly
@@ -25,7 +26,14 @@ from comfyloom._records.quick_check import may_have_other_machines
 from comfyloom._records.tracker import MachineTracker, NullTracker
 from comfyloom._runcomfy.client import ServerApi
 from comfyloom._runcomfy.versions import find_version
-from comfyloom.errors import ComfyloomError, LedgerError, MachineError
+from comfyloom.errors import (
+    ApiError,
+    ComfyloomError,
+    LedgerError,
+    MachineError,
+    MachineLeak,
+    TransportError,
+)
 from comfyloom.progress import Progress, ProgressCallback
 from comfyloom.settings import Settings
 
@@ -78,8 +86,8 @@ class RunComfyBackend:
 
     def open(self, workflow: str | None, report: ProgressCallback) -> ComfyUI | None:
         """Borrow or launch the machine, if needed, and return its ComfyUI."""
-        if self.machine is not None and self.machine.comfyui is not None:
-            return self.machine.comfyui
+        if (comfyui := self._in_use()) is not None:
+            return comfyui
         settings = self.account()
         api = self._connect(settings)
         version = settings.workflow_version_id
@@ -112,8 +120,7 @@ class RunComfyBackend:
         try:
             self.machine.check_alive()
         except MachineError:
-            self.machine.disconnect()
-            self.machine.comfyui = None
+            self._give_up(self.machine)
             raise
 
     @property
@@ -140,6 +147,32 @@ class RunComfyBackend:
                 stack.callback(self._api.close)
             for machine in self._machines:
                 stack.callback(machine.release)
+
+    def _in_use(self) -> ComfyUI | None:
+        """Return the ComfyUI of the machine in use; None if there is none, or it is gone."""
+        machine = self.machine
+        if machine is None or (comfyui := machine.comfyui) is None:
+            return None
+        if machine.is_fresh:
+            return comfyui
+        try:
+            comfyui.system_stats(backoff=NO_RETRY, timeout_s=self.timeouts.probe_s)
+        except (TransportError, ApiError):
+            try:
+                self.check_alive()
+            except MachineLeak:
+                raise
+            except MachineError as gone:
+                log.warning("%s; using another", gone)
+                return None
+        return comfyui
+
+    def _give_up(self, machine: Machine) -> None:
+        """Leave a machine that is gone; one of our own that only does not answer is stopped."""
+        machine.disconnect()
+        machine.comfyui = None
+        if machine.is_silent and not machine.is_borrowed:
+            machine.release()
 
     def _connect(self, settings: Settings) -> ServerApi:
         if self._api is None:

@@ -29,6 +29,7 @@ from comfyloom._http.address import Address
 from comfyloom._http.handshake import Handshake
 from comfyloom._http.retry import NO_RETRY, Backoff
 from comfyloom._http.transport import Transport
+from comfyloom._http.watch import ServerWatch
 from comfyloom._workflow.graph import Graph
 
 if TYPE_CHECKING:
@@ -84,7 +85,13 @@ class ComfyUI:
             timeouts.turn_s,
         )
         self.queue_size = QueueSize()
+        self.accepted: set[str] = set()  # the prompts that are known to wait or run there
         self.jobs = JobsApi(self._http)
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether its machine was found to have ended."""
+        return self._http.watch.is_over
 
     def close(self) -> None:
         """Close all connections."""
@@ -93,14 +100,16 @@ class ComfyUI:
 
     # --- reading ---------------------------------------------------------------------------------
 
-    def system_stats(self, *, backoff: Backoff | None = None) -> Mapping[str, Any]:
+    def system_stats(
+        self, *, backoff: Backoff | None = None, timeout_s: float | None = None
+    ) -> Mapping[str, Any]:
         """Return `/system_stats`, a health check: the server's version and devices.
 
         Raises:
             TransportError: No answer.
             ApiError: An answer that is not ComfyUI's.
         """
-        timeout_s = self.timeouts.poll_s
+        timeout_s = timeout_s or self.timeouts.poll_s
         return self._calls.get_object("/system_stats", backoff=backoff, timeout_s=timeout_s)
 
     def object_info(self) -> Mapping[str, Any]:
@@ -266,6 +275,12 @@ class _Body(io.BytesIO):
         if self._is_over():
             raise TimeoutError("sending takes too long")
         return super().read(size)
+
+
+def watch_server(server: ComfyUI, watch: ServerWatch) -> None:
+    """Report every answer and failure to someone who knows whether the server still exists."""
+    transport = server._http  # pyright: ignore[reportPrivateUsage]
+    transport.watch = watch
 
 
 def _state(server: ComfyUI, prompt_id: str, how: Mapping[str, Any]) -> JobState:

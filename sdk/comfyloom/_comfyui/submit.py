@@ -58,7 +58,7 @@ class Submission:
         while isinstance(failure := self._once(), Exception):
             self.scope.checkpoint()
             delay = next(delays, None)
-            if delay is None:
+            if delay is None or self.server.is_gone:
                 raise failure
             log.warning("submitting again: %s", failure)
             asked_s = failure.retry_after_s if isinstance(failure, ApiError) else 0.0
@@ -159,6 +159,8 @@ class Submission:
                 if misses >= _LOOKUPS and least.over:
                     return False
             except (TransportError, ApiError):
+                if self.server.is_gone:  # and the prompt with it
+                    raise
                 if deadline.over:
                     self._withdraw(self.prompt_id)
                     raise

@@ -80,6 +80,11 @@ class Timeouts:
         start_s: For a machine to become ready.
         start_poll_s: Between two polls of a starting machine; billing begins with Ready.
         start_silence_s: For the ComfyUI of a ready machine to answer; this time is billed.
+        fresh_s: Age of a machine's last sign of life up to which a run does not probe it first.
+        probe_s: For its ComfyUI to answer such a probe.
+        ask_every_s: Between two questions to the platform whether a troubled machine still exists.
+        silent_machine_s: Silence after which a machine that answered before is given up, unless a
+            prompt is known to run on it.
         young_s: How long after its launch the platform may not list a machine.
         stop_s: For a stop to be confirmed.
         guarded_stop_s: The same where a guard process continues afterwards.
@@ -131,6 +136,10 @@ class Timeouts:
     start_s: float = 1800.0
     start_poll_s: float = 2.0
     start_silence_s: float = 600.0
+    fresh_s: float = 30.0
+    probe_s: float = 2.0
+    ask_every_s: float = 5.0
+    silent_machine_s: float = 15.0
     young_s: float = 60.0
     stop_s: float = 120.0
     guarded_stop_s: float = 5.0

@@ -26,6 +26,7 @@ from comfyloom._http.pace import Pace, pacing
 from comfyloom._http.proxies import NO_PROXY_OPTIONS, Proxy
 from comfyloom._http.rate_limit import RateLimiter
 from comfyloom._http.retry import NO_RETRY, Backoff
+from comfyloom._http.watch import NO_WATCH, ServerWatch
 from comfyloom.errors import ConfigError, TransportError
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 # Idempotent: safe to repeat.
 _REPEATABLE: Final = frozenset({"GET", "HEAD", "DELETE"})
 _TRANSIENT: Final = frozenset({429, 500, 502, 503, 504})
+# A gateway gives these answers in the place of a server that it cannot reach.
+_OF_GATEWAYS: Final = frozenset({404, 502, 503, 504})
 # After a rate limit, any request may be sent again.
 _RATE: Final = 429
 _RATE_ONLY: Final = frozenset({_RATE})
@@ -54,6 +57,7 @@ class Transport:
         observe: Called with every answer, for its headers.
         rate_limit: None for no limit. DELETE does not wait for it: a stop must not be delayed.
         connections: Connections kept open for later requests.
+        watch: Hears of answers and failures; it ends the attempts for a server that is gone.
     """
 
     base_url: str = attrs.field(repr=False)
@@ -65,6 +69,7 @@ class Transport:
     observe: Callable[[requests.Response], object] = lambda _: None
     rate_limit: RateLimiter | None = None
     connections: int = 10
+    watch: ServerWatch = attrs.field(default=NO_WATCH, repr=False)
     _session: requests.Session | None = attrs.field(default=None, init=False, repr=False)
     _proxy: Proxy | None = attrs.field(default=None, init=False, repr=False)
     _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False, repr=False)
@@ -127,10 +132,13 @@ class Transport:
                 answer = self._once(method, path, pace, options)
             except _requests().RequestException as error:
                 attempt.failed(error)
+                if self.watch.is_gone(path, 0):
+                    break
                 if again and is_transient(error) and attempt.wait():
                     continue
                 break
-            if answer.status_code not in (_TRANSIENT if again else _RATE_ONLY):
+            is_gone = self._note_status(path, answer.status_code)
+            if is_gone or answer.status_code not in (_TRANSIENT if again else _RATE_ONLY):
                 return answer
             attempt.refused(answer)
             if not attempt.wait(answer):
@@ -184,6 +192,13 @@ class Transport:
             session, self._session = self._session, None
         if session is not None:
             session.close()
+
+    def _note_status(self, path: str, status: int) -> bool:
+        """Note an answer, and return whether it tells that the server is gone."""
+        if status in _OF_GATEWAYS:
+            return self.watch.is_gone(path, status)
+        self.watch.heard()
+        return False
 
     def _once(
         self,

@@ -41,7 +41,8 @@ class BorrowedMachine(Machine):
 
     def take(self, server: Server, comfyui: ComfyUI, lease: Lease) -> None:
         """Start using it."""
-        self.server_id, self.comfyui, self.lease = server.server_id, comfyui, lease
+        self.server_id, self.lease = server.server_id, lease
+        self.use(comfyui)
         lease.note(server)
         self._since_s = lease.elapsed_s
         self.touch()

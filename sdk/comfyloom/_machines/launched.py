@@ -229,7 +229,8 @@ class LaunchedMachine(Machine):
             on_seen=see,
             is_wanted=lambda: self.state is not MachineState.STOPPED,
         )
-        _, self.comfyui = starting.wait()
+        _, comfyui = starting.wait()
+        self.use(comfyui)
         self.started_in_s = starting.elapsed_s
         self._used_at = self.api.clock.monotonic()
         self._states.move(MachineState.LAUNCHED, to=MachineState.READY)
@@ -238,7 +239,7 @@ class LaunchedMachine(Machine):
         report(Progress(kind="machine", message=message, elapsed_s=self.started_in_s))
         if self.lease is not None and (self.lease_s is not None or self._drawn_s > self.longest_s):
             self.lease.settle()
-        return self.comfyui
+        return comfyui
 
     def stop(self) -> None:
         """Stop the machine and wait for the confirmation; a second call does nothing.

@@ -8,10 +8,11 @@ from typing import ClassVar
 
 import attrs
 
-from comfyloom._comfyui.client import ComfyUI
+from comfyloom._comfyui.client import ComfyUI, watch_server
 from comfyloom._core.redact import log
 from comfyloom._http.retry import NO_RETRY
 from comfyloom._machines.lease import Lease
+from comfyloom._machines.life import Life, Verdict
 from comfyloom._money.prices import PriceList
 from comfyloom._runcomfy.client import ServerApi
 from comfyloom.errors import ApiError, MachineError, MachineLeak, NotFound, TransportError
@@ -42,6 +43,21 @@ class Machine(ABC):
     billed_s: float = attrs.field(default=0.0, init=False)
     started_in_s: float = attrs.field(default=0.0, init=False)
     lease: Lease | None = attrs.field(default=None, init=False, repr=False)
+    _life: Life = attrs.field(init=False, repr=False)
+    _status: str = attrs.field(default="", init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._life = Life(self.api.clock, self.api.timeouts, self._has_ended, self._is_busy)
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether its ComfyUI has answered a moment ago."""
+        return self._life.is_fresh
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it was given up because it answered no more."""
+        return self._life.verdict is Verdict.SILENT
 
     @abstractmethod
     def release(self) -> None:
@@ -83,23 +99,39 @@ class Machine(ABC):
             self.lease.touch()
 
     def check_alive(self) -> None:
-        """Ask the platform whether the machine still runs.
+        """Ask the platform whether the machine still runs, unless it was found gone before.
 
         Raises:
-            MachineError: It does not.
+            MachineError: It does not, or has not answered for too long.
         """
+        if self._life.verdict is Verdict.SILENT:
+            text = f"machine {self.server_id} does not answer any more"
+            raise MachineError(text, server_id=self.server_id, status="silent")
+        if self._life.verdict is Verdict.ALIVE and not self._has_ended():
+            return
+        self.billed_s = self.used_s
+        text = f"machine {self.server_id} has ended ({self._status.lower()})"
+        raise MachineError(text, server_id=self.server_id, status=self._status)
+
+    def use(self, comfyui: ComfyUI) -> None:
+        """Use a client of its ComfyUI, which has just answered, and hear of its answers."""
+        self.comfyui = comfyui
+        self._life.heard()
+        watch_server(comfyui, self._life)
+
+    def _has_ended(self) -> bool:
+        """Ask the platform; an unreachable one does not mean a dead machine."""
         try:
             server = self.api.get_server(self.server_id, backoff=NO_RETRY)
-            status = server.current_status if server.has_ended else ""
+            self._status = server.current_status if server.has_ended else ""
         except NotFound:
-            status = "gone"
+            self._status = "gone"
         except (TransportError, ApiError) as error:
             log.warning("the machine's state is currently unknown: %s", error)
-            return
-        if status:
-            self.billed_s = self.used_s
-            text = f"machine {self.server_id} ended during the run ({status.lower()})"
-            raise MachineError(text, server_id=self.server_id, status=status)
+        return bool(self._status)
+
+    def _is_busy(self) -> bool:
+        return self.comfyui is not None and bool(self.comfyui.accepted)
 
     def disconnect(self) -> None:
         """Close the connections to its ComfyUI."""

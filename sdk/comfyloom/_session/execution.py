@@ -87,11 +87,13 @@ class Execution(Generic[ResultT]):
     staging: StagingDir
     ticket: SubmissionTicket
     deadline: Deadline
+    reconnect: Callable[[], ComfyUI]
     report: ProgressCallback
     prompt_id: str = attrs.field(factory=lambda: str(uuid.uuid4()), init=False)
     _scope: CancelScope = attrs.field(init=False)
     _begun: float = attrs.field(init=False)
     _started: float = attrs.field(default=0.0, init=False)
+    _is_accepted: bool = attrs.field(default=False, init=False)
     _estimator: EtaEstimator | None = attrs.field(default=None, init=False)
     _notes: EventNotes = attrs.field(factory=EventNotes, init=False)
     _latest: Progress = attrs.field(factory=lambda: Progress(kind="upload"), init=False)
@@ -124,7 +126,7 @@ class Execution(Generic[ResultT]):
             InputFileError: The server does not accept a file, or it has changed since.
         """
         try:
-            entry = self._submit_and_wait()
+            entry = self._accepted_by_a_living_server()
             try:
                 return self._collect(entry)
             except OutputGone as gone:
@@ -142,6 +144,22 @@ class Execution(Generic[ResultT]):
         finally:
             self.ticket.end()
             self.staging.close()
+
+    def _accepted_by_a_living_server(self) -> HistoryEntry:
+        """Run the graph; on another machine if this one is gone before it accepted the prompt."""
+        try:
+            return self._submit_and_wait()
+        except (TransportError, ApiError):
+            self._scope.checkpoint()
+            if self._is_accepted or (server := self.reconnect()) is self.server:
+                raise
+        log.warning("the machine was gone before it accepted the run, which goes to another one")
+        # A machine's start does not count.
+        left_s = self.deadline.remaining_s
+        self.server = server
+        self._scope.deadline = self.deadline = Deadline.after(left_s, server.clock)
+        self._scope.checkpoint()
+        return self._submit_and_wait()
 
     def _submit_and_wait(self) -> HistoryEntry:
         """Run the graph; once more, with its files sent again, if the server has lost them."""
@@ -196,6 +214,9 @@ class Execution(Generic[ResultT]):
             fields = self.plan.fields.body(GraphView(graph, self.plan.schemas))
             submission = Submission(self.server, graph, *ids, self._scope, fields=fields)
             prompt_id = submission.send()
+            self._is_accepted = True
+            self.server.accepted.add(prompt_id)
+            stack.callback(self.server.accepted.discard, prompt_id)
             if prompt_id != self.prompt_id:  # an old server draws its own
                 router.rename(self.prompt_id, prompt_id)
                 self.prompt_id = watcher.prompt_id = prompt_id

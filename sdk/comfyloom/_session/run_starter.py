@@ -6,7 +6,7 @@ import os
 import random
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -57,6 +57,8 @@ class RunStarter:
         server: ComfyUI,
         deadline: Deadline,
         out_dir: str | os.PathLike[str] | None,
+        *,
+        reconnect: Callable[[], ComfyUI],
         owner: object,
     ) -> Run[ResultT]:
         """Start a checked run.
@@ -67,6 +69,7 @@ class RunStarter:
             server: Where to run it.
             deadline: When it is cancelled.
             out_dir: Folder for its files; None for a temporary one.
+            reconnect: Returns another server, if this one is gone before it accepted the run.
             owner: Kept alive by the run.
 
         Raises:
@@ -87,6 +90,7 @@ class RunStarter:
             staging,
             ticket,
             deadline,
+            reconnect,
         )
         try:
             run = Run[ResultT](execution, owner=owner)

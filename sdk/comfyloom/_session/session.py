@@ -225,7 +225,10 @@ class RunComfySession:
             check_writable(out_dir)
         server = self.server(workflow)
         deadline = Deadline.after(timeout, server.clock)
-        return self._starter.start(plan, files, server, deadline, out_dir, owner=self)
+        again = partial(self.server, type(workflow))
+        return self._starter.start(
+            plan, files, server, deadline, out_dir, reconnect=again, owner=self
+        )
 
     def map(
         self,

@@ -1,0 +1,42 @@
+"""What a transport reports of its server, to whoever knows whether the server still exists."""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+
+class ServerWatch(Protocol):
+    """Knows whether a server is gone for good."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the server was found to be gone."""
+        ...
+
+    def heard(self) -> None:
+        """Note an answer of the server itself."""
+        ...
+
+    def is_gone(self, path: str, status: int) -> bool:
+        """Note a request that failed, and return whether another attempt is useless.
+
+        Args:
+            path: The path of the request.
+            status: The status of a gateway's answer, 0 without any answer.
+        """
+        ...
+
+
+class _NoWatch:
+    """Watches a server that may always come back."""
+
+    is_over = False
+
+    def heard(self) -> None:
+        pass
+
+    def is_gone(self, path: str, status: int) -> bool:  # noqa: ARG002
+        return False
+
+
+NO_WATCH: Final = _NoWatch()

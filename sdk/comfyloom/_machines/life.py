@@ -1,0 +1,94 @@
+"""Whether a machine still answers: its own signs of life, and the platform's word without them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from enum import Enum
+from typing import Final
+
+import attrs
+
+from comfyloom._core.clock import Clock
+from comfyloom._core.redact import log
+from comfyloom._core.timeouts import Timeouts
+
+# Any ComfyUI has these routes: a 404 there is a gateway's.
+_ALWAYS_THERE: Final = frozenset({"/system_stats", "/queue", "/prompt", "/upload/image"})
+_NOT_FOUND: Final = 404
+
+
+class Verdict(Enum):
+    """What is known of a machine.
+
+    | verdict | becomes | by |
+    | --- | --- | --- |
+    | ALIVE | ENDED | the platform, asked at the first sign of trouble |
+    | ALIVE | SILENT | no answer for `Timeouts.silent_machine_s`, and no prompt is known to run |
+    """
+
+    ALIVE = "alive"
+    ENDED = "ended"
+    SILENT = "silent"
+
+
+@attrs.define(eq=False)
+class Life:
+    """The signs of life of one machine's ComfyUI; the HTTP transport reports them.
+
+    Args:
+        has_ended: Asks the platform; False also if that does not answer.
+        is_busy: Whether a prompt is known to run there.
+    """
+
+    clock: Clock
+    timeouts: Timeouts
+    has_ended: Callable[[], bool]
+    is_busy: Callable[[], bool]
+    verdict: Verdict = attrs.field(default=Verdict.ALIVE, init=False)
+    _heard_at: float = attrs.field(init=False)
+    _asked_at: float = attrs.field(default=float("-inf"), init=False)
+    _trouble_since: float | None = attrs.field(default=None, init=False)
+    _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._heard_at = self.clock.monotonic()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it was found to be gone."""
+        return self.verdict is not Verdict.ALIVE
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether its last sign of life is young."""
+        is_quiet = self._trouble_since is None
+        return is_quiet and self.clock.monotonic() - self._heard_at <= self.timeouts.fresh_s
+
+    def heard(self) -> None:
+        """Note an answer of its ComfyUI."""
+        self._heard_at, self._trouble_since = self.clock.monotonic(), None
+
+    def is_gone(self, path: str, status: int) -> bool:
+        """Note a request that failed, and return whether another attempt is useless.
+
+        Args:
+            path: The path of the request.
+            status: The status of the answer, 0 without one.
+        """
+        if status == _NOT_FOUND and path not in _ALWAYS_THERE:
+            self.heard()
+            return False
+        with self._lock:
+            now = self.clock.monotonic()
+            if self._trouble_since is None:
+                self._trouble_since = now
+            if self.verdict is Verdict.ALIVE and now - self._asked_at >= self.timeouts.ask_every_s:
+                self._asked_at = now
+                if self.has_ended():
+                    self.verdict = Verdict.ENDED
+            is_silent = now - self._trouble_since >= self.timeouts.silent_machine_s
+            if self.verdict is Verdict.ALIVE and is_silent and not self.is_busy():
+                log.warning("the machine has not answered for %.0f s", now - self._trouble_since)
+                self.verdict = Verdict.SILENT
+            return self.is_over

@@ -1,0 +1,153 @@
+"""A machine that vanishes between two runs, or before it accepts one, is replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from comfyloom import DevServer, RunComfySession, Timeouts
+from comfyloom.emulator import Emulator, HttpFault
+from comfyloom.errors import MachineError, RunError, TransportError
+from comfyloom.progress import Progress
+from comfyloom.settings import Settings
+from small_runs import small_workflow
+
+PROBING = Timeouts(fresh_s=0.0, silent_machine_s=0.6, ask_every_s=0.1, probe_s=0.5)
+"""Each run probes first; a machine that answers nothing is given up soon."""
+TRUSTING = Timeouts(silent_machine_s=0.6, ask_every_s=0.1)
+"""The first refusal tells it."""
+Make = Callable[..., RunComfySession]
+
+
+@pytest.fixture
+def emulator() -> Iterator[Emulator]:
+    with Emulator(time="real", startup_s=0.0, run_s=0.1, rate_limit=None) as running:
+        yield running
+
+
+@pytest.fixture
+def settings(emulator: Emulator, tmp_path: Path) -> Settings:
+    records = {"COMFYLOOM_STATE_FILE": "dev.json", "COMFYLOOM_LEDGER": "ledger.db"}
+    files = {name: str(tmp_path / file) for name, file in records.items()}
+    return Settings.of_environment(emulator.environment() | files)
+
+
+@pytest.fixture
+def make(settings: Settings) -> Make:
+    return lambda **options: RunComfySession(settings=settings, **options)
+
+
+def statuses(emulator: Emulator) -> list[str]:
+    """Return the status of each machine, in the order of their launches."""
+    return [each["status"] for each in emulator.state()["machines"]]
+
+
+def requests_about(emulator: Emulator, server_id: str) -> int:
+    return sum(server_id in each["path"] for each in emulator.state()["requests"])
+
+
+def machine_of(session: RunComfySession) -> str:
+    assert session.machine is not None
+    return session.machine.server_id
+
+
+@pytest.mark.parametrize("timeouts", [PROBING, TRUSTING])
+def test_one_that_vanished_between_runs(emulator: Emulator, make: Make, timeouts: Timeouts) -> None:
+    with make(timeouts=timeouts) as session:
+        session.run(small_workflow())
+        first = machine_of(session)
+        emulator.steal(first)
+        before = requests_about(emulator, first)
+        assert session.run(small_workflow(seed=2)).mesh.size
+        assert machine_of(session) != first
+        assert requests_about(emulator, first) - before <= 6
+    assert statuses(emulator) == ["Stopped", "Stopped"]
+
+
+def test_several_runs_share_the_next_one(emulator: Emulator, make: Make) -> None:
+    with make(timeouts=TRUSTING) as session:
+        session.run(small_workflow())
+        emulator.steal(machine_of(session))
+        results = list(session.map([small_workflow(seed=each) for each in range(4)], concurrency=4))
+        assert len(results) == 4
+    assert len(statuses(emulator)) == 2
+
+
+def test_one_that_dies_before_it_accepts_the_prompt(emulator: Emulator, make: Make) -> None:
+    def steal(progress: Progress) -> None:
+        if progress.kind == "upload" and len(statuses(emulator)) == 1:
+            emulator.steal(machine_of(session))
+
+    with make(timeouts=TRUSTING) as session:
+        assert session.run(small_workflow(), on_progress=steal).image.size
+    assert statuses(emulator) == ["Stopped", "Stopped"]
+
+
+@pytest.mark.parametrize("timeouts", [PROBING, TRUSTING])
+def test_without_the_leave_to_launch_it_is_an_error(
+    emulator: Emulator, settings: Settings, make: Make, timeouts: Timeouts
+) -> None:
+    dev = DevServer(settings)
+    dev.up()
+    with make(launch=False, timeouts=timeouts) as session:
+        session.run(small_workflow())
+        emulator.steal(machine_of(session))
+        with pytest.raises(MachineError, match=r"no machine to run on: .* has ended"):
+            session.run(small_workflow(seed=2))
+    assert len(statuses(emulator)) == 1
+
+
+def test_a_dev_server_that_vanished_is_replaced_by_a_machine_of_our_own(
+    emulator: Emulator, settings: Settings, make: Make
+) -> None:
+    DevServer(settings).up()
+    with make(timeouts=TRUSTING) as session:
+        session.run(small_workflow())
+        emulator.steal(machine_of(session))
+        assert session.run(small_workflow(seed=2)).image.size
+        assert not session.machine.is_borrowed  # type: ignore[union-attr]
+    assert statuses(emulator) == ["Stopped", "Stopped"]
+
+
+def silence(emulator: Emulator, server_id: str, **fault: Any) -> None:
+    """Make the ComfyUI of a machine unreachable, which the platform still calls Ready."""
+    path = f"/comfyui/{server_id}/"
+    emulator.faults.add(HttpFault(path=path, times=10_000, **fault))
+
+
+@pytest.mark.parametrize("timeouts", [PROBING, TRUSTING])
+@pytest.mark.parametrize("fault", [{"status": 502}, {"action": "drop"}])
+def test_one_that_no_longer_answers_is_stopped_and_replaced(
+    emulator: Emulator, make: Make, timeouts: Timeouts, fault: dict[str, Any]
+) -> None:
+    with make(timeouts=timeouts) as session:
+        session.run(small_workflow())
+        silent = machine_of(session)
+        silence(emulator, silent, **fault)
+        for seed in range(2, 9):  # it is given up once it was silent for long enough
+            try:
+                session.run(small_workflow(seed=seed))
+            except TransportError:
+                continue
+            break
+        assert machine_of(session) != silent
+        assert statuses(emulator) == ["Stopped", "Ready"]
+    assert statuses(emulator) == ["Stopped", "Stopped"]
+
+
+def test_one_on_which_a_prompt_runs_is_not_given_up(make: Make) -> None:
+    with Emulator(time="real", startup_s=0.0, run_s=3.0, rate_limit=None) as emulator:
+        settings = Settings.of_environment(emulator.environment())
+        with RunComfySession(settings=settings, timeouts=PROBING) as session:
+            run = session.submit(small_workflow())
+            next(each for each in run.events() if each.kind == "started")
+            machine = machine_of(session)
+            path = f"/comfyui/{machine}/(upload|prompt$|system_stats)"
+            emulator.faults.add(HttpFault(path=path, times=10_000, action="drop"))
+            with pytest.raises((TransportError, RunError)):
+                session.run(small_workflow(seed=9), timeout=2)
+            assert run.wait().mesh.size
+            assert statuses(emulator) == ["Ready"]

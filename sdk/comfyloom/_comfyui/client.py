@@ -138,9 +138,8 @@ class ComfyUI:
             is_over: Whether to give the answer up, asked while it comes.
         """
         path = f"/history/{quote(prompt_id, safe='')}"
-        timeout_s = timeout_s or self.timeouts.poll_s
-        how: dict[str, Any] = {"backoff": backoff, "timeout_s": timeout_s, "is_over": is_over}
-        found = self._calls.get(path, is_large=True, **how)
+        how: dict[str, Any] = {"backoff": backoff, "is_over": is_over, "is_large": True}
+        found = self._calls.get(path, timeout_s=timeout_s or self.timeouts.poll_s, **how)
         return HistoryEntry.parse(prompt_id, mapping(found).get(prompt_id))
 
     def queue(self, *, timeout_s: float | None = None, **options: Any) -> QueueIds:
@@ -222,7 +221,6 @@ class ComfyUI:
         """
         content = _prompt(graph, fields or {}, client_id=client_id, prompt_id=prompt_id)
         self.queue_size.posted(prompt_id, len(content))
-        timeout_s = timeout_s or self.timeouts.submit_s
         return self._http.send(
             "POST",
             "/prompt",
@@ -230,7 +228,7 @@ class ComfyUI:
             # A file is sent in pieces, each with its own time limit: the line may be slow.
             data=_Body(content, is_over),
             headers={"Content-Type": "application/json"},
-            timeout_s=timeout_s,
+            timeout_s=timeout_s or self.timeouts.submit_s,
             is_over=is_over,
         )
 

@@ -23,7 +23,9 @@ class Deadline:
     @classmethod
     def after(cls, seconds: float | None, clock: Clock = SYSTEM_CLOCK) -> Deadline:
         """Return the deadline `seconds` from now."""
-        return cls(None if seconds is None else clock.monotonic() + seconds, clock)
+        if seconds is None or seconds == FOREVER:
+            return cls(None, clock)
+        return cls(clock.monotonic() + seconds, clock)
 
     @property
     def remaining_s(self) -> float:

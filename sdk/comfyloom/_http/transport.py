@@ -128,16 +128,17 @@ class Transport:
         pace = Pace(self.clock, answer_s, whole_s or answer_s, is_over)
         attempt = _Attempts(self, f"{method} {path}", backoff or self.backoff, notes)
         while True:
+            since = self.clock.monotonic()
             try:
                 answer = self._once(method, path, pace, options)
             except _requests().RequestException as error:
                 attempt.failed(error)
-                if self.watch.is_gone(path, 0):
+                if self.watch.is_gone(path, 0, since):
                     break
                 if again and is_transient(error) and attempt.wait():
                     continue
                 break
-            is_gone = self._note_status(path, answer.status_code)
+            is_gone = self._note_status(path, answer.status_code, since)
             if is_gone or answer.status_code not in (_TRANSIENT if again else _RATE_ONLY):
                 return answer
             attempt.refused(answer)
@@ -193,10 +194,10 @@ class Transport:
         if session is not None:
             session.close()
 
-    def _note_status(self, path: str, status: int) -> bool:
+    def _note_status(self, path: str, status: int, since: float) -> bool:
         """Note an answer, and return whether it tells that the server is gone."""
         if status in _OF_GATEWAYS:
-            return self.watch.is_gone(path, status)
+            return self.watch.is_gone(path, status, since)
         self.watch.heard()
         return False
 

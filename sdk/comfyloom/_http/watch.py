@@ -17,12 +17,13 @@ class ServerWatch(Protocol):
         """Note an answer of the server itself."""
         ...
 
-    def is_gone(self, path: str, status: int) -> bool:
+    def is_gone(self, path: str, status: int, since: float) -> bool:
         """Note a request that failed, and return whether another attempt is useless.
 
         Args:
             path: The path of the request.
             status: The status of a gateway's answer, 0 without any answer.
+            since: When it was sent, by the monotonic clock.
         """
         ...
 
@@ -35,7 +36,7 @@ class _NoWatch:
     def heard(self) -> None:
         pass
 
-    def is_gone(self, path: str, status: int) -> bool:  # noqa: ARG002
+    def is_gone(self, path: str, status: int, since: float) -> bool:  # noqa: ARG002
         return False
 
 

@@ -229,8 +229,7 @@ class LaunchedMachine(Machine):
             on_seen=see,
             is_wanted=lambda: self.state is not MachineState.STOPPED,
         )
-        _, comfyui = starting.wait()
-        self.use(comfyui)
+        self.use(comfyui := starting.wait()[1])
         self.started_in_s = starting.elapsed_s
         self._used_at = self.api.clock.monotonic()
         self._states.move(MachineState.LAUNCHED, to=MachineState.READY)

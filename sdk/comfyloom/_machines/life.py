@@ -69,12 +69,13 @@ class Life:
         """Note an answer of its ComfyUI."""
         self._heard_at, self._trouble_since = self.clock.monotonic(), None
 
-    def is_gone(self, path: str, status: int) -> bool:
+    def is_gone(self, path: str, status: int, since: float) -> bool:
         """Note a request that failed, and return whether another attempt is useless.
 
         Args:
             path: The path of the request.
             status: The status of the answer, 0 without one.
+            since: When it was sent.
         """
         if status == _NOT_FOUND and path not in _ALWAYS_THERE:
             self.heard()
@@ -82,7 +83,7 @@ class Life:
         with self._lock:
             now = self.clock.monotonic()
             if self._trouble_since is None:
-                self._trouble_since = now
+                self._trouble_since = max(since, self._heard_at)
             if self.verdict is Verdict.ALIVE and now - self._asked_at >= self.timeouts.ask_every_s:
                 self._asked_at = now
                 if self.has_ended():

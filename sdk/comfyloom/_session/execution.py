@@ -24,9 +24,10 @@ from comfyloom._session.collecting import Collector
 from comfyloom._session.eta import EtaEstimator, Timings
 from comfyloom._session.event_notes import EventNotes, NotingListener
 from comfyloom._session.progress_reporter import ProgressReporter
+from comfyloom._session.saving_again import SavingAgain
 from comfyloom._session.staging import StagingDir
 from comfyloom._workflow.files import InputFile
-from comfyloom._workflow.graph import Graph, links_of, reachable_from
+from comfyloom._workflow.graph import Graph
 from comfyloom._workflow.graph_view import GraphView
 from comfyloom._workflow.run_plan import RunPlan
 from comfyloom._workflow.workflow import Result
@@ -150,13 +151,12 @@ class Execution(Generic[ResultT]):
         try:
             return self._submit_and_wait()
         except (TransportError, ApiError):
-            self._scope.checkpoint()
+            left_s = self._scope.checkpoint()
             if self._is_accepted or (server := self.reconnect()) is self.server:
                 raise
         log.warning("the machine was gone before it accepted the run, which goes to another one")
-        # A machine's start does not count.
-        left_s = self.deadline.remaining_s
         self.server = server
+        # A machine's start does not count.
         self._scope.deadline = self.deadline = Deadline.after(left_s, server.clock)
         self._scope.checkpoint()
         return self._submit_and_wait()
@@ -224,9 +224,7 @@ class Execution(Generic[ResultT]):
             self.ticket.end()
             entry = watcher.wait()
         if (error := entry.error()) is not None:
-            files = [spec for spec in self.plan.workflow.__workflow__.inputs if spec.is_file]
-            loaders = {target.node for spec in files for target in spec.targets}
-            if isinstance(error, RunFailed) and error.node in loaders:
+            if isinstance(error, RunFailed) and error.node in self.plan.loaders:
                 self._forget_uploads()  # a missing file may be the cause
             raise error
         return entry
@@ -240,24 +238,15 @@ class Execution(Generic[ResultT]):
         Raises:
             OutputGone: That would generate a second time, and `fresh` does not allow it.
         """
-        graph = self._graph()
         savers = [spec.node for spec in self.plan.outputs if spec.is_file]
-        cached = [node for node in savers if node in entry.cached and node in graph]
-        links = links_of(graph)
-        before = reachable_from(cached, links)
-        is_cheap = gone.node in cached and before <= entry.cached
-        if not self.plan.fresh and not (is_cheap and all(map(_prefix_of(graph), cached))):
-            raise gone
+        fresh = self.plan.fresh
+        again = SavingAgain.of(self._graph(), savers, entry, gone, fresh=fresh)
         log.info("the server has deleted files of an earlier run; saving them again")
-        again = {node: graph[node] for node in graph if node in before} if is_cheap else graph
-        for node in cached if is_cheap else savers:
-            if prefix := _prefix_of(graph)(node):
-                again[node]["inputs"]["filename_prefix"] = f"{prefix}_{uuid.uuid4().hex[:6]}"
-            else:
-                self.server.free()
+        if again.needs_free:
+            self.server.free()
         self.prompt_id = str(uuid.uuid4())
         self._scope.timed_out = partial(RunTimeout, prompt_id=self.prompt_id)
-        second = self._run_graph(again)
+        second = self._run_graph(again.graph)
         outputs = {**entry.outputs, **second.outputs}
         return attrs.evolve(second, outputs=outputs)
 
@@ -308,13 +297,3 @@ class Execution(Generic[ResultT]):
         if kind == "started":
             self._estimator.note_cached(fraction)
         return self._estimator.note(fraction, now - self._started)
-
-
-def _prefix_of(graph: Graph) -> Callable[[str], str]:
-    """Return a function that returns the file prefix of a node, "" if it has none."""
-
-    def prefix(node: str) -> str:
-        found = graph[node]["inputs"].get("filename_prefix")
-        return found if isinstance(found, str) else ""
-
-    return prefix

@@ -218,17 +218,14 @@ class RunComfySession:
             OutputNotWritable: `out_dir` cannot be written.
             ComfyloomError: The system has no thread left for it.
         """
-        _check_workflow(workflow)
-        _check_timeout(timeout)
+        _check_call(workflow, timeout)
         plan, files = _prepared(workflow, self._settings, options)
         if out_dir is not None:
             check_writable(out_dir)
         server = self.server(workflow)
-        deadline = Deadline.after(timeout, server.clock)
-        again = partial(self.server, type(workflow))
-        return self._starter.start(
-            plan, files, server, deadline, out_dir, reconnect=again, owner=self
-        )
+        deadline, again = Deadline.after(timeout, server.clock), partial(self.server, workflow)
+        how: dict[str, Any] = {"reconnect": again, "owner": self}
+        return self._starter.start(plan, files, server, deadline, out_dir, **how)
 
     def map(
         self,
@@ -289,15 +286,13 @@ def _prepared(
     return plan, files
 
 
-def _check_workflow(workflow: object) -> None:
+def _check_call(workflow: object, timeout: object) -> None:
+    """Refuse wrong arguments before anything is uploaded or launched."""
     if not isinstance(workflow, Workflow):
         name = getattr(workflow, "__name__", "")
         given = f"{name}: pass {name}(…)" if name else type(workflow).__name__
         raise WorkflowError(f"expected a workflow instance, got {given}")
 
-
-def _check_timeout(timeout: object) -> None:
-    """Refuse an invalid timeout before anything is uploaded or launched."""
     is_number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
     if timeout is None or (is_number and timeout >= 0):  # type: ignore[operator]  # pyright: ignore
         return

@@ -112,17 +112,16 @@ def _listed(value: object) -> list[Any] | None:
 def _in_folder(folder: Path) -> list[Path]:
     """Return the images in a folder, in the natural order of their names; subfolders are left."""
     files = [each for each in folder.iterdir() if each.is_file() and each.name[:1] != "."]
-    images = [each for each in files if _is_image(each)]
+    images: list[Path] = []
+    for path in files:
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+        is_known = path.suffix.lower() in signatures.UNSIGNED
+        if is_known or signatures.suffix_of(head, "image") is not None:
+            images.append(path)
     if len(images) < len(files):
         log.info("%s: %d files are not images and are left out", folder, len(files) - len(images))
     return sorted(images, key=_natural_key)
-
-
-def _is_image(path: Path) -> bool:
-    with path.open("rb") as file:
-        head = file.read(_HEAD)
-    is_known = path.suffix.lower() in signatures.UNSIGNED
-    return signatures.suffix_of(head, "image") is not None or is_known
 
 
 def _natural_key(path: Path) -> list[tuple[int, str]]:

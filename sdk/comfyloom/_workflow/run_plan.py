@@ -49,6 +49,12 @@ class RunPlan(Generic[ResultT]):
         """The schemas pinned with the workflow's class."""
         return schemas_of(self.workflow)
 
+    @property
+    def loaders(self) -> frozenset[str]:
+        """The nodes that load uploaded files."""
+        specs = self.workflow.__workflow__.inputs
+        return frozenset(to.node for spec in specs if spec.is_file for to in spec.targets)
+
     def read_files(self) -> dict[str, InputFile]:
         """Read the input files that the run needs; see `run_values.read_files`.
 

@@ -311,6 +311,42 @@ def test_an_executable_that_is_not_python_is_not_started(
     assert len([each for each in caplog.messages if "no guard process" in each]) == 1
 
 
+@pytest.mark.parametrize(("kills", "is_held"), [(2, True), (3, False)])
+def test_one_that_is_killed_while_it_starts_is_started_again(
+    guard: Guard,
+    held: Held,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kills: int,
+    is_held: bool,
+) -> None:
+    """Until it has its armour, any signal ends it."""
+    count, python = tmp_path / "count", tmp_path / "python3"
+    python.write_text(
+        f'#!/bin/sh\nprintf x >> "{count}"\n'
+        f'[ "$(wc -c < "{count}")" -gt {kills} ] || kill -TERM $$\n'
+        f'exec "{sys.executable}" "$@"\n'
+    )
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    assert guard.hold(held) is is_held
+    assert guard.check()  # the next beat tries again
+    assert soon(lambda: len(guards_of(os.getpid())) == 1)
+
+
+def test_an_owner_says_that_its_guard_was_killed(
+    guard: Guard, held: Held, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert guard.hold(held)
+    (first,) = guards_of(os.getpid())
+    os.kill(first, signal.SIGKILL)
+    assert soon(lambda: guards_of(os.getpid()) == [])
+    assert guard.check()
+    (second,) = guards_of(os.getpid())
+    assert second != first
+    assert "the guard process has ended; starting another" in caplog.text
+
+
 # --- for how long it tries ------------------------------------------------------------------------
 
 

@@ -19,6 +19,7 @@ from comfyloom._http.tls import default_bundle
 
 START_S: Final = 10.0
 """Seconds that its start may take; usually a few hundredths of a second are enough."""
+_STARTS: Final = 3
 _CHILD: Final = Path(__file__).with_name("child.py")
 _OWN_PREFIXES: Final = ("RUNCOMFY_", "COMFYLOOM_")
 
@@ -137,12 +138,14 @@ class Guard:
         if self._failed:
             return False
         if self._pipe is not None:
+            log.warning("the guard process has ended; starting another")
             os.close(self._pipe)
             self._pipe = None
         try:
-            self._pipe = _start()
+            self._pipe = _start_despite_signals()
         except (OSError, subprocess.SubprocessError, NotImplementedError) as error:
-            self._failed = True
+            # What killed it may not do so again: the next message tries once more.
+            self._failed = not isinstance(error, subprocess.SubprocessError)
             log.warning(
                 "no guard process (%s): if this program is killed, its machines run until their "
                 "lease ends",
@@ -168,6 +171,16 @@ class Guard:
         except OSError:
             return False
         return True
+
+
+def _start_despite_signals() -> int:
+    """Start a guard process; again if something ended it before it was armoured."""
+    for _ in range(_STARTS - 1):
+        try:
+            return _start()
+        except subprocess.CalledProcessError as error:
+            log.info("the guard process was ended while it started (%s)", error.returncode)
+    return _start()
 
 
 def _start() -> int:

@@ -165,7 +165,7 @@ class Witness:
 
     def touch(self) -> None: ...
 
-    def check_alive(self) -> None:
+    def check_alive(self, server: object) -> None:
         self.checks += 1
         self.check()
 

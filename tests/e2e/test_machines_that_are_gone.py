@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from comfyloom import DevServer, RunComfySession, Timeouts
 from comfyloom.emulator import Emulator, HttpFault
-from comfyloom.errors import MachineError, RunError, TransportError
+from comfyloom.errors import ApiError, MachineError, RunError, TransportError
 from comfyloom.progress import Progress
 from comfyloom.settings import Settings
 from small_runs import small_workflow
@@ -67,6 +68,16 @@ def test_one_that_vanished_between_runs(emulator: Emulator, make: Make, timeouts
     assert statuses(emulator) == ["Stopped", "Stopped"]
 
 
+def test_a_404_in_its_place_is_not_taken_for_its_answer(emulator: Emulator, make: Make) -> None:
+    with make(timeouts=TRUSTING) as session:
+        session.run(small_workflow())
+        first = machine_of(session)
+        emulator.steal(first)
+        silence(emulator, first, status=404)
+        assert session.run(small_workflow(seed=2)).mesh.size
+        assert machine_of(session) != first
+
+
 def test_several_runs_share_the_next_one(emulator: Emulator, make: Make) -> None:
     with make(timeouts=TRUSTING) as session:
         session.run(small_workflow())
@@ -110,6 +121,93 @@ def test_a_dev_server_that_vanished_is_replaced_by_a_machine_of_our_own(
         assert session.run(small_workflow(seed=2)).image.size
         assert not session.machine.is_borrowed  # type: ignore[union-attr]
     assert statuses(emulator) == ["Stopped", "Stopped"]
+
+
+def test_a_run_on_the_old_machine_is_told_of_its_end_though_another_is_in_use() -> None:
+    with Emulator(time="real", startup_s=0.0, run_s=60.0, rate_limit=None) as slow:
+        settings = Settings.of_environment(slow.environment())
+        with RunComfySession(settings=settings, timeouts=TRUSTING) as session:
+            run = session.submit(small_workflow())
+            next(each for each in run.events() if each.kind == "started")
+            slow.steal(machine_of(session))
+            other = session.submit(small_workflow(seed=2))
+            begun = time.monotonic()
+            with pytest.raises(MachineError, match="has ended"):
+                run.wait()
+            assert time.monotonic() - begun < 30  # not only after `PollIntervals.give_up_s`
+            next(each for each in other.events() if each.kind == "started")
+            other.cancel()
+
+
+def test_a_run_that_was_accepted_is_not_run_again() -> None:
+    with Emulator(time="real", startup_s=0.0, run_s=60.0, rate_limit=None) as slow:
+        settings = Settings.of_environment(slow.environment())
+        with RunComfySession(settings=settings, timeouts=TRUSTING) as session:
+            run = session.submit(small_workflow())
+            next(each for each in run.events() if each.kind == "started")
+            slow.steal(machine_of(session))
+            with pytest.raises(MachineError, match="has ended"):
+                run.wait()
+        assert len(statuses(slow)) == len(slow.state()["prompts"]) == 1
+
+
+def test_an_outage_while_a_prompt_runs_costs_neither_run_nor_machine() -> None:
+    with Emulator(time="real", startup_s=0.0, run_s=4.0, rate_limit=None) as slow:
+        settings = Settings.of_environment(slow.environment())
+        with RunComfySession(settings=settings, timeouts=TRUSTING) as session:
+            run = session.submit(small_workflow())
+            next(each for each in run.events() if each.kind == "started")
+            silence(slow, machine_of(session), status=502)
+            with pytest.raises((TransportError, ApiError, RunError)):
+                session.run(small_workflow(seed=2), timeout=2)
+            slow.faults.clear()
+            assert run.wait().mesh.size
+            assert statuses(slow) == ["Ready"]
+
+
+def test_a_silent_dev_server_is_left_to_whoever_started_it(
+    emulator: Emulator, settings: Settings, make: Make
+) -> None:
+    dev = DevServer(settings)
+    dev.up()
+    with make(timeouts=TRUSTING) as session:
+        session.run(small_workflow())
+        silent = machine_of(session)
+        silence(emulator, silent, status=502)
+        for seed in range(2, 9):
+            try:
+                session.run(small_workflow(seed=seed))
+            except (TransportError, ApiError):
+                continue
+            break
+        assert machine_of(session) != silent
+    assert statuses(emulator) == ["Ready", "Stopped"]
+    emulator.faults.clear()
+    dev.down()
+
+
+def test_a_machine_that_was_just_heard_is_not_probed(emulator: Emulator, make: Make) -> None:
+    with make(timeouts=TRUSTING) as session:
+        session.run(small_workflow())
+        before = probes(emulator)
+        session.run(small_workflow(seed=2))
+        assert probes(emulator) == before
+
+
+def probes(emulator: Emulator) -> int:
+    return sum(each["path"].endswith("/system_stats") for each in emulator.state()["requests"])
+
+
+def test_a_404_of_a_gateway_is_not_the_end(emulator: Emulator, make: Make) -> None:
+    """The platform's list tells that the machine still runs, and costs money."""
+    with make(timeouts=PROBING) as session:
+        session.run(small_workflow())
+        machine = machine_of(session)
+        emulator.faults.add(HttpFault(path=f"/servers/{machine}$", status=404, times=1))
+        emulator.faults.add(HttpFault(path=f"/comfyui/{machine}/", status=502, times=1))
+        assert session.run(small_workflow(seed=2)).image.size
+        assert machine_of(session) == machine
+    assert statuses(emulator) == ["Stopped"]
 
 
 def silence(emulator: Emulator, server_id: str, **fault: Any) -> None:

@@ -29,6 +29,12 @@ def emulator() -> Iterator[Emulator]:
 # --- proxies -------------------------------------------------------------------------------------
 
 
+def elsewhere(emulator: Emulator, scheme: str = "http") -> str:
+    """Return a URL of the emulator's ComfyUI that only a proxy can reach."""
+    path = emulator.comfyui_url.partition("/comfyui")[2]
+    return f"{scheme}://comfy.example.invalid/comfyui{path}"
+
+
 def test_this_computer_is_never_reached_by_a_proxy(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -51,9 +57,7 @@ def test_another_host_is_reached_by_it_with_its_socket(
 ) -> None:
     with behind(emulator.comfyui_url, is_proxy=True) as proxy:
         monkeypatch.setenv("http_proxy", f"http://me:pr0xy-pass@127.0.0.1:{proxy.port}")
-        path = emulator.comfyui_url.partition("/comfyui")[2]
-        target = f"http://comfy.example.invalid/comfyui{path}"
-        with RunComfySession(target, clock=HastyClock()) as session:
+        with RunComfySession(elsewhere(emulator), clock=HastyClock()) as session:
             session.run(small_workflow())
             assert session.server().event_router.is_up
         assert any(seen.method == "CONNECT" for seen in proxy.seen)
@@ -79,10 +83,7 @@ def test_a_proxy_gets_any_login(
 
     with behind(emulator.comfyui_url, is_proxy=True, judge=judge) as proxy:
         monkeypatch.setenv("http_proxy", f"http://{login}@127.0.0.1:{proxy.port}")
-        path = emulator.comfyui_url.partition("/comfyui")[2]
-        with RunComfySession(
-            f"http://comfy.example.invalid/comfyui{path}", clock=HastyClock()
-        ) as session:
+        with RunComfySession(elsewhere(emulator), clock=HastyClock()) as session:
             session.run(small_workflow())
             assert session.server().event_router.is_up
         tunnel = next(seen for seen in proxy.seen if seen.method == "CONNECT")
@@ -100,8 +101,7 @@ def test_a_server_with_its_own_certificate_is_reached_through_a_tunnel(
         Gateway(("127.0.0.1", gateway.port), is_tunnel=True) as proxy,
     ):
         monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{proxy.port}")
-        path = emulator.comfyui_url.partition("/comfyui")[2]
-        target = f"https://comfy.example.invalid/comfyui{path}"
+        target = elsewhere(emulator, "https")
         run_through(gateway, emulator, target, verify=tmp_path / "ca.pem")
         with pytest.raises(TransportError, match="TLS failed"):
             start(target)
@@ -116,8 +116,7 @@ def test_the_login_of_a_tls_proxy_never_crosses_the_network_openly(
     authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    path = emulator.comfyui_url.partition("/comfyui")[2]
-    target = f"http://comfy.example.invalid/comfyui{path}"
+    target = elsewhere(emulator)
     with behind(emulator.comfyui_url, is_proxy=True, tls=context) as proxy:
         monkeypatch.setenv("http_proxy", f"https://me:pr0xy-pass@127.0.0.1:{proxy.port}")
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.pem"))
@@ -138,10 +137,7 @@ def test_a_proxy_that_refuses_the_socket_is_reported(
 
     with behind(emulator.comfyui_url, is_proxy=True, judge=judge) as proxy:
         monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.port}")
-        path = emulator.comfyui_url.partition("/comfyui")[2]
-        with RunComfySession(
-            f"http://comfy.example.invalid/comfyui{path}", clock=HastyClock()
-        ) as session:
+        with RunComfySession(elsewhere(emulator), clock=HastyClock()) as session:
             session.run(small_workflow())
     assert "the event socket cannot connect: the proxy answered 403" in caplog.text
 

@@ -87,6 +87,13 @@ def test_a_404_of_a_route_that_some_servers_lack_is_an_answer(world: World) -> N
     assert world.fail("/upload/image", 404)
 
 
+def test_such_an_answer_ends_a_silence(world: World) -> None:
+    for _ in range(4):
+        assert not world.fail(lasting_s=10.0)
+        assert not world.fail("/features", 404)
+    assert world.life.verdict is Verdict.ALIVE
+
+
 def test_a_sign_of_life_grows_old(world: World) -> None:
     world.clock.now += 29.0
     assert world.life.is_fresh

@@ -61,7 +61,9 @@ def test_a_machine_is_launched_used_and_stopped_once(make: Any, clock: FakeClock
     assert [progress.kind for progress in seen] == ["machine"] * 3
     assert "usually 120 to 300 s" in seen[1].message
     assert seen[-1].message.startswith("ready after")
+    assert machine.is_fresh
     clock.sleep(3600)
+    assert not machine.is_fresh
     machine.stop()
     machine.stop()
     assert api.count("launch") == api.count("stop") == 1

@@ -11,7 +11,7 @@ import requests
 import responses
 
 from comfyloom._comfyui.cancel_scope import CancelScope
-from comfyloom._comfyui.client import ComfyUI
+from comfyloom._comfyui.client import ComfyUI, watch_server
 from comfyloom._comfyui.submit import Submission
 from comfyloom._core.waiting import Deadline
 from comfyloom._http.retry import Backoff
@@ -52,6 +52,35 @@ def test_an_accepted_prompt_is_sent_once_and_not_looked_up(submission: Submissio
     answers({"json": ACCEPTED}, queue=NOWHERE)
     submission.send()
     assert len(responses.calls) == 1
+
+
+class Gone:
+    """Says that the server is gone at the first failure."""
+
+    is_over = False
+
+    def heard(self) -> None:
+        """Take note of nothing."""
+
+    def is_gone(self, path: str, status: int, since: float) -> bool:
+        self.is_over = True
+        return True
+
+
+@responses.activate
+@pytest.mark.parametrize("is_refused", [True, False])
+def test_nothing_is_sent_again_to_a_server_that_is_gone(
+    submission: Submission, clock: FakeClock, is_refused: bool
+) -> None:
+    error = requests.ConnectTimeout() if is_refused else requests.ReadTimeout()
+    answers({"body": error}, queue=NOWHERE)
+    responses.replace(responses.GET, f"{URL}/queue", status=502)
+    watch_server(submission.server, Gone())
+    with pytest.raises((TransportError, ApiError)):
+        submission.send()
+    assert posts() == 1
+    assert cancels() == 0
+    assert sum(clock.slept) < 2
 
 
 @responses.activate

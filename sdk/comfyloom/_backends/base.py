@@ -33,8 +33,8 @@ class Backend(Protocol):
         """Keep it alive: it is in use."""
         ...
 
-    def check_alive(self) -> None:
-        """Raise `MachineError` if it has ended for good."""
+    def check_alive(self, server: ComfyUI) -> None:
+        """Raise `MachineError` if a server that it returned has ended for good."""
         ...
 
     def close(self) -> None:

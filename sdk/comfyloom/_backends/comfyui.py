@@ -54,7 +54,7 @@ class ComfyUIBackend:
     def touch(self) -> None:
         """Do nothing: it has no lease."""
 
-    def check_alive(self) -> None:
+    def check_alive(self, server: ComfyUI) -> None:
         """Do nothing: the server may come back at any time."""
 
     @property

@@ -113,14 +113,15 @@ class RunComfyBackend:
         if self.machine is not None:
             self.machine.touch()
 
-    def check_alive(self) -> None:
-        """Raise `MachineError` when the machine has ended; the next run uses another."""
-        if self.machine is None:
+    def check_alive(self, server: ComfyUI) -> None:
+        """Raise `MachineError` if the machine of a server has ended; the next run uses another."""
+        machine = next((each for each in self._machines if each.serves(server)), None)
+        if machine is None:
             return
         try:
-            self.machine.check_alive()
+            machine.check_alive()
         except MachineError:
-            self._give_up(self.machine)
+            self._give_up(machine)
             raise
 
     @property
@@ -159,7 +160,7 @@ class RunComfyBackend:
             comfyui.system_stats(backoff=NO_RETRY, timeout_s=self.timeouts.probe_s)
         except (TransportError, ApiError):
             try:
-                self.check_alive()
+                self.check_alive(comfyui)
             except MachineLeak:
                 raise
             except MachineError as gone:

@@ -63,7 +63,7 @@ class Liveness(Protocol):
         """Keep the server alive: it is in use."""
         ...
 
-    def check_alive(self) -> None:
+    def check_alive(self, server: ComfyUI) -> None:
         """Raise `MachineError` if the server has ended for good."""
         ...
 
@@ -262,7 +262,7 @@ class RunWatcher:
         every = self._schedule.intervals
         if is_first or self._now() - self._checked >= every.alive_s:
             self._checked = self._now()
-            self.liveness.check_alive()
+            self.liveness.check_alive(self.server)
         if self._now() - self._reached > every.give_up_s:
             self._cancel()  # the server may come back and go on with the run
             raise error

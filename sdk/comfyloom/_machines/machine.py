@@ -44,6 +44,8 @@ class Machine(ABC):
     started_in_s: float = attrs.field(default=0.0, init=False)
     lease: Lease | None = attrs.field(default=None, init=False, repr=False)
     _life: Life = attrs.field(init=False, repr=False)
+    # Kept after it is gone: runs that were on it ask about it.
+    _client: ComfyUI | None = attrs.field(default=None, init=False, repr=False)
     _status: str = attrs.field(default="", init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -109,26 +111,40 @@ class Machine(ABC):
             raise MachineError(text, server_id=self.server_id, status="silent")
         if self._life.verdict is Verdict.ALIVE and not self._has_ended():
             return
-        self.billed_s = self.used_s
+        self.billed_s = self.billed_s or self.used_s
         text = f"machine {self.server_id} has ended ({self._status.lower()})"
         raise MachineError(text, server_id=self.server_id, status=self._status)
 
     def use(self, comfyui: ComfyUI) -> None:
         """Use a client of its ComfyUI, which has just answered, and hear of its answers."""
-        self.comfyui = comfyui
+        self.comfyui = self._client = comfyui
         self._life.heard()
         watch_server(comfyui, self._life)
+
+    def serves(self, server: ComfyUI) -> bool:
+        """Whether a client is, or was, that of its ComfyUI."""
+        return server is self._client
 
     def _has_ended(self) -> bool:
         """Ask the platform; an unreachable one does not mean a dead machine."""
         try:
-            server = self.api.get_server(self.server_id, backoff=NO_RETRY)
-            self._status = server.current_status if server.has_ended else ""
-        except NotFound:
-            self._status = "gone"
+            self._status = self._end_status()
         except (TransportError, ApiError) as error:
             log.warning("the machine's state is currently unknown: %s", error)
         return bool(self._status)
+
+    def _end_status(self) -> str:
+        """Return the platform's word for how the machine ended, "" if it runs."""
+        try:
+            server = self.api.get_server(self.server_id, backoff=NO_RETRY)
+        except NotFound:
+            # A gateway may have answered in the platform's place: the list must lack it, too.
+            servers = self.api.list_servers(backoff=NO_RETRY)
+            listed = [each for each in servers if each.server_id == self.server_id]
+            if not listed:
+                return "gone"
+            server = listed[0]
+        return server.current_status if server.has_ended else ""
 
     def _is_busy(self) -> bool:
         return self.comfyui is not None and bool(self.comfyui.accepted)

@@ -140,7 +140,7 @@ class Execution(Generic[ResultT]):
             raise
         except (TransportError, ApiError):
             self._scope.checkpoint()
-            self.backend.check_alive()
+            self.backend.check_alive(self.server)
             raise
         finally:
             self.ticket.end()

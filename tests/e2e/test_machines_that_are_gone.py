@@ -139,6 +139,17 @@ def test_a_run_on_the_old_machine_is_told_of_its_end_though_another_is_in_use() 
             other.cancel()
 
 
+def test_each_server_is_asked_about_its_own_machine(emulator: Emulator, make: Make) -> None:
+    with make(timeouts=TRUSTING) as session:
+        session.run(small_workflow())
+        old = session.server()
+        emulator.steal(machine_of(session))
+        session.run(small_workflow(seed=2))
+        with pytest.raises(MachineError, match="has ended"):
+            session._backend.check_alive(old)
+        session._backend.check_alive(session.server())
+
+
 def test_a_run_that_was_accepted_is_not_run_again() -> None:
     with Emulator(time="real", startup_s=0.0, run_s=60.0, rate_limit=None) as slow:
         settings = Settings.of_environment(slow.environment())

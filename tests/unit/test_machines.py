@@ -53,6 +53,13 @@ def test_leases_are_distinctive() -> None:
     assert len(set(leases)) > 250
 
 
+def test_a_machine_whose_start_took_long_is_fresh(make: Any) -> None:
+    machine, _ = make(get=[*[STARTING] * 60, ready])
+    start(machine)
+    assert machine.started_in_s > machine.api.timeouts.fresh_s
+    assert machine.is_fresh
+
+
 def test_a_machine_is_launched_used_and_stopped_once(make: Any, clock: FakeClock) -> None:
     machine, api = make(get=[STARTING, STARTING, ready])
     seen: list[Progress] = []

@@ -169,10 +169,10 @@ class RunComfyBackend:
         return comfyui
 
     def _give_up(self, machine: Machine) -> None:
-        """Leave a machine that is gone; one of our own that only does not answer is stopped."""
+        """Leave a machine that is gone; releasing it stops one of our own that does not answer."""
         machine.disconnect()
         machine.comfyui = None
-        if machine.is_silent and not machine.is_borrowed:
+        if machine.is_silent:
             machine.release()
 
     def _connect(self, settings: Settings) -> ServerApi:

@@ -247,5 +247,5 @@ def run_through(gateway: Gateway, emulator: Emulator, url: str = "", **options: 
 
 def start(target: str, **options: Any) -> None:
     """Reach a server, and leave it."""
-    with RunComfySession(target, clock=HastyClock(), **options):
+    with RunComfySession(target, clock=HastyClock(), **options, start=True):
         pass

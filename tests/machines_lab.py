@@ -119,6 +119,9 @@ class RecordingTracker(NullTracker):
     def record_stopping(self) -> None:
         self.calls.append("stopping")
 
+    def record_refused(self) -> None:
+        self.calls.append("refused")
+
     def record_ended(self, by: str) -> None:
         self.calls.append(f"ended: {by}")
 
@@ -158,4 +161,6 @@ def launched_machines(
 
 def start(machine: LaunchedMachine, seen: list[Progress] | None = None) -> None:
     """Launch a machine, and collect its progress in `seen`."""
-    machine.start("version", (seen if seen is not None else []).append)
+    HEARTBEAT.add(machine.beat)
+    machine.launch("version")
+    machine.await_ready((seen if seen is not None else []).append)

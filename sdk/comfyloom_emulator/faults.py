@@ -30,6 +30,7 @@ def _seconds(_fault: object, attribute: "attrs.Attribute[float]", value: object)
 
 HttpAction = Literal[
     "answer",
+    "misreport",
     "drop",
     "lose_answer",
     "cut",
@@ -78,9 +79,10 @@ class HttpFault:
     """Something goes wrong with an HTTP request, to the control plane or to a ComfyUI.
 
     Attributes:
-        action: `answer` replies with `status`, `body` and `headers` and does nothing else; `drop`
-            closes the connection before the request is handled; `lose_answer` handles the request,
-            then closes without an answer; `cut` sends all headers but only `size` bytes of the
+        action: `answer` replies with `status`, `body` and `headers` and does nothing else;
+            `misreport` replies with them after it has handled the request; `drop` closes the
+            connection before the request is handled; `lose_answer` handles the request, then closes
+            without an answer; `cut` sends all headers but only `size` bytes of the
             body; `shorten` does the same with a matching `Content-Length`; `drip` sends `size`
             bytes of the body, then the rest in up to 100 pieces, `seconds` real seconds apart;
             `nan` adds a bare NaN and an Infinity to a JSON answer; `delay` waits `seconds` of the
@@ -90,9 +92,9 @@ class HttpFault:
         method: Limits the fault to one method; any if None.
         times: Number of matching requests to strike.
         after: Number of matching requests to let pass first.
-        status: HTTP status for `answer`, 200 to 599.
-        body: Body for `answer`.
-        headers: Headers for `answer`.
+        status: HTTP status for `answer` and `misreport`, 200 to 599.
+        body: Body for them.
+        headers: Headers for them.
         size: Bytes for `cut`, `shorten` and `drip`.
         seconds: For `drip`, `delay` and `answer_late`.
     """

@@ -148,7 +148,7 @@ def idle(points: Points) -> None:
     from comfyloom import RunComfySession
 
     points.is_armed = True
-    with RunComfySession():
+    with RunComfySession(start=True):
         Path(os.environ["CRASH_READY"]).touch()
         # In steps: Python does not notice a signal that comes just before it starts to sleep.
         for _ in range(60):

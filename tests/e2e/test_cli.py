@@ -225,7 +225,7 @@ def test_a_failure_on_the_machine_is_one_line_and_stops_the_machine(
     emulator: Emulator, shell: Shell, tmp_path: Path
 ) -> None:
     for fault, code, words in (
-        (MachineFault(action="error"), 69, ("ended while it started",)),
+        (MachineFault(action="error", times=2), 69, ("ended while it started",)),
         (RunFault(action="raise", node="7", message="no memory"), 69, ("node 7", "no memory")),
         (RunFault(action="no_output", node="33"), 69, ("mesh", "node 33")),
         (RunFault(action="truncate", node="24", size=500), 69, ("image", "truncated")),

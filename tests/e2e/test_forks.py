@@ -105,8 +105,8 @@ with RunComfySession(os.environ["URL"]) as session:
     server = session.server()
     release = threading.Event()
     for lock in (
-        session._lifetime._lock, session._starter._lock, session._lifetime._states._lock,
-        server._http._lock,
+        session._backend._starts._lock, session._starter._lock,
+        session._lifetime._states._lock, server._http._lock,
         server.event_router._lock, server.event_router._opening, server.queue_poll._lock,
         server.uploads._lock,
     ):

@@ -19,7 +19,7 @@ OWNER = """
 import os, sys, time
 from comfyloom import RunComfySession
 
-session = RunComfySession().__enter__()
+session = RunComfySession(start=True).__enter__()
 print(session.machine.server_id, flush=True)
 {then}
 """

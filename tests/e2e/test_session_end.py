@@ -49,7 +49,7 @@ def forget(held: list[Any]) -> list[str]:
 def test_the_machine_is_stopped_whatever_happens_in_the_block(
     emulator: Emulator, session_on: Make, kind: type[BaseException]
 ) -> None:
-    with pytest.raises(kind), session_on():
+    with pytest.raises(kind), session_on(start=True):
         raise kind
     assert_nothing_runs(emulator)
     assert len(machines(emulator)) == 1
@@ -58,15 +58,15 @@ def test_the_machine_is_stopped_whatever_happens_in_the_block(
 def test_a_machine_that_ends_while_starting_is_a_failed_start(
     emulator: Emulator, session_on: Make
 ) -> None:
-    emulator.faults.add(MachineFault(action="error"))
-    with pytest.raises(MachineStartFailed), session_on():
+    emulator.faults.add(MachineFault(action="error", times=2))
+    with pytest.raises(MachineStartFailed), session_on(start=True):
         pytest.fail("the block was entered")
     assert_nothing_runs(emulator)
 
 
 def test_a_young_machine_may_not_be_found_yet(emulator: Emulator, session_on: Make) -> None:
     emulator.faults.add(MachineFault(action="not_found", calls=3))
-    with session_on():
+    with session_on(start=True):
         pass
     assert len(machines(emulator)) == 1
     assert_nothing_runs(emulator)
@@ -76,7 +76,7 @@ def test_a_launch_whose_answer_is_lost_is_not_repeated(
     emulator: Emulator, session_on: Make
 ) -> None:
     emulator.faults.add(HttpFault(action="lose_answer", method="POST", path="/servers$"))
-    with session_on():
+    with session_on(start=True):
         pass
     assert len(machines(emulator)) == 1
     assert request_count(emulator, "/servers", "POST") == 1
@@ -84,13 +84,13 @@ def test_a_launch_whose_answer_is_lost_is_not_repeated(
 
 
 def test_a_stop_that_fails_at_first_is_repeated(emulator: Emulator, session_on: Make) -> None:
-    with session_on():
+    with session_on(start=True):
         emulator.faults.add(HttpFault(action="drop", method="DELETE", path="/servers/", times=2))
     assert_nothing_runs(emulator)
 
 
 def test_a_stop_that_keeps_failing_is_a_machine_leak(emulator: Emulator, session_on: Make) -> None:
-    session = session_on()
+    session = session_on(start=True)
     with pytest.raises(MachineLeak) as caught, session:
         emulator.faults.add(HttpFault(method="DELETE", path="/servers/", status=500, times=10_000))
     assert session.machine is not None
@@ -134,7 +134,7 @@ def test_a_session_that_is_closed_before_its_launch_launches_nothing(emulator: E
 def test_the_cost_of_a_machine_that_ended_unseen_counts_too(
     emulator: Emulator, session_on: Make, workflow: FluxMeshWorkflow
 ) -> None:
-    with session_on() as session:
+    with session_on(start=True) as session:
         assert session.machine is not None
         requests.delete(
             f"{emulator.base_url}/prod/api/users/{emulator.user_id}/servers/"

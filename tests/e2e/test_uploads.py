@@ -133,6 +133,7 @@ def _change_before_the_upload(emulator: Emulator, path: Path) -> None:
 def test_a_cancelled_run_does_not_wait_for_an_upload(emulator: Emulator) -> None:
     emulator.faults.add(HttpFault(action="hang", path="/upload/image$"))
     with direct_session(emulator) as session:
+        session.start()
         first = session.submit(small_workflow(), timeout=2.0)
         second = session.submit(small_workflow(seed=5), timeout=1.0)  # waits for the same file
         begun = time.monotonic()

@@ -57,21 +57,21 @@ def main(server_type: str | None, out: Path, yes: bool) -> None:
 def _affordable_s(settings: Settings) -> float:
     """Return how long the machine may run; refuse what could cost more than allowed."""
     prices = PriceList.of(settings)
-    price = prices.per_hour(settings.server_type)
+    price = prices.per_hour(settings.server_type[0])
     if price is None:
-        raise click.UsageError(f"the price of {settings.server_type} is not known: set `prices`")
+        raise click.UsageError(f"the price of {settings.server_type[0]} is not known: set `prices`")
     if price * LONGEST_LEASE_S / 3600 > MOST_USD:
         raise click.UsageError(
-            f"a {settings.server_type} machine ({price} USD an hour) could cost more than "
+            f"a {settings.server_type[0]} machine ({price} USD an hour) could cost more than "
             f"{MOST_USD} USD in its first lease alone: try --server-type medium"
         )
     return float(MOST_USD / price * 3600) if price else 3600.0
 
 
 def _question(settings: Settings) -> str:
-    price = PriceList.of(settings).rate(settings.server_type)
+    price = PriceList.of(settings).rate(settings.server_type[0])
     return (
-        f"This launches a {settings.server_type} machine ({price}) on the account "
+        f"This launches a {settings.server_type[0]} machine ({price}) on the account "
         f"{settings.user_id[:4]}… at {settings.api_base_url}, for {MOST_USD} USD at most."
     )
 
@@ -99,7 +99,7 @@ def _one_run(settings: Settings, seconds: float) -> dict[str, Any]:
     job = FluxMeshWorkflow(
         input_image=ROOT / "examples" / "render.png", prompt="a brass automaton on a workbench"
     )
-    with RunComfySession(settings=settings, on_progress=_tell) as session:
+    with RunComfySession(settings=settings, on_progress=_tell, start=True) as session:
         server = session.server(job)
         stats = server.system_stats()
         live = Schemas(server.object_info())
@@ -109,7 +109,7 @@ def _one_run(settings: Settings, seconds: float) -> dict[str, Any]:
     assert session.machine is not None
     _see_it_gone(settings, session.machine.server_id)
     return {
-        "server_type": settings.server_type,
+        "server_type": settings.server_type[0],
         "started_in_s": round(session.machine.started_in_s, 1),
         "billed_s": round(session.machine.billed_s, 1),
         "cost_usd": session.cost,

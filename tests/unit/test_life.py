@@ -6,7 +6,7 @@ import attrs
 import pytest
 
 from comfyloom._core.timeouts import Timeouts
-from comfyloom._machines.life import Life, Verdict
+from comfyloom._machines.life import Life, Verdict, Word
 from support import FakeClock
 
 
@@ -15,7 +15,7 @@ class World:
     """What the platform says, and whether a prompt runs."""
 
     clock: FakeClock
-    has_ended: bool = False
+    says: Word = Word.RUNS
     is_busy: bool = False
     asked: list[float] = attrs.field(factory=list)
     life: Life = attrs.field(init=False)
@@ -23,9 +23,9 @@ class World:
     def __attrs_post_init__(self) -> None:
         self.life = Life(self.clock, Timeouts(), self.ask, lambda: self.is_busy)
 
-    def ask(self) -> bool:
+    def ask(self) -> Word:
         self.asked.append(self.clock.now)
-        return self.has_ended
+        return self.says
 
     def fail(self, path: str = "/prompt", status: int = 0, lasting_s: float = 0.0) -> bool:
         since = self.clock.monotonic()
@@ -39,7 +39,7 @@ def world(clock: FakeClock) -> World:
 
 
 def test_the_platform_is_asked_at_the_first_sign_of_trouble(world: World) -> None:
-    world.has_ended = True
+    world.says = Word.ENDED
     assert world.life.is_fresh
     assert world.fail()
     assert world.life.verdict is Verdict.ENDED
@@ -60,6 +60,31 @@ def test_silence_is_the_end_after_a_while(world: World, status: int) -> None:
     assert world.life.verdict is Verdict.SILENT
 
 
+def test_only_one_that_the_platform_calls_running_can_be_silent(world: World) -> None:
+    world.says = Word.NOTHING
+    assert not world.fail(lasting_s=100.0)
+    world.says = Word.RUNS
+    assert world.fail(lasting_s=6.0)
+
+
+def test_what_the_platform_said_counts_until_the_next_sign_of_life(world: World) -> None:
+    world.fail()
+    world.says = Word.NOTHING
+    world.life.heard()
+    assert not world.fail(lasting_s=100.0)
+    world.says = Word.RUNS
+    world.fail(lasting_s=10.0)
+    world.says = Word.NOTHING
+    assert world.life.verdict is Verdict.SILENT
+
+
+def test_patience_is_short_unless_a_prompt_runs(world: World) -> None:
+    assert world.life.patience_s("/upload/image") == 15.0
+    assert world.life.patience_s("/object_info") == float("inf")
+    world.is_busy = True
+    assert world.life.patience_s("/upload/image") == float("inf")
+
+
 def test_one_long_silence_is_enough(world: World) -> None:
     assert world.fail(lasting_s=16.0)
 
@@ -74,13 +99,13 @@ def test_an_answer_ends_the_silence(world: World) -> None:
 def test_a_busy_machine_is_never_given_up_for_its_silence(world: World) -> None:
     world.is_busy = True
     assert not world.fail(lasting_s=100.0)
-    world.has_ended = True
+    world.says = Word.ENDED
     world.clock.now += 10.0
     assert world.fail()
 
 
 def test_a_404_of_a_route_that_some_servers_lack_is_an_answer(world: World) -> None:
-    world.has_ended = True
+    world.says = Word.ENDED
     assert not world.fail("/features", 404)
     assert not world.fail("/api/jobs/x", 404)
     assert not world.asked

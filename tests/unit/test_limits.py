@@ -14,6 +14,7 @@ import attrs
 import pytest
 
 from comfyloom import Result, Settings, Workflow, inputs, workflow_class
+from comfyloom._backends.comfyui import ComfyUIBackend
 from comfyloom._comfyui import downloads
 from comfyloom._comfyui.cancel_scope import CancelScope
 from comfyloom._comfyui.client import ComfyUI
@@ -151,7 +152,7 @@ class Endless:
     """An execution that reports more than anyone reads, until it is released."""
 
     prompt_id = "p"
-    server = ComfyUI("http://127.0.0.1:1")
+    backend = ComfyUIBackend("http://127.0.0.1:1")
 
     def __init__(self, report: Any) -> None:
         self.report = report

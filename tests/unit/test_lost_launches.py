@@ -20,6 +20,7 @@ from comfyloom.errors import (
     MachineLeak,
     MachineStartFailed,
     TransportError,
+    Unauthorized,
 )
 from machines_lab import (
     STARTING,
@@ -119,7 +120,12 @@ def test_a_platform_that_cannot_list_can_still_launch(make: Any) -> None:
 @pytest.mark.parametrize(
     ("answer", "listed", "recorded"),
     [
-        (ApiError(status=422), [[]], "ended: refused"),
+        (ApiError(status=422), [[]], "refused"),
+        (ApiError(status=503, body='{"message": "sold out"}'), [[]], "refused"),
+        (ApiError(status=503, body="<html>"), [[]], "ended: never appeared"),
+        (ApiError(status=503), [[]], "ended: never appeared"),
+        (ApiError(status=500, body='{"message": "sold out"}'), [[]], "ended: never appeared"),
+        (Unauthorized(status=401), [[]], "ended: refused"),
         (TransportError(sent=False), [[]], "ended: refused"),
         (TransportError(sent=True), [[]], "ended: never appeared"),
         (TransportError(sent=True), [[], TransportError()], "hand over"),

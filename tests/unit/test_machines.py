@@ -223,11 +223,11 @@ def test_a_launch_is_recorded_before_and_its_end_after(make: Any) -> None:
     assert [name for name, _ in api.calls][:2] == ["list", "launch"]
 
 
-def test_a_refused_launch_is_recorded_as_ended(make: Any) -> None:
+def test_a_refused_launch_stays_an_intent(make: Any) -> None:
     machine, _, tracker = guarded(make, launch=[ApiError("no", status=422)])
     with pytest.raises(ApiError):
         start(machine)
-    assert tracker.calls == ["intent []", "ended: refused"]
+    assert tracker.calls == ["intent []", "refused"]
 
 
 def test_a_launch_that_cannot_be_looked_for_is_left_to_the_guard(make: Any) -> None:

@@ -27,7 +27,7 @@ from comfyloom_workflows import FluxImageWorkflow
 from guard_lab import soon
 
 LIFETIME = "comfyloom._session.lifetime.defer_signals"
-HOW: dict[str, Any] = {"reconnect": lambda: None, "owner": None}
+HOW: dict[str, Any] = {"owner": None}
 
 
 class LeakyMachine:
@@ -49,7 +49,7 @@ class FakeBackend:
         self.opening: Callable[[], object] = lambda: None
         self.closing: Callable[[], object] = lambda: None
 
-    def open(self, workflow: str | None, report: Any) -> Any:
+    def open(self, *_: Any) -> Any:
         self.events.append("open")
         self.opening()
 
@@ -275,15 +275,12 @@ def test_a_start_that_fails_because_the_session_was_closed_says_so(
 def test_a_run_without_a_thread_leaves_no_folder_and_lets_the_next_one_run(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    class Server:
-        clock = None
-
     def no_thread(*_: Any, **__: Any) -> None:
         raise RuntimeError("can't start new thread")
 
     starter = RunStarter(FakeBackend())  # type: ignore[arg-type]
     plan = plan_of(FluxImageWorkflow(prompt="x"))
-    arguments: Any = (plan, {}, Server(), None, tmp_path / "new" / "out")
+    arguments: Any = (plan, {}, print, None, tmp_path / "new" / "out")
     with monkeypatch.context() as patch:
         patch.setattr(Run, "__init__", no_thread)
         with pytest.raises(ComfyloomError, match="cannot start the run: can't start new thread"):
@@ -303,7 +300,7 @@ def test_a_run_may_be_submitted_by_a_signal_handler_while_another_is(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     starter = RunStarter(FakeBackend())  # type: ignore[arg-type]
-    arguments: Any = (plan_of(FluxImageWorkflow(prompt="x")), {}, object(), None, tmp_path)
+    arguments: Any = (plan_of(FluxImageWorkflow(prompt="x")), {}, print, None, tmp_path)
     made: list[object] = []
     real = SubmissionTicket.after
 
@@ -327,7 +324,7 @@ def test_a_run_that_is_started_while_the_session_closes_is_cancelled(
     # Its thread starts, and before it is listed, another thread closes the session.
     monkeypatch.setattr(Run, "__init__", lambda *_, **__: starter.cancel_all())
     monkeypatch.setattr(Run, "cancel", lambda run: cancelled.append(run))
-    arguments: Any = (plan_of(FluxImageWorkflow(prompt="x")), {}, object(), None, tmp_path)
+    arguments: Any = (plan_of(FluxImageWorkflow(prompt="x")), {}, print, None, tmp_path)
     with pytest.raises(ComfyloomError, match="this session is closed"):
         starter.start(*arguments, **HOW)
     assert len(cancelled) == 1
@@ -340,7 +337,7 @@ def test_only_runs_that_still_exist_are_cancelled(
     monkeypatch.setattr(Run, "__init__", lambda *_, **__: None)
     cancelled: list[Run[Any]] = []
     monkeypatch.setattr(Run, "cancel_all", cancelled.extend)
-    arguments: Any = (plan_of(FluxImageWorkflow(prompt="x")), {}, object(), None, tmp_path)
+    arguments: Any = (plan_of(FluxImageWorkflow(prompt="x")), {}, print, None, tmp_path)
     kept = starter.start(*arguments, **HOW)
     for _ in range(100):
         starter.start(*arguments, **HOW)

@@ -27,7 +27,7 @@ version_id: version-file   # of the flux mesh workflow
 def test_a_setting_that_no_source_has_is_its_default(tmp_path: Path) -> None:
     settings = Settings.load(environ=ENVIRONMENT, cwd=tmp_path)
     assert settings.api_base_url == DEFAULT_BASE_URL
-    assert settings.server_type == "medium"
+    assert settings.server_type == ("medium",)
     assert settings.workflow_version_id is None
     assert settings.sources["api_token"] == "RUNCOMFY_API_TOKEN"
     assert settings.sources["server_type"] == "default"
@@ -124,7 +124,7 @@ def test_the_pyproject_table_comes_after_the_environment_and_before_a_file(tmp_p
     (tmp_path / "credentials.txt").write_text("RUNCOMFY_SERVER_TYPE: large\nversion_id: file\n")
     table = 'server_type = "extra-large"\nmax_machines = 2\nplan = "pro"'
     settings = load(tmp_path, table, COMFYLOOM_MAX_MACHINES="3")
-    assert settings.server_type == settings.asked_server_type == "extra-large"
+    assert settings.server_type == settings.asked_server_type == ("extra-large",)
     assert (settings.max_machines, settings.plan, settings.workflow_version_id) == (
         3,
         "pro",
@@ -193,7 +193,7 @@ def test_an_unknown_variable_with_our_prefix_is_reported(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("name", ["RUNCOMFY_DEFAULT_SERVER_TYPE", "RUNCOMFY_SERVER_TYPE"])
 def test_both_variables_of_the_server_type_are_read(tmp_path: Path, name: str) -> None:
-    assert load(tmp_path, **{name: "large"}).asked_server_type == "large"
+    assert load(tmp_path, **{name: "large"}).asked_server_type == ("large",)
     assert load(tmp_path).asked_server_type is None
 
 

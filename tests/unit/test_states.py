@@ -12,7 +12,7 @@ import attrs
 import pytest
 
 from comfyloom import RunComfySession
-from comfyloom._comfyui.client import ComfyUI
+from comfyloom._backends.comfyui import ComfyUIBackend
 from comfyloom._comfyui.poll_schedule import PollSchedule
 from comfyloom._core.atomic_write import replacing, write_atomically
 from comfyloom._core.timeouts import DEFAULT_TIMEOUTS, PollIntervals, Timeouts
@@ -271,7 +271,7 @@ class Stubborn:
     prompt_id = "p"
 
     def __init__(self) -> None:
-        self.server = ComfyUI(
+        self.backend = ComfyUIBackend(
             "http://127.0.0.1:1", timeouts=Timeouts(leave_cancel_s=0.05, run_cancel_s=0.01)
         )
         self.released = threading.Event()

@@ -59,6 +59,9 @@ class Gone:
 
     is_over = False
 
+    def patience_s(self, path: str) -> float:
+        return 60.0
+
     def heard(self) -> None:
         """Take note of nothing."""
 
@@ -68,15 +71,24 @@ class Gone:
 
 
 @responses.activate
-@pytest.mark.parametrize("is_refused", [True, False])
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        ({"body": requests.ConnectTimeout()}, TransportError),
+        ({"body": requests.ConnectionError("reset")}, ApiError),
+        ({"status": 502}, ApiError),
+        # It may only hang, and run the prompt later.
+        ({"body": requests.ReadTimeout()}, RunLost),
+        ({"status": 504}, RunLost),
+    ],
+)
 def test_nothing_is_sent_again_to_a_server_that_is_gone(
-    submission: Submission, clock: FakeClock, is_refused: bool
+    submission: Submission, clock: FakeClock, answer: dict[str, Any], kind: type[Exception]
 ) -> None:
-    error = requests.ConnectTimeout() if is_refused else requests.ReadTimeout()
-    answers({"body": error}, queue=NOWHERE)
+    answers(answer, queue=NOWHERE)
     responses.replace(responses.GET, f"{URL}/queue", status=502)
     watch_server(submission.server, Gone())
-    with pytest.raises((TransportError, ApiError)):
+    with pytest.raises(kind):
         submission.send()
     assert posts() == 1
     assert cancels() == 0

@@ -2,26 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from comfyloom._core.clock import Clock
+from comfyloom._core.timeouts import Timeouts
 from comfyloom.progress import ProgressCallback
 
 if TYPE_CHECKING:
     from comfyloom._comfyui.client import ComfyUI
     from comfyloom._machines.machine import Machine
+    from comfyloom._workflow.workflow import Workflow
 
 
 class Backend(Protocol):
     """Where a session runs its workflows."""
 
-    def open(self, workflow: str | None, report: ProgressCallback) -> ComfyUI | None:
-        """Return the ComfyUI, starting what is needed.
+    timeouts: Timeouts
+    clock: Clock
+    modules: ClassVar[tuple[str, ...]]
+    """What its threads would import, and what is therefore imported before they exist."""
+
+    @property
+    def is_free_to_open(self) -> bool:
+        """Whether `open` would launch nothing."""
+        ...
+
+    def open(
+        self,
+        workflow: type[Workflow[Any]] | None,
+        report: ProgressCallback,
+        checkpoint: Callable[[], object],
+    ) -> ComfyUI:
+        """Return the ComfyUI, starting what is needed; threads that call it share one start.
 
         Args:
-            workflow: The name of the workflow file, None before the first run; if it is needed to
-                select what to launch, None is returned.
+            workflow: What will run, None if that is not known.
             report: Called with the progress of a start.
+            checkpoint: Called several times a second meanwhile; an exception in it leaves the
+                start, and ends it if nobody else waits for it.
+
+        Raises:
+            ConfigError: It is unclear which workflow version to launch.
+            ComfyloomError: It could not be started.
         """
         ...
 
@@ -35,6 +59,10 @@ class Backend(Protocol):
 
     def check_alive(self, server: ComfyUI) -> None:
         """Raise `MachineError` if a server that it returned has ended for good."""
+        ...
+
+    def has_stopped(self, server: ComfyUI) -> bool:
+        """Return whether a server that it returned certainly runs nothing any more."""
         ...
 
     def close(self) -> None:

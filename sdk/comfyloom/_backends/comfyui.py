@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import attrs
 
+from comfyloom._backends.shared_start import SharedStart
 from comfyloom._core.clock import SYSTEM_CLOCK, Clock
 from comfyloom._core.timeouts import DEFAULT_TIMEOUTS, Timeouts
 from comfyloom._http.access import NO_ACCESS, Access
@@ -16,39 +18,51 @@ from comfyloom.progress import ProgressCallback
 if TYPE_CHECKING:
     from comfyloom._comfyui.client import ComfyUI
     from comfyloom._machines.machine import Machine
+    from comfyloom._workflow.workflow import Workflow
+
+OF_COMFYUI: Final = ("requests", "comfyloom._comfyui.client", "comfyloom._http.tls")
 
 
 @attrs.define(eq=False)
 class ComfyUIBackend:
     """A ComfyUI server that the user runs."""
 
+    modules: ClassVar[tuple[str, ...]] = OF_COMFYUI
+
     url: str = attrs.field(repr=False)
     access: Access = NO_ACCESS
     timeouts: Timeouts = DEFAULT_TIMEOUTS
     clock: Clock = SYSTEM_CLOCK
     machine: Machine | None = attrs.field(default=None, init=False)
+    is_free_to_open: bool = attrs.field(default=True, init=False)
     _comfyui: ComfyUI | None = attrs.field(default=None, init=False, repr=False)
+    _starts: SharedStart[ComfyUI] = attrs.field(factory=SharedStart[Any], init=False, repr=False)
 
     @property
     def timings_key(self) -> str:
         """This server, without its login."""
         return Address.parse(self.url).base_url
 
-    def open(self, workflow: str | None, report: ProgressCallback) -> ComfyUI:  # noqa: ARG002
+    def open(
+        self,
+        workflow: type[Workflow[Any]] | None,  # noqa: ARG002
+        report: ProgressCallback,
+        checkpoint: Callable[[], object],
+    ) -> ComfyUI:
         """Return the server's client, once it has answered."""
         if self._comfyui is None:
-            from comfyloom._comfyui.client import ComfyUI
-
-            comfyui = ComfyUI(
-                self.url, access=self.access, timeouts=self.timeouts, clock=self.clock
-            )
-            comfyui.system_stats()
-            self._comfyui = comfyui
+            self._comfyui = self._starts.get(lambda: _FirstContact(self), report, checkpoint)
         return self._comfyui
+
+    def connect(self) -> ComfyUI:
+        """Return a client of the server, which has not answered yet."""
+        from comfyloom._comfyui.client import ComfyUI
+
+        return ComfyUI(self.url, access=self.access, timeouts=self.timeouts, clock=self.clock)
 
     def after_fork(self) -> bool:
         """Forget the parent's client."""
-        self._comfyui = None
+        self._comfyui, self._starts = None, SharedStart()
         return True
 
     def touch(self) -> None:
@@ -56,6 +70,10 @@ class ComfyUIBackend:
 
     def check_alive(self, server: ComfyUI) -> None:
         """Do nothing: the server may come back at any time."""
+
+    def has_stopped(self, server: ComfyUI) -> bool:  # noqa: ARG002
+        """Return False: the server may come back at any time."""
+        return False
 
     @property
     def summary(self) -> list[str]:
@@ -71,3 +89,18 @@ class ComfyUIBackend:
         """Close the connections."""
         if self._comfyui is not None:
             self._comfyui.close()
+
+
+@attrs.frozen
+class _FirstContact:
+    """Waits until the server has answered."""
+
+    backend: ComfyUIBackend
+
+    def run(self, report: ProgressCallback) -> ComfyUI:  # noqa: ARG002
+        comfyui = self.backend.connect()
+        comfyui.system_stats()
+        return comfyui
+
+    def abandon(self) -> None:
+        pass

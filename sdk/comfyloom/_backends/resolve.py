@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 import attrs
@@ -61,7 +61,7 @@ def resolve(
     target: TargetLike,
     *,
     settings: Settings | None = None,
-    server_type: str | None = None,
+    server_type: str | Sequence[str] | None = None,
     emulator_options: Mapping[str, Any] | None = None,
     may_launch: bool = True,
     asking: Mapping[str, Any] | None = None,
@@ -73,7 +73,7 @@ def resolve(
     Args:
         target: `"runcomfy"` or None, `"emulator"`, an `http(s)://` URL, or an `Emulator`.
         settings: For `runcomfy`; by default gathered from the environment and credentials file.
-        server_type: The machine type, instead of the one in the settings.
+        server_type: The machine type, or several, instead of those in the settings.
         emulator_options: For `"emulator"`: how the emulator behaves.
         may_launch: Whether to launch a machine when there is no dev server to use.
         asking: Fields of `ComfyUISettings` that replace those of the settings.

@@ -26,6 +26,7 @@ _BUSY: Final = 503
 _REFUSED: Final = 429
 _TIMED_OUT: Final = 408
 _SERVER_SIDE: Final = 500
+_SILENT: Final = frozenset({_TIMED_OUT, 504})
 
 
 @attrs.frozen
@@ -51,6 +52,7 @@ class Submission:
         Raises:
             PromptRejected: The server rejects it, in full or in part.
             RunLost: It was sent, no answer came, and the server does not know it.
+                A server that is gone may be the reason.
             TransportError: The server cannot be reached.
             ApiError: Another refusal.
         """
@@ -79,7 +81,8 @@ class Submission:
         except TransportError as error:
             if not error.sent:
                 return error
-            return self._demand_known(RunLost(_LOST, prompt_id=self.prompt_id))
+            lost = RunLost(_LOST, prompt_id=self.prompt_id)
+            return self._demand_known(lost, is_silent=error.timed_out)
         return self._judge(answer)
 
     def _judge(self, answer: requests.Response) -> str | Exception:
@@ -97,7 +100,7 @@ class Submission:
             return self.prompt_id if self._known(self.server.timeouts.busy_lookup_s) else error
         if answer.status_code >= _SERVER_SIDE or answer.status_code == _TIMED_OUT:
             # A gateway gave up waiting: look up whether the prompt arrived.
-            return self._demand_known(error)
+            return self._demand_known(error, is_silent=answer.status_code in _SILENT)
         raise error
 
     def _withdraw(self, prompt_id: str) -> None:
@@ -117,8 +120,21 @@ class Submission:
                 reason = error
         log.warning("run %s may still be running: %s", prompt_id, reason)
 
-    def _demand_known(self, otherwise: Exception) -> str:
-        if not self._known():
+    def _demand_known(self, otherwise: Exception, *, is_silent: bool = False) -> str:
+        """Return the prompt id if the server knows it, else raise `otherwise`.
+
+        Args:
+            otherwise: The error of a server that answers, and does not know the prompt.
+            is_silent: Whether the server was silent. If it is given up, it may still run the prompt
+                later; one that broke off has ended, and with it its queue, kept only in memory.
+        """
+        try:
+            is_known = self._known()
+        except (TransportError, ApiError):
+            if is_silent and self.server.is_gone:
+                raise RunLost(_GONE, prompt_id=self.prompt_id) from None
+            raise
+        if not is_known:
             self._cancel_late_delivery()
             raise otherwise
         return self.prompt_id
@@ -159,7 +175,7 @@ class Submission:
                 if misses >= _LOOKUPS and least.over:
                     return False
             except (TransportError, ApiError):
-                if self.server.is_gone:  # and the prompt with it
+                if self.server.is_gone:
                     raise
                 if deadline.over:
                     self._withdraw(self.prompt_id)
@@ -167,6 +183,7 @@ class Submission:
             clock.sleep(timeouts.lookup_every_s)
 
 
+_GONE: Final = "the workflow was sent, but no answer came, and the machine does not answer any more"
 _LOST: Final = (
     "the workflow was sent, but no answer came and the server does not know it; it was not sent "
     "again, because it might then run twice"

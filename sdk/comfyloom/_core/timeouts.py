@@ -5,7 +5,15 @@ from __future__ import annotations
 import attrs
 
 
-@attrs.frozen(kw_only=True)
+def _by_difference(value: attrs.AttrsInstance) -> str:
+    """Return the repr of a value with many fields: only what differs from its default."""
+    fields = attrs.fields(type(value))
+    values = [(field, getattr(value, field.name)) for field in fields]
+    shown = [f"{field.name}={each!r}" for field, each in values if each != field.default]
+    return f"{type(value).__name__}({', '.join(shown)})"
+
+
+@attrs.frozen(kw_only=True, repr=False)
 class PollIntervals:
     """How often a run is polled, in seconds.
 
@@ -46,8 +54,11 @@ class PollIntervals:
     alive_s: float = 5.0
     give_up_s: float = 60.0
 
+    def __repr__(self) -> str:
+        return _by_difference(self)
 
-@attrs.frozen(kw_only=True)
+
+@attrs.frozen(kw_only=True, repr=False)
 class Timeouts:
     """Every time limit and interval, in seconds; change single values by keyword.
 
@@ -79,7 +90,6 @@ class Timeouts:
         launch_answer_s: How long a stop waits for the answer to a launch under way.
         start_s: For a machine to become ready.
         start_poll_s: Between two polls of a starting machine; billing begins with Ready.
-        start_silence_s: For the ComfyUI of a ready machine to answer; this time is billed.
         fresh_s: Age of a machine's last sign of life up to which a run does not probe it first.
         probe_s: For its ComfyUI to answer such a probe.
         ask_every_s: Between two questions to the platform whether a troubled machine still exists.
@@ -135,7 +145,6 @@ class Timeouts:
     launch_answer_s: float = 5.0
     start_s: float = 1800.0
     start_poll_s: float = 2.0
-    start_silence_s: float = 600.0
     fresh_s: float = 30.0
     probe_s: float = 2.0
     ask_every_s: float = 5.0
@@ -161,6 +170,9 @@ class Timeouts:
     lock_s: float = 180.0
     lock_notice_s: float = 0.2
     ledger_busy_s: float = 15.0
+
+    def __repr__(self) -> str:
+        return _by_difference(self)
 
 
 DEFAULT_TIMEOUTS = Timeouts()

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import attrs
 
+from comfyloom._comfyui.client import ComfyUI
 from comfyloom._dev import account
 from comfyloom._dev.health import check_health
 from comfyloom._dev.record import DevRecord
 from comfyloom._dev.reuse import await_start
 from comfyloom._machines.borrowed import BorrowedMachine
 from comfyloom._machines.connect import connect
+from comfyloom._machines.starting import SILENT
 from comfyloom._records.dev_state import DevState, Health
 from comfyloom._runcomfy.machine_url import machine_url
 from comfyloom.errors import MachineStartFailed
@@ -35,14 +38,20 @@ class Refusal:
     unexpected: bool = False
 
 
-def borrow(record: DevRecord, version: str) -> BorrowedMachine | Refusal:
+def borrow(
+    record: DevRecord,
+    why_unfit: Callable[[str, ComfyUI | None], str],
+    is_wanted: Callable[[], bool],
+) -> BorrowedMachine | Refusal:
     """Return the dev server if it fits and is healthy, or why not. Waits for a start.
 
     Launching a machine would take as long as waiting for one that starts.
 
     Args:
         record: The dev server.
-        version: The workflow version that it must have been launched with.
+        why_unfit: Says why a workflow version is not suitable, "" if it is; without a ComfyUI, as
+            far as that can be said without one.
+        is_wanted: Whether to go on waiting.
 
     Raises:
         LedgerError: The state file cannot be read.
@@ -50,7 +59,7 @@ def borrow(record: DevRecord, version: str) -> BorrowedMachine | Refusal:
         MachineTimeout: It was starting, and was not ready in time.
     """
     state = record.file.read()
-    if (refusal := _unfit(record, state, version)) is not None:
+    if (refusal := _unfit(record, state, why_unfit)) is not None:
         return refusal
     seen = check_health(state, record.api)
     server = seen.server
@@ -59,37 +68,48 @@ def borrow(record: DevRecord, version: str) -> BorrowedMachine | Refusal:
         return _ended(state, seen.reason)
     if seen.health is Health.STARTING:
         try:
-            server = await_start(record, state)
+            server = await_start(record, state, is_wanted)
         except MachineStartFailed as error:
+            if error.status == SILENT:
+                return _silent(record, state, Health.UNREACHABLE, str(error))
             return _ended(state, error.status)
     elif server is None or seen.health is not Health.HEALTHY:
-        rate = record.prices.rate(state.server_type)
-        reason = f"the dev server {state.server_id} ({rate}) is {seen.health}: {seen.reason}"
-        advice = _RESTART if seen.health is Health.UNREACHABLE else ""
-        return Refusal(reason=reason, advice=advice, unexpected=True)
+        return _silent(record, state, seen.health, seen.reason)
     api = record.api
+    comfyui = connect(machine_url(server), api)
+    if reason := why_unfit(state.workflow_version, comfyui):
+        comfyui.close()
+        return Refusal(reason=reason, advice=_RESTART, unexpected=True)
     machine = BorrowedMachine(api, state.server_type, prices=record.prices)
     lease = account.lease_of(state, api, record.settings)
     lease.on_changed = record.record_seen  # a renewed lease changes what it may cost
-    machine.take(server, connect(machine_url(server), api), lease)
+    machine.take(server, comfyui, lease)
     return machine
 
 
-def _unfit(record: DevRecord, state: DevState, version: str) -> Refusal | None:
+def _unfit(
+    record: DevRecord, state: DevState, why_unfit: Callable[[str, ComfyUI | None], str]
+) -> Refusal | None:
     if not state.is_there:
         return Refusal(reason="there is no dev server", advice=_UP)
     if not state.is_of(record.settings):
         return Refusal(reason="the dev server belongs to another account")
     if state.is_unanswered:
         return Refusal(reason="the launch of the dev server has no answer yet", advice=_UP)
-    if state.workflow_version != version:
-        reason = "the dev server was launched with another workflow version"
+    if reason := why_unfit(state.workflow_version, None):
         return Refusal(reason=reason, advice=_RESTART)
-    server_type = record.settings.asked_server_type
-    if server_type not in (None, state.server_type):
-        reason = f"the dev server is a {state.server_type} machine, not {server_type}"
+    asked = record.settings.asked_server_type
+    if asked is not None and state.server_type not in asked:
+        reason = f"the dev server is a {state.server_type} machine, not {' or '.join(asked)}"
         return Refusal(reason=reason, advice=_RESTART)
     return None
+
+
+def _silent(record: DevRecord, state: DevState, health: Health, reason: str) -> Refusal:
+    rate = record.prices.rate(state.server_type)
+    reason = f"the dev server {state.server_id} ({rate}) is {health}: {reason}"
+    advice = _RESTART if health is Health.UNREACHABLE else ""
+    return Refusal(reason=reason, advice=advice, unexpected=True)
 
 
 def _ended(state: DevState, reason: str) -> Refusal:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 import attrs
@@ -10,7 +11,7 @@ import attrs
 from comfyloom._core.redact import log
 from comfyloom._dev import account
 from comfyloom._dev.record import DevRecord
-from comfyloom._machines.launch import LONGEST_LEASE_S
+from comfyloom._machines.launch import LONGEST_LEASE_S, launch_first
 from comfyloom._machines.launched import LaunchedMachine
 from comfyloom._records.dev_state import LAUNCHING, DevState
 from comfyloom._records.locations import records_of
@@ -18,7 +19,7 @@ from comfyloom._runcomfy.models import Server
 from comfyloom._runcomfy.versions import find_version
 from comfyloom._workflow.workflow import Workflow
 from comfyloom.errors import ConfigError, MachineError, MachineLeak
-from comfyloom.settings import LONGEST_DURATION_S, is_word
+from comfyloom.settings import LONGEST_DURATION_S, ServerTypes, are_words
 
 SHORTEST_S: Final = 60.0
 """A shorter lease could end between two requests."""
@@ -32,7 +33,7 @@ class LaunchRequest:
     """What the caller requested; None for no preference."""
 
     workflow: WorkflowLike
-    server_type: str | None
+    server_type: ServerTypes | None
     duration_s: float | None
     idle_timeout_s: float | None
 
@@ -43,7 +44,7 @@ class LaunchRequest:
             for name, value in times.items()
             if value is not None and not SHORTEST_S <= value <= LONGEST_DURATION_S
         ]
-        if self.server_type is not None and (problem := is_word(self.server_type)) is not None:
+        if self.server_type is not None and (problem := are_words(self.server_type)) is not None:
             problems.append(f"server_type: {problem}")
         if problems:
             raise ConfigError(problems=problems)
@@ -66,6 +67,13 @@ def launch(record: DevRecord, state: DevState, request: LaunchRequest) -> Launch
         ComfyloomError: There is no machine.
     """
     intent = _intent(record, state, request)
+    server_types = request.server_type or record.settings.server_type
+    return launch_first(server_types, partial(_launch, record, intent))
+
+
+def _launch(record: DevRecord, wanted: DevState, server_type: str) -> Launched:
+    cost = record.prices.cost(server_type, 0.0)
+    intent = attrs.evolve(wanted, server_type=server_type, session_cost=cost)
     tracker = record.tracker(intent)
     machine = LaunchedMachine(
         record.api,
@@ -74,6 +82,7 @@ def launch(record: DevRecord, state: DevState, request: LaunchRequest) -> Launch
         longest_s=intent.max_duration,
         lease_s=intent.idle_timeout,
         max_machines=record.settings.max_machines,
+        ready_grace_s=record.settings.ready_grace_s,
         tracker=tracker,
         valid_s=record.api.timeouts.start_s + max(intent.max_duration, LONGEST_LEASE_S),
     )
@@ -135,7 +144,7 @@ def version_of(record: DevRecord, workflow: WorkflowLike) -> str | None:
     """Return the workflow version to launch, None if neither settings nor workflow name one."""
     if record.settings.workflow_version_id is not None or workflow is None:
         return record.settings.workflow_version_id
-    name = workflow if isinstance(workflow, str) else workflow.__workflow__.name
+    name = workflow if isinstance(workflow, str) else workflow.__workflow__.saved_name
     return find_version(record.api, name)
 
 
@@ -172,7 +181,6 @@ def _intent(record: DevRecord, state: DevState, request: LaunchRequest) -> DevSt
     if version is None:
         text = "which workflow? Name one, or set RUNCOMFY_WORKFLOW_VERSION_ID"
         raise ConfigError(text, problems=[text])
-    server_type = request.server_type or settings.server_type
     return attrs.evolve(
         state,
         status=LAUNCHING,
@@ -181,8 +189,6 @@ def _intent(record: DevRecord, state: DevState, request: LaunchRequest) -> DevSt
         user_id=settings.user_id,
         api_base_url=settings.api_base_url,
         is_emulated=account.is_emulator(settings.api_base_url, record.api.timeouts),
-        server_type=server_type,
         idle_timeout=request.idle_timeout_s or settings.dev_idle_timeout_s,
         max_duration=request.duration_s or settings.dev_max_duration_s,
-        session_cost=record.prices.cost(server_type, 0.0),
     )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import attrs
 
 from comfyloom._dev import account
 from comfyloom._dev.health import check_health
 from comfyloom._dev.launch import SHORTEST_S, LaunchRequest, once_ready, version_of
 from comfyloom._dev.record import DevRecord
-from comfyloom._machines.starting import Starting
+from comfyloom._machines.starting import SILENT, Starting
 from comfyloom._records.best_effort import best_effort
 from comfyloom._records.dev_state import DevState, Health
 from comfyloom._records.locations import records_of
@@ -25,8 +27,8 @@ def fitting(record: DevRecord, state: DevState, request: LaunchRequest) -> DevSt
     asked = request.server_type or record.settings.asked_server_type
     version = version_of(record, request.workflow)
     other = ""
-    if asked and asked != state.server_type:
-        other = f"is a {state.server_type} machine, not {asked}"
+    if asked and state.server_type not in asked:
+        other = f"is a {state.server_type} machine, not {' or '.join(asked)}"
     elif version and version != state.workflow_version:
         other = f"was launched with workflow version {state.workflow_version}, not {version}"
     if other:
@@ -64,11 +66,18 @@ def await_running(record: DevRecord, state: DevState) -> None:
         lease.settle()
 
 
-def await_start(record: DevRecord, state: DevState) -> Server:
+def await_start(
+    record: DevRecord, state: DevState, is_wanted: Callable[[], bool] = lambda: True
+) -> Server:
     """Wait for a machine that is starting, record how that ended, and return it.
 
+    Args:
+        record: The dev server.
+        state: Its state.
+        is_wanted: Whether to go on waiting.
+
     Raises:
-        MachineStartFailed: It ended instead.
+        MachineStartFailed: It ended instead, its ComfyUI does not answer, or it is not wanted.
         MachineTimeout: It was not ready in time.
     """
     api = record.api
@@ -76,13 +85,16 @@ def await_start(record: DevRecord, state: DevState) -> Server:
         api=api,
         server_id=state.server_id,
         report=record.report,
+        grace_s=record.settings.ready_grace_s,
         on_seen=once_ready(record.record_seen),
+        is_wanted=is_wanted,
         begun=api.clock.monotonic() - max(0.0, api.now() - (state.launch_time or api.now())),
     )
     try:
         server, comfyui = starting.wait()
-    except MachineStartFailed:
-        record.record_ended_if(state.server_id)
+    except MachineStartFailed as failed:
+        if failed.status != SILENT and is_wanted():
+            record.record_ended_if(state.server_id)
         raise
     comfyui.close()
     return server

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -25,7 +25,7 @@ from comfyloom._records.dev_state import Health
 from comfyloom._records.dev_state_file import StateFile
 from comfyloom._runcomfy.client import ServerApi
 from comfyloom.progress import ProgressCallback
-from comfyloom.settings import Settings
+from comfyloom.settings import Settings, to_server_types
 
 
 class DevServer:
@@ -72,7 +72,7 @@ class DevServer:
         self,
         workflow: WorkflowLike = None,
         *,
-        server_type: str | None = None,
+        server_type: str | Sequence[str] | None = None,
         duration_s: float | None = None,
         idle_timeout_s: float | None = None,
     ) -> DevStatus:
@@ -81,7 +81,8 @@ class DevServer:
         Args:
             workflow: What it is for: its name selects the version to launch if the settings name
                 none.
-            server_type: The machine type; by default from the settings.
+            server_type: The machine type, or several in order of preference; by default from the
+                settings.
             duration_s: Longest duration in seconds, from Ready; by default
                 `Settings.dev_max_duration_s`.
             idle_timeout_s: Seconds without use after which it ends; by default
@@ -98,7 +99,7 @@ class DevServer:
         self._settings.demand_checked_certificates()
         request = LaunchRequest(
             workflow=workflow,
-            server_type=server_type,
+            server_type=None if server_type is None else to_server_types(server_type, None),
             duration_s=duration_s,
             idle_timeout_s=idle_timeout_s,
         )
@@ -155,7 +156,7 @@ class DevServer:
         workflow: WorkflowLike = None,
         *,
         force: bool = False,
-        server_type: str | None = None,
+        server_type: str | Sequence[str] | None = None,
         duration_s: float | None = None,
         idle_timeout_s: float | None = None,
     ) -> DevStatus:

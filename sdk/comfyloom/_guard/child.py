@@ -11,12 +11,14 @@ in JSON:
     {"do": "launched", "key": K, "server_id": ID}     the platform answered the launch
     {"do": "seen", "key": K}                          the platform has listed the machine
     {"do": "stop", "key": K}                          the owner gave up waiting for its end
+    {"do": "refused", "key": K}                       the platform refused the launch
     {"do": "forget", "key": K}                        confirmed stopped, or handed over
 
 When the owner dies, every machine that was not forgotten is deleted. The machine of an unanswered
 launch is looked up in the account's list by three facts: it was not listed before the launch, and
-it has exactly the duration and the machine type of the launch. Each outcome is appended to the
-journal, which the next reaper reads.
+it has exactly the duration and the machine type of the launch. A refusal may come from a gateway
+that passed the launch on, so that two lists some seconds apart must lack its machine. Each outcome
+is appended to the journal, which the next reaper reads.
 """
 
 import json
@@ -32,6 +34,7 @@ if TYPE_CHECKING:  # importing typing takes longer than all other imports togeth
 
 SEARCH_EVERY_S = 2.0
 SEARCH_FOR_S = 60.0
+SECOND_LOOK_S = 5.0  # between the two lists that must lack the machine of a refused launch
 GIVE_UP_S = 600.0
 YOUNG_S = 60.0  # a machine launched this recently may answer 404 although it exists
 REQUEST_TIMEOUT_S = 10.0
@@ -56,6 +59,8 @@ class Charge:
         self.seen: bool = message["seen"]
         self.held_at = time.monotonic()
         self.stop_since: float | None = None
+        self.is_refused = False
+        self.missed_at: float | None = None
         self.due = 0.0
         self.delay_s = FIRST_DELAY_S
 
@@ -125,9 +130,16 @@ class Charge:
 
     def _end_search(self, now: float, outcome: str, *, is_final: bool) -> "str | None":
         """Return the outcome if it is final or the time for the search is over."""
-        if is_final or self._stopping_s(now) > SEARCH_FOR_S:
+        if self.missed_at is None:
+            self.missed_at = now
+        is_long = (
+            now - self.missed_at >= SECOND_LOOK_S
+            if self.is_refused
+            else self._stopping_s(now) > SEARCH_FOR_S
+        )
+        if is_final or is_long:
             return outcome
-        self.due = now + SEARCH_EVERY_S
+        self.due = now + (SECOND_LOOK_S if self.is_refused else SEARCH_EVERY_S)
         return None
 
     def _stopping_s(self, now: float) -> float:
@@ -273,6 +285,9 @@ class GuardProcess:
             charge.server_id = message["server_id"]
         elif command == "seen":
             charge.seen = True
+        elif command == "refused":
+            charge.is_refused = True
+            charge.stop()
         elif command == "stop":
             charge.stop()
         elif command == "forget":

@@ -103,6 +103,10 @@ class Guard:
         """Let the guard stop a machine, for up to ten minutes, even after this process ended."""
         return self._update(key, {"do": "stop", "key": key})
 
+    def refused(self, key: str) -> bool:
+        """Let the guard make sure that a refused launch has given no machine, or stop it."""
+        return self._update(key, {"do": "refused", "key": key})
+
     def forget(self, key: str) -> bool:
         """Release the guard: the machine is confirmed stopped, or another process owns it."""
         with self._lock:

@@ -123,6 +123,7 @@ class Transport:
         again = method in _REPEATABLE if repeatable is None else repeatable
         notes = [] if errors is None else errors
         answer_s = self.timeouts.answer_s if timeout_s is None else timeout_s
+        answer_s = min(answer_s, self.watch.patience_s(path))
         connect_s = min(answer_s, self.timeouts.connect_s if connect_s is None else connect_s)
         options["timeout"] = (connect_s, answer_s)
         pace = Pace(self.clock, answer_s, whole_s or answer_s, is_over)
@@ -144,7 +145,8 @@ class Transport:
             attempt.refused(answer)
             if not attempt.wait(answer):
                 return answer
-        raise _broken(self.name, attempt.what, notes, sent=attempt.sent)
+        how = {"sent": attempt.sent, "timed_out": attempt.timed_out}
+        raise _broken(self.name, attempt.what, notes, **how)
 
     @contextmanager
     def stream(self, path: str, **options: Any) -> Generator[requests.Response]:
@@ -260,6 +262,7 @@ class _Attempts:
     backoff: Backoff
     errors: list[str]
     sent: bool = attrs.field(default=False, init=False)
+    timed_out: bool = attrs.field(default=False, init=False)
     _delays: Iterator[float] = attrs.field(init=False)
     _deadline: Deadline = attrs.field(init=False)
 
@@ -271,6 +274,7 @@ class _Attempts:
         """Note an attempt without an answer."""
         self.errors.insert(0, describe(error, self.transport.proxy))
         self.sent = self.sent or reached_the_server(error)
+        self.timed_out = isinstance(error, _requests().Timeout)
 
     def refused(self, answer: requests.Response) -> None:
         """Note an attempt that got a transient error status."""
@@ -302,9 +306,9 @@ def retry_after_s(answer: requests.Response, backoff: Backoff) -> float:
     return min(max(seconds, 0.0), backoff.retry_after_s)
 
 
-def _broken(name: str, what: str, errors: list[str], *, sent: bool) -> TransportError:
+def _broken(name: str, what: str, errors: list[str], **how: bool) -> TransportError:
     reason = errors[0] if errors else "no answer"
-    return TransportError(f"{name}: {what}: {reason}", errors=errors, sent=sent)
+    return TransportError(f"{name}: {what}: {reason}", errors=errors, **how)
 
 
 def text_of(answer: requests.Response, most: int) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
+from comfyloom._core.waiting import FOREVER
+
 
 class ServerWatch(Protocol):
     """Knows whether a server is gone for good."""
@@ -11,6 +13,10 @@ class ServerWatch(Protocol):
     @property
     def is_over(self) -> bool:
         """Whether the server was found to be gone."""
+        ...
+
+    def patience_s(self, path: str) -> float:
+        """Return the longest silence that a request to a path can wait for, in seconds."""
         ...
 
     def heard(self) -> None:
@@ -32,6 +38,9 @@ class _NoWatch:
     """Watches a server that may always come back."""
 
     is_over = False
+
+    def patience_s(self, path: str) -> float:  # noqa: ARG002
+        return FOREVER
 
     def heard(self) -> None:
         pass

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from typing import Final
+from typing import Final, TypeVar
 
 import attrs
 
+from comfyloom._core.json import mapping
 from comfyloom._core.redact import log
 from comfyloom._machines.lost_launch import LaunchSearch
 from comfyloom._money.prices import PriceList
 from comfyloom._records.tracker import NullTracker
-from comfyloom._runcomfy.client import ServerApi
+from comfyloom._runcomfy.client import LAUNCH, ServerApi
 from comfyloom._runcomfy.models import Server
 from comfyloom.errors import (
     ApiError,
@@ -21,12 +23,17 @@ from comfyloom.errors import (
     MachineLeak,
     MachineLimit,
     MachineStartFailed,
+    NotFound,
     TransportError,
+    Unauthorized,
 )
+
+T = TypeVar("T")
 
 SHORTEST_LEASE_S: Final = 900
 LONGEST_LEASE_S: Final = 1799
 _GIVEN_UP: Final = frozenset({408, 425, 499})
+_UNAVAILABLE: Final = 503
 
 
 def draw_lease(rng: random.Random) -> int:
@@ -87,8 +94,12 @@ class Launch:
                 self.tracker.hand_over_to_guard()
                 raise
             except ComfyloomError as error:
-                is_search = isinstance(error, MachineStartFailed)
-                self.tracker.record_ended("never appeared" if is_search else "refused")
+                if isinstance(error, ApiError) and not isinstance(error, Unauthorized):
+                    # Whatever refused it may have passed it on: the guard makes sure.
+                    self.tracker.record_refused()
+                else:
+                    is_search = isinstance(error, MachineStartFailed)
+                    self.tracker.record_ended("never appeared" if is_search else "refused")
                 raise
             self.on_launched(server)
             return server
@@ -127,6 +138,49 @@ class Launch:
 def _may_have_launched(error: TransportError | ApiError) -> bool:
     if isinstance(error, TransportError):
         return error.sent
-    # A 4xx is a refusal, except where a gateway gave up waiting; after a broken or unreadable
-    # answer the outcome is unknown, too.
+    # A 4xx is a refusal, except where a gateway gave up waiting, and so is the platform's own 503;
+    # after a broken or unreadable answer the outcome is unknown, too.
+    if error.status == _UNAVAILABLE and _is_explained(error):
+        return False
     return error.status >= 500 or error.status < 400 or error.status in _GIVEN_UP
+
+
+def _is_explained(error: ApiError) -> bool:
+    """Return whether the platform says why, which a gateway's page does not."""
+    try:
+        fields = mapping(json.loads(error.body))
+    except ValueError:
+        return False
+    return bool({"message", "error", "detail"} & fields.keys())
+
+
+def launch_first(server_types: Sequence[str], launch: Callable[[str], T]) -> T:
+    """Launch the first machine type that the platform does not refuse.
+
+    Args:
+        server_types: The machine types, in order of preference.
+        launch: Launches a machine of a type.
+
+    Raises:
+        ApiError: The platform refuses them all; the message names the reason for each.
+    """
+    refusals: list[str] = []
+    for server_type in server_types:
+        try:
+            return launch(server_type)
+        except ApiError as error:
+            is_about_all = isinstance(error, Unauthorized | NotFound)
+            if is_about_all or error.request != LAUNCH or _may_have_launched(error):
+                raise
+            refusals.append(f"{server_type}: {error}")
+            if server_type == server_types[-1]:
+                raise error if len(server_types) == 1 else _refused(error, refusals) from None
+        log.warning("RunComfy refuses to launch a %s", refusals[-1])
+    raise ValueError("no machine type")
+
+
+def _refused(last: ApiError, refusals: Sequence[str]) -> ApiError:
+    text = f"RunComfy refuses every machine type: {'; '.join(refusals)}"
+    return type(last)(
+        text, status=last.status, code=last.code, body=last.body, request=last.request
+    )

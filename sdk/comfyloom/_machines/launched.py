@@ -63,14 +63,16 @@ def _set_event() -> threading.Event:
 class LaunchedMachine(Machine):
     """A machine launched by this process: a session's, or the dev server until it is ready.
 
-    `start` launches it, `stop` ends it; in between, `touch` renews its lease while it is used. If
-    this process dies, a session's machine ends by itself within its lease of 15 to 30 minutes.
+    `launch` and `await_ready` start it; `stop` ends it, and must follow, also after an error. In
+    between, `touch` renews its lease while it is used. If this process dies, a session's machine
+    ends by itself within its lease of 15 to 30 minutes.
 
     Args:
         longest_s: Its longest duration, from Ready.
         lease_s: How long it runs without use; by default, the duration of its launch.
         max_machines: How many the account may have at once, None for no limit.
         idle_timeout_s: How long after its last use it is kept alive.
+        ready_grace_s: How long its ComfyUI may not answer, from Ready.
         tracker: Its records and guard; none by default.
         valid_s: How long its record is valid without a heartbeat; by default its duration.
         rng: Draws the duration of the launch.
@@ -80,6 +82,7 @@ class LaunchedMachine(Machine):
     lease_s: float | None = attrs.field(default=None, kw_only=True)
     max_machines: int | None = attrs.field(default=None, kw_only=True)
     idle_timeout_s: float = attrs.field(default=600.0, kw_only=True)
+    ready_grace_s: float = attrs.field(default=180.0, kw_only=True)
     tracker: NullTracker = attrs.field(factory=NullTracker, kw_only=True, repr=False)
     rng: random.Random = attrs.field(factory=random.SystemRandom, repr=False, kw_only=True)
     valid_s: float = attrs.field(default=0.0, kw_only=True)
@@ -101,6 +104,11 @@ class LaunchedMachine(Machine):
         return self._states.state
 
     @property
+    def has_stopped(self) -> bool:
+        """Whether it certainly runs nothing any more."""
+        return self.state is MachineState.STOPPED or super().has_stopped
+
+    @property
     def summary(self) -> str:
         """How long it was billed, its cost, and whether it has ended."""
         started = f"started in {self.started_in_s:.0f} s, " if self.started_in_s else ""
@@ -116,12 +124,6 @@ class LaunchedMachine(Machine):
         if self.state is MachineState.STOPPED or (not self.server_id and self._answered.is_set()):
             return None
         return leak(self.server_id, self.server_type, "it was not seen to stop", self.prices)
-
-    def start(self, workflow_version_id: str, report: ProgressCallback) -> ComfyUI:
-        """Launch it and wait for its ComfyUI; `stop` must follow, also after an error."""
-        HEARTBEAT.add(self.beat)
-        self.launch(workflow_version_id)
-        return self.await_ready(report)
 
     def touch(self) -> None:
         """Note its use, and renew its lease when half of it is over."""
@@ -227,12 +229,16 @@ class LaunchedMachine(Machine):
             server_id=self.server_id,
             report=report,
             on_seen=see,
+            grace_s=self.ready_grace_s,
             is_wanted=lambda: self.state is not MachineState.STOPPED,
         )
-        self.use(comfyui := starting.wait()[1])
+        comfyui = starting.wait()[1]
         self.started_in_s = starting.elapsed_s
         self._used_at = self.api.clock.monotonic()
-        self._states.move(MachineState.LAUNCHED, to=MachineState.READY)
+        with self._stop_lock:
+            if not self._states.move(MachineState.LAUNCHED, to=MachineState.READY):
+                raise MachineError("the machine was stopped while it started")
+            self.use(comfyui)
         message = f"ready after {self.started_in_s:.0f} s"
         log.info("machine %s is %s", self.server_id, message)
         report(Progress(kind="machine", message=message, elapsed_s=self.started_in_s))
@@ -278,5 +284,6 @@ class LaunchedMachine(Machine):
                 self.lease.note(server)
             self.billed_s = self.seconds
             self._states.state = MachineState.STOPPED
-        self.disconnect()
+            self.disconnect()
+            self.comfyui = None
         log.info("machine %s is stopped; billed %.0f s", self.server_id, self.billed_s)

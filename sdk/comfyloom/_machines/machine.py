@@ -12,7 +12,7 @@ from comfyloom._comfyui.client import ComfyUI, watch_server
 from comfyloom._core.redact import log
 from comfyloom._http.retry import NO_RETRY
 from comfyloom._machines.lease import Lease
-from comfyloom._machines.life import Life, Verdict
+from comfyloom._machines.life import Life, Verdict, Word
 from comfyloom._money.prices import PriceList
 from comfyloom._runcomfy.client import ServerApi
 from comfyloom.errors import ApiError, MachineError, MachineLeak, NotFound, TransportError
@@ -49,7 +49,7 @@ class Machine(ABC):
     _status: str = attrs.field(default="", init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        self._life = Life(self.api.clock, self.api.timeouts, self._has_ended, self._is_busy)
+        self._life = Life(self.api.clock, self.api.timeouts, self._ask, lambda: self.is_busy)
 
     @property
     def is_fresh(self) -> bool:
@@ -60,6 +60,16 @@ class Machine(ABC):
     def is_silent(self) -> bool:
         """Whether it was given up because it answered no more."""
         return self._life.verdict is Verdict.SILENT
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a prompt of this process is known to run, or to wait, there."""
+        return self.comfyui is not None and bool(self.comfyui.accepted)
+
+    @property
+    def has_stopped(self) -> bool:
+        """Whether it certainly runs nothing any more."""
+        return self._life.verdict is Verdict.ENDED
 
     @abstractmethod
     def release(self) -> None:
@@ -109,7 +119,7 @@ class Machine(ABC):
         if self._life.verdict is Verdict.SILENT:
             text = f"machine {self.server_id} does not answer any more"
             raise MachineError(text, server_id=self.server_id, status="silent")
-        if self._life.verdict is Verdict.ALIVE and not self._has_ended():
+        if self._life.verdict is Verdict.ALIVE and self._ask() is not Word.ENDED:
             return
         self.billed_s = self.billed_s or self.used_s
         text = f"machine {self.server_id} has ended ({self._status.lower()})"
@@ -125,13 +135,14 @@ class Machine(ABC):
         """Whether a client is, or was, that of its ComfyUI."""
         return server is self._client
 
-    def _has_ended(self) -> bool:
+    def _ask(self) -> Word:
         """Ask the platform; an unreachable one does not mean a dead machine."""
         try:
             self._status = self._end_status()
         except (TransportError, ApiError) as error:
             log.warning("the machine's state is currently unknown: %s", error)
-        return bool(self._status)
+            return Word.NOTHING
+        return Word.ENDED if self._status else Word.RUNS
 
     def _end_status(self) -> str:
         """Return the platform's word for how the machine ended, "" if it runs."""
@@ -145,9 +156,6 @@ class Machine(ABC):
                 return "gone"
             server = listed[0]
         return server.current_status if server.has_ended else ""
-
-    def _is_busy(self) -> bool:
-        return self.comfyui is not None and bool(self.comfyui.accepted)
 
     def disconnect(self) -> None:
         """Close the connections to its ComfyUI."""

@@ -21,6 +21,8 @@ from comfyloom.progress import Progress, ProgressCallback
 _STATUS_EVERY: Final = 4
 """Failed probes of a ComfyUI before the platform is asked again."""
 USUAL: Final = "usually 120 to 300 s"
+SILENT: Final = "silent"
+"""The status of a machine that is ready, but whose ComfyUI never answered."""
 
 
 @attrs.frozen(kw_only=True)
@@ -30,6 +32,7 @@ class Starting:
     Args:
         on_seen: Called with each description that the platform gives of the machine.
         is_wanted: Whether to go on waiting; not once this process has stopped the machine.
+        grace_s: Seconds from Ready for which its ComfyUI may not answer; this time is billed.
         connect: Makes the client of a ComfyUI from its URL.
         begun: When it was launched, by the monotonic clock; now by default.
     """
@@ -37,6 +40,7 @@ class Starting:
     api: ServerApi
     server_id: str
     report: ProgressCallback
+    grace_s: float
     on_seen: Callable[[Server], object] = lambda _: None
     is_wanted: Callable[[], bool] = lambda: True
     connect: Callable[[str, ServerApi], ComfyUI] = connect
@@ -48,7 +52,7 @@ class Starting:
         """Block until ComfyUI answers, and return the machine and its client.
 
         Raises:
-            MachineStartFailed: It ended instead.
+            MachineStartFailed: It ended instead, or its ComfyUI does not answer (`SILENT`).
             MachineTimeout: It took longer than `Timeouts.start_s`.
         """
         timeouts = self.api.timeouts
@@ -66,12 +70,16 @@ class Starting:
         """Return the client of a ready machine once its ComfyUI answers."""
         probe = _Probe(self, server)
         timeouts = self.api.timeouts
-        longest_s = min(timeouts.start_silence_s, deadline.remaining_s)
+        longest_s = min(self.grace_s, deadline.remaining_s)
         for _ in polling(timeouts.start_poll_s / 2, Deadline.after(longest_s, self.api.clock)):
             if probe.answers():
                 return probe.comfyui
             probe.look_again()
-        raise self._timed_out(server, probe.reason)
+        text = (
+            f"machine {self.server_id} is ready, but its ComfyUI has not answered for "
+            f"{longest_s:.0f} s: {probe.reason}"
+        )
+        raise self._failed(text, SILENT)
 
     @property
     def elapsed_s(self) -> float:
@@ -113,15 +121,15 @@ class Starting:
         self.report(Progress(kind="machine", message=message, elapsed_s=self.elapsed_s))
 
     def _gone(self, status: str) -> MachineStartFailed:
-        text = f"machine {self.server_id} ended while it started ({status})"
+        return self._failed(f"machine {self.server_id} ended while it started ({status})", status)
+
+    def _failed(self, text: str, status: str) -> MachineStartFailed:
         return MachineStartFailed(
             text, server_id=self.server_id, status=status, elapsed_s=self.elapsed_s
         )
 
-    def _timed_out(self, last: Server | None, silence: str = "") -> MachineTimeout:
+    def _timed_out(self, last: Server | None) -> MachineTimeout:
         state = last.current_status if last else "not known"
-        if silence:
-            state += f", but its ComfyUI does not answer: {silence}"
         text = (
             f"machine {self.server_id} was not ready after {self.elapsed_s:.0f} s (state: {state})"
         )

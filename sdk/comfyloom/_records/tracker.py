@@ -53,6 +53,9 @@ class NullTracker:
     def record_stopping(self) -> None:
         """Record that the machine is being stopped."""
 
+    def record_refused(self) -> None:
+        """Record that the platform refused the launch; the guard makes sure of it."""
+
     def record_ended(self, by: str) -> None:
         """Record that the machine has ended, and what confirmed it."""
 
@@ -161,6 +164,15 @@ class MachineTracker(NullTracker):
         """Record that the machine is being stopped."""
         with _keeping_record():
             self.records.record_stopping(self.key, self.api.now(), Owner.current())
+
+    def record_refused(self) -> None:
+        """Record that the platform refused the launch; the guard makes sure of it.
+
+        Without a guard, the next reaper does.
+        """
+        self.record_stopping()
+        if self.guard is not None and self.is_guarded:
+            self.guard.refused(self.key)
 
     def record_ended(self, by: str) -> None:
         """Record that the machine has ended, and what confirmed it."""

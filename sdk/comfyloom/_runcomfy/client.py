@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 # A part of the message with which the API gateway answers 403 to an unknown path.
 _GATEWAY_MESSAGE: Final = "key=value pair"
 _MAX_BODY: Final = 2000
+LAUNCH: Final = "POST /servers"
+"""What `ApiError.request` says of a launch."""
 
 
 class ServerApi:

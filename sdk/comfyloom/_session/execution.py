@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
-from typing import Any, Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import attrs
 
@@ -19,11 +19,11 @@ from comfyloom._comfyui.history import HistoryEntry
 from comfyloom._comfyui.run_watcher import RunWatcher
 from comfyloom._comfyui.submit import Submission
 from comfyloom._core.redact import log
-from comfyloom._core.waiting import Deadline
 from comfyloom._session.collecting import Collector
-from comfyloom._session.eta import EtaEstimator, Timings
 from comfyloom._session.event_notes import EventNotes, NotingListener
 from comfyloom._session.progress_reporter import ProgressReporter
+from comfyloom._session.run_report import RunReport
+from comfyloom._session.run_server import RunServer
 from comfyloom._session.saving_again import SavingAgain
 from comfyloom._session.staging import StagingDir
 from comfyloom._workflow.files import InputFile
@@ -39,10 +39,11 @@ from comfyloom.errors import (
     PromptRejected,
     RunCancelled,
     RunFailed,
+    RunLost,
     RunTimeout,
     TransportError,
 )
-from comfyloom.progress import Kind, Progress, ProgressCallback
+from comfyloom.progress import ProgressCallback
 
 ResultT = TypeVar("ResultT", bound=Result)
 
@@ -78,32 +79,47 @@ class SubmissionTicket:
 
 @attrs.define(eq=False)
 class Execution(Generic[ResultT]):
-    """Uploads, submits, watches and downloads one run."""
+    """Connects, uploads, submits, watches and downloads one run.
+
+    Args:
+        plan: What to run.
+        files: Its input files.
+        seeds: The drawn seeds.
+        backend: Where it runs.
+        connect: As `SessionLifetime.connect`, for this workflow.
+        staging: Where its files are written first.
+        ticket: Its turn to submit.
+        timeout_s: Seconds it may take on its server, None for no limit.
+        report: Called with its progress.
+    """
 
     plan: RunPlan[ResultT]
     files: Mapping[str, InputFile]
     seeds: Mapping[str, int]
-    server: ComfyUI
     backend: Backend
+    connect: Callable[..., ComfyUI]
     staging: StagingDir
     ticket: SubmissionTicket
-    deadline: Deadline
-    reconnect: Callable[[], ComfyUI]
+    timeout_s: float | None
     report: ProgressCallback
     prompt_id: str = attrs.field(factory=lambda: str(uuid.uuid4()), init=False)
+    where: RunServer = attrs.field(init=False)
     _scope: CancelScope = attrs.field(init=False)
-    _begun: float = attrs.field(init=False)
-    _started: float = attrs.field(default=0.0, init=False)
     _is_accepted: bool = attrs.field(default=False, init=False)
-    _estimator: EtaEstimator | None = attrs.field(default=None, init=False)
     _notes: EventNotes = attrs.field(factory=EventNotes, init=False)
-    _latest: Progress = attrs.field(factory=lambda: Progress(kind="upload"), init=False)
+    _report: RunReport = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._begun = self.server.clock.monotonic()
-        self._scope = CancelScope(
-            self.deadline, timed_out=partial(RunTimeout, prompt_id=self.prompt_id)
-        )
+        name = self.plan.workflow.__workflow__.name
+        self._report = RunReport(self.backend, name, self.report)
+        self._scope = CancelScope(timed_out=partial(RunTimeout, prompt_id=self.prompt_id))
+        self.where = RunServer(self.backend, self.connect, self._scope, self.timeout_s)
+
+    @property
+    def server(self) -> ComfyUI:
+        """Where it runs, once it is connected."""
+        assert self.where.current is not None
+        return self.where.current
 
     def cancel(self) -> None:
         """Cancel the run; `run` then raises `RunCancelled`."""
@@ -111,6 +127,8 @@ class Execution(Generic[ResultT]):
 
     def cancel_on_server(self) -> None:
         """Cancel from the caller's thread: the run's thread may hang in a request."""
+        if self.where.current is None:
+            return
         try:
             self.server.cancel(self.prompt_id)
         except (TransportError, ApiError) as error:
@@ -121,8 +139,8 @@ class Execution(Generic[ResultT]):
 
         Raises:
             RunError: The run gave no result.
-            MachineError: The machine has ended.
-            ApiError, TransportError: The server refuses a request, or is unreachable.
+            MachineError: There is no machine, or it has ended.
+            ApiError, TransportError: A server refuses a request, or is unreachable.
             OutputNotWritable: A result cannot be written.
             InputFileError: The server does not accept a file, or it has changed since.
         """
@@ -140,7 +158,7 @@ class Execution(Generic[ResultT]):
             raise
         except (TransportError, ApiError):
             self._scope.checkpoint()
-            self.backend.check_alive(self.server)
+            self.where.check_alive()
             raise
         finally:
             self.ticket.end()
@@ -148,17 +166,14 @@ class Execution(Generic[ResultT]):
 
     def _accepted_by_a_living_server(self) -> HistoryEntry:
         """Run the graph; on another machine if this one is gone before it accepted the prompt."""
+        self.where.find(self.report)
+        self._report.begin()
         try:
             return self._submit_and_wait()
-        except (TransportError, ApiError):
-            left_s = self._scope.checkpoint()
-            if self._is_accepted or (server := self.reconnect()) is self.server:
+        except (TransportError, ApiError, RunLost) as failure:
+            self._scope.checkpoint()
+            if self._is_accepted or not self.where.leave(failure, self.report):
                 raise
-        log.warning("the machine was gone before it accepted the run, which goes to another one")
-        self.server = server
-        # A machine's start does not count.
-        self._scope.deadline = self.deadline = Deadline.after(left_s, server.clock)
-        self._scope.checkpoint()
         return self._submit_and_wait()
 
     def _submit_and_wait(self) -> HistoryEntry:
@@ -186,7 +201,7 @@ class Execution(Generic[ResultT]):
         uploads = self.server.uploads
         if (known := uploads.known(file)) is not None:
             return known
-        self._say("upload", f"uploading {field}")
+        self._report.say("upload", f"uploading {field}")
         try:
             return uploads.put(file, self._scope)
         except InputFileError as error:
@@ -199,7 +214,7 @@ class Execution(Generic[ResultT]):
     def _run_graph(self, graph: Graph) -> HistoryEntry:
         """Open the event socket, submit a graph, and wait for its end."""
         self._notes.begin(graph)
-        progress = ProgressReporter(graph, self.plan.workflow, self._say)
+        progress = ProgressReporter(graph, self.plan.workflow, self._report.say)
         reporter = NotingListener(progress, self._notes)
         # Not stored: it refers to this run, and the cycle would keep its files alive.
         watcher = RunWatcher(self.server, self.prompt_id, self._scope, reporter, self.backend)
@@ -259,41 +274,16 @@ class Execution(Generic[ResultT]):
             self.staging,
             self._scope,
             self._notes.images,
-            begin=lambda item: self._say("download", f"downloading {item.name}"),
+            begin=lambda item: self._report.say("download", f"downloading {item.name}"),
         )
         fields = collector.fields(entry, outputs)
         result = spec.result(
             prompt_id=self.prompt_id,
             seeds=dict(self.seeds),
-            seconds=self.server.clock.monotonic() - self._begun,
+            seconds=self._report.elapsed_s,
             ui=entry.outputs,
             **{each.name: () if each.many else None for each in unwanted},
             **fields,
         )
-        stages = dict.fromkeys(self._latest.stages, 1.0)
-        self._say("finished", "finished", fraction=1.0, stages=stages)
-        if self._estimator is not None:
-            self._estimator.stop(self.server.clock.monotonic() - self._started)
+        self._report.finish()
         return result  # type: ignore[return-value]  # pyright: ignore[reportReturnType]
-
-    def _say(self, kind: Kind, message: str, **facts: Any) -> None:
-        """Report progress; fraction and stages keep their values unless given."""
-        self.backend.touch()
-        now = self.server.clock.monotonic()
-        facts.setdefault("fraction", self._latest.fraction)
-        facts.setdefault("stages", self._latest.stages)
-        facts["eta_s"] = self._eta_s(kind, facts["fraction"], now)
-        self._latest = Progress(kind=kind, message=message, elapsed_s=now - self._begun, **facts)
-        self.report(self._latest)
-
-    def _eta_s(self, kind: Kind, fraction: float, now: float) -> float | None:
-        """Return the estimated seconds left, None before it runs."""
-        if self._estimator is None:
-            if kind != "started":
-                return None
-            name = self.plan.workflow.__workflow__.name
-            self._estimator = EtaEstimator(Timings.of(name, self.backend.timings_key))
-            self._started = now
-        if kind == "started":
-            self._estimator.note_cached(fraction)
-        return self._estimator.note(fraction, now - self._started)

@@ -21,7 +21,7 @@ from comfyloom._core.redact import log
 from comfyloom._core.signals import defer_signals, exit_on_sigterm
 from comfyloom._core.states import StateHolder
 from comfyloom._session.run_starter import RunStarter
-from comfyloom.errors import ComfyloomError, ConfigError
+from comfyloom.errors import ComfyloomError, ConfigError, MachineStartFailed
 from comfyloom.progress import Progress, ProgressCallback
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class SessionLifetime:
 
     | state | becomes | by |
     | --- | --- | --- |
-    | NEW | OPEN | the first use of a server |
+    | NEW | OPEN | entering the block, or the first use of a server |
     | NEW, OPEN | CLOSING | `close`: no run starts any more |
     | CLOSING | RELEASING | runs are being cancelled and the machine stopped |
     | RELEASING | CLOSED | it is stopped, or a third signal aborted that |
@@ -62,7 +62,6 @@ class SessionLifetime:
     backend: Backend
     starter: RunStarter
     report: ProgressCallback
-    _lock: threading.RLock = attrs.field(factory=threading.RLock, init=False)
     _states: StateHolder[SessionState] = attrs.field(
         factory=lambda: StateHolder(SessionState.NEW), init=False
     )
@@ -75,7 +74,6 @@ class SessionLifetime:
 
     def _after_fork(self) -> None:
         """Begin anew in a forked child; without a machine of the parent, it can be used there."""
-        self._lock = threading.RLock()
         self.starter.after_fork()
         is_usable = self.backend.after_fork()
         state = SessionState.NEW if self.state is SessionState.OPEN and is_usable else self.state
@@ -94,39 +92,67 @@ class SessionLifetime:
         """Whether the session was used, and not closed since."""
         return self.state in _UNCLOSED and os.getpid() == self._owner
 
-    def enter(self) -> None:
-        """Connect; SIGTERM and SIGHUP are an orderly exit until the session is closed."""
+    def enter(self, *, start: bool) -> None:
+        """Make SIGTERM and SIGHUP an orderly exit until the session is closed.
+
+        Args:
+            start: Whether to start what it needs at once, instead of with the first run.
+        """
         self._signals.enter_context(exit_on_sigterm())
         try:
-            self.connect(None)
+            self.open()
+            if start:
+                self.connect(None)
         except BaseException:
             # `__exit__` is not called when `__enter__` fails.
             self.close_despite_signals()
             raise
 
-    def connect(self, workflow: type[Workflow[Any]] | Workflow[Any] | None) -> ComfyUI | None:
+    def connect(
+        self,
+        workflow: type[Workflow[Any]] | None,
+        report: ProgressCallback | None = None,
+        checkpoint: Callable[[], object] = lambda: None,
+        *,
+        machines: int = 2,
+    ) -> ComfyUI:
         """Return the client of the ComfyUI, launching a machine if needed.
 
         Args:
-            workflow: What will run; see `Backend.open`.
+            workflow: What will run, None if that is not known.
+            report: Called with the progress of a start; by default the session's.
+            checkpoint: Called several times a second meanwhile; it may raise.
+            machines: How many may be tried: one that ends while it starts, or whose ComfyUI never
+                answers, is replaced.
+
+        Raises:
+            ConfigError: Its machine belongs to the process that this one was forked from, or it is
+                unclear which version to launch.
+            ComfyloomError: The session is closed, or there is no machine.
+        """
+        self.open()
+        while True:
+            try:
+                server = self.backend.open(workflow, report or self.report, checkpoint)
+            except ComfyloomError as error:
+                checkpoint()
+                self._require_open()  # that is the cause, if it was closed meanwhile
+                machines -= 1
+                is_replaceable = isinstance(error, MachineStartFailed) and error.server_id
+                if not machines or not is_replaceable:
+                    raise
+                log.warning("%s; launching another", error)
+            else:
+                self._require_open(otherwise=self.backend.close)
+                return server
+
+    def open(self) -> None:
+        """Open the session, unless it is open.
 
         Raises:
             ConfigError: Its machine belongs to the process that this one was forked from.
-            ComfyloomError: The session is closed, or there is no machine.
+            ComfyloomError: It is closed.
         """
-        with self._lock:
-            self._open()
-            name = None if workflow is None else workflow.__workflow__.name
-            try:
-                server = self.backend.open(name, self.report)
-            except ComfyloomError:
-                self._require_open()  # that is the cause, if it was closed meanwhile
-                raise
-            self._require_open(otherwise=self.backend.close)
-            return server
-
-    def _open(self) -> None:
-        """Open the session at its first use."""
         if os.getpid() != self._owner and self.state is not SessionState.CLOSED:
             raise ConfigError(
                 "the machine of this session belongs to another process, from which this one was "

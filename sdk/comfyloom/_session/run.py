@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 ResultT = TypeVar("ResultT", bound=Result)
 
 RunStatus: TypeAlias = Literal[
-    "queued", "running", "downloading", "succeeded", "failed", "cancelled"
+    "starting", "queued", "running", "downloading", "succeeded", "failed", "cancelled"
 ]
+"""`starting` until its server answers: a machine may have to be launched."""
 
 UNREAD_PREVIEWS: Final = 50
 UNREAD: Final = 1000
@@ -40,8 +41,8 @@ class Run(Generic[ResultT]):
         self, start: Callable[[ProgressCallback], Execution[ResultT]], owner: object = None
     ) -> None:
         self._queue: queue.SimpleQueue[Progress | None] = queue.SimpleQueue()
-        self._latest = Progress(kind="queued", message="submitting")
-        self._status: RunStatus = "queued"
+        self._latest = Progress(kind="machine", message="starting")
+        self._status: RunStatus = "starting"
         self._ended = threading.Event()
         self._result: ResultT | None = None
         self._error: BaseException | None = None
@@ -49,7 +50,7 @@ class Run(Generic[ResultT]):
         execution = start(self._report)
         self._execution: Execution[ResultT] | None = execution
         self._id = execution.prompt_id
-        self._timeouts = execution.server.timeouts
+        self._timeouts = execution.backend.timeouts
         self._cancel_deadline: Deadline | None = None
         self._is_unconfirmed = False
         self._pid = os.getpid()
@@ -196,7 +197,11 @@ class Run(Generic[ResultT]):
 
     def _report(self, progress: Progress) -> None:
         self._latest = progress
-        if progress.kind == "download":
+        if progress.kind in ("upload", "queued"):
+            self._status = "queued"
+        elif progress.kind == "machine":
+            self._status = "starting"
+        elif progress.kind == "download":
             self._status = "downloading"
         elif progress.kind in ("started", "node", "step", "silent"):
             self._status = "running"

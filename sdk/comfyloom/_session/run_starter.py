@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import attrs
 
 from comfyloom._backends.base import Backend
-from comfyloom._core.waiting import Deadline
 from comfyloom._session.run import Run
 from comfyloom._session.staging import StagingDir
 from comfyloom._workflow import run_values
@@ -54,11 +53,10 @@ class RunStarter:
         self,
         plan: RunPlan[ResultT],
         files: Mapping[str, InputFile],
-        server: ComfyUI,
-        deadline: Deadline,
+        connect: Callable[..., ComfyUI],
+        timeout_s: float | None,
         out_dir: str | os.PathLike[str] | None,
         *,
-        reconnect: Callable[[], ComfyUI],
         owner: object,
     ) -> Run[ResultT]:
         """Start a checked run.
@@ -66,10 +64,9 @@ class RunStarter:
         Args:
             plan: What to run.
             files: Its input files.
-            server: Where to run it.
-            deadline: When it is cancelled.
-            out_dir: Folder for its files; None for a temporary one.
-            reconnect: Returns another server, if this one is gone before it accepted the run.
+            connect: As `SessionLifetime.connect`, for its workflow.
+            timeout_s: Seconds it may take on its server, None for no limit.
+            out_dir: The folder for its results, None for a temporary one.
             owner: Kept alive by the run.
 
         Raises:
@@ -85,12 +82,11 @@ class RunStarter:
             plan,
             files,
             run_values.draw_seeds(plan.workflow, _draw_seed),
-            server,
             self._backend,
+            connect,
             staging,
             ticket,
-            deadline,
-            reconnect,
+            timeout_s,
         )
         try:
             run = Run[ResultT](execution, owner=owner)

@@ -6,7 +6,7 @@ import importlib
 import os
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, Unpack
@@ -16,13 +16,12 @@ from comfyloom._core.clock import SYSTEM_CLOCK, Clock
 from comfyloom._core.forks import importing
 from comfyloom._core.redact import log
 from comfyloom._core.timeouts import DEFAULT_TIMEOUTS, Timeouts
-from comfyloom._core.waiting import Deadline
 from comfyloom._session.lifetime import SessionLifetime
 from comfyloom._session.run import Run, SafeCallback
 from comfyloom._session.run_starter import RunStarter
 from comfyloom._session.staging import check_writable
 from comfyloom._workflow.workflow import Result, Workflow
-from comfyloom.errors import ConfigError, WorkflowError
+from comfyloom.errors import ConfigError, MachineError, WorkflowError
 from comfyloom.progress import ProgressCallback
 
 if TYPE_CHECKING:
@@ -51,18 +50,19 @@ class RunComfySession:
         with RunComfySession() as session:
             result = session.run(FluxMeshWorkflow(input_image="render.png", prompt="a robot"))
 
-    Entering the block launches a machine and waits until it is ready (some minutes); leaving it
-    stops the machine, also after an exception, Ctrl-C and SIGTERM. A dev server (`DevServer`) that
-    fits is used instead, and left running. Without a workflow version id in the settings, the first
-    run launches the machine, because the name of its workflow selects the version.
+    The first run launches a machine, once what is wrong locally is excluded, and waits until it is
+    ready (some minutes); leaving the block stops it, also after an exception, Ctrl-C and SIGTERM. A
+    dev server (`DevServer`) that fits is used instead, and left running. A machine that vanishes
+    between two runs is replaced.
 
     Args:
         target: `"runcomfy"` (the default), `"emulator"`, the URL of a ComfyUI server, or an
             `Emulator`.
         settings: The account; by default `Settings.load()`.
-        server_type: The machine type, for example `"large"`.
-        on_progress: Called with progress: while the machine starts, in `run`, and at the end with
-            the cost of each machine.
+        server_type: The machine type, for example `"large"`, or several in order of preference.
+        on_progress: Called with progress: in `start`, `run` and `map`, and at the end with the cost
+            of each machine.
+        start: Whether entering the block launches the machine at once.
         launch: Whether to launch a machine when there is no dev server to use.
         auth: The login of the ComfyUI: `(user, password)`, a token, or a callable that adds it to
             each request. It and the next three replace settings; no other server gets them.
@@ -82,8 +82,9 @@ class RunComfySession:
         target: TargetLike = None,
         *,
         settings: Settings | None = None,
-        server_type: str | None = None,
+        server_type: str | Sequence[str] | None = None,
         on_progress: ProgressCallback | None = None,
+        start: bool = False,
         launch: bool = True,
         auth: Auth | None = None,
         headers: Headers | None = None,
@@ -104,12 +105,13 @@ class RunComfySession:
             clock=clock,
         )
         self._on_progress: ProgressCallback = on_progress or (lambda p: log.debug("%s", p.message))
+        self._starts_at_once = start
         self._starter = RunStarter(self._backend)
         report = SafeCallback(self._on_progress)
         self._lifetime = SessionLifetime(self._backend, self._starter, report)
 
     def __enter__(self) -> Self:
-        self._lifetime.enter()
+        self._lifetime.enter(start=self._starts_at_once)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -141,32 +143,25 @@ class RunComfySession:
         return self._backend.cost
 
     def start(self, workflow: type[Workflow[Any]] | Workflow[Any] | None = None) -> None:
-        """Launch a machine if needed; entering a `with` block does it.
+        """Launch a machine now, if needed, and wait until it is ready.
 
         Args:
             workflow: What will run: its name selects the version to launch if the settings name
                 none.
 
         Raises:
-            MachineError: The machine ended, or was not ready in time; it is stopped.
+            MachineError: There is no machine; each that was launched is stopped.
+            ConfigError: It is unclear which version to launch.
             ApiError: The platform refuses the launch.
         """
-        self._lifetime.connect(workflow)
+        self.server(workflow)
 
     def server(self, workflow: type[Workflow[Any]] | Workflow[Any] | None = None) -> ComfyUI:
         """Return the client of the ComfyUI that runs use, launching a machine if needed.
 
-        Args:
-            workflow: As for `start`.
-
-        Raises:
-            MachineError: There is no machine, or it was not ready in time.
-            ConfigError: It is unclear which version to launch.
+        Arguments and errors are those of `start`.
         """
-        found = self._lifetime.connect(workflow)
-        if found is None:
-            raise ConfigError("which workflow? Name one, or set RUNCOMFY_WORKFLOW_VERSION_ID")
-        return found
+        return self._lifetime.connect(_class_of(workflow))
 
     def run(
         self,
@@ -204,7 +199,7 @@ class RunComfySession:
         out_dir: str | os.PathLike[str] | None = None,
         **options: Unpack[RunOptions],
     ) -> Run[ResultT]:
-        """Start a workflow and return without waiting for its end.
+        """Start a workflow and return at once, also if a machine must be launched first.
 
         Args:
             workflow: What to run.
@@ -214,18 +209,19 @@ class RunComfySession:
 
         Raises:
             WorkflowError: The workflow or one of its values cannot run; nothing was sent.
-            ConfigError: `timeout` or an option is invalid.
+            ConfigError: `timeout` or an option is invalid, or the session belongs to the process
+                that this one was forked from.
             OutputNotWritable: `out_dir` cannot be written.
             ComfyloomError: The system has no thread left for it.
         """
         _check_call(workflow, timeout)
+        _import_before_threads(*_OF_RUNS, *self._backend.modules)
         plan, files = _prepared(workflow, self._settings, options)
         if out_dir is not None:
             check_writable(out_dir)
-        server = self.server(workflow)
-        deadline, again = Deadline.after(timeout, server.clock), partial(self.server, workflow)
-        how: dict[str, Any] = {"reconnect": again, "owner": self}
-        return self._starter.start(plan, files, server, deadline, out_dir, **how)
+        self._lifetime.open()
+        connect = partial(self._lifetime.connect, type(workflow))
+        return self._starter.start(plan, files, connect, timeout, out_dir, owner=self)
 
     def map(
         self,
@@ -254,8 +250,11 @@ class RunComfySession:
         """Make its ComfyUI unload all models and forget all results, once nothing runs there.
 
         Raises:
+            MachineError: No machine is in use, and none is launched for it.
             ApiError, TransportError: It refuses, or does not answer.
         """
+        if not self._backend.is_free_to_open:
+            raise MachineError("no machine is in use: there is nothing to free")
         self.server().free()
 
     def close(self) -> None:
@@ -267,13 +266,16 @@ class RunComfySession:
         self._lifetime.close()
 
 
+def _import_before_threads(*names: str) -> None:
+    with importing():
+        for name in names:
+            importlib.import_module(name)
+
+
 def _prepared(
     workflow: Workflow[ResultT], settings: ComfyUISettings, options: RunOptions
 ) -> tuple[RunPlan[ResultT], dict[str, InputFile]]:
     """Return what a run does, and its input files; nothing is sent yet."""
-    with importing():  # before there are threads that would import it
-        for name in _OF_RUNS:
-            importlib.import_module(name)
     from comfyloom._workflow.run_plan import plan_of
     from comfyloom._workflow.validation import validate
 
@@ -284,6 +286,12 @@ def _prepared(
     files = plan.read_files()
     validate(workflow, plan.nodes)
     return plan, files
+
+
+def _class_of(
+    workflow: type[Workflow[Any]] | Workflow[Any] | None,
+) -> type[Workflow[Any]] | None:
+    return type(workflow) if isinstance(workflow, Workflow) else workflow
 
 
 def _check_call(workflow: object, timeout: object) -> None:

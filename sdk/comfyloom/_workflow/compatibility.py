@@ -6,8 +6,9 @@ import functools
 import importlib.resources
 import json
 import re
+import sys
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
 import attrs
 
@@ -15,7 +16,17 @@ from comfyloom._core.json import mapping
 from comfyloom._core.suggestions import did_you_mean, nearest
 from comfyloom._workflow.graph import is_link_shaped
 from comfyloom._workflow.graph_view import GraphView
-from comfyloom._workflow.node_schemas import COMBO, InputSchema, NodeSchema, Schemas, is_dynamic
+from comfyloom._workflow.node_schemas import (
+    COMBO,
+    InputSchema,
+    NodeSchema,
+    Schemas,
+    is_dynamic,
+    pinned,
+)
+
+if TYPE_CHECKING:
+    from comfyloom._workflow.workflow import Workflow
 
 Kind: TypeAlias = Literal["node", "model", "choice", "input", "type", "range", "changed"]
 
@@ -61,6 +72,18 @@ class Incompatibility:
         place = f"node {self.node} ({self.class_type})" if self.node else self.class_type
         where = f"{place}, {self.input}" if self.input else place
         return f"{where}: {self.message}"
+
+
+def compare_workflow(cls: type[Workflow[Any]], server: Schemas) -> list[Incompatibility]:
+    """Return every way in which a workflow does not fit a server, whatever its inputs are."""
+    package = sys.modules[cls.__module__].__package__ or ""
+    set_for_each_run = frozenset(
+        (target.node, target.input)
+        for spec in cls.__workflow__.inputs
+        if spec.required or spec.is_file
+        for target in spec.targets
+    )
+    return compare(GraphView(cls.template_graph(), server), pinned(package), set_for_each_run)
 
 
 def compare(

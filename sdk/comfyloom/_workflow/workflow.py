@@ -68,6 +68,7 @@ class WorkflowSpec:
         inputs: Its public inputs.
         outputs: Its public outputs.
         keep: Nodes that always run, for their side effects.
+        runs_on: The saved workflow whose machines it runs on, "" for the one of its own name.
         result: The class of its results.
     """
 
@@ -78,6 +79,12 @@ class WorkflowSpec:
     outputs: tuple[OutputSpec, ...]
     result: type[Result]
     keep: tuple[str, ...] = ()
+    runs_on: str = ""
+
+    @property
+    def saved_name(self) -> str:
+        """The name of the workflow in the account whose machines it runs on."""
+        return self.runs_on or self.name
 
     @property
     def name(self) -> str:
@@ -125,7 +132,12 @@ def result_class(cls: type[R]) -> type[R]:
     ),
 )
 def workflow_class(
-    *, graph: str, command: str, stages: tuple[Stage, ...] = (), keep: tuple[str, ...] = ()
+    *,
+    graph: str,
+    command: str,
+    stages: tuple[Stage, ...] = (),
+    keep: tuple[str, ...] = (),
+    runs_on: str = "",
 ) -> Callable[[type[W]], type[W]]:
     """Make a workflow class: frozen, keyword-only, with fields declared by `inputs`.
 
@@ -134,6 +146,7 @@ def workflow_class(
         command: The name of the workflow on the command line.
         stages: Its parts in the order of execution, for progress.
         keep: Nodes that always run, for their side effects.
+        runs_on: The saved workflow whose machines it runs on; by default the one of its own name.
     """
 
     def decorate(cls: type[W]) -> type[W]:
@@ -148,6 +161,7 @@ def workflow_class(
             outputs=_specs(result, outputs.METADATA),
             result=result,
             keep=keep,
+            runs_on=runs_on,
         )
         return decorated
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import attrs
@@ -10,9 +9,8 @@ import click
 
 from comfyloom._backends.resolve import EMULATOR, RUNCOMFY
 from comfyloom._session.session import RunComfySession
-from comfyloom._workflow.compatibility import Incompatibility, compare
-from comfyloom._workflow.graph_view import GraphView
-from comfyloom._workflow.node_schemas import Schemas, pinned
+from comfyloom._workflow.compatibility import Incompatibility, compare_workflow
+from comfyloom._workflow.node_schemas import Schemas
 from comfyloom._workflow.workflow import Workflow
 from comfyloom.cli.main import CONTEXT
 from comfyloom.cli.shared import credentials_option, json_option, print_json
@@ -39,8 +37,7 @@ def check(workflow: str, target: str | None, credentials: str | None, as_json: b
     cls = named_or_only_workflow(workflow)
     assert cls is not None  # a name was given, and an unknown name raises
     schemas = _server_schemas(cls, target, credentials)
-    package = sys.modules[cls.__module__].__package__ or ""
-    found = compare(GraphView(cls.template_graph(), schemas), pinned(package), _caller_inputs(cls))
+    found = compare_workflow(cls, schemas)
     fatal = [incompatibility for incompatibility in found if incompatibility.is_fatal]
     if as_json:
         rows = [
@@ -68,16 +65,6 @@ def _server_schemas(
     settings = Settings.load(credentials=credentials) if is_account else None
     with RunComfySession(target, settings=settings, launch=target == EMULATOR) as session:
         return Schemas(session.server(cls).object_info())
-
-
-def _caller_inputs(cls: type[Workflow[Any]]) -> frozenset[tuple[str, str]]:
-    """Return the node inputs that a caller sets; their values in the file do not matter."""
-    return frozenset(
-        (target.node, target.input)
-        for spec in cls.__workflow__.inputs
-        if spec.required or spec.is_file
-        for target in spec.targets
-    )
 
 
 def _print(

@@ -238,14 +238,15 @@ _ORIGINS: Final = {
 
 def _prices(settings: Settings) -> Diagnostic:
     prices = PriceList.of(settings)
-    rate = prices.rate(settings.server_type)
-    is_known = prices.per_hour(settings.server_type) is not None
-    is_set = settings.server_type in settings.prices
+    kinds = settings.server_type
+    rates = ", ".join(f"{kind}: {prices.rate(kind)}" for kind in kinds)
+    is_known = all(prices.per_hour(kind) is not None for kind in kinds)
+    is_set = any(kind in settings.prices for kind in kinds)
     origin = settings.sources["prices"] if is_set else f"{settings.plan}; {prices.origin}"
     return Diagnostic(
         "prices",
         "ok" if is_known else "warning",
-        f"{settings.server_type}: {rate} ({origin})",
+        f"{rates} ({origin})",
         advice="" if is_known else "set it: COMFYLOOM_PRICES, or prices in pyproject.toml",
     )
 

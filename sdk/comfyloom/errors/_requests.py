@@ -15,11 +15,20 @@ class TransportError(ComfyloomError):
     Attributes:
         errors: The error of each attempt, newest first.
         sent: Whether the request may have reached the server.
+        timed_out: Whether the server was silent for too long, in the last attempt.
     """
 
-    def __init__(self, message: str = "", *, errors: Sequence[str] = (), sent: bool = True) -> None:
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        errors: Sequence[str] = (),
+        sent: bool = True,
+        timed_out: bool = False,
+    ) -> None:
         self.errors = tuple(redact(error) for error in errors)
         self.sent = sent
+        self.timed_out = timed_out
         super().__init__(message)
 
 

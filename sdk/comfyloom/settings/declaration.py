@@ -8,7 +8,7 @@ import json
 import os
 import re
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, Union, cast, get_args, get_origin
@@ -30,6 +30,7 @@ _UNIT_S: Final = {"h": 3600.0, "m": 60.0, "min": 60.0, "s": 1.0, "": 1.0}
 
 Plan: TypeAlias = Literal["payg", "pro"]
 Prices: TypeAlias = Mapping[str, Decimal]
+ServerTypes: TypeAlias = tuple[str, ...]
 Auth: TypeAlias = str | tuple[str, str] | Callable[[Any], Any]
 """A login: `(user, password)`, `"user:password"`, a bearer token, `"Scheme credentials"`, or a
 callable that gets each request (`requests.PreparedRequest`), adds a login and returns it, such as
@@ -184,6 +185,7 @@ def _converter() -> Converter:
     converter.register_structure_hook_func(lambda kind: kind == Headers, _to_headers)
     converter.register_structure_hook_func(lambda kind: kind == Verify, _to_verify)
     converter.register_structure_hook_func(_is_optional(ClientCert), _to_files)
+    converter.register_structure_hook_func(lambda kind: kind == ServerTypes, to_server_types)
     converter.register_structure_hook_func(_is_optional(Auth), lambda raw, _: raw)
     return converter
 
@@ -274,6 +276,26 @@ def _to_prices(raw: object, _: Any) -> dict[str, Decimal]:
         raise ValueError(f"expected prices by server type, got {raw!r}")  # noqa: TRY004
     table = cast("Mapping[str, object]", raw)
     return {name: _to_price(price, Decimal) for name, price in table.items()}
+
+
+def to_server_types(raw: object, _: Any) -> ServerTypes:
+    """Return machine types in order of preference, from a list or from `large,extra-large`.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    if isinstance(raw, str):
+        raw = raw.split(",")
+    if not isinstance(raw, list | tuple):
+        raise ValueError(f"expected a machine type, or several in a list, got {raw!r}")  # noqa: TRY004
+    return tuple(_to_text(part, str) for part in cast("Sequence[object]", raw))
+
+
+def are_words(values: ServerTypes) -> str | None:
+    """Return what is wrong with machine types, None if each is a word and none comes twice."""
+    if not values or len(set(values)) < len(values):
+        return "it is empty, or names a machine type twice"
+    return next((problem for value in values if (problem := is_word(value))), None)
 
 
 def _to_flag(raw: object, _: Any) -> bool:

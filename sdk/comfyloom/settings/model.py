@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final, TypedDict, Unpack, cast
@@ -20,8 +20,10 @@ from comfyloom.settings.declaration import (
     Headers,
     Plan,
     Prices,
+    ServerTypes,
     SettingMeta,
     Verify,
+    are_words,
     at_least,
     is_url,
     is_word,
@@ -29,6 +31,7 @@ from comfyloom.settings.declaration import (
     one_of,
     parse_value,
     setting_metas,
+    to_server_types,
 )
 from comfyloom.settings.sources import RawValue, Source, project_folder
 
@@ -49,12 +52,13 @@ class Given(TypedDict, total=False):
     user_id: str | None
     api_base_url: str | None
     workflow_version_id: str | None
-    server_type: str | None
+    server_type: str | Sequence[str] | None
     plan: Plan | None
     prices: Prices | None
     max_machines: int | None
     max_duration_s: float | None
     idle_timeout_s: float | None
+    ready_grace_s: float | None
     dev_idle_timeout_s: float | None
     dev_max_duration_s: float | None
     state_file: str | os.PathLike[str] | None
@@ -65,6 +69,13 @@ class Given(TypedDict, total=False):
     client_cert: ClientCert | None
     api_key_comfy_org: str | None
     keep_all: bool | None
+
+
+def _server_types(given: str | Sequence[str]) -> ServerTypes:
+    try:
+        return to_server_types(given, ServerTypes)
+    except ValueError as error:
+        raise ConfigError(problems=[f"server_type: {error}"]) from None
 
 
 def _state_file() -> Path:
@@ -81,7 +92,8 @@ class Settings(ComfyUISettings):
         api_base_url: The base URL of the Server API.
         workflow_version_id: The version id of the saved workflow to launch; if None, the
             account's workflow with the name of the workflow file is used.
-        server_type: The machine type.
+        server_type: The machine type, or several in order of preference: if RunComfy refuses to
+            launch one (sold out, for example), the next is tried. Kept as a tuple.
         plan: RunComfy's plan, for prices: `payg` (pay as you go) or `pro`.
         prices: USD per hour by server type; they replace the packaged prices.
         max_machines: The most machines that the account may have at once; a further launch is
@@ -89,6 +101,8 @@ class Settings(ComfyUISettings):
         max_duration_s: The longest time that the machine of a session may run, in seconds.
         idle_timeout_s: Seconds after its last run for which the machine of a session is kept
             alive; after that its lease is no longer renewed.
+        ready_grace_s: Seconds from Ready for which a machine's ComfyUI may not answer; then it is
+            stopped, and once replaced. This time is billed.
         dev_idle_timeout_s: Seconds without use after which the dev server ends by itself.
         dev_max_duration_s: The longest time that the dev server may run, in seconds.
         state_file: The file that records the dev server.
@@ -117,9 +131,10 @@ class Settings(ComfyUISettings):
         default=None,
         metadata=meta("RUNCOMFY_WORKFLOW_VERSION_ID", file_names=("version_id",), check=is_word),
     )
-    server_type: str = attrs.field(
-        default=DEFAULT_SERVER_TYPE,
-        metadata=meta("RUNCOMFY_DEFAULT_SERVER_TYPE", "RUNCOMFY_SERVER_TYPE", check=is_word),
+    server_type: ServerTypes = attrs.field(
+        default=(DEFAULT_SERVER_TYPE,),
+        converter=_server_types,
+        metadata=meta("RUNCOMFY_DEFAULT_SERVER_TYPE", "RUNCOMFY_SERVER_TYPE", check=are_words),
     )
     plan: Plan = attrs.field(
         default="payg", metadata=meta("COMFYLOOM_PLAN", check=one_of("payg", "pro"))
@@ -133,6 +148,9 @@ class Settings(ComfyUISettings):
     )
     idle_timeout_s: float = attrs.field(
         default=600.0, metadata=meta("COMFYLOOM_IDLE_TIMEOUT_S", check=at_least(60, " s"))
+    )
+    ready_grace_s: float = attrs.field(
+        default=180.0, metadata=meta("COMFYLOOM_READY_GRACE_S", check=at_least(1, " s"))
     )
     dev_idle_timeout_s: float = attrs.field(
         default=1800.0, metadata=meta("COMFYLOOM_DEV_IDLE_TIMEOUT_S", check=at_least(60, " s"))
@@ -154,10 +172,10 @@ class Settings(ComfyUISettings):
         register_secret(self.api_token)
 
     @property
-    def asked_server_type(self) -> str | None:
-        """The machine type that was set explicitly, None if it is only the default."""
+    def asked_server_type(self) -> ServerTypes | None:
+        """The machine types that were set explicitly, None if it is only the default."""
         source = self.sources.get("server_type", "")
-        is_default = source == _DEFAULT and self.server_type == DEFAULT_SERVER_TYPE
+        is_default = source == _DEFAULT and self.server_type == (DEFAULT_SERVER_TYPE,)
         return None if is_default else self.server_type
 
     @classmethod
@@ -333,7 +351,7 @@ class SettingsLoader:
 
     def _value(self, name: str) -> object:
         default: Any = attrs.fields_dict(Settings)[name].default
-        is_plain = isinstance(default, str | int | float)
+        is_plain = isinstance(default, str | int | float | tuple)
         return self.values.get(name, default if is_plain else None)
 
     def _display(self, name: str) -> str:
@@ -343,6 +361,8 @@ class SettingsLoader:
         if isinstance(value, Mapping):
             prices = cast("Prices", value)
             return ", ".join(f"{server_type}={price}" for server_type, price in prices.items())
+        if isinstance(value, tuple):
+            return ", ".join(cast("ServerTypes", value))
         if value is None:
             return "not set"
         return f"{value:g}" if isinstance(value, float) else str(value)

@@ -104,6 +104,7 @@ class EmulatedMachine:
         """Return the machine object of `GET /_emulator/state`."""
         return {
             "server_id": self.server_id,
+            "server_type": self.server_type,
             "status": self.status(now),
             "launched_at": iso_time(self.launched_at),
             "ready_at": iso_time(self.ready_at) if self.is_ready(now) else None,

@@ -36,8 +36,10 @@ async def respond(
         case "lose_answer":
             await handle(request)
             await close_connection(request, abort=True)
-        case "answer":
+        case "answer" | "misreport":
             assert fault is not None
+            if fault.action == "misreport":
+                await handle(request)
             response = Response(fault.body, fault.status, dict(fault.headers))
             await response(request.scope, request.receive, send)
         case "delay":

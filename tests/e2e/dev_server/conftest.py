@@ -34,6 +34,6 @@ def session(settings: Settings) -> Callable[..., RunComfySession]:
 
     def make(**options: Any) -> RunComfySession:
         given = attrs.evolve(settings, **options.pop("changes", {}))
-        return RunComfySession(settings=given, clock=HastyClock(), **options)
+        return RunComfySession(settings=given, clock=HastyClock(), **{"start": True, **options})
 
     return make

@@ -22,7 +22,7 @@ from comfyloom.errors import (
     MachineError,
     MachineLeak,
     MachineLimit,
-    MachineTimeout,
+    MachineStartFailed,
 )
 from comfyloom.settings import Settings
 from comfyloom_workflows import FluxMeshWorkflow
@@ -43,7 +43,7 @@ def test_a_session_never_shortens_a_lease_that_was_extended(
     workflow: FluxMeshWorkflow,
 ) -> None:
     up = dev().up()
-    with RunComfySession(settings=settings, clock=HastyClock()) as session:
+    with RunComfySession(settings=settings, clock=HastyClock(), start=True) as session:
         account_machines.extend(up.server_id, 10_000)
         session.run(workflow)
     assert duration_of(settings, up.server_id) == pytest.approx(11_800, abs=3)
@@ -53,7 +53,7 @@ def test_a_duration_that_has_passed_is_refused(
     dev: Make, settings: Settings, emulator: Emulator, workflow: FluxMeshWorkflow
 ) -> None:
     up = dev().up()
-    with RunComfySession(settings=settings, clock=HastyClock()) as session:
+    with RunComfySession(settings=settings, clock=HastyClock(), start=True) as session:
         session.run(workflow)  # 200 s of the emulator's time
     with pytest.raises(MachineError, match=r"has been running for .*: comfyloom dev down"):
         dev().up(duration_s=100)
@@ -68,7 +68,7 @@ def test_a_state_file_without_times_uses_those_of_the_settings(
     names = ("server_id", "base_url", "status", "launch_time", "workflow_version", "total_cost")
     kept = {name: known[name] for name in (*names, "session_cost", "user_id")}
     settings.state_file.write_text(json.dumps(kept | {"server_type": "medium"}))
-    with RunComfySession(settings=settings, clock=HastyClock()) as session:
+    with RunComfySession(settings=settings, clock=HastyClock(), start=True) as session:
         assert session.machine is not None
         assert session.machine.is_borrowed
         session.run(workflow)
@@ -98,7 +98,7 @@ def test_concurrent_launches_keep_to_the_limit(emulator: Emulator, settings: Set
 
     def launch() -> None:
         try:
-            with RunComfySession(settings=limited, clock=HastyClock()):
+            with RunComfySession(settings=limited, clock=HastyClock(), start=True):
                 done.append("launched")
                 barrier.wait(20)
         except MachineLimit:
@@ -180,7 +180,7 @@ def test_billed_time_without_an_answer_is_not_free(
     emulator: Emulator, dev: Make, settings: Settings
 ) -> None:
     emulator.faults.add(HttpFault(path="/system_stats$", status=502, times=100_000))
-    with pytest.raises(MachineTimeout):
+    with pytest.raises(MachineStartFailed, match="has not answered for 180 s"):
         dev(prices={"medium": Decimal(3600)}).up()
     state = state_of(settings)
     assert not state.is_there

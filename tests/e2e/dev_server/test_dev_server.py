@@ -223,7 +223,7 @@ def test_an_unknown_price_is_not_zero(settings: Settings, workflow: FluxMeshWork
         up = server.up()
         assert up.price is None
         assert up.session_cost is None
-        with RunComfySession(settings=given, clock=HastyClock()) as used:
+        with RunComfySession(settings=given, clock=HastyClock(), start=True) as used:
             used.run(workflow)  # 200 s of the emulator's time
         end = server.down()
         assert end.session_cost is None
@@ -245,7 +245,7 @@ def test_down_and_restart_refuse_while_a_prompt_runs(
 ) -> None:
     settings, server = dev_on(slow, tmp_path)
     up = server.up()
-    with RunComfySession(settings=settings, clock=HastyClock()) as used:
+    with RunComfySession(settings=settings, clock=HastyClock(), start=True) as used:
         run = used.submit(long)
         for progress in run.events():
             if progress.kind == "step":
@@ -267,7 +267,7 @@ def test_watching_reports_the_prompts(
     settings, server = dev_on(slow, tmp_path)
     up = server.up()
     states: list[str] = []
-    with RunComfySession(settings=settings, clock=HastyClock()) as used:
+    with RunComfySession(settings=settings, clock=HastyClock(), start=True) as used:
         run = used.submit(workflow.with_steps(20))
         for watched in server.watch():
             assert watched.status.server_id == up.server_id

@@ -31,7 +31,7 @@ def starting(settings: Settings, api: ServerApi) -> Callable[[], DevState]:
     """Launch a machine as another process would, and record it as a dev server that starts."""
 
     def launch() -> DevState:
-        server = api.launch(str(settings.workflow_version_id), settings.server_type, 1234)
+        server = api.launch(str(settings.workflow_version_id), settings.server_type[0], 1234)
         state = DevState(
             server_id=server.server_id,
             status="Starting",
@@ -39,7 +39,7 @@ def starting(settings: Settings, api: ServerApi) -> Callable[[], DevState]:
             workflow_version=str(settings.workflow_version_id),
             user_id=settings.user_id,
             api_base_url=settings.api_base_url,
-            server_type=settings.server_type,
+            server_type=settings.server_type[0],
             health_status="starting",
             launched_for=1234,
             idle_timeout=1800.0,
@@ -68,7 +68,7 @@ def dev(settings: Settings) -> Make:
 
 @pytest.fixture
 def session(settings: Settings) -> Make:
-    return partial(RunComfySession, settings=settings, timeouts=QUICK)
+    return partial(RunComfySession, settings=settings, timeouts=QUICK, start=True)
 
 
 def test_up_waits_for_the_machine_of_another_process_and_records_it(

@@ -115,7 +115,7 @@ def test_the_outcomes_of_the_guard_are_recorded(
 def test_every_session_reaps(emulator: Emulator, settings: Settings, launched: Launched) -> None:
     left = launched()
     foreign = emulator.launch_foreign()
-    with RunComfySession(settings=settings, clock=HastyClock()) as session:
+    with RunComfySession(settings=settings, clock=HastyClock(), start=True) as session:
         assert session.machine is not None
         assert left.server_id not in running(emulator)
         assert set(running(emulator)) == {foreign, session.machine.server_id}
@@ -127,7 +127,7 @@ def test_a_session_on_the_dev_server_reaps_too(
     up = dev().up()
     assert not may_have_other_machines(settings, up.server_id)
     left = launched()
-    with RunComfySession(settings=settings, clock=HastyClock()):
+    with RunComfySession(settings=settings, clock=HastyClock(), start=True):
         end = time.monotonic() + 10
         while left.server_id in running(emulator) and time.monotonic() < end:
             time.sleep(0.02)
@@ -141,7 +141,7 @@ def test_a_broken_ledger_does_not_keep_a_session_from_the_dev_server(
     broken = tmp_path / "broken.db"
     broken.write_bytes(b"not a database" * 1000)
     given = attrs.evolve(settings, ledger=str(broken))
-    with RunComfySession(settings=given, clock=HastyClock()) as session:
+    with RunComfySession(settings=given, clock=HastyClock(), start=True) as session:
         assert session.machine is not None
         assert session.machine.server_id == up.server_id
 

@@ -20,7 +20,7 @@ def prompt_server_type(settings: Settings) -> str | None:
     prices = PriceList.of(settings)
     offers = prices.offers()
     _print_offers(offers, prices)
-    return _prompt(offers, settings.server_type)
+    return _prompt(offers, settings.server_type[0])
 
 
 def _print_offers(offers: list[Offer], prices: PriceList) -> None:

@@ -1,0 +1,74 @@
+"""All machines that a session has used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+
+import attrs
+
+from comfyloom._comfyui.client import ComfyUI
+from comfyloom._machines.machine import Machine
+from comfyloom.errors import ComfyloomError, MachineError
+
+
+@attrs.define(eq=False)
+class SessionMachines:
+    """The machines of a session, the one in use last; stopping each is tried again at the end.
+
+    Attributes:
+        is_closed: Whether no more may be added.
+    """
+
+    is_closed: bool = attrs.field(default=False, init=False)
+    _all: list[Machine] = attrs.field(factory=list[Machine], init=False)
+
+    @property
+    def current(self) -> Machine | None:
+        """The machine that was used last, None before the first."""
+        return self._all[-1] if self._all else None
+
+    def __iter__(self) -> Iterator[Machine]:
+        return iter(tuple(self._all))
+
+    def add(self, machine: Machine) -> None:
+        """Use a machine from now on.
+
+        Raises:
+            ComfyloomError: The session was closed by another thread, which did not see it.
+        """
+        self._all.append(machine)
+        if self.is_closed:
+            raise ComfyloomError("this session is closed")
+
+    def check_alive(self, server: ComfyUI) -> None:
+        """Raise `MachineError` if the machine of a server has ended; it is given up."""
+        if (machine := self._of(server)) is None:
+            return
+        try:
+            machine.check_alive()
+        except MachineError:
+            machine.disconnect()
+            machine.comfyui = None
+            if machine.is_silent:  # releasing it stops one of our own
+                machine.release()
+            raise
+
+    def has_stopped(self, server: ComfyUI) -> bool:
+        """Return whether the machine of a server certainly runs nothing any more."""
+        machine = self._of(server)
+        return machine is not None and machine.has_stopped
+
+    def _of(self, server: ComfyUI) -> Machine | None:
+        return next((each for each in self._all if each.serves(server)), None)
+
+    @property
+    def summary(self) -> list[str]:
+        """One human-readable line for each machine: its use and cost."""
+        return [machine.summary for machine in self._all if machine.server_id]
+
+    @property
+    def cost(self) -> Decimal | None:
+        """The cost of all, in USD; None if a price is unknown."""
+        costs = [machine.cost for machine in self._all if machine.server_id]
+        return None if None in costs else sum(filter(None, costs), Decimal(0))

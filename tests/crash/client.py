@@ -12,6 +12,7 @@ import contextlib
 import os
 import resource
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -104,6 +105,9 @@ def install(points: Points) -> None:
     around(HTTPConnection, "getresponse", points, "", "http: answered")
     around(StateFile, "write", points, "file: before a write", "file: written")
     around(guard.Guard, "_write", points, "guard: before a message", "guard: message sent")
+    # Between the fork of a guard process and the moment at which its owner believes in it.
+    around(subprocess.Popen, "__init__", points, "guard: before its fork", "guard: forked")
+    around(subprocess.Popen, "wait", points, "", "guard: ready")
 
     def reach(when: str) -> Callable[..., None]:
         def at(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
@@ -126,6 +130,26 @@ def session(points: Points) -> None:
     workflow = FluxMeshWorkflow(input_image=render, prompt="x", width=64, height=64, steps=1)
     points.is_armed = True
     with RunComfySession() as running:
+        running.run(workflow)
+
+
+def silent(points: Points) -> None:
+    """Run on a machine whose ComfyUI falls silent, and on the one that replaces it."""
+    import requests
+
+    from comfyloom import RunComfySession, Timeouts
+    from comfyloom_workflows import FluxMeshWorkflow
+
+    render = Path(__file__).parents[2] / "examples" / "render.png"
+    workflow = FluxMeshWorkflow(input_image=render, prompt="x", width=64, height=64, steps=1)
+    quick = Timeouts(fresh_s=0.0, silent_machine_s=0.2, ask_every_s=0.05, probe_s=0.2)
+    with RunComfySession(timeouts=quick) as running:
+        running.run(workflow)
+        path = f"/comfyui/{running.machine.server_id}/"  # type: ignore[union-attr]
+        fault = {"kind": "http", "path": path, "status": 502, "times": 1000}
+        url = f"{os.environ['RUNCOMFY_API_BASE_URL']}/_emulator/faults"
+        requests.post(url, json=fault, timeout=10).raise_for_status()
+        points.is_armed = True
         running.run(workflow)
 
 
@@ -157,6 +181,9 @@ def idle(points: Points) -> None:
 
 SCENARIOS: dict[str, Callable[[Points], None]] = {
     "session": session,
+    # Its first launch is refused, by the lab.
+    "refused": session,
+    "silent": silent,
     "dev up": dev_up,
     "dev down": dev_down,
     "idle": idle,

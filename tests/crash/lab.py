@@ -21,7 +21,7 @@ from comfyloom._records.dev_state_file import StateFile
 from comfyloom._records.ledger import Ledger
 from comfyloom._records.machine_records import MachineRecords
 from comfyloom._runcomfy.client import ServerApi
-from comfyloom.emulator import Emulator
+from comfyloom.emulator import Emulator, HttpFault
 from comfyloom.errors import ComfyloomError
 from comfyloom.settings import Settings
 from shells import COMMAND, bare_environment
@@ -130,6 +130,11 @@ class Lab:
         home = self.home()
         if scenario == "dev down":
             assert self.client("dev up", home) == 0
+        if scenario == "refused":
+            # By a gateway that has passed it on.
+            refusal = {"action": "misreport", "status": 503, "body": '{"message": "sold out"}'}
+            launch = {"method": "POST", "path": "/servers$"}
+            self.emulator.faults.add(HttpFault(**refusal, **launch))  # type: ignore[arg-type]
         return home
 
     # --- what is left ----------------------------------------------------------------------------
@@ -226,7 +231,9 @@ class Lab:
 
 
 def _without(net: Net) -> dict[str, str]:
-    return {} if net == "guard" else {"CRASH_NO_GUARD": "1"}
+    # Of two types, the second is launched where the first is refused.
+    types = {"RUNCOMFY_SERVER_TYPE": "medium,large"}
+    return types if net == "guard" else {**types, "CRASH_NO_GUARD": "1"}
 
 
 def guards(mark: str) -> Mapping[int, int]:

@@ -22,6 +22,8 @@ from crash.scenes import SCENES
 
 NETS: Final[tuple[Net, ...]] = ("guard", "reaper", "lease")
 SCENARIOS: Final = ("session", "dev up", "dev down")
+GUARDED: Final = ("refused", "silent")
+"""Scenarios with several machines, which the guard alone must stop within seconds."""
 WORKERS: Final = 3
 
 
@@ -87,7 +89,7 @@ def main() -> int:
         folder = Path(name)
         todo: queue.SimpleQueue[tuple[str, int, str, Net]] = queue.SimpleQueue()
         with Lab.opened(folder / "points") as lab:
-            for scenario, net in itertools.product(SCENARIOS, NETS):
+            for scenario, net in _trials():
                 for number, point in enumerate(lab.points(scenario, net), 1):
                     todo.put((scenario, number, point, net))
         threads = [
@@ -100,6 +102,10 @@ def main() -> int:
         for thread in threads:
             thread.join()
     return _print(results, time.monotonic() - begun)
+
+
+def _trials() -> list[tuple[str, Net]]:
+    return [*itertools.product(SCENARIOS, NETS), *((each, "guard") for each in GUARDED)]
 
 
 def _print(results: Results, seconds: float) -> int:
@@ -115,7 +121,7 @@ def _print(results: Results, seconds: float) -> int:
         f"points tried {tried}, machines leaked {leaked}, foreign machines touched "
         f"{results.touched}; {seconds:.0f} s"
     )
-    expected = len(SCENES) + len(SCENARIOS) * len(NETS)
+    expected = len(SCENES) + len(_trials())
     return 1 if leaked or results.touched or len(results.rows) != expected else 0
 
 

@@ -3,6 +3,7 @@
 They are made by the SDK; a program needs them for annotations and `isinstance`.
 """
 
+from comfyloom._backends.availability import Availability
 from comfyloom._backends.resolve import HasEnvironment, TargetLike
 from comfyloom._comfyui.client import ComfyUI
 from comfyloom._comfyui.history import FileReference, HistoryEntry
@@ -25,6 +26,7 @@ from comfyloom.settings import Auth, ClientCert, Headers, Plan, Prices, Verify
 
 __all__ = [
     "Auth",
+    "Availability",
     "Backoff",
     "ClientCert",
     "Clock",

@@ -10,8 +10,9 @@ from pathlib import Path
 import click
 import pytest
 
+from comfyloom.cli.json_output import print_json
 from comfyloom.cli.run import _printable, _short_path
-from comfyloom.cli.shared import Duration, print_json, print_pairs, print_table, span, usd
+from comfyloom.cli.shared import Duration, print_pairs, print_table, span, usd
 
 
 @pytest.mark.parametrize(
@@ -62,7 +63,7 @@ def test_json_has_money_and_times_as_text(capsys: pytest.CaptureFixture[str]) ->
     moment = datetime(2026, 11, 27, 12, 0, tzinfo=UTC)
     print_json({"cost": Decimal("0.10"), "at": moment, "path": Path("a/b")})
     found = json.loads(capsys.readouterr().out)
-    assert found == {"cost": "0.10", "at": "2026-11-27T12:00:00+00:00", "path": "a/b"}
+    assert found == {"ok": True, "cost": "0.10", "at": "2026-11-27T12:00:00+00:00", "path": "a/b"}
 
 
 def test_pairs_are_aligned(capsys: pytest.CaptureFixture[str]) -> None:

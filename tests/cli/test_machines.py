@@ -38,7 +38,8 @@ def rented(name: str, *, price: str | None = "0.99", left_s: float | None = 60.0
 def test_an_account_without_machines(comfyloom: Comfyloom) -> None:
     done = comfyloom("machines", "list")
     assert (done.code, done.out, done.err) == (0, "", "no machines\n")
-    assert comfyloom("machines", "list", "--json").out == "[]\n"
+    found = json.loads(comfyloom("machines", "list", "--json").out)
+    assert found == {"ok": True, "machines": []}
 
 
 def test_what_is_not_known_is_a_question_mark(capsys: pytest.CaptureFixture[str]) -> None:
@@ -144,7 +145,10 @@ def test_one_machine_that_cannot_be_stopped_does_not_keep_the_others(
     assert "no machine none-1" in lines[1]
     assert running(account) == []
     report = comfyloom("machines", "stop", "none-1", server_id, "--json")
-    first, second = json.loads(report.out)
+    found = json.loads(report.out)
+    assert not found["ok"]
+    assert found["error"]["code"] == "MachineError"
+    first, second = found["machines"]
     assert (first["server_id"], first["stopped"]) == ("none-1", False)
     assert "no machine" in first["error"]
     assert not second["stopped"]
@@ -187,7 +191,7 @@ def test_a_dry_run_only_lists(account: Emulator, comfyloom: Comfyloom, orphan: s
     done = comfyloom("machines", "reap", "--dry-run")
     assert done.code == 0
     assert done.out.startswith(f"{orphan}  session, medium: ")
-    (row,) = json.loads(comfyloom("machines", "reap", "--dry-run", "--json").out)
+    (row,) = json.loads(comfyloom("machines", "reap", "--dry-run", "--json").out)["machines"]
     assert set(row) == {"server_id", "kind", "server_type", "owner", "why"}
     assert row["server_id"] == orphan
     assert running(account) == [orphan]
@@ -205,7 +209,7 @@ def test_reap_stops_and_reports(account: Emulator, comfyloom: Comfyloom, orphan:
 
 
 def test_reap_as_json_has_the_outcome(account: Emulator, comfyloom: Comfyloom, orphan: str) -> None:
-    (row,) = json.loads(comfyloom("machines", "reap", "--json").out)
+    (row,) = json.loads(comfyloom("machines", "reap", "--json").out)["machines"]
     assert (row["server_id"], row["outcome"], row["error"]) == (orphan, "stopped", None)
     assert running(account) == []
 

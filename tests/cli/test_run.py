@@ -91,8 +91,10 @@ def test_a_failed_run_is_reported_as_json_too(account: Emulator, comfyloom: Comf
     done = comfyloom(*JOB, "--json")
     assert done.code == 69
     report = json.loads(done.out)
-    assert report["error"]["type"] == "RunFailed"
-    assert report["error"]["exit_code"] == 69
+    assert report["ok"] is False
+    assert report["error"]["code"] == "RunFailed"
+    assert report["error"]["details"]["exit_code"] == 69
+    assert report["error"]["details"]["node"] == "3"
     assert "out of memory" in report["error"]["message"]
     assert report["machine"]["server_id"]
     assert "cost_usd" in report

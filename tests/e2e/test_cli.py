@@ -152,8 +152,8 @@ def test_the_cost_is_reported_however_a_run_ends(emulator: Emulator, shell: Shel
     emulator.faults.add(RunFault(action="raise", node="7"))
     done = shell(*job("--json"))
     report = json.loads(done.stdout)
-    assert report["error"]["type"] == "RunFailed"
-    assert report["error"]["exit_code"] == done.returncode == 69
+    assert report["error"]["code"] == "RunFailed"
+    assert report["error"]["details"]["exit_code"] == done.returncode == 69
     assert report["machine"]["server_id"] == machines(emulator)[1]["server_id"]
     assert report["emulated"] is True
 

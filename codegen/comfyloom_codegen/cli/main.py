@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,24 +76,31 @@ codegen.add_command(schemas)
 
 
 def _generate(paths: Project, *, check: bool, force: bool, verify: bool, as_json: bool) -> None:
+    import attrs
+
+    from comfyloom.errors import ComfyloomError, WorkflowError
     from comfyloom_codegen.pipeline import generate
 
     report = generate(paths.workflows, paths.out, paths.package, check=check, force=force)
-    if as_json:
-        import attrs
-
-        echo_json(attrs.asdict(report))
-    else:
+    differs = check and bool(report.drift)
+    if not as_json:
         for line in _lines(report, paths.package, check=check):
             echo(line)
     for warning in report.warnings:
         echo(str(warning), err=True)
-    differs = check and bool(report.drift)
-    if verify and not differs and any(outcome.workflow for outcome in report.outcomes):
-        _verify(paths, report, as_json=as_json)
-    report.raise_for_errors()
+    try:
+        if verify and not differs and any(outcome.workflow for outcome in report.outcomes):
+            _verify(paths, report, as_json=as_json)
+        report.raise_for_errors()
+    except WorkflowError as error:
+        if as_json:
+            echo_json(attrs.asdict(report), error)
+        raise
+    if as_json:
+        text = f"{paths.package} is not up to date: run comfyloom codegen"
+        echo_json(attrs.asdict(report), ComfyloomError(text) if differs else None)
     if differs:
-        sys.exit(1)
+        raise click.exceptions.Exit(1)
 
 
 def _verify(paths: Project, report: Report, *, as_json: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -38,8 +38,8 @@ def echo(text: str, *, err: bool = False) -> None:
     click.echo(lines.encode(encoding, "replace").decode(encoding), err=err)
 
 
-def echo_json(value: object) -> None:
-    """Print a value as JSON."""
-    import json
+def echo_json(facts: Mapping[str, object], error: Exception | None = None) -> None:
+    """Print the JSON document of a command; `error` is why it failed, and raised afterwards."""
+    from comfyloom.cli.json_output import print_json
 
-    echo(json.dumps(value, indent=2))
+    print_json(facts, error)

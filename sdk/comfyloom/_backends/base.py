@@ -6,6 +6,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from comfyloom._backends.availability import Availability
 from comfyloom._core.clock import Clock
 from comfyloom._core.timeouts import Timeouts
 from comfyloom.progress import ProgressCallback
@@ -47,6 +48,10 @@ class Backend(Protocol):
             ConfigError: It is unclear which workflow version to launch.
             ComfyloomError: It could not be started.
         """
+        ...
+
+    def availability(self) -> Availability:
+        """Find out whether a run could begin; it may take long."""
         ...
 
     def after_fork(self) -> bool:

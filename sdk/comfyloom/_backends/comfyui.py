@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import attrs
 
+from comfyloom._backends.availability import Availability, why_silent
 from comfyloom._backends.shared_start import SharedStart
 from comfyloom._core.clock import SYSTEM_CLOCK, Clock
 from comfyloom._core.timeouts import DEFAULT_TIMEOUTS, Timeouts
@@ -59,6 +60,17 @@ class ComfyUIBackend:
         from comfyloom._comfyui.client import ComfyUI
 
         return ComfyUI(self.url, access=self.access, timeouts=self.timeouts, clock=self.clock)
+
+    def availability(self) -> Availability:
+        """Ask the server."""
+        comfyui = self._comfyui or self.connect()
+        why = why_silent(comfyui, 0.4 * self.timeouts.probe_s)
+        if comfyui is not self._comfyui:
+            comfyui.close()
+        if why:
+            return Availability.nothing(why)
+        why = "the server answers"
+        return Availability(available=True, why=why, wait_s=0.0, usd_per_hour=Decimal(0))
 
     def after_fork(self) -> bool:
         """Forget the parent's client."""

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
+from comfyloom._backends.account_availability import AccountAvailability
+from comfyloom._backends.availability import Availability, why_silent
 from comfyloom._backends.comfyui import OF_COMFYUI
 from comfyloom._backends.machine_start import MachineStart
 from comfyloom._backends.session_machines import SessionMachines
@@ -84,6 +86,22 @@ class RunComfyBackend:
         if machine is not None and machine.comfyui is not None and machine.is_fresh:
             return machine.comfyui
         return self._starts.get(partial(self._start, workflow), report, checkpoint)
+
+    def availability(self) -> Availability:
+        """Ask the machine in use, else what a session would find."""
+        machine = self.machine
+        if machine is not None and (comfyui := machine.comfyui) is not None:
+            is_there = machine.is_fresh or not why_silent(comfyui, 0.4 * self.timeouts.probe_s)
+            if is_there:
+                why, price = f"machine {machine.server_id} answers", machine.price
+                return Availability(available=True, why=why, wait_s=0.0, usd_per_hour=price)
+        return AccountAvailability(
+            settings=self.account(),
+            timeouts=self.timeouts,
+            clock=self.clock,
+            is_real=self.is_real,
+            may_launch=self.may_launch,
+        ).look()
 
     def after_fork(self) -> bool:
         """Return False: the session, and every machine that it launches, is the parent's."""

@@ -91,7 +91,8 @@ class Timeouts:
         start_s: For a machine to become ready.
         start_poll_s: Between two polls of a starting machine; billing begins with Ready.
         fresh_s: Age of a machine's last sign of life up to which a run does not probe it first.
-        probe_s: For its ComfyUI to answer such a probe.
+        probe_s: For its ComfyUI to answer such a probe, and for all of `availability`.
+        availability_s: How long an answer of `availability` counts.
         ask_every_s: Between two questions to the platform whether a troubled machine still exists.
         silent_machine_s: Silence after which a machine that answered before is given up, unless a
             prompt is known to run on it.
@@ -147,6 +148,7 @@ class Timeouts:
     start_poll_s: float = 2.0
     fresh_s: float = 30.0
     probe_s: float = 2.0
+    availability_s: float = 10.0
     ask_every_s: float = 5.0
     silent_machine_s: float = 15.0
     young_s: float = 60.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import attrs
 
@@ -24,6 +25,7 @@ from comfyloom._machines.connect import connect
 from comfyloom._records.dev_state import Health
 from comfyloom._records.dev_state_file import StateFile
 from comfyloom._runcomfy.client import ServerApi
+from comfyloom._runcomfy.rate_limits import RESERVE
 from comfyloom.progress import ProgressCallback
 from comfyloom.settings import Settings, to_server_types
 
@@ -122,7 +124,7 @@ class DevServer:
             LedgerError: The state file cannot be read.
             ApiError: The platform refuses for good.
         """
-        with self._record() as record:
+        with self._record(reserve=RESERVE) as record:
             return record.checked()
 
     def down(self, *, force: bool = False) -> DevStatus:
@@ -216,6 +218,7 @@ class DevServer:
             yield from follow(see, reach, lease.touch, self._timeouts, self._clock)
 
     @contextmanager
-    def _record(self) -> Generator[DevRecord]:
-        with ServerApi.of(self._settings, timeouts=self._timeouts, clock=self._clock) as api:
+    def _record(self, reserve: int = 0) -> Generator[DevRecord]:
+        how: dict[str, Any] = {"timeouts": self._timeouts, "clock": self._clock}
+        with ServerApi.of(self._settings, reserve=reserve, **how) as api:
             yield DevRecord.of(self._settings, api, self._report)

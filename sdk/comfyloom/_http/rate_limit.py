@@ -34,13 +34,18 @@ class RateLimiter:
         """Replace the lock."""
         self._lock = threading.Lock()
 
-    def take(self, *, urgent: bool = False) -> None:
-        """Wait until a request may be sent; an urgent one counts, but does not wait."""
+    def take(self, *, urgent: bool = False, reserve: int = 0) -> None:
+        """Wait until a request may be sent.
+
+        Args:
+            urgent: Whether it counts, but does not wait.
+            reserve: How many requests beyond the burst do not wait.
+        """
         with self._lock:
             now = self.clock.monotonic()
             due = max(self._due, now)
             self._due = due + 1.0 / self.per_s
-            early_s = (self.burst - 1) / self.per_s
+            early_s = (self.burst + reserve - 1) / self.per_s
             wait_s = max(due - early_s, self._paused_until) - now
         if wait_s > 0 and not urgent:
             self.clock.sleep(wait_s)

@@ -56,6 +56,7 @@ class Transport:
         access: What every request carries, and how the server is checked.
         observe: Called with every answer, for its headers.
         rate_limit: None for no limit. DELETE does not wait for it: a stop must not be delayed.
+        reserve: How many requests beyond the burst of that limit do not wait.
         connections: Connections kept open for later requests.
         watch: Hears of answers and failures; it ends the attempts for a server that is gone.
     """
@@ -68,6 +69,7 @@ class Transport:
     clock: Clock = SYSTEM_CLOCK
     observe: Callable[[requests.Response], object] = lambda _: None
     rate_limit: RateLimiter | None = None
+    reserve: int = 0
     connections: int = 10
     watch: ServerWatch = attrs.field(default=NO_WATCH, repr=False)
     _session: requests.Session | None = attrs.field(default=None, init=False, repr=False)
@@ -211,7 +213,7 @@ class Transport:
         options: Mapping[str, Any],
     ) -> requests.Response:
         if self.rate_limit is not None:
-            self.rate_limit.take(urgent=method == "DELETE")
+            self.rate_limit.take(urgent=method == "DELETE", reserve=self.reserve)
         log.debug("%s: %s %s", self.name, method, path)
         requests = _requests()
         try:

@@ -96,6 +96,11 @@ class Machine(ABC):
         return self.prices.cost(self.server_type, self.seconds)
 
     @property
+    def price(self) -> Decimal | None:
+        """USD per hour, None if not known."""
+        return self.prices.per_hour(self.server_type)
+
+    @property
     @abstractmethod
     def summary(self) -> str:
         """Human-readable use and cost."""

@@ -25,7 +25,7 @@ SILENT: Final = "silent"
 """The status of a machine that is ready, but whose ComfyUI never answered."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class Starting:
     """Waits for a machine that was launched.
 
@@ -47,6 +47,7 @@ class Starting:
     begun: float = attrs.field(
         default=attrs.Factory(lambda self: self.api.clock.monotonic(), takes_self=True)
     )
+    _is_seen: bool = attrs.field(default=False, init=False)
 
     def wait(self) -> tuple[Server, ComfyUI]:
         """Block until ComfyUI answers, and return the machine and its client.
@@ -93,12 +94,12 @@ class Starting:
             MachineStartFailed: The platform should know it by now, but does not.
             ApiError: The platform refuses for good.
         """
-        if not self.is_wanted():
-            raise self._gone("stopped by this process")
+        self._demand_wanted()
         try:
             server = self.api.get_server(self.server_id)
         except NotFound:
-            if self.elapsed_s > self.api.timeouts.young_s:
+            self._demand_wanted()
+            if self.elapsed_s > self.api.timeouts.young_s or self._is_unlisted():
                 raise self._gone("unknown to the platform") from None
             return None
         except (TransportError, ApiError) as error:
@@ -106,8 +107,21 @@ class Starting:
                 raise
             log.warning("the machine's state is currently unknown: %s", error)
             return None
+        self._is_seen = True
         self.on_seen(server)
         return server
+
+    def _demand_wanted(self) -> None:
+        if not self.is_wanted():
+            raise self._gone("stopped by this process")
+
+    def _is_unlisted(self) -> bool:
+        """Return whether a machine that was seen before is gone: the list lacks it, too."""
+        try:
+            servers = self.api.list_servers() if self._is_seen else None
+        except (TransportError, ApiError):
+            return False
+        return servers is not None and self.server_id not in {each.server_id for each in servers}
 
     def look_for_life(self) -> Server | None:
         """Return the machine like `look`; raise `MachineStartFailed` also if it has ended."""

@@ -79,6 +79,14 @@ class MachineRecords:
         """Return the ids of the machines whose end is not confirmed."""
         return frozenset(row.server_id for row in self.list_unended() if row.server_id)
 
+    def list_start_times(self, server_type: str, latest: int) -> list[float]:
+        """Return the seconds from launch to Ready of the latest machines of a type."""
+        times = (MACHINES.c.ready_at - MACHINES.c.intended_at).label("start_s")
+        is_known = MACHINES.c.ready_at.is_not(None) & (MACHINES.c.server_type == server_type)
+        rows = select(times).where(self._mine, is_known).order_by(MACHINES.c.intended_at.desc())
+        with self.ledger.connected() as connection:
+            return [float(each) for each in connection.execute(rows.limit(latest)).scalars()]
+
     def clear_stopping(self, key: str) -> None:
         """Record that a machine is not being stopped after all."""
         self._change(key, stopping_at=None)

@@ -48,6 +48,7 @@ class ServerApi:
         backoff: How often to retry and how long to wait.
         timeouts: How long each kind of request may take.
         clock: The source of time.
+        reserve: How many requests beyond the usual burst do not wait for the pace.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class ServerApi:
         backoff: Backoff | None = None,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
         clock: Clock = SYSTEM_CLOCK,
+        reserve: int = 0,
     ) -> None:
         register_secret(token)
         self.clock = clock
@@ -74,6 +76,7 @@ class ServerApi:
             clock=clock,
             observe=self._read_date,
             rate_limit=rate_limit_of(base_url, user_id, clock),
+            reserve=reserve,
         )
         self.machine_access = NO_ACCESS
         """What the ComfyUI of its machines is shown; RunComfy itself never is."""
@@ -86,10 +89,11 @@ class ServerApi:
         *,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
         clock: Clock = SYSTEM_CLOCK,
+        reserve: int = 0,
     ) -> ServerApi:
         """Return the client of the account that the settings name."""
         account = settings.api_base_url, settings.user_id, settings.api_token
-        api = cls(*account, timeouts=timeouts, clock=clock)
+        api = cls(*account, timeouts=timeouts, clock=clock, reserve=reserve)
         api.machine_access = machine_access_of(settings)
         return api
 
@@ -131,9 +135,12 @@ class ServerApi:
         found = rows(self._call("GET", "/workflows"), "workflows")
         return [decode(CloudWorkflow, row, "GET workflows") for row in found]
 
-    def list_servers(self, *, backoff: Backoff | None = None) -> list[Server]:
+    def list_servers(
+        self, *, backoff: Backoff | None = None, timeout_s: float | None = None
+    ) -> list[Server]:
         """Return the account's machines."""
-        found = rows(self._call("GET", "/servers", backoff=backoff), "servers")
+        answer = self._call("GET", "/servers", backoff=backoff, timeout_s=timeout_s)
+        found = rows(answer, "servers")
         servers: list[Server] = []
         for row in found:
             try:

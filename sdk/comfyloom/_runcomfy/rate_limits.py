@@ -10,6 +10,8 @@ from comfyloom._http.rate_limit import RateLimiter
 PER_S: Final = 1.0
 """RunComfy documents one request per second and account on average, with some bursts allowed."""
 BURST: Final = 5
+RESERVE: Final = 5
+"""Kept for questions that somebody waits for: a status does not wait for the pace of a watch."""
 
 # Never removed: a new client for each request must not start a new burst each time.
 _limits: dict[tuple[str, str, int], RateLimiter] = {}

@@ -11,6 +11,7 @@ from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, Unpack
 
+from comfyloom._backends.availability import Availability, AvailabilityCache
 from comfyloom._backends.resolve import TargetLike, resolve
 from comfyloom._core.clock import SYSTEM_CLOCK, Clock
 from comfyloom._core.forks import importing
@@ -107,6 +108,7 @@ class RunComfySession:
         self._on_progress: ProgressCallback = on_progress or (lambda p: log.debug("%s", p.message))
         self._starts_at_once = start
         self._starter = RunStarter(self._backend)
+        self._availability = AvailabilityCache(self._backend.availability, timeouts, clock)
         report = SafeCallback(self._on_progress)
         self._lifetime = SessionLifetime(self._backend, self._starter, report)
 
@@ -245,6 +247,14 @@ class RunComfySession:
         """
         submit = partial(self.submit, timeout=timeout, **options)
         return _map_in_order(submit, workflows, concurrency)
+
+    def availability(self) -> Availability:
+        """Return whether a run could begin, and what that would take; nothing is launched.
+
+        It returns at once while it knows, else within two seconds (`Timeouts.availability_s`,
+        `probe_s`), and never raises: what prevents a run is in `why`.
+        """
+        return self._availability.get()
 
     def free(self) -> None:
         """Make its ComfyUI unload all models and forget all results, once nothing runs there.

@@ -12,8 +12,9 @@ from comfyloom._session.session import RunComfySession
 from comfyloom._workflow.compatibility import Incompatibility, compare_workflow
 from comfyloom._workflow.node_schemas import Schemas
 from comfyloom._workflow.workflow import Workflow
+from comfyloom.cli.json_output import print_json
 from comfyloom.cli.main import CONTEXT
-from comfyloom.cli.shared import credentials_option, json_option, print_json
+from comfyloom.cli.shared import credentials_option, json_option
 from comfyloom.cli.workflows import named_or_only_workflow
 from comfyloom.errors import WorkflowError
 from comfyloom.settings import Settings
@@ -39,17 +40,20 @@ def check(workflow: str, target: str | None, credentials: str | None, as_json: b
     schemas = _server_schemas(cls, target, credentials)
     found = compare_workflow(cls, schemas)
     fatal = [incompatibility for incompatibility in found if incompatibility.is_fatal]
+    error = None
+    if fatal:
+        count = "1 incompatibility" if len(fatal) == 1 else f"{len(fatal)} incompatibilities"
+        error = WorkflowError(f"{workflow} cannot run on this server: {count}")
     if as_json:
         rows = [
             attrs.asdict(incompatibility) | {"fatal": incompatibility.is_fatal}
             for incompatibility in found
         ]
-        print_json({"workflow": workflow, "fits": not fatal, "findings": rows})
+        print_json({"workflow": workflow, "fits": not fatal, "findings": rows}, error)
     else:
         _print(cls, found, fatal)
-    if fatal:
-        count = "1 incompatibility" if len(fatal) == 1 else f"{len(fatal)} incompatibilities"
-        raise WorkflowError(f"{workflow} cannot run on this server: {count}")
+    if error is not None:
+        raise error
 
 
 def _server_schemas(

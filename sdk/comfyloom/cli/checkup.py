@@ -36,6 +36,7 @@ class Diagnostic:
         message: What was found.
         advice: What to do about it, "" if nothing.
         code: The exit code of an error, else 0.
+        error: The error that was found, None if it is none of ours.
     """
 
     check: str
@@ -43,6 +44,7 @@ class Diagnostic:
     message: str
     advice: str = ""
     code: int = 0
+    error: ComfyloomError | None = None
 
 
 def run_checks(loader: SettingsLoader) -> Iterator[Diagnostic]:
@@ -260,4 +262,5 @@ def _isolated(check: str, run: Callable[[], Iterator[Diagnostic]]) -> Iterator[D
 
 
 def _error(check: str, error: ComfyloomError, advice: str = "") -> Diagnostic:
-    return Diagnostic(check, "error", str(error), advice=advice, code=exit_code(error))
+    code = exit_code(error)
+    return Diagnostic(check, "error", str(error), advice=advice, code=code, error=error)

@@ -8,8 +8,10 @@ import attrs
 import click
 
 from comfyloom.cli.checkup import Diagnostic, run_checks
+from comfyloom.cli.json_output import print_json
 from comfyloom.cli.main import CONTEXT
-from comfyloom.cli.shared import credentials_option, json_option, print_json, print_table
+from comfyloom.cli.shared import credentials_option, json_option, print_table
+from comfyloom.errors import ComfyloomError
 from comfyloom.settings import SettingsLoader
 
 _SIGNS: Final = {
@@ -36,14 +38,20 @@ def doctor(credentials: str | None, as_json: bool) -> int:
             name: {"value": value, "source": loader.sources[name]}
             for name, value in loader.json_values().items()
         }
-        rows = [attrs.asdict(diagnostic) for diagnostic in diagnostics]
-        print_json({"settings": settings, "findings": rows})
+        shown = attrs.filters.exclude("error")
+        rows = [attrs.asdict(diagnostic, filter=shown) for diagnostic in diagnostics]
+        print_json({"settings": settings, "findings": rows}, _first_error(diagnostics))
     else:
         _print_settings(loader)
         for diagnostic in run_checks(loader):
             diagnostics.append(diagnostic)
             _print(diagnostic)
     return next((diagnostic.code for diagnostic in diagnostics if diagnostic.state == "error"), 0)
+
+
+def _first_error(diagnostics: list[Diagnostic]) -> ComfyloomError | None:
+    found = next((each for each in diagnostics if each.state == "error"), None)
+    return None if found is None else found.error or ComfyloomError(found.message)
 
 
 def _print_settings(loader: SettingsLoader) -> None:

@@ -13,6 +13,7 @@ import click
 
 from comfyloom._core.signals import defer_signals, exit_on_sigterm
 from comfyloom._machines.account_machines import AccountMachines, Rented
+from comfyloom.cli.json_output import print_json
 from comfyloom.cli.main import CONTEXT, SuggestingGroup
 from comfyloom.cli.shared import (
     Duration,
@@ -21,7 +22,6 @@ from comfyloom.cli.shared import (
     credentials_option,
     is_interactive,
     json_option,
-    print_json,
     print_pairs,
     print_table,
     span,
@@ -55,7 +55,7 @@ def list_(credentials: str | None, as_json: bool) -> None:
     with _account_machines(credentials) as account_machines:
         found = account_machines.list()
     if as_json:
-        print_json([_as_json(each) for each in found])
+        print_json({"machines": [_as_json(each) for each in found]})
     else:
         print_machines(found)
 
@@ -93,11 +93,12 @@ def stop(
     with _account_machines(credentials) as account_machines, exit_on_sigterm():
         names = _mine(account_machines, yes=yes) if all_mine else list(ids)
         outcomes = [_stop(account_machines, name, as_json=as_json) for name in names]
+    failures = [error for _, error in outcomes if error is not None]
     if as_json:
-        print_json([outcome for outcome, _ in outcomes])
+        stopped = {"machines": [outcome for outcome, _ in outcomes]}
+        print_json(stopped, failures[0] if failures else None)
     elif not names:
         click.echo("no machine was launched from this computer", err=True)
-    failures = [error for _, error in outcomes if error is not None]
     if len(failures) > 1 and not as_json:
         for error in failures[1:]:
             click.echo(f"comfyloom: {error}", err=True)
@@ -148,15 +149,16 @@ def reap(dry_run: bool, credentials: str | None, as_json: bool) -> None:
             ]
         )
         others = reaper.records.count_of_other_accounts(since=api.now() - STALE_AFTER_S)
+    errors = [each.error for each in reaped if each.error is not None]
     if as_json:
         rows = map(_orphan_as_json, orphans) if dry_run else map(_reaped_as_json, reaped)
-        print_json(list(rows))
+        print_json({"machines": list(rows)}, errors[0] if errors else None)
     else:
         _print_orphans(orphans, reaped)
         if others:
             text = f"{others} of other accounts may be running: reap them with their credentials"
             click.echo(text, err=True)
-    if errors := [each.error for each in reaped if each.error is not None]:
+    if errors:
         raise errors[0]
 
 

@@ -17,14 +17,15 @@ import click
 from comfyloom import __version__
 from comfyloom._core.redact import RedactingFilter, redact
 from comfyloom._core.suggestions import did_you_mean
+from comfyloom.cli.json_output import USAGE, JsonOutput, print_json
 from comfyloom.errors import ComfyloomError, ConfigError, MachineLeak, exit_code
 
-USAGE: Final = 64
 OUTPUT: Final = 74
 INTERRUPTED: Final = 130
 CONTEXT: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 _BUILT_IN: Final = {
+    "available": "comfyloom.cli.available:available",
     "check": "comfyloom.cli.check:check",
     "demo": "comfyloom.cli.demo:demo",
     "dev": "comfyloom.cli.dev:dev",
@@ -100,23 +101,37 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def invoke(arguments: Sequence[str]) -> int:
-    """Run the command line and return its exit code; an error is one line on stderr."""
+    """Run the command line and return its exit code.
+
+    An error is one line on stderr; with `--json` it is a document on stdout, too.
+    """
+    output = JsonOutput()
+
+    def failed(error: BaseException) -> None:
+        if "--json" in arguments and not output.is_printed:
+            print_json({}, error)
+
     try:
-        code: Any = root.main(list(arguments), "comfyloom", standalone_mode=False)
+        code: Any = root.main(list(arguments), "comfyloom", standalone_mode=False, obj=output)
     except click.UsageError as error:
+        failed(error)
         error.show()
         return USAGE
     except click.ClickException as error:
+        failed(error)
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt) as error:
+        failed(error)
         _fail(error, "interrupted", debug="--debug" in arguments)
         return INTERRUPTED
     except ComfyloomError as error:
+        failed(error)
         return _fail(error, str(error), debug="--debug" in arguments)
     except ModuleNotFoundError as error:
         message = f"{error.name} is missing: pip install 'comfyloom[all]'"
-        return _fail(ConfigError(message), message, debug="--debug" in arguments)
+        failed(missing := ConfigError(message))
+        return _fail(missing, message, debug="--debug" in arguments)
     except OSError as error:
         return _output_failed(error)
     return code if isinstance(code, int) else 0

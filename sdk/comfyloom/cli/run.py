@@ -20,11 +20,12 @@ from comfyloom._workflow.run_options import RunOptions
 from comfyloom._workflow.run_plan import plan_of
 from comfyloom._workflow.validation import validate
 from comfyloom._workflow.workflow import Result, Workflow
+from comfyloom.cli.json_output import print_json
 from comfyloom.cli.main import CONTEXT, SuggestingGroup
 from comfyloom.cli.options import build, option
 from comfyloom.cli.view import progress_view
 from comfyloom.cli.workflows import workflow_classes
-from comfyloom.errors import ComfyloomError, exit_code
+from comfyloom.errors import ComfyloomError
 from comfyloom.settings import Settings, load_comfyui_settings
 
 EMULATED = "This was the emulator: it drew the images itself, no GPU was used, nothing was billed."
@@ -145,9 +146,7 @@ def _run(
         )
     except ComfyloomError as error:
         if as_json:
-            facts = {"type": type(error).__name__, "message": str(error)}
-            report = {"error": {**facts, "exit_code": exit_code(error)}, **summary.as_json()}
-            click.echo(json.dumps(report, indent=2))
+            print_json(summary.as_json(), error)
         raise
     if as_json:
         report = {
@@ -155,7 +154,7 @@ def _run(
             **_result_as_json(job, result),
             **summary.as_json(),
         }
-        click.echo(json.dumps(report, indent=2))
+        print_json(report)
     else:
         print_result(job, result)
 

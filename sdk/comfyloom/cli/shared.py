@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
@@ -66,11 +65,6 @@ def account(credentials: str | None) -> Generator[tuple[Settings, ServerApi]]:
         yield settings, api
 
 
-def print_json(value: object) -> None:
-    """Print a value as JSON; money and times become text."""
-    click.echo(json.dumps(value, indent=2, default=_plain))
-
-
 def span(seconds: float | None) -> str:
     """Return a duration as human-readable text: `1 h 04 min`, `12 min`, `48 s`."""
     if seconds is None:
@@ -126,11 +120,3 @@ def print_table(table: Table, *, stderr: bool = False) -> None:
         out.print(table)
     for line in captured.get().splitlines():
         click.echo(line.rstrip(), err=stderr)
-
-
-def _plain(value: object) -> object:
-    """Return a value that JSON cannot represent as text."""
-    if isinstance(value, Decimal):
-        return str(value)
-    isoformat = getattr(value, "isoformat", None)
-    return isoformat() if isoformat else str(value)

@@ -237,7 +237,9 @@ def launch_foreign(emulator: Emulator) -> str:
 def test_listing_says_who_launched_each_machine(emulator: Emulator, shell: Shell) -> None:
     foreign = launch_foreign(emulator)
     own = parsed(shell("dev", "up", "--json"))["server_id"]
-    listed = {row["server_id"]: row for row in parsed(shell("machines", "list", "--json"))}
+    listed = {
+        row["server_id"]: row for row in parsed(shell("machines", "list", "--json"))["machines"]
+    }
     assert listed[own]["whose"] == "dev server"
     assert listed[foreign]["whose"] == "others"
     assert listed[foreign]["usd_per_hour"] == "1.75"
@@ -254,7 +256,7 @@ def test_stop_by_id_or_all_from_this_computer(emulator: Emulator, shell: Shell) 
     own = parsed(shell("dev", "up", "--json"))["server_id"]
     assert shell("machines", "stop", "--all-mine").returncode == 64  # not interactive
     assert set(running(emulator)) == {foreign, own}
-    (stopped,) = parsed(shell("machines", "stop", "--all-mine", "--yes", "--json"))
+    (stopped,) = parsed(shell("machines", "stop", "--all-mine", "--yes", "--json"))["machines"]
     assert stopped == {"server_id": own, "stopped": True, "error": None}
     assert running(emulator) == [foreign]
     assert parsed(shell("dev", "status", "--json"))["health"] == "stopped"

@@ -161,11 +161,11 @@ def test_the_command_lists_and_stops_orphans(
     row = launched()
     records_of(attrs.evolve(settings, ledger=given["COMFYLOOM_LEDGER"])).record_intent(row)
     dry = shell("machines", "reap", "--dry-run", "--json", environ=environ)
-    (found,) = json.loads(dry.stdout)
+    (found,) = json.loads(dry.stdout)["machines"]
     assert (found["server_id"], found["kind"]) == (row.server_id, "session")
     assert running(emulator) == [row.server_id]
     done = shell("machines", "reap", "--json", environ=environ)
-    (reaped,) = json.loads(done.stdout)
+    (reaped,) = json.loads(done.stdout)["machines"]
     assert (reaped["outcome"], reaped["error"]) == ("stopped", None)
     assert running(emulator) == []
 

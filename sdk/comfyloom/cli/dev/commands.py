@@ -14,6 +14,7 @@ from comfyloom.cli.dev.prompt_server_type import prompt_server_type
 from comfyloom.cli.dev.show import print_status, status_as_json
 from comfyloom.cli.dev.warm import warm_up
 from comfyloom.cli.dev.watching import watch as follow
+from comfyloom.cli.json_output import print_json
 from comfyloom.cli.main import CONTEXT, SuggestingGroup
 from comfyloom.cli.shared import (
     Duration,
@@ -21,7 +22,6 @@ from comfyloom.cli.shared import (
     credentials_option,
     force_option,
     json_option,
-    print_json,
 )
 from comfyloom.cli.view import progress_view
 from comfyloom.cli.workflows import find_workflow
@@ -110,9 +110,12 @@ def status(credentials: str | None, as_json: bool) -> None:
     The exit code is 69 if it costs money and does not answer, or if its state is unknown.
     """
     found = DevServer(Settings.load(credentials=credentials)).status()
-    _print(found, as_json=as_json)
+    error = None
     if found.health in ("unreachable", "unknown"):
-        raise MachineError(f"the dev server is {found.health}: {found.reason}")
+        error = MachineError(f"the dev server is {found.health}: {found.reason}")
+    _print(found, as_json=as_json, error=error)
+    if error is not None:
+        raise error
 
 
 @dev.command(context_settings=CONTEXT)
@@ -150,8 +153,8 @@ def _start(
         _print(found, as_json=as_json)
 
 
-def _print(found: DevStatus, *, as_json: bool) -> None:
+def _print(found: DevStatus, *, as_json: bool, error: MachineError | None = None) -> None:
     if as_json:
-        print_json(status_as_json(found))
+        print_json(status_as_json(found), error)
     else:
         print_status(found)

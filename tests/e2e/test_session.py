@@ -26,7 +26,7 @@ from comfyloom.errors import (
     Unauthorized,
 )
 from comfyloom.settings import Settings
-from comfyloom_workflows import FluxMeshWorkflow
+from comfyloom_workflows import FluxImageWorkflow, FluxMeshWorkflow, PartPackerWorkflow
 from support import assert_nothing_runs, machines, prompts, request_count
 
 Make = Callable[..., RunComfySession]
@@ -47,7 +47,7 @@ def test_a_render_and_a_prompt_become_a_picture_and_a_mesh(
     assert struct.unpack_from("<I", mesh, 8)[0] == len(mesh)
     assert (tmp_path / "partpacker_result_0.glb").is_file()
     assert result.seed is not None
-    assert 0 <= result.seed < 2**53
+    assert 0 <= result.seed < 2**31
 
     (machine,) = machines(emulator)
     assert machine["status"] == "Stopped"
@@ -111,6 +111,38 @@ def test_one_machine_serves_many_runs(
     assert [result.seed for result in results] == [0, 1, 2, 3]
     assert len({result.prompt_id for result in results}) == 4
     assert len(machines(emulator)) == 1
+
+
+def test_many_runs_have_a_folder_each_and_their_progress(
+    session_on: Make, workflow: FluxMeshWorkflow, tmp_path: Path
+) -> None:
+    seen: list[Progress] = []
+    jobs = [workflow.with_seed(seed) for seed in range(3)]
+    with session_on() as session:
+        results = session.map(jobs, out_dir=tmp_path / "out", on_progress=seen.append)
+        folders = [result.image.path.parent for result in results]
+    assert folders == [tmp_path / "out" / name for name in ("000", "001", "002")]
+    assert all((folder / "flux.png").is_file() for folder in folders)
+    kinds = [progress.kind for progress in seen]
+    assert kinds[0] == "machine"
+    assert kinds.count("finished") == 3
+    assert "step" in kinds
+
+
+def test_a_drawn_seed_fits_every_workflow(session_on: Make, workflow: FluxMeshWorkflow) -> None:
+    specs = (FluxMeshWorkflow, FluxImageWorkflow, PartPackerWorkflow)
+    limits = [each.__workflow__.inputs for each in specs]
+    least = min(int(spec.le or 0) for specs in limits for spec in specs if spec.kind == "seed")
+    with session_on() as session:
+        seeds = [session.run(workflow.with_steps(1)).seed for _ in range(4)]
+    assert all(seed is not None and seed <= least for seed in seeds)
+
+
+def test_a_seed_of_minus_one_is_named_for_what_it_is(workflow: FluxMeshWorkflow) -> None:
+    with pytest.raises(InputValueError, match="-1 means a random seed: here, leave it out"):
+        workflow.with_seed(-1)
+    with pytest.raises(InputValueError, match=r"-2 is out of range \(0 to \d+\)$"):
+        workflow.with_seed(-2)
 
 
 def test_submit_watches_and_waits(session_on: Make, workflow: FluxMeshWorkflow) -> None:

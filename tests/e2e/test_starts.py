@@ -27,6 +27,7 @@ from comfyloom.errors import (
 )
 from comfyloom.progress import Progress
 from comfyloom.settings import Settings
+from comfyloom_workflows import FluxImageWorkflow
 from guard_lab import soon
 from small_runs import small_workflow
 
@@ -374,3 +375,65 @@ def test_the_dev_server_takes_the_next_type(emulator: Emulator, tmp_path: Path) 
     with RunComfySession(settings=settings, launch=False) as session:
         assert session.run(small_workflow()).image.size
     assert DevServer(settings).down().server_id == ""
+
+
+# --- the dev server, without a version id --------------------------------------------------------
+
+
+@pytest.fixture
+def unnamed() -> Iterator[Emulator]:
+    """Its account has no workflow of a name that we know."""
+    with Emulator(
+        time="real", startup_s=0.0, run_s=0.0, rate_limit=None, workflow_names=["my own"]
+    ) as running:
+        yield running
+
+
+def test_a_part_runs_on_the_dev_server_of_the_whole(
+    emulator: Emulator, make: Make, tmp_path: Path
+) -> None:
+    settings = account(emulator, tmp_path, workflow_version_id=None)
+    up = DevServer(settings).up(FluxImageWorkflow)
+    assert up.workflow_version == emulator.workflow_version_id
+    with make(workflow_version_id=None) as session:
+        assert session.run(FluxImageWorkflow(prompt="x", width=64, height=64)).image.size
+        assert session.machine is not None
+        assert session.machine.is_borrowed
+    # The versions are compared, which costs less than the schemas.
+    asked = [each["path"] for each in emulator.state()["requests"]]
+    assert not [path for path in asked if path.endswith("/object_info")]
+    DevServer(settings).down()
+
+
+def test_a_part_launches_the_whole(emulator: Emulator, make: Make) -> None:
+    with make(workflow_version_id=None) as session:
+        assert session.run(FluxImageWorkflow(prompt="x", width=64, height=64)).image.size
+    assert launches(emulator) == 1
+
+
+def test_a_dev_server_that_fits_needs_no_version_id(unnamed: Emulator, tmp_path: Path) -> None:
+    settings = account(unnamed, tmp_path)
+    up = DevServer(settings).up()
+    unaware = attrs.evolve(settings, workflow_version_id=None)
+    with RunComfySession(settings=unaware) as session:
+        assert session.run(small_workflow()).image.size
+        assert session.machine is not None
+        assert session.machine.server_id == up.server_id
+    with RunComfySession(settings=unaware, start=True) as session:  # any workflow
+        assert session.machine is not None
+        assert session.machine.server_id == up.server_id
+    DevServer(settings).down()
+    no_workflow = pytest.raises(ConfigError, match="no workflow named generate_flux_mesh")
+    with RunComfySession(settings=unaware) as session, no_workflow:
+        session.run(small_workflow())
+
+
+def test_one_that_does_not_fit_is_left(unnamed: Emulator, tmp_path: Path) -> None:
+    settings = account(unnamed, tmp_path)
+    DevServer(settings).up()
+    unnamed.faults.add(HttpFault(path="/object_info$", status=200, body="{}", times=9))
+    unaware = attrs.evolve(settings, workflow_version_id=None)
+    does_not_fit = pytest.raises(MachineError, match=r"cannot run on the dev server: .*node type")
+    with RunComfySession(settings=unaware, launch=False) as session, does_not_fit:
+        session.run(small_workflow())
+    DevServer(settings).down()

@@ -6,6 +6,7 @@ doc = "What the workflow does."
 expose = ["KSampler"]               # public under default names
 hide = ["KSampler.denoise"]
 keep = ["Save the log"]             # nodes that run although no result needs them
+runs_on = "generate_flux_mesh"      # the saved workflow whose machines it runs on
 
 [inputs.prompt]                     # kind, required, doc, ge, le, choices, default
 to = ["POSITIVECLIP.clip_l", { node = { class = "T5", title = "Long" }, input = "text" }]
@@ -119,6 +120,7 @@ class Binding:
         results: The results, by public name; without entries, every output node gives one.
         stages: The stages of a run, for progress.
         keep: Nodes that run although no result needs them, for their side effects.
+        runs_on: The saved workflow whose machines it runs on, "" for the one of its own name.
     """
 
     class_: str = ""
@@ -130,3 +132,4 @@ class Binding:
     results: dict[str, ResultEntry] = attrs.field(factory=dict[str, ResultEntry])
     stages: list[StageEntry] = attrs.field(factory=list[StageEntry])
     keep: list[Selector] = attrs.field(factory=list[Selector])
+    runs_on: str = ""

@@ -92,6 +92,7 @@ def _bound(
         results=results,
         stages=stages,
         keep=keep,
+        runs_on=binding.runs_on,
         graph=source.graph,
     )
 

@@ -54,6 +54,7 @@ class Module:
         results: The results.
         stages: The stages of a run, for progress.
         keep: The nodes that run although no result needs them.
+        runs_on: The saved workflow whose machines it runs on, "" for the one of its own name.
         graph: The nodes.
     """
 
@@ -67,4 +68,5 @@ class Module:
     results: tuple[ResultField, ...] = ()
     stages: tuple[Stage, ...] = ()
     keep: tuple[str, ...] = ()
+    runs_on: str = ""
     graph: Graph

@@ -157,6 +157,8 @@ def _decorator(module: Module) -> str:
         options["stages"] = Group("(", stages, ")", "," if len(stages) == 1 else "")
     if module.keep:
         options["keep"] = literal(module.keep)
+    if module.runs_on:
+        options["runs_on"] = literal(module.runs_on)
     return layout(call("workflow_class", **options), before=1)
 
 

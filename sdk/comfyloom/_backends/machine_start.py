@@ -143,11 +143,18 @@ class MachineStart:
         if wanted is not None:
             is_other = version != wanted
             return "the dev server was launched with another workflow version" if is_other else ""
-        if comfyui is None or self.workflow is None:
+        if comfyui is None or self.workflow is None or version == self._named_version():
             return ""
         found = compare_workflow(self.workflow, Schemas(comfyui.object_info()))
         fatal = next((each for each in found if each.is_fatal), None)
         return "" if fatal is None else f"the workflow cannot run on the dev server: {fatal}"
+
+    def _named_version(self) -> str:
+        """Return the version of the account's workflow of the right name, "" if there is none."""
+        try:
+            return self._version()
+        except ConfigError:
+            return ""
 
     def _refused(self, refusal: Refusal) -> None:
         if not self.may_launch:

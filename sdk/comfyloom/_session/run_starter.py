@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 ResultT = TypeVar("ResultT", bound=Result)
 
-# Below this, seeds are exact in every JSON parser, even one that has only doubles.
-_SEED_BOUND: Final = 2**53
+# Some nodes take no larger one. A seed that was drawn for one workflow fits every other.
+_SEED_BOUND: Final = 2**31
 
 
 @attrs.define(eq=False)

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, Unpack
 
 from comfyloom._backends.availability import Availability, AvailabilityCache
@@ -231,6 +232,8 @@ class RunComfySession:
         *,
         concurrency: int = 2,
         timeout: float | None = RUN_TIMEOUT_S,
+        on_progress: ProgressCallback | None = None,
+        out_dir: str | os.PathLike[str] | None = None,
         **options: Unpack[RunOptions],
     ) -> Iterator[ResultT]:
         """Run many workflows and yield their results in order.
@@ -240,13 +243,19 @@ class RunComfySession:
             concurrency: Runs under way at once, at least 1. A ComfyUI works on one at a time: with
                 two, the next waits in its queue while files are downloaded.
             timeout: Seconds that each may take.
+            on_progress: Called in this thread with the events of the run that is waited for.
+            out_dir: Folder for their files; each run gets its own in it: `000`, `001` and so on.
             **options: The same for each; see `RunOptions`.
 
         Raises:
             ComfyloomError: The error of the first run without a result; the others are cancelled.
         """
-        submit = partial(self.submit, timeout=timeout, **options)
-        return _map_in_order(submit, workflows, concurrency)
+
+        def begin(number: int, workflow: Workflow[ResultT]) -> Run[ResultT]:
+            folder = None if out_dir is None else Path(out_dir, f"{number:03}")
+            return self.submit(workflow, timeout=timeout, out_dir=folder, **options)
+
+        return _in_order(begin, workflows, concurrency, on_progress or self._on_progress)
 
     def availability(self) -> Availability:
         """Return whether a run could begin, and what that would take; nothing is launched.
@@ -317,18 +326,19 @@ def _check_call(workflow: object, timeout: object) -> None:
     raise ConfigError(f"timeout must be a number of seconds, or None for no limit, got {timeout!r}")
 
 
-def _map_in_order(
-    submit: Callable[[Workflow[ResultT]], Run[ResultT]],
+def _in_order(
+    begin: Callable[[int, Workflow[ResultT]], Run[ResultT]],
     workflows: Iterable[Workflow[ResultT]],
     concurrency: int,
+    on_progress: ProgressCallback,
 ) -> Iterator[ResultT]:
     under_way: deque[Run[ResultT]] = deque()
     try:
-        for workflow in workflows:
-            under_way.append(submit(workflow))
+        for number, workflow in enumerate(workflows):
+            under_way.append(begin(number, workflow))
             if len(under_way) >= max(1, concurrency):
-                yield under_way.popleft().wait()
+                yield under_way.popleft().wait(on_progress=on_progress)
         while under_way:
-            yield under_way.popleft().wait()
+            yield under_way.popleft().wait(on_progress=on_progress)
     finally:
         Run.cancel_all(under_way)

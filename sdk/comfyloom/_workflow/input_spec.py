@@ -205,6 +205,13 @@ def _check_integer(spec: InputSpec, value: object) -> str | None:
     return _check_range(spec, value)
 
 
+def _check_seed(spec: InputSpec, value: object) -> str | None:
+    reason = _check_integer(spec, value)
+    if reason is not None and value == -1:
+        return f"{reason}; elsewhere -1 means a random seed: here, leave it out"
+    return reason
+
+
 def _check_range(spec: InputSpec, value: Any) -> str | None:
     is_low = spec.ge is not None and value < spec.ge
     is_high = spec.le is not None and value > spec.le
@@ -247,7 +254,7 @@ _CHECKS: Final[Mapping[Kind, Callable[[InputSpec, object], str | None]]] = {
     "video": _check_file,
     "file": _check_file,
     "text": _check_text,
-    "seed": _check_integer,
+    "seed": _check_seed,
     "number": _check_number,
     "integer": _check_integer,
     "flag": _check_flag,

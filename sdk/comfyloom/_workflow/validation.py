@@ -7,15 +7,18 @@ the server to judge.
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Container
 from typing import Any, Final
 
+from comfyloom._core.redact import log
 from comfyloom._workflow import run_values
 from comfyloom._workflow.compatibility import Incompatibility, compare
 from comfyloom._workflow.graph import check_graph, cycle_in
 from comfyloom._workflow.graph_view import GraphView
 from comfyloom._workflow.node_schemas import Schemas, pinned
+from comfyloom._workflow.page_syntax import page_syntax
 from comfyloom._workflow.run_values import ALL
 from comfyloom._workflow.workflow import Workflow
 from comfyloom.errors import GraphError
@@ -39,6 +42,8 @@ def validate(workflow: Workflow[Any], nodes: Container[str] = ALL) -> None:
     """
     graph = run_values.run_graph(workflow, files={}, seeds={}, nodes=nodes)
     check_graph(graph)
+    for text in page_syntax(graph):
+        _warn_once(text)
     view = GraphView(graph, pinned(sys.modules[type(workflow).__module__].__package__ or ""))
     needed = {node: links for node, links in view.links.items() if node in view.needed}
     if cycle := cycle_in(needed):
@@ -50,6 +55,11 @@ def validate(workflow: Workflow[Any], nodes: Container[str] = ALL) -> None:
         problems = [str(each) for each in found]
         text = f"{'; '.join(problems)} ({_SOURCE})"
         raise GraphError(text, node=found[0].node, problems=problems)
+
+
+@functools.cache
+def _warn_once(text: str) -> None:
+    log.warning("%s", text)
 
 
 def problems_of(

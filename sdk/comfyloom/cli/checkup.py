@@ -130,19 +130,23 @@ def _workflow_versions(settings: Settings, saved: list[CloudWorkflow]) -> Iterat
         else:
             yield _unknown_version(wanted, saved)
         return
-    for cls in workflow_classes().values():
-        name = cls.__workflow__.name
-        count = sum(1 for entry in saved if entry.workflow_name == name)
+    names = sorted({cls.__workflow__.saved_name for cls in workflow_classes().values()})
+    counts = {name: sum(each.workflow_name == name for each in saved) for name in names}
+    has_one = 1 in counts.values()
+    for name, count in counts.items():
         if count == 1:
             yield Diagnostic("workflow version", "ok", f"found {name} by name")
-        else:
-            known = ", ".join(sorted({entry.workflow_name for entry in saved})) or "none"
-            yield Diagnostic(
-                "workflow version",
-                "warning",
-                f"the account has {count} workflows named {name} (it has: {known})",
-                advice="save it in the cloud under this name, or set RUNCOMFY_WORKFLOW_VERSION_ID",
-            )
+            continue
+        known = ", ".join(sorted({entry.workflow_name for entry in saved})) or "none"
+        yield Diagnostic(
+            "workflow version",
+            # Not every workflow that is installed has to be in use.
+            "note" if has_one and not count else "warning",
+            f"the account has {count or 'no'} workflow{'s' * (count > 1)} named {name} "
+            f"(it has: {known})",
+            advice="to run it, save it in the cloud under this name, name another in its binding "
+            "(runs_on), or set RUNCOMFY_WORKFLOW_VERSION_ID",
+        )
 
 
 def _unknown_version(wanted: str, saved: list[CloudWorkflow]) -> Diagnostic:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -37,7 +38,7 @@ def test_a_start_alone_has_no_share(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(
     ("eta_s", "text"),
-    [(None, ""), (0.4, ""), (1.0, ", 0:01 left"), (59.6, ", 1:00 left"), (605.0, ", 10:05 left")],
+    [(None, ""), (0.4, ""), (1.0, "0:01 left, "), (59.6, "1:00 left, "), (605.0, "10:05 left, ")],
 )
 def test_the_time_left(eta_s: float | None, text: str) -> None:
     assert view.time_left(Progress(kind="step", eta_s=eta_s)) == text
@@ -72,7 +73,7 @@ def test_each_stage_has_a_bar(bars: Bars) -> None:
     )
     assert shares(bars) == {"machine": 1.0, "image": 0.5, "mesh": 0.0}
     notes = {task.description: task.fields["note"] for task in bars.tasks}
-    assert notes["image"] == "step 10 of 20, 1:05 left"
+    assert notes["image"] == "1:05 left, step 10 of 20"
     show(
         Progress(
             kind="node",
@@ -122,3 +123,30 @@ def test_titles_are_not_markup(monkeypatch: pytest.MonkeyPatch) -> None:
     with view.progress_view(STAGES) as show:
         show(Progress(kind="node", stage="image", message="[red]x[/blue]", stages={"image": 0.1}))
     assert "[red]x[/blue]" in out.getvalue()
+
+
+@pytest.mark.parametrize("columns", [60, 80, 200])
+def test_long_names_take_no_place_from_bars_and_marks(
+    monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=columns, color_system=None)
+    monkeypatch.setattr("rich.console.Console", lambda **_: console)
+    name = "5f1c0f6e-1111-2222-3333-444455556666"
+    title = "Load ControlNet Model with a very long title 12/28"
+    with view.progress_view(STAGES) as show:
+        show(Progress(kind="machine", message=f"using the dev server {name}"))
+        show(Progress(kind="step", stage="image", message=title, stages={"image": 0.5}, eta_s=90.0))
+    machine, image, mesh = screen.getvalue().rstrip().splitlines()[-4:-1]
+    assert all(len(line) <= columns for line in (image, mesh))
+    assert machine.endswith("…" if columns < 100 else " ")
+    assert re.search(r"✓ machine +━+ 100 % using the dev", machine)
+    assert re.search(r". image +━+╸? +50 % 1:30 left, Load", image)
+    assert re.search(r". mesh +━* +0 %", mesh)
+
+
+def test_previews_do_not_change_the_bars(bars: Bars) -> None:
+    show = view.StageBars(bars, ["image"])
+    show(Progress(kind="step", stage="image", message="KSampler 1/4", stages={"image": 0.25}))
+    show(Progress(kind="preview", stage="image", message="preview, KSampler 1/4", preview=b"x"))
+    assert [task.fields["note"] for task in bars.tasks] == ["", "KSampler 1/4"]

@@ -25,7 +25,7 @@ from comfyloom.progress import Progress
 from comfyloom_workflows import FluxImageWorkflow
 from faults.trial import QUICK
 from small_runs import direct_session, small_workflow
-from support import HastyClock, request_statuses
+from support import ROOT, HastyClock, request_statuses
 
 # --- many runs ------------------------------------------------------------------------------------
 
@@ -97,6 +97,18 @@ def test_a_run_without_a_thread_is_an_error_and_does_not_block_later_runs(
 
 
 # --- progress -------------------------------------------------------------------------------------
+
+
+def test_the_documented_loop_prints_no_line_twice(emulator: Emulator) -> None:
+    page = (ROOT / "docs" / "running.md").read_text("utf-8")
+    loop = page.partition("for progress in run.events():\n")[2].partition("result = ")[0]
+    printed: list[str] = []
+    with direct_session(emulator) as session:
+        run = session.submit(small_workflow(steps=8))
+        code = f"for progress in run.events():\n{loop}"
+        exec(code, {"run": run, "print": printed.append})
+    assert len(printed) > 20
+    assert len(set(printed)) == len(printed)
 
 
 def test_the_time_left_is_known_by_the_second_run(emulator: Emulator) -> None:

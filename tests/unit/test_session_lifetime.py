@@ -53,6 +53,8 @@ class FakeBackend:
         self.events.append("open")
         self.opening()
 
+    def availability(self) -> Any: ...
+
     def close(self) -> None:
         self.events.append("close")
         self.closing()

@@ -81,7 +81,7 @@ class ProgressReporter:
     def _on_preview(self, event: ServerEvent) -> None:
         self._node = event.node or self._node
         if event.blob and self._node in self._graph:
-            self._report("preview", self._message(), preview=event.blob)
+            self._report("preview", f"preview, {self._message()}", preview=event.blob)
 
     def _steps(self, node: str, value: float | None, maximum: float | None) -> None:
         if value is None or maximum is None or maximum <= 1 or node not in self._graph:

@@ -44,6 +44,14 @@ class RunReport:
     def say(self, kind: Kind, message: str, **facts: Any) -> None:
         """Report an event of the run; fraction and stages keep their values unless given."""
         self.backend.touch()
+        last = self._latest
+        is_known = (kind, message, facts.get("fraction")) == (
+            last.kind,
+            last.message,
+            last.fraction,
+        )
+        if is_known and kind != "preview":
+            return  # the event socket and a poll may both tell of it
         elapsed_s = self.elapsed_s
         facts.setdefault("fraction", self._latest.fraction)
         facts.setdefault("stages", self._latest.stages)

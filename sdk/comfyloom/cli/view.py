@@ -36,16 +36,23 @@ def progress_view(
         return
     from rich.progress import BarColumn, SpinnerColumn, TaskProgressColumn, TextColumn
     from rich.progress import Progress as Bars
+    from rich.table import Column
 
     columns = (
         SpinnerColumn(finished_text="[green]✓"),
         TextColumn("{task.description:<14}", markup=False),
-        BarColumn(bar_width=32),
+        BarColumn(bar_width=min(32, console.width // 4)),
         TaskProgressColumn("{task.percentage:>3.0f} %"),  # empty for a task without a total
-        # Node titles come from the workflow file: they must not be read as markup.
-        TextColumn("{task.fields[note]}", style="dim", markup=False),
+        # Node titles come from the workflow file: they must not be read as markup. A long one is
+        # cut: it must not take the place of the bars.
+        TextColumn(
+            "{task.fields[note]}",
+            style="dim",
+            markup=False,
+            table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"),
+        ),
     )
-    with Bars(*columns, console=console) as bars:
+    with Bars(*columns, console=console, expand=True) as bars:
         view = StageBars(bars, () if only_machine else [stage.name for stage in stages] or ["run"])
         try:
             yield view
@@ -66,7 +73,7 @@ class StageBars:
 
     def __call__(self, progress: Progress) -> None:
         """Show one progress event."""
-        if progress.kind == "cost":  # the caller reports the cost at the end
+        if progress.kind in ("cost", "preview"):  # the caller reports the cost at the end
             return
         if progress.kind == "machine":
             self._bars.update(self._machine, visible=True, note=progress.message)
@@ -95,7 +102,7 @@ class StageBars:
         if self._last_note is not None and self._last_note[0] != task:
             self._bars.update(self._last_note[0], note=self._last_note[1])
         self._last_note = task, progress.message
-        self._bars.update(task, note=f"{progress.message}{time_left(progress)}")
+        self._bars.update(task, note=f"{time_left(progress)}{progress.message}")
 
 
 def time_left(progress: Progress) -> str:
@@ -103,7 +110,7 @@ def time_left(progress: Progress) -> str:
     if progress.eta_s is None or progress.eta_s < 1:
         return ""
     minutes, seconds = divmod(round(progress.eta_s), 60)
-    return f", {minutes}:{seconds:02} left"
+    return f"{minutes}:{seconds:02} left, "
 
 
 class _Lines:

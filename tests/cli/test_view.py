@@ -87,7 +87,7 @@ def test_each_stage_has_a_bar(bars: Bars) -> None:
     assert notes == {
         "machine": "starting",
         "image": "step 10 of 20",  # only the current stage has a time left
-        "mesh": "PartPacker, 0:30 left",
+        "mesh": "0:30 left, PartPacker",
     }
 
 

@@ -52,18 +52,25 @@ class ComfyUIBackend:
     ) -> ComfyUI:
         """Return the server's client, once it has answered."""
         if self._comfyui is None:
-            self._comfyui = self._starts.get(lambda: _FirstContact(self), report, checkpoint)
+            return self._starts.get(lambda: _FirstContact(self), report, checkpoint)
         return self._comfyui
 
-    def connect(self) -> ComfyUI:
-        """Return a client of the server, which has not answered yet."""
+    def contact(self) -> ComfyUI:
+        """Return the client that all runs share, once the server has answered."""
+        if self._comfyui is None:
+            comfyui = self._connect()
+            comfyui.system_stats()
+            self._comfyui = comfyui
+        return self._comfyui
+
+    def _connect(self) -> ComfyUI:
         from comfyloom._comfyui.client import ComfyUI
 
         return ComfyUI(self.url, access=self.access, timeouts=self.timeouts, clock=self.clock)
 
     def availability(self) -> Availability:
         """Ask the server."""
-        comfyui = self._comfyui or self.connect()
+        comfyui = self._comfyui or self._connect()
         why = why_silent(comfyui, 0.4 * self.timeouts.probe_s)
         if comfyui is not self._comfyui:
             comfyui.close()
@@ -110,9 +117,7 @@ class _FirstContact:
     backend: ComfyUIBackend
 
     def run(self, report: ProgressCallback) -> ComfyUI:  # noqa: ARG002
-        comfyui = self.backend.connect()
-        comfyui.system_stats()
-        return comfyui
+        return self.backend.contact()
 
     def abandon(self) -> None:
         pass

@@ -54,7 +54,8 @@ def tests(session: nox.Session) -> None:
     """Run the test suite."""
     install(session, "-e", ".[all]", groups=("test",))
     # Tests mostly wait for sockets and processes: two workers for each of two cores.
-    session.run("pytest", *(session.posargs or ("-n", "4")))
+    everything = ("-n", "4", "tests", "examples/launcher")
+    session.run("pytest", *(session.posargs or everything))
 
 
 @nox.session

@@ -48,6 +48,8 @@ def _clean_world(
     """Hide the developer's account, and forget the secrets of other tests."""
     for name in [name for name in os.environ if name.startswith(("RUNCOMFY_", "COMFYLOOM_"))]:
         monkeypatch.delenv(name)
+    # Without a user id, nobody is asked for it.
+    monkeypatch.setattr("comfyloom.settings.model.DEFAULT_WEB_BASE", "http://127.0.0.1:1")
     # Neither the developer's configuration folder nor a dev server of this project.
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.getbasetemp() / "no-config"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))

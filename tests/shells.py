@@ -17,7 +17,8 @@ Shell = Callable[..., Completed]
 
 def bare_environment(home: Path) -> dict[str, str]:
     """Return the environment of a user without an account."""
-    return {"PATH": os.environ["PATH"], "HOME": str(home)}
+    nobody = "http://127.0.0.1:1"  # is asked whose token it is
+    return {"PATH": os.environ["PATH"], "HOME": str(home), "RUNCOMFY_WEB_BASE": nobody}
 
 
 def shell_at(folder: Path, environ: Mapping[str, str]) -> Shell:

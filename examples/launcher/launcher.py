@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from comfyloom import Progress, RunComfySession
@@ -28,8 +28,13 @@ def make_mesh(
     return session.run(workflow, timeout=600, on_progress=report, out_dir=folder)
 
 
-def main(render: str, prompt: str) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Launch a machine, make one mesh and return the exit code; the machine is always stopped."""
+    if len(arguments) != 2:
+        print("usage: python launcher.py RENDER PROMPT", file=sys.stderr)
+        print("It writes flux.png and partpacker_result_0.glb into ./out.", file=sys.stderr)
+        return 64
+    render, prompt = arguments
     try:
         with RunComfySession() as session:
             make_mesh(session, Path(render), prompt, Path("out"))
@@ -40,4 +45,4 @@ def main(render: str, prompt: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(main(sys.argv[1:]))

@@ -1,6 +1,6 @@
 """Tests of the launcher; comfyloom's fixtures emulate the account.
 
-Run them with `python -m pytest` in this folder.
+Run them with `python -m pytest examples/launcher` in the root of the clone.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def test_the_program_saves_its_files_and_stops_its_machine(
     comfyloom_account: Emulator, render: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(str(render), "a brass robot") == 0
+    assert main([str(render), "a brass robot"]) == 0
     assert (tmp_path / "out" / "flux.png").is_file()
     (machine,) = comfyloom_account.state()["machines"]
     assert machine["stopped_at"]
@@ -83,6 +83,6 @@ def test_the_program_saves_its_files_and_stops_its_machine(
 def test_a_missing_render_is_reported_and_leaves_no_machine(
     comfyloom_account: Emulator, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main("no-such.png", "a robot") == 1
+    assert main(["no-such.png", "a robot"]) == 1
     assert "no-such.png" in capsys.readouterr().err
     assert [each for each in comfyloom_account.state()["machines"] if not each["stopped_at"]] == []

@@ -169,6 +169,7 @@ class Emulator:
             "RUNCOMFY_API_TOKEN": self.token,
             "RUNCOMFY_USER_ID": self.user_id,
             "RUNCOMFY_API_BASE_URL": self.base_url,
+            "RUNCOMFY_WEB_BASE": self.base_url,
             "RUNCOMFY_WORKFLOW_VERSION_ID": self.workflow_version_id,
         }
 

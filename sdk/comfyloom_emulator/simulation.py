@@ -9,6 +9,7 @@ from comfyloom_emulator.control.account import EmulatedAccount
 from comfyloom_emulator.control.admin_api import AdminApi
 from comfyloom_emulator.control.api import ControlApi
 from comfyloom_emulator.control.token_bucket import TokenBucket
+from comfyloom_emulator.control.website import Website
 from comfyloom_emulator.fault_queue import FaultQueue
 from comfyloom_emulator.options import Options
 from comfyloom_emulator.request_log import RequestLog, iso_time
@@ -75,6 +76,7 @@ class Simulation:
                 bucket=self._bucket,
                 workflows=self._workflows,
             ),
+            website=Website(self._options, base_url),
         )
 
     def launch_foreign(self, server_type: str, estimated_duration: int) -> str:

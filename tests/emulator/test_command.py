@@ -69,12 +69,13 @@ def test_prints_the_environment_without_a_ready_file(
 ) -> None:
     process = _spawn(processes)
     assert process.stdout is not None
-    lines = [process.stdout.readline() for _ in range(4)]
+    lines = [process.stdout.readline() for _ in range(5)]
     names = [line.split("=")[0] for line in lines]
     assert names == [
         "export RUNCOMFY_API_TOKEN",
         "export RUNCOMFY_USER_ID",
         "export RUNCOMFY_API_BASE_URL",
+        "export RUNCOMFY_WEB_BASE",
         "export RUNCOMFY_WORKFLOW_VERSION_ID",
     ]
     process.terminate()

@@ -134,6 +134,7 @@ def test_the_environment_points_to_the_emulator(emulator: Emulator) -> None:
         "RUNCOMFY_API_TOKEN": emulator.token,
         "RUNCOMFY_USER_ID": emulator.user_id,
         "RUNCOMFY_API_BASE_URL": emulator.base_url,
+        "RUNCOMFY_WEB_BASE": emulator.base_url,
         "RUNCOMFY_WORKFLOW_VERSION_ID": emulator.workflow_version_id,
     }
     assert len(set(emulator.environment().values())) == 4

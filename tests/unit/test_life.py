@@ -124,3 +124,16 @@ def test_a_sign_of_life_grows_old(world: World) -> None:
     assert world.life.is_fresh
     world.clock.now += 2.0
     assert not world.life.is_fresh
+
+
+def test_an_answer_while_the_platform_is_asked_ends_the_silence(world: World) -> None:
+    ask = world.ask
+
+    def answered_meanwhile() -> Word:
+        world.life.heard()
+        return ask()
+
+    world.life.ask = answered_meanwhile
+    assert not world.fail(lasting_s=20.0)
+    assert world.life.verdict is Verdict.ALIVE
+    assert world.life.is_fresh

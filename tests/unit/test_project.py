@@ -20,9 +20,11 @@ from support import ROOT
 README = (ROOT / "README.md").read_text("utf-8")
 
 
-def test_the_first_screen_of_the_readme_has_exactly_two_setup_commands() -> None:
-    first_screen = "\n".join(README.splitlines()[:40])
-    setup = [line for line in first_screen.splitlines() if "pip install" in line]
+def test_the_readme_begins_with_two_commands_and_installs_before_its_first_snippet() -> None:
+    before, _, after = README.partition("## Install")
+    assert "```python" not in before
+    assert after.index("pip install -e '.[all]'") < after.index("```python")
+    setup = [line for line in before.splitlines() if "pip install" in line]
     begin = "python3 -m venv .venv && .venv/bin/pip install -q nox && .venv/bin/nox -s "
     assert setup == [begin + "demo", begin + "tests"]
     assert (begin + "tests") in (ROOT / ".ci" / "run").read_text("utf-8")
@@ -37,7 +39,7 @@ def test_the_python_of_the_readme_runs() -> None:
     exec(blocks[1].replace("  # True", ""), scope)
     assert isinstance(scope["workflow"], FluxMeshWorkflow)
     assert scope["workflow"] == FluxMeshWorkflow(
-        input_image="render.png", prompt="a jade dragon", steps=30
+        input_image="examples/render.png", prompt="a jade dragon", steps=30
     )
 
 

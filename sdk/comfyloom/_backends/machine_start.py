@@ -187,7 +187,11 @@ class MachineStart:
         self.machines.add(machine)
         if not self._is_wanted:
             raise MachineError("the machine is not wanted any more")
-        report(Progress(kind="machine", message=f"launching a {server_type} machine"))
+        message = f"launching a {server_type} machine"
+        if self.is_real:
+            source = settings.sources.get("api_token", "argument")
+            message += f" for account {settings.user_id} (token from {source})"
+        report(Progress(kind="machine", message=message))
         HEARTBEAT.add(machine.beat)
         try:
             machine.launch(version)

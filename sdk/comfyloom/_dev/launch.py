@@ -86,7 +86,10 @@ def _launch(record: DevRecord, wanted: DevState, server_type: str) -> Launched:
         tracker=tracker,
         valid_s=record.api.timeouts.start_s + max(intent.max_duration, LONGEST_LEASE_S),
     )
-    record.say(f"launching a {machine.server_type} machine")
+    settings = record.settings
+    source = settings.sources.get("api_token", "argument")
+    whose = f"for account {settings.user_id} (token from {source})"
+    record.say(f"launching a {machine.server_type} machine {whose}")
     written = [intent]
 
     def intended(seconds: int, before: frozenset[str] | None) -> None:

@@ -63,9 +63,8 @@ def _set_event() -> threading.Event:
 class LaunchedMachine(Machine):
     """A machine launched by this process: a session's, or the dev server until it is ready.
 
-    `launch` and `await_ready` start it; `stop` ends it, and must follow, also after an error. In
-    between, `touch` renews its lease while it is used. If this process dies, a session's machine
-    ends by itself within its lease of 15 to 30 minutes.
+    `stop` must follow `launch`, also after an error; in between, `touch` renews its lease. If this
+    process dies, a session's machine ends by itself within its lease of 15 to 30 minutes.
 
     Args:
         longest_s: Its longest duration, from Ready.
@@ -211,7 +210,7 @@ class LaunchedMachine(Machine):
     ) -> ComfyUI:
         """Wait until ComfyUI answers, and return its client.
 
-        `report` gets its progress, `on_seen` each description that the platform gives.
+        `report` gets the progress, `on_seen` each description that the platform gives.
 
         Raises:
             MachineStartFailed: It ended while it started.
@@ -247,9 +246,9 @@ class LaunchedMachine(Machine):
         return comfyui
 
     def stop(self) -> None:
-        """Stop the machine and wait for the confirmation; a second call does nothing.
+        """Stop it and wait for the confirmation; a second call does nothing.
 
-        Signals are deferred until then. If its launch has no answer yet, the stop follows it.
+        Signals wait. If its launch has no answer yet, the stop follows it.
 
         Raises:
             MachineLeak: The platform did not confirm it.

@@ -99,8 +99,8 @@ class Life:
             return False
         with self._lock:
             now = self.clock.monotonic()
-            if self._trouble_since is None:
-                self._trouble_since = max(since, self._heard_at)
+            if (began := self._trouble_since) is None:
+                self._trouble_since = began = max(since, self._heard_at)
             if self.verdict is Verdict.ALIVE and now - self._asked_at >= self.timeouts.ask_every_s:
                 self._asked_at = now
                 # Without an answer, what it said before still counts; so does its silence, if the
@@ -109,9 +109,10 @@ class Life:
                     self._word = word
                 if word is Word.ENDED:
                     self.verdict = Verdict.ENDED
-            is_long = now - self._trouble_since >= self.timeouts.silent_machine_s
+            # Meanwhile, another request may have been answered.
+            is_long = self._trouble_since == began and now - began >= self.timeouts.silent_machine_s
             is_silent = is_long and self._word is Word.RUNS and not self.is_busy()
             if self.verdict is Verdict.ALIVE and is_silent:
-                log.warning("the machine has not answered for %.0f s", now - self._trouble_since)
+                log.warning("the machine has not answered for %.0f s", now - began)
                 self.verdict = Verdict.SILENT
             return self.is_over

@@ -287,7 +287,10 @@ def _error(response: requests.Response, request: str, errors: Sequence[str]) -> 
 
 
 _MEANINGS: Final[Mapping[int, tuple[type[ApiError], str]]] = {
-    401: (Unauthorized, "the token was not accepted (check RUNCOMFY_API_TOKEN)"),
+    401: (
+        Unauthorized,
+        "the token was not accepted (check RUNCOMFY_API_TOKEN, or run comfyloom login)",
+    ),
     403: (Forbidden, "the account may not do this (check RUNCOMFY_USER_ID)"),
     404: (NotFound, ""),
     429: (RateLimited, "too many requests; RunComfy allows one a second on average"),

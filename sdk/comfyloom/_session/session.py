@@ -54,8 +54,7 @@ class RunComfySession:
 
     The first run launches a machine, once what is wrong locally is excluded, and waits until it is
     ready (some minutes); leaving the block stops it, also after an exception, Ctrl-C and SIGTERM. A
-    dev server (`DevServer`) that fits is used instead, and left running. A machine that vanishes
-    between two runs is replaced.
+    dev server (`DevServer`) that fits is used instead, and left running.
 
     Args:
         target: `"runcomfy"` (the default), `"emulator"`, the URL of a ComfyUI server, or an
@@ -149,8 +148,7 @@ class RunComfySession:
         """Launch a machine now, if needed, and wait until it is ready.
 
         Args:
-            workflow: What will run: its name selects the version to launch if the settings name
-                none.
+            workflow: What will run; needed if the settings name no version to launch.
 
         Raises:
             MachineError: There is no machine; each that was launched is stopped.
@@ -164,7 +162,8 @@ class RunComfySession:
 
         Arguments and errors are those of `start`.
         """
-        return self._lifetime.connect(_class_of(workflow))
+        cls = type(workflow) if isinstance(workflow, Workflow) else workflow
+        return self._lifetime.connect(cls)
 
     def run(
         self,
@@ -179,8 +178,7 @@ class RunComfySession:
 
         Args:
             workflow: What to run.
-            timeout: Seconds it may take on its server, None for no limit; then it is cancelled. The
-                start of a machine is limited by `Timeouts.start_s`.
+            timeout: Seconds it may take on its server, None for no limit; then it is cancelled.
             on_progress: Called in this thread with each progress event.
             out_dir: Folder for its files, all or none; by default a temporary folder that lives as
                 long as the result.
@@ -204,16 +202,11 @@ class RunComfySession:
     ) -> Run[ResultT]:
         """Start a workflow and return at once, also if a machine must be launched first.
 
-        Args:
-            workflow: What to run.
-            timeout: As in `run`.
-            out_dir: Folder for its files, all or none.
-            **options: What is wanted, and how it is queued; see `RunOptions`.
+        Arguments are those of `run`.
 
         Raises:
             WorkflowError: The workflow or one of its values cannot run; nothing was sent.
-            ConfigError: `timeout` or an option is invalid, or the session belongs to the process
-                that this one was forked from.
+            ConfigError: An option is invalid, or the session belongs to another process.
             OutputNotWritable: `out_dir` cannot be written.
             ComfyloomError: The system has no thread left for it.
         """
@@ -250,18 +243,14 @@ class RunComfySession:
         Raises:
             ComfyloomError: The error of the first run without a result; the others are cancelled.
         """
-
-        def begin(number: int, workflow: Workflow[ResultT]) -> Run[ResultT]:
-            folder = None if out_dir is None else Path(out_dir, f"{number:03}")
-            return self.submit(workflow, timeout=timeout, out_dir=folder, **options)
-
-        return _in_order(begin, workflows, concurrency, on_progress or self._on_progress)
+        submit = partial(self.submit, timeout=timeout, **options)
+        report = on_progress or self._on_progress
+        return _in_order(submit, workflows, concurrency, out_dir, report)
 
     def availability(self) -> Availability:
         """Return whether a run could begin, and what that would take; nothing is launched.
 
-        It returns at once while it knows, else within two seconds (`Timeouts.availability_s`,
-        `probe_s`), and never raises: what prevents a run is in `why`.
+        It returns within two seconds, at once while it knows; `why` says what prevents a run.
         """
         return self._availability.get()
 
@@ -269,8 +258,7 @@ class RunComfySession:
         """Make its ComfyUI unload all models and forget all results, once nothing runs there.
 
         Raises:
-            MachineError: No machine is in use, and none is launched for it.
-            ApiError, TransportError: It refuses, or does not answer.
+            ComfyloomError: No machine is in use, or it refuses, or does not answer.
         """
         if not self._backend.is_free_to_open:
             raise MachineError("no machine is in use: there is nothing to free")
@@ -307,12 +295,6 @@ def _prepared(
     return plan, files
 
 
-def _class_of(
-    workflow: type[Workflow[Any]] | Workflow[Any] | None,
-) -> type[Workflow[Any]] | None:
-    return type(workflow) if isinstance(workflow, Workflow) else workflow
-
-
 def _check_call(workflow: object, timeout: object) -> None:
     """Refuse wrong arguments before anything is uploaded or launched."""
     if not isinstance(workflow, Workflow):
@@ -327,15 +309,17 @@ def _check_call(workflow: object, timeout: object) -> None:
 
 
 def _in_order(
-    begin: Callable[[int, Workflow[ResultT]], Run[ResultT]],
+    submit: Callable[..., Run[ResultT]],
     workflows: Iterable[Workflow[ResultT]],
     concurrency: int,
+    out_dir: str | os.PathLike[str] | None,
     on_progress: ProgressCallback,
 ) -> Iterator[ResultT]:
     under_way: deque[Run[ResultT]] = deque()
     try:
         for number, workflow in enumerate(workflows):
-            under_way.append(begin(number, workflow))
+            folder = None if out_dir is None else Path(out_dir, f"{number:03}")
+            under_way.append(submit(workflow, out_dir=folder))
             if len(under_way) >= max(1, concurrency):
                 yield under_way.popleft().wait(on_progress=on_progress)
         while under_way:

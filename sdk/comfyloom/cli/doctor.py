@@ -40,18 +40,15 @@ def doctor(credentials: str | None, as_json: bool) -> int:
         }
         shown = attrs.filters.exclude("error")
         rows = [attrs.asdict(diagnostic, filter=shown) for diagnostic in diagnostics]
-        print_json({"settings": settings, "findings": rows}, _first_error(diagnostics))
+        first = next((each for each in diagnostics if each.state == "error"), None)
+        error = None if first is None else first.error or ComfyloomError(first.message)
+        print_json({"settings": settings, "findings": rows}, error)
     else:
         _print_settings(loader)
         for diagnostic in run_checks(loader):
             diagnostics.append(diagnostic)
             _print(diagnostic)
     return next((diagnostic.code for diagnostic in diagnostics if diagnostic.state == "error"), 0)
-
-
-def _first_error(diagnostics: list[Diagnostic]) -> ComfyloomError | None:
-    found = next((each for each in diagnostics if each.state == "error"), None)
-    return None if found is None else found.error or ComfyloomError(found.message)
 
 
 def _print_settings(loader: SettingsLoader) -> None:

@@ -25,11 +25,13 @@ INTERRUPTED: Final = 130
 CONTEXT: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 _BUILT_IN: Final = {
+    "account": "comfyloom.cli.account:account",
     "available": "comfyloom.cli.available:available",
     "check": "comfyloom.cli.check:check",
     "demo": "comfyloom.cli.demo:demo",
     "dev": "comfyloom.cli.dev:dev",
     "doctor": "comfyloom.cli.doctor:doctor",
+    "login": "comfyloom.cli.login:login",
     "machines": "comfyloom.cli.machines:machines",
     "run": "comfyloom.cli.run:run",
 }

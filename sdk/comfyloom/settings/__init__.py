@@ -16,10 +16,10 @@ from comfyloom.settings.declaration import (
     to_seconds,
     to_server_types,
 )
+from comfyloom.settings.given import Given
 from comfyloom.settings.model import (
     DEFAULT_BASE_URL,
     DEFAULT_SERVER_TYPE,
-    Given,
     Settings,
     SettingsLoader,
     load_comfyui_settings,

@@ -6,23 +6,19 @@ import os
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final, TypedDict, Unpack, cast
+from typing import Any, Final, Unpack, cast
 
 import attrs
 
 from comfyloom._core.redact import log, register_secret
-from comfyloom.errors import ConfigError
+from comfyloom.errors import ApiError, ConfigError, TransportError
 from comfyloom.settings import sources
 from comfyloom.settings.comfyui import ComfyUISettings
 from comfyloom.settings.declaration import (
-    Auth,
-    ClientCert,
-    Headers,
     Plan,
     Prices,
     ServerTypes,
     SettingMeta,
-    Verify,
     are_words,
     at_least,
     is_url,
@@ -33,42 +29,19 @@ from comfyloom.settings.declaration import (
     setting_metas,
     to_server_types,
 )
+from comfyloom.settings.given import Given
 from comfyloom.settings.sources import RawValue, Source, project_folder
+from comfyloom.settings.website import DEFAULT_WEB_BASE, Website, known_user_id
 
 DEFAULT_BASE_URL: Final = "https://api.runcomfy.net"
+_KNOWN_BASES: Final = (DEFAULT_BASE_URL, "https://beta-api.runcomfy.net")
 DEFAULT_SERVER_TYPE: Final = "medium"
 STATE_FILE: Final = Path(".comfyloom", "dev-server.json")
 _DEFAULT: Final = "default"
 _HINT: Final = (
-    "; a credentials.txt may contain them too. Without an account, try the emulator: "
-    'RunComfySession(target="emulator"), --target emulator, or comfyloom emulate'
+    "; a credentials.txt may contain them too, and comfyloom login gets them. Without an account, "
+    'try the emulator: RunComfySession(target="emulator"), --target emulator, or comfyloom emulate'
 )
-
-
-class Given(TypedDict, total=False):
-    """Settings as keyword arguments; None counts as not given."""
-
-    api_token: str | None
-    user_id: str | None
-    api_base_url: str | None
-    workflow_version_id: str | None
-    server_type: str | Sequence[str] | None
-    plan: Plan | None
-    prices: Prices | None
-    max_machines: int | None
-    max_duration_s: float | None
-    idle_timeout_s: float | None
-    ready_grace_s: float | None
-    dev_idle_timeout_s: float | None
-    dev_max_duration_s: float | None
-    state_file: str | os.PathLike[str] | None
-    ledger: str | None
-    auth: Auth | None
-    headers: Headers | None
-    verify: Verify | None
-    client_cert: ClientCert | None
-    api_key_comfy_org: str | None
-    keep_all: bool | None
 
 
 def _server_types(given: str | Sequence[str]) -> ServerTypes:
@@ -88,8 +61,9 @@ class Settings(ComfyUISettings):
 
     Attributes:
         api_token: The account's token.
-        user_id: The account's id.
+        user_id: The account's id; if it is not set, RunComfy is asked for the token's.
         api_base_url: The base URL of the Server API.
+        web_base_url: RunComfy's website, for signing in.
         workflow_version_id: The version id of the saved workflow to launch; if None, the
             account's workflow with the name of the workflow file is used.
         server_type: The machine type, or several in order of preference: if RunComfy refuses to
@@ -126,6 +100,9 @@ class Settings(ComfyUISettings):
     )
     api_base_url: str = attrs.field(
         default=DEFAULT_BASE_URL, metadata=meta("RUNCOMFY_API_BASE_URL", check=is_url)
+    )
+    web_base_url: str = attrs.field(
+        default=DEFAULT_WEB_BASE, metadata=meta("RUNCOMFY_WEB_BASE", check=is_url)
     )
     workflow_version_id: str | None = attrs.field(
         default=None,
@@ -190,7 +167,8 @@ class Settings(ComfyUISettings):
         """Load the settings from all sources.
 
         Arguments come first, then the environment, then `[tool.comfyloom]` of `pyproject.toml`,
-        then a credentials file, then the defaults.
+        then a credentials file, then the token of RunComfy's own command line (`token.json`), then
+        the defaults. Without a user id, RunComfy is asked for the token's, once.
 
         Args:
             credentials: A credentials file, by default `COMFYLOOM_CREDENTIALS`,
@@ -280,6 +258,8 @@ class SettingsLoader:
         loader.add(sources.environment(variables, wanted, _METAS))
         loader.add(sources.project(here, wanted, _METAS))
         loader.add_credentials(credentials or variables.get(sources.CREDENTIALS_VARIABLE), here)
+        if "api_token" in wanted and "api_token" not in loader.found:
+            loader.add(sources.official_token(variables))
         loader.parse(project_folder(here) / STATE_FILE if wanted is _METAS else None)
         return loader
 
@@ -319,11 +299,31 @@ class SettingsLoader:
                 meta = _METAS[name]
                 reason = f"it is not {meta.expected}" if meta.is_secret else str(error)
                 self.problems.append(f"{name} (from {value.source}): {reason}")
+        if self.missing == ["user_id"] and not self.problems:
+            self._ask_for_the_user()
+        said = " ".join(self.problems)
         self.problems += [
-            f"{name} is missing: set {_METAS[name].variables[0]}" for name in self.missing
+            f"{name} is missing: set {_METAS[name].variables[0]}"
+            for name in self.missing
+            if f"{name} is missing" not in said
         ]
         if token := self.values.get("api_token"):
             register_secret(token)
+
+    def _ask_for_the_user(self) -> None:
+        """Ask RunComfy whose token it is; no other platform's token is shown to it."""
+        base, web = self.values.get("api_base_url"), self.values.get("web_base_url")
+        if web is None and base not in (None, *_KNOWN_BASES):
+            return
+        try:
+            website = Website(web or DEFAULT_WEB_BASE)
+            user_id = known_user_id(website, self.values["api_token"])
+        except (TransportError, ApiError) as error:
+            text = f"user_id is missing: set RUNCOMFY_USER_ID (RunComfy does not tell it: {error})"
+            self.problems.append(text)
+            return
+        self.found["user_id"] = RawValue(user_id, "RunComfy, by the token")
+        self.values["user_id"] = user_id
 
     @property
     def missing(self) -> list[str]:

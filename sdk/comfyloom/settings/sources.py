@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import stat
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +15,7 @@ import attrs
 
 from comfyloom._core.cache import VARIABLE as CACHE_VARIABLE
 from comfyloom._core.json import is_mapping, mapping
+from comfyloom._core.redact import register_secret
 from comfyloom._core.suggestions import did_you_mean
 from comfyloom._core.user_folders import user_folder
 from comfyloom.settings.declaration import SettingMeta, expanded
@@ -183,6 +186,52 @@ def credentials(
     source = _from_lines(text, path, settings, known)
     source.warnings = [*_permission_warnings(path)] if source.values else []
     return source, bool(named)
+
+
+def official_token(environ: Mapping[str, str]) -> Source:
+    """Return the token of RunComfy's own command line (`token.json`), which is never written.
+
+    An expired one is a problem; a file that cannot be read belongs to another program.
+    """
+    folder = _official_folder(environ)
+    if folder is None:
+        return Source()
+    path = folder / "token.json"
+    try:
+        known = mapping(json.loads(path.read_bytes()))
+    except (OSError, ValueError, RecursionError):
+        return Source()
+    token = known.get("access_token")
+    if not isinstance(token, str) or not token.strip():
+        return Source()
+    register_secret(token.strip())
+    if (expired := _expired_at(known.get("expires_at"))) is not None:
+        return Source(
+            problems=[f"api_token (from {path}): it expired at {expired}: run comfyloom login"]
+        )
+    return Source({"api_token": RawValue(token, str(path))})
+
+
+def _official_folder(environ: Mapping[str, str]) -> Path | None:
+    if given := environ.get("RUNCOMFY_CONFIG_DIR"):
+        return Path(given)
+    home = environ.get("HOME") or environ.get("USERPROFILE")
+    config = environ.get("XDG_CONFIG_HOME") or (home and Path(home, ".config"))
+    return Path(config, "runcomfy") if config else None
+
+
+def _expired_at(value: object) -> str | None:
+    """Return when a token expired, None if it has not; an unreadable time does not count."""
+    try:
+        if isinstance(value, int | float):
+            # Some programs write milliseconds.
+            moment = datetime.fromtimestamp(value / 1000 if value > 1e11 else value, UTC)
+        else:
+            moment = datetime.fromisoformat(str(value))
+            moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+    return f"{moment:%Y-%m-%d %H:%M} UTC" if moment <= datetime.now(UTC) else None
 
 
 def _default_paths(cwd: Path) -> Iterator[Path]:

@@ -33,6 +33,14 @@ class Api(Protocol):
         ...
 
 
+class Website(Api, Protocol):
+    """An API with paths of its own."""
+
+    def knows(self, request: Request) -> bool:
+        """Return whether a path is one of its own."""
+        ...
+
+
 class SocketApi(Api, Protocol):
     """An API that also has websockets."""
 
@@ -53,6 +61,7 @@ class Application:
     admin: Api
     comfyui: SocketApi
     control: Api
+    website: Website
     skew_s: float = 0.0
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
@@ -73,6 +82,8 @@ class Application:
             return
         record = self.request_log.add_request(request.method, path, self.clock.now())
         api: Api = self.comfyui if path.startswith("/comfyui/") else self.control
+        if self.website.knows(request):
+            api = self.website
         fault = self.faults.take_http(request.method, path)
         handle = _catching_errors(api.handle)
         await respond(fault, self.clock, handle, request, self._with_server_headers(send, record))

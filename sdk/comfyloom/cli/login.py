@@ -1,0 +1,64 @@
+"""`comfyloom login`: sign in to RunComfy in a browser, and keep the token in a private file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from comfyloom._core.clock import SYSTEM_CLOCK
+from comfyloom._core.waiting import Deadline, polling
+from comfyloom.cli.json_output import print_json
+from comfyloom.cli.main import CONTEXT
+from comfyloom.cli.shared import is_interactive, json_option, span
+from comfyloom.errors import Unauthorized
+from comfyloom.settings import SettingsLoader
+from comfyloom.settings.credentials_file import user_credentials, write_credentials
+from comfyloom.settings.website import DEFAULT_WEB_BASE, SignInCode, Website
+
+
+@click.command(context_settings=CONTEXT)
+@click.option(
+    "--credentials",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The file to write.  [default: credentials.txt in the user's configuration folder]",
+)
+@click.option("--no-browser", is_flag=True, help="Only print the address and the code.")
+@json_option
+def login(credentials: Path | None, no_browser: bool, as_json: bool) -> None:
+    """Sign in to RunComfy in a browser, and keep token and user id in a private file.
+
+    Ctrl-C ends the wait; nothing is written then. Other lines of the file stay as they are.
+    """
+    path = credentials or user_credentials()
+    website = Website(os.environ.get("RUNCOMFY_WEB_BASE") or DEFAULT_WEB_BASE)
+    code = website.begin()
+    click.echo(f"Open {code.page} and enter this code:\n\n    {code.user_code}\n", err=True)
+    if not no_browser and is_interactive():
+        click.launch(code.page)
+    click.echo(f"waiting for up to {span(code.expires_s)} (Ctrl-C ends it) …", err=True)
+    token = _await_token(website, code)
+    user = website.user(token)
+    write_credentials(path, {"api_token": token, "user_id": user.id})
+    facts = {"user_id": user.id, "email": user.email or None, "file": str(path)}
+    if as_json:
+        print_json(facts)
+    else:
+        click.echo(f"signed in as {user.email or user.id}; saved in {path}")
+    _warn_if_hidden(path, credentials)
+
+
+def _await_token(website: Website, code: SignInCode) -> str:
+    for _ in polling(code.interval_s, Deadline.after(code.expires_s, SYSTEM_CLOCK)):
+        if (token := website.poll(code)) is not None:
+            return token
+    raise Unauthorized("the code was not confirmed in time: run comfyloom login again")
+
+
+def _warn_if_hidden(path: Path, named: Path | None) -> None:
+    """Warn if another source comes before the file that was just written."""
+    source = SettingsLoader.of(credentials=named).sources["api_token"]
+    if source != str(path):
+        click.echo(f"warning: the token in {source} comes first, and is used", err=True)

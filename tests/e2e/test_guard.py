@@ -383,3 +383,29 @@ def test_it_retries_less_and_less_often(held: Held) -> None:
         waiting.act()
         delays.append(round(waiting.due - begun))
     assert delays == [1, 2, 4, 8, 16, 30, 30, 30]
+
+
+def test_a_refused_launch_must_be_missed_twice_five_seconds_apart(held: Held) -> None:
+    refused = charge(held, 0.0)
+    refused.is_refused = True
+    begun = time.monotonic()
+    assert refused.act() is None
+    assert 4.9 < refused.due - begun < 7.0
+    # A list that failed in between does not count as a miss.
+    refused.missed_at = None
+    refused.stop_since = begun - 30.0
+    assert refused.act() is None
+    refused.missed_at = begun - 5.5
+    assert refused.act() == "never appeared"
+
+
+def test_a_machine_that_a_refused_launch_gave_is_stopped(
+    emulator: Emulator, api: ServerApi, held: Held
+) -> None:
+    refused = charge(held, 0.0)
+    refused.is_refused = True
+    machine = api.launch(emulator.workflow_version_id, held.server_type, held.seconds)
+    assert refused.act() is None
+    assert refused.server_id == machine.server_id
+    assert refused.act() == "deleted"
+    assert running(emulator) == []

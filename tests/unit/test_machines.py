@@ -91,6 +91,21 @@ def test_a_machine_that_stays_unknown_has_failed(make: Any, clock: FakeClock) ->
     assert sum(clock.slept) == pytest.approx(60, abs=3)
 
 
+def test_one_that_was_seen_and_is_in_no_list_has_ended(make: Any, clock: FakeClock) -> None:
+    """`dev down` in another process: nobody waits for a minute."""
+    machine, _ = make(get=[STARTING, NotFound()], list=[[]])
+    with pytest.raises(MachineStartFailed, match="unknown to the platform"):
+        start(machine)
+    assert sum(clock.slept) < 10
+
+
+def test_one_that_is_still_listed_is_waited_for(make: Any, clock: FakeClock) -> None:
+    listed = [[], [STARTING]]  # before the launch, and when a gateway answers 404
+    machine, _ = make(get=[STARTING, NotFound(), ready], list=listed)
+    start(machine)
+    assert machine.comfyui is not None
+
+
 @pytest.mark.parametrize("status", ["Error", "Deleting", "stopped"])
 def test_an_end_while_starting_fails_immediately(make: Any, status: str, clock: FakeClock) -> None:
     ended = attrs.evolve(STARTING, current_status=status)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import attrs
 import pytest
 
+from account_lab import account
 from comfyloom import DevServer, RunComfySession, Timeouts
 from comfyloom.emulator import Emulator, HttpFault
 from comfyloom.settings import Settings
@@ -20,31 +20,6 @@ from small_runs import small_workflow
 from support import free_port, machines
 
 Make = Callable[..., RunComfySession]
-
-
-@pytest.fixture
-def emulator() -> Iterator[Emulator]:
-    with Emulator(time="real", startup_s=0.0, run_s=0.0, rate_limit=None) as running:
-        yield running
-
-
-@pytest.fixture
-def settings(emulator: Emulator, tmp_path: Path) -> Settings:
-    return account(emulator, tmp_path)
-
-
-def account(emulator: Emulator, folder: Path) -> Settings:
-    records = {"COMFYLOOM_STATE_FILE": "dev.json", "COMFYLOOM_LEDGER": "ledger.db"}
-    files = {name: str(folder / file) for name, file in records.items()}
-    return Settings.of_environment(emulator.environment() | files)
-
-
-@pytest.fixture
-def make(settings: Settings) -> Make:
-    def session(launch: bool = True, **changes: Any) -> RunComfySession:
-        return RunComfySession(settings=attrs.evolve(settings, **changes), launch=launch)
-
-    return session
 
 
 def asked(emulator: Emulator) -> int:

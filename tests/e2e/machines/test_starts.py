@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import attrs
 import pytest
 
+from account_lab import account, launches, silence, statuses
 from comfyloom import DevServer, RunComfySession
 from comfyloom._records.dev_state_file import StateFile
 from comfyloom.emulator import Emulator, HttpFault, MachineFault
@@ -28,13 +28,6 @@ from guard_lab import soon
 from small_runs import small_workflow
 
 Make = Callable[..., RunComfySession]
-TYPES = ("large", "extra-large", "medium")
-
-
-@pytest.fixture
-def emulator() -> Iterator[Emulator]:
-    with Emulator(time="real", startup_s=0.0, run_s=0.1, rate_limit=None) as running:
-        yield running
 
 
 @pytest.fixture
@@ -42,40 +35,6 @@ def starting() -> Iterator[Emulator]:
     """Its machines take a minute to start."""
     with Emulator(time="real", startup_s=60.0, run_s=0.1, rate_limit=None) as running:
         yield running
-
-
-def account(emulator: Emulator, folder: Path, **changes: Any) -> Settings:
-    records = {"COMFYLOOM_STATE_FILE": "dev.json", "COMFYLOOM_LEDGER": "ledger.db"}
-    files = {name: str(folder / file) for name, file in records.items()}
-    return attrs.evolve(Settings.of_environment(emulator.environment() | files), **changes)
-
-
-@pytest.fixture
-def make(emulator: Emulator, tmp_path: Path) -> Make:
-    def session(start: bool = False, **changes: Any) -> RunComfySession:
-        return RunComfySession(settings=account(emulator, tmp_path, **changes), start=start)
-
-    return session
-
-
-def launched(emulator: Emulator) -> list[tuple[str, str]]:
-    """Return type and status of each machine, in the order of their launches."""
-    return [(each["server_type"], each["status"]) for each in emulator.state()["machines"]]
-
-
-def statuses(emulator: Emulator) -> list[str]:
-    return [status for _, status in launched(emulator)]
-
-
-def launches(emulator: Emulator) -> int:
-    asked = emulator.state()["requests"]
-    return sum(each["method"] == "POST" and each["path"].endswith("/servers") for each in asked)
-
-
-def never_answers(emulator: Emulator, number: int) -> None:
-    """Make the ComfyUI of the machine with a number (from 1) unreachable."""
-    first = emulator.state()["machines"][number - 1]["server_id"]
-    emulator.faults.add(HttpFault(path=f"/comfyui/{first}/", status=502, times=10_000))
 
 
 # --- when ----------------------------------------------------------------------------------------
@@ -104,7 +63,10 @@ def test_it_may_start_at_once(emulator: Emulator, make: Make) -> None:
 
 
 def test_to_start_at_once_it_must_know_what(emulator: Emulator, make: Make) -> None:
-    with pytest.raises(ConfigError, match="which workflow"), make(True, workflow_version_id=None):
+    with (
+        pytest.raises(ConfigError, match="which workflow"),
+        make(start=True, workflow_version_id=None),
+    ):
         pass
     assert statuses(emulator) == []
 
@@ -288,8 +250,8 @@ def test_a_dev_server_that_never_answers_is_left_and_reported(
     emulator: Emulator, make: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = account(emulator, tmp_path)
-    DevServer(settings).up()
-    never_answers(emulator, 1)
+    up = DevServer(settings).up()
+    silence(emulator, up.server_id, status=502)
     with make() as session:
         assert session.run(small_workflow()).image.size
     assert statuses(emulator) == ["Ready", "Stopped"]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from account_lab import silence, statuses
 from comfyloom import DevServer, RunComfySession, Timeouts
 from comfyloom.emulator import Emulator, HttpFault
 from comfyloom.errors import ApiError, MachineError, RunError, RunLost, RunTimeout, TransportError
@@ -21,29 +21,6 @@ PROBING = Timeouts(fresh_s=0.0, silent_machine_s=0.6, ask_every_s=0.1, probe_s=0
 TRUSTING = Timeouts(silent_machine_s=0.6, ask_every_s=0.1, probe_s=0.3, poll_s=1.0)
 """The first refusal tells it."""
 Make = Callable[..., RunComfySession]
-
-
-@pytest.fixture
-def emulator() -> Iterator[Emulator]:
-    with Emulator(time="real", startup_s=0.0, run_s=0.1, rate_limit=None) as running:
-        yield running
-
-
-@pytest.fixture
-def settings(emulator: Emulator, tmp_path: Path) -> Settings:
-    records = {"COMFYLOOM_STATE_FILE": "dev.json", "COMFYLOOM_LEDGER": "ledger.db"}
-    files = {name: str(tmp_path / file) for name, file in records.items()}
-    return Settings.of_environment(emulator.environment() | files)
-
-
-@pytest.fixture
-def make(settings: Settings) -> Make:
-    return lambda **options: RunComfySession(settings=settings, **options)
-
-
-def statuses(emulator: Emulator) -> list[str]:
-    """Return the status of each machine, in the order of their launches."""
-    return [each["status"] for each in emulator.state()["machines"]]
 
 
 def requests_about(emulator: Emulator, server_id: str) -> int:
@@ -214,12 +191,6 @@ def test_a_404_of_a_gateway_is_not_the_end(emulator: Emulator, make: Make) -> No
         assert session.run(small_workflow(seed=2)).image.size
         assert machine_of(session) == machine
     assert statuses(emulator) == ["Stopped"]
-
-
-def silence(emulator: Emulator, server_id: str, **fault: Any) -> None:
-    """Make the ComfyUI of a machine unreachable, which the platform still calls Ready."""
-    path = f"/comfyui/{server_id}/"
-    emulator.faults.add(HttpFault(path=path, times=10_000, **fault))
 
 
 @pytest.mark.parametrize("timeouts", [PROBING, TRUSTING])

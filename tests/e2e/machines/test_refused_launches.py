@@ -10,6 +10,7 @@ from typing import Any
 import attrs
 import pytest
 
+from account_lab import account, launched, launches, statuses
 from comfyloom import DevServer, RunComfySession
 from comfyloom.emulator import Emulator, HttpFault
 from comfyloom.errors import (
@@ -19,60 +20,12 @@ from comfyloom.errors import (
     NotFound,
     Unauthorized,
 )
-from comfyloom.settings import Settings
 from comfyloom_workflows import FluxImageWorkflow
 from guard_lab import soon
 from small_runs import small_workflow
 
 Make = Callable[..., RunComfySession]
 TYPES = ("large", "extra-large", "medium")
-
-
-@pytest.fixture
-def emulator() -> Iterator[Emulator]:
-    with Emulator(time="real", startup_s=0.0, run_s=0.1, rate_limit=None) as running:
-        yield running
-
-
-@pytest.fixture
-def starting() -> Iterator[Emulator]:
-    """Its machines take a minute to start."""
-    with Emulator(time="real", startup_s=60.0, run_s=0.1, rate_limit=None) as running:
-        yield running
-
-
-def account(emulator: Emulator, folder: Path, **changes: Any) -> Settings:
-    records = {"COMFYLOOM_STATE_FILE": "dev.json", "COMFYLOOM_LEDGER": "ledger.db"}
-    files = {name: str(folder / file) for name, file in records.items()}
-    return attrs.evolve(Settings.of_environment(emulator.environment() | files), **changes)
-
-
-@pytest.fixture
-def make(emulator: Emulator, tmp_path: Path) -> Make:
-    def session(start: bool = False, **changes: Any) -> RunComfySession:
-        return RunComfySession(settings=account(emulator, tmp_path, **changes), start=start)
-
-    return session
-
-
-def launched(emulator: Emulator) -> list[tuple[str, str]]:
-    """Return type and status of each machine, in the order of their launches."""
-    return [(each["server_type"], each["status"]) for each in emulator.state()["machines"]]
-
-
-def statuses(emulator: Emulator) -> list[str]:
-    return [status for _, status in launched(emulator)]
-
-
-def launches(emulator: Emulator) -> int:
-    asked = emulator.state()["requests"]
-    return sum(each["method"] == "POST" and each["path"].endswith("/servers") for each in asked)
-
-
-def never_answers(emulator: Emulator, number: int) -> None:
-    """Make the ComfyUI of the machine with a number (from 1) unreachable."""
-    first = emulator.state()["machines"][number - 1]["server_id"]
-    emulator.faults.add(HttpFault(path=f"/comfyui/{first}/", status=502, times=10_000))
 
 
 # --- launches that are refused -------------------------------------------------------------------

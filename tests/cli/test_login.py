@@ -16,6 +16,9 @@ from comfyloom.errors import ConfigError
 from comfyloom.settings import Settings
 from comfyloom.settings.website import Website
 
+ESCAPES = json.dumps({"device_code": "d", "user_code": "\x1b[2J"})
+LINES = json.dumps({"access_token": "t\nRUNCOMFY_API_BASE_URL: http://evil"})
+
 
 @pytest.fixture
 def site(emulator: Emulator, here: Path, monkeypatch: pytest.MonkeyPatch) -> Emulator:
@@ -58,6 +61,16 @@ def test_other_lines_of_the_file_stay(site: Emulator, comfyloom: Comfyloom, here
     assert file.stat().st_mode & 0o777 == 0o600
 
 
+def test_the_website_may_be_named_in_the_project(
+    site: Emulator, comfyloom: Comfyloom, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RUNCOMFY_WEB_BASE")
+    (here / "pyproject.toml").write_text(f'[tool.comfyloom]\nweb_base_url = "{site.base_url}"\n')
+    assert comfyloom("login").code == 0
+    monkeypatch.setenv("RUNCOMFY_WEB_BASE", "nonsense")
+    assert comfyloom("login").code == 78
+
+
 def test_a_source_that_comes_first_is_named(
     site: Emulator, comfyloom: Comfyloom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -71,6 +84,9 @@ def test_a_source_that_comes_first_is_named(
         ({"path": "/start$", "status": 502}, 69),
         ({"path": "/start$", "status": 200, "body": "{}"}, 69),
         ({"path": "/start$", "status": 200, "body": "<html>"}, 69),
+        ({"path": "/start$", "status": 200, "body": ESCAPES}, 69),
+        ({"path": "/poll$", "status": 200, "body": LINES, "times": 99}, 77),
+        ({"path": "/auth/me$", "status": 200, "body": '{"id": "a b"}'}, 69),
         ({"path": "/poll$", "status": 400, "body": '{"error": "expired_token"}'}, 69),
         ({"path": "/poll$", "status": 400, "body": '{"error": "access_denied"}'}, 69),
         ({"path": "/poll$", "status": 200, "body": "{}", "times": 99}, 77),

@@ -7,7 +7,7 @@ from typing import Final
 
 import attrs
 
-from comfyloom._backends.availability import Availability, why_silent
+from comfyloom._backends.availability import Availability, request_s, why_silent
 from comfyloom._core.clock import Clock
 from comfyloom._core.threads import daemon_thread
 from comfyloom._core.timeouts import Timeouts
@@ -54,13 +54,10 @@ class AccountAvailability:
         with ServerApi.of(
             self.settings, timeouts=self.timeouts, clock=self.clock, reserve=RESERVE
         ) as api:
-            # A little less than the caller waits, so that it hears the reason.
-            longest_s = 0.4 * self.timeouts.probe_s
-            probing = daemon_thread(
-                lambda: silence.append(_why_silent(state, api, longest_s)), "availability"
-            )
+            probing = daemon_thread(lambda: silence.append(_why_silent(state, api)), "availability")
             probing.start()
-            listing = api.list_servers(backoff=NO_RETRY, timeout_s=longest_s)
+            limit_s = request_s(self.timeouts)
+            listing = api.list_servers(backoff=NO_RETRY, timeout_s=limit_s)
             probing.join()
         living = [server for server in listing if not server.has_ended]
         dev = next((each for each in living if state and each.server_id == state.server_id), None)
@@ -121,12 +118,12 @@ class AccountAvailability:
         return USUAL_START_S
 
 
-def _why_silent(state: DevState | None, api: ServerApi, longest_s: float) -> str:
+def _why_silent(state: DevState | None, api: ServerApi) -> str:
     """Return why the ComfyUI of the dev server does not answer, "" if it does."""
     if state is None or not state.base_url:
         return "its address is not known yet"
     comfyui = connect(state.base_url, api)
     try:
-        return why_silent(comfyui, longest_s)
+        return why_silent(comfyui)
     finally:
         comfyui.close()

@@ -95,10 +95,18 @@ class AvailabilityCache:
             asking.set()
 
 
-def why_silent(comfyui: ComfyUI, longest_s: float) -> str:
+def request_s(timeouts: Timeouts) -> float:
+    """Return the seconds that connecting, and the answer, may each take.
+
+    Both together are a little less than the caller waits, so that it hears the reason.
+    """
+    return 0.4 * timeouts.probe_s
+
+
+def why_silent(comfyui: ComfyUI) -> str:
     """Return why a ComfyUI does not answer in time, "" if it does."""
     try:
-        comfyui.system_stats(backoff=NO_RETRY, timeout_s=longest_s)
+        comfyui.system_stats(backoff=NO_RETRY, timeout_s=request_s(comfyui.timeouts))
     except (TransportError, ApiError) as error:
         return str(error)
     return ""

@@ -71,7 +71,7 @@ class ComfyUIBackend:
     def availability(self) -> Availability:
         """Ask the server."""
         comfyui = self._comfyui or self._connect()
-        why = why_silent(comfyui, 0.4 * self.timeouts.probe_s)
+        why = why_silent(comfyui)
         if comfyui is not self._comfyui:
             comfyui.close()
         if why:

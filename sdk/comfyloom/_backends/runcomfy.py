@@ -91,7 +91,7 @@ class RunComfyBackend:
         """Ask the machine in use, else what a session would find."""
         machine = self.machine
         if machine is not None and (comfyui := machine.comfyui) is not None:
-            is_there = machine.is_fresh or not why_silent(comfyui, 0.4 * self.timeouts.probe_s)
+            is_there = machine.is_fresh or not why_silent(comfyui)
             if is_there:
                 why, price = f"machine {machine.server_id} answers", machine.price
                 return Availability(available=True, why=why, wait_s=0.0, usd_per_hour=price)

@@ -6,23 +6,22 @@ import copy
 import queue
 import threading
 from collections.abc import Callable
-from typing import Final, Generic, Protocol, TypeAlias, TypeVar
+from typing import Generic, Protocol, TypeAlias, TypeVar
 
 import attrs
 
 from comfyloom._core.redact import log
 from comfyloom._core.threads import daemon_thread
+from comfyloom._core.timeouts import DEFAULT_TIMEOUTS
 from comfyloom.progress import Progress, ProgressCallback
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
-_LOOK_S: Final = 0.2
-"""Between two looks, of a caller that waits, whether it is still to wait."""
 _News: TypeAlias = "queue.SimpleQueue[Progress | None]"
 
 
-class Starting(Protocol[T_co]):
+class Startup(Protocol[T_co]):
     """What a shared start does."""
 
     def run(self, report: ProgressCallback) -> T_co:
@@ -40,14 +39,18 @@ class SharedStart(Generic[T]):
 
     A caller may leave, by an exception in its `checkpoint`. When the last one does, the start is
     abandoned; the next caller begins another.
+
+    Args:
+        turn_s: Between two looks, of a caller that waits, whether it is still to wait.
     """
 
+    turn_s: float = DEFAULT_TIMEOUTS.turn_s
     _current: _Start[T] | None = attrs.field(default=None, init=False)
     _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)
 
     def get(
         self,
-        begin: Callable[[], Starting[T]],
+        begin: Callable[[], Startup[T]],
         report: ProgressCallback,
         checkpoint: Callable[[], object],
     ) -> T:
@@ -65,7 +68,7 @@ class SharedStart(Generic[T]):
         joined: _Start[T] | None = None
         try:
             joined = self._join(begin, news)
-            while (progress := _next(news, checkpoint)) is not None:
+            while (progress := self._next(news, checkpoint)) is not None:
                 report(progress)
         except BaseException:
             if joined is not None:
@@ -73,7 +76,15 @@ class SharedStart(Generic[T]):
             raise
         return joined.result()
 
-    def _join(self, begin: Callable[[], Starting[T]], news: _News) -> _Start[T]:
+    def _next(self, news: _News, checkpoint: Callable[[], object]) -> Progress | None:
+        while True:
+            checkpoint()
+            try:
+                return news.get(timeout=self.turn_s)
+            except queue.Empty:
+                continue
+
+    def _join(self, begin: Callable[[], Startup[T]], news: _News) -> _Start[T]:
         with self._lock:
             before = self._current
             if before is not None and before.join(news):
@@ -84,20 +95,11 @@ class SharedStart(Generic[T]):
             return started
 
 
-def _next(news: _News, checkpoint: Callable[[], object]) -> Progress | None:
-    while True:
-        checkpoint()
-        try:
-            return news.get(timeout=_LOOK_S)
-        except queue.Empty:
-            continue
-
-
 @attrs.define(eq=False)
 class _Start(Generic[T]):
     """One start, and who waits for it."""
 
-    starting: Starting[T]
+    startup: Startup[T]
     # Its machine may still be stopping, and counts for a limit until it has.
     before: _Start[T] | None
     thread: threading.Thread = attrs.field(init=False)
@@ -129,7 +131,7 @@ class _Start(Generic[T]):
             self._waiting.remove(news)
             self._is_over = not self._waiting
         if self._is_over:
-            self.starting.abandon()
+            self.startup.abandon()
 
     def result(self) -> T:
         """Return what was started, once it is over."""
@@ -142,7 +144,7 @@ class _Start(Generic[T]):
             if self.before is not None:
                 self.before.thread.join()
                 self.before = None
-            self._value = self.starting.run(self._say)
+            self._value = self.startup.run(self._say)
         except BaseException as error:  # noqa: BLE001 - all that wait for it raise it
             self._error = error
             log.debug("a start failed: %s", error)

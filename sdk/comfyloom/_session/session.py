@@ -211,7 +211,9 @@ class RunComfySession:
             ComfyloomError: The system has no thread left for it.
         """
         _check_call(workflow, timeout)
-        _import_before_threads(*_OF_RUNS, *self._backend.modules)
+        with importing():  # before there are threads that would import it
+            for name in (*_OF_RUNS, *self._backend.modules):
+                importlib.import_module(name)
         plan, files = _prepared(workflow, self._settings, options)
         if out_dir is not None:
             check_writable(out_dir)
@@ -271,12 +273,6 @@ class RunComfySession:
             MachineLeak: The machine may still be running; the message says what to do.
         """
         self._lifetime.close()
-
-
-def _import_before_threads(*names: str) -> None:
-    with importing():
-        for name in names:
-            importlib.import_module(name)
 
 
 def _prepared(

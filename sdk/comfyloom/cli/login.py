@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
@@ -12,9 +11,10 @@ from comfyloom._core.waiting import Deadline, polling
 from comfyloom.cli.json_output import print_json
 from comfyloom.cli.main import CONTEXT
 from comfyloom.cli.shared import is_interactive, json_option, span
-from comfyloom.errors import Unauthorized
-from comfyloom.settings import SettingsLoader
+from comfyloom.errors import ConfigError, Unauthorized
+from comfyloom.settings import Settings, SettingsLoader
 from comfyloom.settings.credentials_file import user_credentials, write_credentials
+from comfyloom.settings.declaration import setting_metas
 from comfyloom.settings.website import DEFAULT_WEB_BASE, SignInCode, Website
 
 
@@ -33,7 +33,11 @@ def login(credentials: Path | None, no_browser: bool, as_json: bool) -> None:
     Ctrl-C ends the wait; nothing is written then. Other lines of the file stay as they are.
     """
     path = credentials or user_credentials()
-    website = Website(os.environ.get("RUNCOMFY_WEB_BASE") or DEFAULT_WEB_BASE)
+    wanted = {"web_base_url": setting_metas(Settings)["web_base_url"]}
+    known = SettingsLoader.of(wanted=wanted)
+    if known.problems:
+        raise ConfigError(problems=known.problems)
+    website = Website(known.values.get("web_base_url", DEFAULT_WEB_BASE))
     code = website.begin()
     click.echo(f"Open {code.page} and enter this code:\n\n    {code.user_code}\n", err=True)
     if not no_browser and is_interactive():
@@ -47,7 +51,8 @@ def login(credentials: Path | None, no_browser: bool, as_json: bool) -> None:
         print_json(facts)
     else:
         click.echo(f"signed in as {user.email or user.id}; saved in {path}")
-    _warn_if_hidden(path, credentials)
+    if (source := SettingsLoader.of(credentials=credentials).sources["api_token"]) != str(path):
+        click.echo(f"warning: the token in {source} comes first, and is used", err=True)
 
 
 def _await_token(website: Website, code: SignInCode) -> str:
@@ -55,10 +60,3 @@ def _await_token(website: Website, code: SignInCode) -> str:
         if (token := website.poll(code)) is not None:
             return token
     raise Unauthorized("the code was not confirmed in time: run comfyloom login again")
-
-
-def _warn_if_hidden(path: Path, named: Path | None) -> None:
-    """Warn if another source comes before the file that was just written."""
-    source = SettingsLoader.of(credentials=named).sources["api_token"]
-    if source != str(path):
-        click.echo(f"warning: the token in {source} comes first, and is used", err=True)

@@ -25,6 +25,7 @@ from comfyloom._http.access import NO_ACCESS, Access, bearer
 from comfyloom._http.retry import NO_RETRY
 from comfyloom._http.transport import Transport
 from comfyloom.errors import ApiError, TransportError, Unauthorized
+from comfyloom.settings.declaration import is_http_url, is_word
 
 if TYPE_CHECKING:
     import requests
@@ -85,9 +86,9 @@ class Website:
     def user(self, token: str) -> User:
         """Return the user that a token belongs to."""
         found = self._ask("GET", "/api/auth/me", Access(authorization=bearer(token)))
-        if not (user_id := text(found.get("id"))):
+        if not (user_id := _word(found, "id")):
             raise ApiError("RunComfy: GET /api/auth/me: the answer has no user id", status=200)
-        return User(id=user_id, email=text(found.get("email")) or "")
+        return User(id=user_id, email=_word(found, "email"))
 
     def balance(self, token: str) -> Mapping[str, Any]:
         """Return what the API answers about the balance; the base URL is the API's."""
@@ -96,14 +97,14 @@ class Website:
     def begin(self) -> SignInCode:
         """Begin to sign in."""
         found = self._ask("POST", "/api/cli-auth/start", NO_ACCESS, json={})
-        device, user = _first(found, "device_code", "code"), _first(found, "user_code")
+        device, user = _word(found, "device_code", "code"), _word(found, "user_code")
         if not device or not user:
             raise ApiError("RunComfy: POST /api/cli-auth/start: the answer has no code", status=200)
         register_secret(device)
+        page = _word(found, "verification_uri", "verification_url", "verificationUrl")
         return SignInCode(
             user_code=user,
-            page=_first(found, "verification_uri", "verification_url", "verificationUrl")
-            or f"{self.base_url.rstrip('/')}/cli-auth",
+            page=page if is_http_url(page) else f"{self.base_url.rstrip('/')}/cli-auth",
             device_code=device,
             interval_s=max(1.0, number(found.get("interval")) or 2.0),
             expires_s=max(10.0, number(found.get("expires_in")) or 600.0),
@@ -118,7 +119,7 @@ class Website:
             if error.code in _PENDING:
                 return None
             raise
-        token = _first(found, "access_token", "token", "api_key")
+        token = _word(found, "access_token", "token", "api_key")
         if token:
             register_secret(token)
         return token or None
@@ -145,11 +146,11 @@ def _facts(answer: requests.Response, request: str) -> Mapping[str, Any]:
         found = mapping(json.loads(answer.content))
     if 200 <= answer.status_code < 300:
         return found
-    code = _first(found, "error", "status")
+    code = _word(found, "error", "status")
     if answer.status_code == 401:
         raise Unauthorized(f"RunComfy: {_EXPIRED}", status=401, request=request)
     what = f"RunComfy: {request} answered {answer.status_code}"
-    reason = _first(found, "message", "error_description") or code
+    reason = text(found.get("message")) or text(found.get("error_description")) or code
     message = f"{what}: {reason}" if reason else what
     raise ApiError(message, status=answer.status_code, code=code, request=request)
 
@@ -182,5 +183,7 @@ def known_user_id(website: Website, token: str) -> str:
     return user_id
 
 
-def _first(found: Mapping[str, Any], *names: str) -> str:
-    return next((value for name in names if (value := text(found.get(name)))), "")
+def _word(found: Mapping[str, Any], *names: str) -> str:
+    """Return the first value that is one word: it is printed, and written into a file of lines."""
+    values = (text(found.get(name)) for name in names)
+    return next((value for value in values if value and is_word(value) is None), "")

@@ -57,7 +57,7 @@ class SessionMachines:
     def has_stopped(self, server: ComfyUI) -> bool:
         """Return whether the machine of a server certainly runs nothing any more."""
         machine = self._of(server)
-        return machine is not None and machine.has_stopped
+        return machine is not None and machine.runs_nothing
 
     def _of(self, server: ComfyUI) -> Machine | None:
         return next((each for each in self._all if each.serves(server)), None)

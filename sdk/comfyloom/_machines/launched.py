@@ -103,11 +103,6 @@ class LaunchedMachine(Machine):
         return self._states.state
 
     @property
-    def has_stopped(self) -> bool:
-        """Whether it certainly runs nothing any more."""
-        return self.state is MachineState.STOPPED or super().has_stopped
-
-    @property
     def summary(self) -> str:
         """How long it was billed, its cost, and whether it has ended."""
         started = f"started in {self.started_in_s:.0f} s, " if self.started_in_s else ""
@@ -208,9 +203,7 @@ class LaunchedMachine(Machine):
     def await_ready(
         self, report: ProgressCallback, on_seen: Callable[[Server], object] = lambda _: None
     ) -> ComfyUI:
-        """Wait until ComfyUI answers, and return its client.
-
-        `report` gets the progress, `on_seen` each description that the platform gives.
+        """Wait until ComfyUI answers, and return its client; the arguments are those of `Starting`.
 
         Raises:
             MachineStartFailed: It ended while it started.
@@ -283,6 +276,7 @@ class LaunchedMachine(Machine):
                 self.lease.note(server)
             self.billed_s = self.seconds
             self._states.state = MachineState.STOPPED
+            self.has_stopped = True
             self.disconnect()
             self.comfyui = None
         log.info("machine %s is stopped; billed %.0f s", self.server_id, self.billed_s)

@@ -29,6 +29,7 @@ class Machine(ABC):
         server_id: Its id, "" before it is launched.
         comfyui: The client of its ComfyUI, None while it cannot be used.
         started_in_s: Seconds that its start took, 0 if it was already running.
+        has_stopped: Whether the platform has confirmed its stop.
         billed_s: Billed seconds, 0 until it has ended.
         is_borrowed: Whether it keeps running after the session.
     """
@@ -42,6 +43,7 @@ class Machine(ABC):
     comfyui: ComfyUI | None = attrs.field(default=None, init=False, repr=False)
     billed_s: float = attrs.field(default=0.0, init=False)
     started_in_s: float = attrs.field(default=0.0, init=False)
+    has_stopped: bool = attrs.field(default=False, init=False)
     lease: Lease | None = attrs.field(default=None, init=False, repr=False)
     _life: Life = attrs.field(init=False, repr=False)
     # Kept after it is gone: runs that were on it ask about it.
@@ -67,9 +69,9 @@ class Machine(ABC):
         return self.comfyui is not None and bool(self.comfyui.accepted)
 
     @property
-    def has_stopped(self) -> bool:
+    def runs_nothing(self) -> bool:
         """Whether it certainly runs nothing any more."""
-        return self._life.verdict is Verdict.ENDED
+        return self.has_stopped or self._life.verdict is Verdict.ENDED
 
     @abstractmethod
     def release(self) -> None:

@@ -57,11 +57,13 @@ class SessionLifetime:
         backend: Closed at the end.
         starter: All its runs are cancelled before that.
         report: Called while a machine starts, and at the end with the cost of each machine.
+        starts_at_once: Whether to start what it needs when it is entered, not with the first run.
     """
 
     backend: Backend
     starter: RunStarter
     report: ProgressCallback
+    starts_at_once: bool = False
     _states: StateHolder[SessionState] = attrs.field(
         factory=lambda: StateHolder(SessionState.NEW), init=False
     )
@@ -92,16 +94,12 @@ class SessionLifetime:
         """Whether the session was used, and not closed since."""
         return self.state in _UNCLOSED and os.getpid() == self._owner
 
-    def enter(self, *, start: bool) -> None:
-        """Make SIGTERM and SIGHUP an orderly exit until the session is closed.
-
-        Args:
-            start: Whether to start what it needs at once, instead of with the first run.
-        """
+    def enter(self) -> None:
+        """Make SIGTERM and SIGHUP an orderly exit until the session is closed."""
         self._signals.enter_context(exit_on_sigterm())
         try:
             self.open()
-            if start:
+            if self.starts_at_once:
                 self.connect(None)
         except BaseException:
             # `__exit__` is not called when `__enter__` fails.

@@ -57,12 +57,10 @@ class RunComfySession:
     dev server (`DevServer`) that fits is used instead, and left running.
 
     Args:
-        target: `"runcomfy"` (the default), `"emulator"`, the URL of a ComfyUI server, or an
-            `Emulator`.
+        target: `"runcomfy"` (the default), `"emulator"`, a ComfyUI server's URL, or an `Emulator`.
         settings: The account; by default `Settings.load()`.
         server_type: The machine type, for example `"large"`, or several in order of preference.
-        on_progress: Called with progress: in `start`, `run` and `map`, and at the end with the cost
-            of each machine.
+        on_progress: Called in `start`, `run` and `map`, and at the end with each machine's cost.
         start: Whether entering the block launches the machine at once.
         launch: Whether to launch a machine when there is no dev server to use.
         auth: The login of the ComfyUI: `(user, password)`, a token, or a callable that adds it to
@@ -106,14 +104,13 @@ class RunComfySession:
             clock=clock,
         )
         self._on_progress: ProgressCallback = on_progress or (lambda p: log.debug("%s", p.message))
-        self._starts_at_once = start
         self._starter = RunStarter(self._backend)
         self._availability = AvailabilityCache(self._backend.availability, timeouts, clock)
         report = SafeCallback(self._on_progress)
-        self._lifetime = SessionLifetime(self._backend, self._starter, report)
+        self._lifetime = SessionLifetime(self._backend, self._starter, report, start)
 
     def __enter__(self) -> Self:
-        self._lifetime.enter(start=self._starts_at_once)
+        self._lifetime.enter()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -180,8 +177,7 @@ class RunComfySession:
             workflow: What to run.
             timeout: Seconds it may take on its server, None for no limit; then it is cancelled.
             on_progress: Called in this thread with each progress event.
-            out_dir: Folder for its files, all or none; by default a temporary folder that lives as
-                long as the result.
+            out_dir: Folder for its files, all or none; by default one that lives with the result.
             **options: What is wanted, and how it is queued; see `RunOptions`.
 
         Raises:
@@ -211,10 +207,8 @@ class RunComfySession:
             ComfyloomError: The system has no thread left for it.
         """
         _check_call(workflow, timeout)
-        with importing():  # before there are threads that would import it
-            for name in (*_OF_RUNS, *self._backend.modules):
-                importlib.import_module(name)
-        plan, files = _prepared(workflow, self._settings, options)
+        modules = self._backend.modules
+        plan, files = _prepared(workflow, self._settings, options, modules)
         if out_dir is not None:
             check_writable(out_dir)
         self._lifetime.open()
@@ -276,9 +270,15 @@ class RunComfySession:
 
 
 def _prepared(
-    workflow: Workflow[ResultT], settings: ComfyUISettings, options: RunOptions
+    workflow: Workflow[ResultT],
+    settings: ComfyUISettings,
+    options: RunOptions,
+    modules: Iterable[str],
 ) -> tuple[RunPlan[ResultT], dict[str, InputFile]]:
     """Return what a run does, and its input files; nothing is sent yet."""
+    with importing():  # before there are threads that would import it
+        for name in (*_OF_RUNS, *modules):
+            importlib.import_module(name)
     from comfyloom._workflow.run_plan import plan_of
     from comfyloom._workflow.validation import validate
 

@@ -2,67 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
 import pytest
 
-from comfyloom._guard import child
 from comfyloom._guard.guard import Guard, Held
-from comfyloom._runcomfy.client import ServerApi, account_url
+from comfyloom._runcomfy.client import ServerApi
 from comfyloom.emulator import Emulator, HttpFault, MachineFault
 from guard_lab import guards_of, soon
-from support import free_port, running
-
-
-@pytest.fixture
-def emulator() -> Iterator[Emulator]:
-    with Emulator(time="real", startup_s=0.0, rate_limit=None) as found:
-        yield found
-
-
-@pytest.fixture
-def api(emulator: Emulator) -> Iterator[ServerApi]:
-    made = ServerApi(emulator.base_url, emulator.user_id, emulator.token)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def guard() -> Iterator[Guard]:
-    end_guards()  # of sessions in earlier tests: a test counts its own
-    made = Guard()
-    yield made
-    made.disown()
-    end_guards()
-
-
-def end_guards() -> None:
-    """Kill the guards of this process, and wait until they are gone."""
-    for pid in guards_of(os.getpid()):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    assert soon(lambda: not guards_of(os.getpid()))
-
-
-@pytest.fixture
-def held(emulator: Emulator, tmp_path: Path) -> Held:
-    return Held(
-        key="k",
-        api=account_url(emulator.base_url, emulator.user_id),
-        token=emulator.token,
-        server_type="medium",
-        seconds=1234,
-        before=frozenset(),
-        journal=tmp_path / "k.jsonl",
-    )
+from support import running
 
 
 def launch(emulator: Emulator, api: ServerApi, seconds: int = 1234) -> str:
@@ -345,67 +299,3 @@ def test_an_owner_says_that_its_guard_was_killed(
     (second,) = guards_of(os.getpid())
     assert second != first
     assert "the guard process has ended; starting another" in caplog.text
-
-
-# --- for how long it tries ------------------------------------------------------------------------
-
-
-def charge(held: Held, since_s: float, **changes: object) -> child.Charge:
-    """Return a held machine as the guard sees it, `since_s` after it began to stop it."""
-    message = {**attrs.asdict(held), "before": [], "journal": None, "ca": None, **changes}
-    made = child.Charge(message)
-    made.stop_since = time.monotonic() - since_s
-    return made
-
-
-@pytest.mark.parametrize(("since_s", "outcome"), [(590.0, None), (601.0, "gave up")])
-def test_it_gives_up_after_ten_minutes(held: Held, since_s: float, outcome: str | None) -> None:
-    away = f"http://127.0.0.1:{free_port()}"
-    assert charge(held, since_s, api=away, server_id="m").act() == outcome
-
-
-@pytest.mark.parametrize(("since_s", "outcome"), [(58.0, None), (61.0, "never appeared")])
-def test_it_looks_for_a_launch_for_a_minute(
-    held: Held, since_s: float, outcome: str | None
-) -> None:
-    looking = charge(held, since_s)
-    begun = time.monotonic()
-    assert looking.act() == outcome
-    if outcome is None:
-        assert 1.9 < looking.due - begun < 3.0
-
-
-def test_it_retries_less_and_less_often(held: Held) -> None:
-    waiting = charge(held, 0.0, api=f"http://127.0.0.1:{free_port()}", server_id="m")
-    delays: list[float] = []
-    for _ in range(8):
-        begun = time.monotonic()
-        waiting.act()
-        delays.append(round(waiting.due - begun))
-    assert delays == [1, 2, 4, 8, 16, 30, 30, 30]
-
-
-def test_a_refused_launch_must_be_missed_twice_five_seconds_apart(held: Held) -> None:
-    refused = charge(held, 0.0)
-    refused.is_refused = True
-    begun = time.monotonic()
-    assert refused.act() is None
-    assert 4.9 < refused.due - begun < 7.0
-    # A list that failed in between does not count as a miss.
-    refused.missed_at = None
-    refused.stop_since = begun - 30.0
-    assert refused.act() is None
-    refused.missed_at = begun - 5.5
-    assert refused.act() == "never appeared"
-
-
-def test_a_machine_that_a_refused_launch_gave_is_stopped(
-    emulator: Emulator, api: ServerApi, held: Held
-) -> None:
-    refused = charge(held, 0.0)
-    refused.is_refused = True
-    machine = api.launch(emulator.workflow_version_id, held.server_type, held.seconds)
-    assert refused.act() is None
-    assert refused.server_id == machine.server_id
-    assert refused.act() == "deleted"
-    assert running(emulator) == []

@@ -108,6 +108,7 @@ def test_what_fails_writes_nothing(
 def test_a_file_that_cannot_be_written(site: Emulator, comfyloom: Comfyloom, here: Path) -> None:
     (here / "file").touch()
     assert comfyloom("login", "--credentials", here / "file" / "x.txt").code == 73
+    assert site.state()["requests"] == []  # before anybody signs in
 
 
 # --- whose account -------------------------------------------------------------------------------

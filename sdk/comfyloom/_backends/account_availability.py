@@ -13,6 +13,7 @@ from comfyloom._core.threads import daemon_thread
 from comfyloom._core.timeouts import Timeouts
 from comfyloom._http.retry import NO_RETRY
 from comfyloom._machines.connect import connect
+from comfyloom._machines.launch import with_article
 from comfyloom._money.prices import PriceList
 from comfyloom._records.best_effort import best_effort
 from comfyloom._records.dev_state import DevState
@@ -103,7 +104,7 @@ class AccountAvailability:
         server_type = self.settings.server_type[0]
         return Availability(
             available=True,
-            why=f"a {server_type} machine would be launched",
+            why=f"{with_article(server_type)} would be launched",
             wait_s=self._usual_start_s(server_type),
             usd_per_hour=PriceList.of(self.settings).per_hour(server_type),
         )

@@ -16,7 +16,7 @@ from comfyloom._dev.borrow import Refusal, borrow
 from comfyloom._dev.record import DevRecord
 from comfyloom._http.retry import NO_RETRY
 from comfyloom._machines.heartbeat import HEARTBEAT
-from comfyloom._machines.launch import launch_first
+from comfyloom._machines.launch import announcement, launch_first, with_article
 from comfyloom._machines.launched import LaunchedMachine
 from comfyloom._money.prices import PriceList
 from comfyloom._records.tracker import MachineTracker, NullTracker
@@ -187,11 +187,9 @@ class MachineStart:
         self.machines.add(machine)
         if not self._is_wanted:
             raise MachineError("the machine is not wanted any more")
-        message = f"launching a {server_type} machine"
-        if self.is_real:
-            source = settings.sources.get("api_token", "argument")
-            message += f" for account {settings.user_id} (token from {source})"
-        report(Progress(kind="machine", message=message))
+        text = f"launching {with_article(server_type)}"  # one of our own process has no account
+        text = announcement(server_type, settings) if self.is_real else text
+        report(Progress(kind="machine", message=text))
         HEARTBEAT.add(machine.beat)
         try:
             machine.launch(version)

@@ -11,7 +11,7 @@ import attrs
 from comfyloom._core.redact import log
 from comfyloom._dev import account
 from comfyloom._dev.record import DevRecord
-from comfyloom._machines.launch import LONGEST_LEASE_S, launch_first
+from comfyloom._machines.launch import LONGEST_LEASE_S, announcement, launch_first
 from comfyloom._machines.launched import LaunchedMachine
 from comfyloom._records.dev_state import LAUNCHING, DevState
 from comfyloom._records.locations import records_of
@@ -86,10 +86,7 @@ def _launch(record: DevRecord, wanted: DevState, server_type: str) -> Launched:
         tracker=tracker,
         valid_s=record.api.timeouts.start_s + max(intent.max_duration, LONGEST_LEASE_S),
     )
-    settings = record.settings
-    source = settings.sources.get("api_token", "argument")
-    whose = f"for account {settings.user_id} (token from {source})"
-    record.say(f"launching a {machine.server_type} machine {whose}")
+    record.say(announcement(server_type, record.settings))
     written = [intent]
 
     def intended(seconds: int, before: frozenset[str] | None) -> None:

@@ -6,7 +6,7 @@ import json
 import random
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import attrs
 
@@ -27,6 +27,9 @@ from comfyloom.errors import (
     TransportError,
     Unauthorized,
 )
+
+if TYPE_CHECKING:
+    from comfyloom.settings import Settings
 
 T = TypeVar("T")
 
@@ -152,6 +155,18 @@ def _is_explained(error: ApiError) -> bool:
     except ValueError:
         return False
     return bool({"message", "error", "detail"} & fields.keys())
+
+
+def with_article(server_type: str) -> str:
+    """Return a machine type for a sentence: `a medium machine`, `an extra-large machine`."""
+    return f"{'an' if server_type[:1] in 'aeio' else 'a'} {server_type} machine"
+
+
+def announcement(server_type: str, settings: Settings) -> str:
+    """Return the first line of a launch: what is launched, for which account, and who says so."""
+    source = settings.sources.get("api_token", "argument")
+    whose = f"account {settings.user_id} (token from {source})"
+    return f"launching {with_article(server_type)} for {whose}"
 
 
 def launch_first(server_types: Sequence[str], launch: Callable[[str], T]) -> T:

@@ -106,8 +106,8 @@ class RunComfySession:
         self._on_progress: ProgressCallback = on_progress or (lambda p: log.debug("%s", p.message))
         self._starter = RunStarter(self._backend)
         self._availability = AvailabilityCache(self._backend.availability, timeouts, clock)
-        report = SafeCallback(self._on_progress)
-        self._lifetime = SessionLifetime(self._backend, self._starter, report, start)
+        safe = SafeCallback(self._on_progress)
+        self._lifetime = SessionLifetime(self._backend, self._starter, safe, start)
 
     def __enter__(self) -> Self:
         self._lifetime.enter()
@@ -207,8 +207,7 @@ class RunComfySession:
             ComfyloomError: The system has no thread left for it.
         """
         _check_call(workflow, timeout)
-        modules = self._backend.modules
-        plan, files = _prepared(workflow, self._settings, options, modules)
+        plan, files = _prepared(workflow, self._settings, options, self._backend.modules)
         if out_dir is not None:
             check_writable(out_dir)
         self._lifetime.open()

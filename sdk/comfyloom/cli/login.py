@@ -8,6 +8,7 @@ import click
 
 from comfyloom._core.clock import SYSTEM_CLOCK
 from comfyloom._core.waiting import Deadline, polling
+from comfyloom._session.staging import check_writable
 from comfyloom.cli.json_output import print_json
 from comfyloom.cli.main import CONTEXT
 from comfyloom.cli.shared import is_interactive, json_option, span
@@ -33,6 +34,7 @@ def login(credentials: Path | None, no_browser: bool, as_json: bool) -> None:
     Ctrl-C ends the wait; nothing is written then. Other lines of the file stay as they are.
     """
     path = credentials or user_credentials()
+    check_writable(path.parent)  # before anybody signs in
     wanted = {"web_base_url": setting_metas(Settings)["web_base_url"]}
     known = SettingsLoader.of(wanted=wanted)
     if known.problems:

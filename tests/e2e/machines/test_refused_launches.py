@@ -96,7 +96,12 @@ def test_a_refusal_that_launched_all_the_same_is_stopped(emulator: Emulator, mak
 def test_the_dev_server_takes_the_next_type(emulator: Emulator, tmp_path: Path) -> None:
     refuse(emulator)
     settings = account(emulator, tmp_path, server_type=TYPES)
-    up = DevServer(settings).up()
+    said: list[str] = []
+    up = DevServer(settings, on_progress=lambda each: said.append(each.message)).up()
+    assert [line.partition(" for account")[0] for line in said if "launching" in line] == [
+        "launching a large machine",
+        "launching an extra-large machine",
+    ]
     assert up.server_type == "extra-large"
     assert up.price == 2.5 or str(up.price) == "2.50"
     with RunComfySession(settings=settings, launch=False) as session:

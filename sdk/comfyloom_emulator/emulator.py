@@ -168,8 +168,7 @@ class Emulator:
         return {
             "RUNCOMFY_API_TOKEN": self.token,
             "RUNCOMFY_USER_ID": self.user_id,
-            "RUNCOMFY_API_BASE_URL": self.base_url,
-            "RUNCOMFY_WEB_BASE": self.base_url,
+            **dict.fromkeys(("RUNCOMFY_API_BASE_URL", "RUNCOMFY_WEB_BASE"), self.base_url),
             "RUNCOMFY_WORKFLOW_VERSION_ID": self.workflow_version_id,
         }
 

@@ -75,7 +75,7 @@ class Gone:
     ("answer", "kind"),
     [
         ({"body": requests.ConnectTimeout()}, TransportError),
-        ({"body": requests.ConnectionError("reset")}, ApiError),
+        ({"body": requests.ConnectionError("reset")}, TransportError),
         ({"status": 502}, ApiError),
         # It may only hang, and run the prompt later.
         ({"body": requests.ReadTimeout()}, RunLost),

@@ -82,7 +82,7 @@ class Submission:
             if not error.sent:
                 return error
             lost = RunLost(_LOST, prompt_id=self.prompt_id)
-            return self._demand_known(lost, is_silent=error.timed_out)
+            return self._demand_known(lost, error, is_silent=error.timed_out)
         return self._judge(answer)
 
     def _judge(self, answer: requests.Response) -> str | Exception:
@@ -91,7 +91,8 @@ class Submission:
                 self._withdraw(accepted(answer) or self.prompt_id)
             raise refused
         if 200 <= answer.status_code < 300:
-            return accepted(answer) or self._demand_known(no_json(answer, "POST /prompt"))
+            unreadable = no_json(answer, "POST /prompt")
+            return accepted(answer) or self._demand_known(unreadable, unreadable)
         error = api_error(answer, "POST /prompt")
         if answer.status_code == _REFUSED:
             return error
@@ -100,7 +101,7 @@ class Submission:
             return self.prompt_id if self._known(self.server.timeouts.busy_lookup_s) else error
         if answer.status_code >= _SERVER_SIDE or answer.status_code == _TIMED_OUT:
             # A gateway gave up waiting: look up whether the prompt arrived.
-            return self._demand_known(error, is_silent=answer.status_code in _SILENT)
+            return self._demand_known(error, error, is_silent=answer.status_code in _SILENT)
         raise error
 
     def _withdraw(self, prompt_id: str) -> None:
@@ -120,20 +121,29 @@ class Submission:
                 reason = error
         log.warning("run %s may still be running: %s", prompt_id, reason)
 
-    def _demand_known(self, otherwise: Exception, *, is_silent: bool = False) -> str:
+    def _demand_known(
+        self,
+        otherwise: Exception,
+        cause: TransportError | ApiError,
+        *,
+        is_silent: bool = False,
+    ) -> str:
         """Return the prompt id if the server knows it, else raise `otherwise`.
 
         Args:
             otherwise: The error of a server that answers, and does not know the prompt.
+            cause: What happened to the prompt: the error of a server that is gone.
             is_silent: Whether the server was silent. If it is given up, it may still run the prompt
                 later; one that broke off has ended, and with it its queue, kept only in memory.
         """
         try:
-            is_known = self._known()
+            is_known = not self.server.is_gone and self._known()
         except (TransportError, ApiError):
-            if is_silent and self.server.is_gone:
-                raise RunLost(_GONE, prompt_id=self.prompt_id) from None
-            raise
+            if not self.server.is_gone:
+                raise
+            is_known = False
+        if self.server.is_gone:  # nobody is left to be asked
+            raise RunLost(_GONE, prompt_id=self.prompt_id) if is_silent else cause
         if not is_known:
             self._cancel_late_delivery()
             raise otherwise

@@ -175,13 +175,14 @@ def _find(state: DevState, api: ServerApi) -> Server | None:
 def _probe(server: Server, api: ServerApi, probes: int) -> HealthCheck:
     comfyui = connect(machine_url(server), api)
     reason = ""
+    how: dict[str, Any] = {"backoff": NO_RETRY, "timeout_s": api.timeouts.probe_s}
     try:
         for attempt in range(probes):
             if attempt:
                 api.clock.sleep(api.timeouts.dev_probe_every_s)
             try:
-                version = comfyui_version(comfyui.system_stats(backoff=NO_RETRY))
-                running, pending = comfyui.queue(backoff=NO_RETRY)
+                version = comfyui_version(comfyui.system_stats(**how))
+                running, pending = comfyui.queue(**how)
             except (TransportError, ApiError) as error:
                 reason = str(error)
             else:

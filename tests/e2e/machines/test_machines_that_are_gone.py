@@ -72,6 +72,8 @@ def test_one_that_dies_before_it_accepts_the_prompt(emulator: Emulator, make: Ma
         if progress.kind == "upload" and len(statuses(emulator)) == 1:
             emulator.steal(machine_of(session))
 
+    # So that the prompt is not sent before the machine is stolen.
+    emulator.faults.add(HttpFault(action="delay", path="/upload/image$", seconds=1.0))
     with make(timeouts=TRUSTING) as session:
         assert session.run(small_workflow(), on_progress=steal).image.size
     assert statuses(emulator) == ["Stopped", "Stopped"]

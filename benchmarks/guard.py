@@ -27,7 +27,7 @@ from comfyloom.emulator import Emulator
 OWNER = """
 import time
 from comfyloom import RunComfySession
-with RunComfySession() as session:
+with RunComfySession(start=True) as session:
     print("ready", flush=True)
     time.sleep(60)
 """

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
+import socket
 import subprocess
 import sys
 import threading
@@ -239,3 +242,25 @@ def test_one_stalled_reader_blocks_all_clients(start: Start) -> None:
         slow.close()
         fast.event("execution_success")
     comfyui.http.close()
+
+
+def test_connections_that_come_while_it_stops_are_closed() -> None:
+    """None is forgotten: its socket would stay open, and Python would warn of it."""
+    for _ in range(20):
+        emulator = Emulator().start()
+        address = ("127.0.0.1", int(emulator.base_url.rpartition(":")[2]))
+        clients = [threading.Thread(target=knock, args=(address,)) for _ in range(3)]
+        for client in clients:
+            client.start()
+        emulator.close()
+        for client in clients:
+            client.join()
+        del emulator
+    gc.collect()  # a warning fails the test
+
+
+def knock(address: tuple[str, int]) -> None:
+    """Connect many times, until the server is gone."""
+    with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+        for _ in range(60):
+            stack.enter_context(socket.create_connection(address, timeout=10))

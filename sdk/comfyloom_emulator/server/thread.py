@@ -18,6 +18,7 @@ T = TypeVar("T")
 
 _KEEP_ALIVE_S = 3600
 _POLL_S = 0.5
+_ROUNDS = 10
 _MAX_FRAME_BYTES = 4 * 1024 * 1024
 
 
@@ -56,6 +57,12 @@ class _Server(uvicorn.Server):
         await self.stopping.wait()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # First only stop accepting: what was accepted last is no connection yet, and asyncio would
+        # forget it, and never close its socket, if its server were closed meanwhile.
+        for listener in sockets or []:
+            with contextlib.suppress(NotImplementedError):  # the event loop of Windows
+                asyncio.get_running_loop().remove_reader(listener)
+        await _settle()
         for server in self.servers:
             server.close()
         for listener in sockets or []:
@@ -66,6 +73,13 @@ class _Server(uvicorn.Server):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await _settle()  # a transport closes its socket in the next round of the loop
+
+
+async def _settle() -> None:
+    """Let the event loop do what it has begun."""
+    for _ in range(_ROUNDS):
+        await asyncio.sleep(0)
 
 
 class ServerThread:

@@ -33,7 +33,7 @@ from support import ROOT, HastyClock, request_statuses
 def test_sixty_four_runs_share_one_socket(emulator: Emulator) -> None:
     # However slow the machine is, silence must not make it reconnect.
     polling = PollIntervals(stopped_s=600.0, silent_s=600.0)
-    timeouts = Timeouts(connect_s=60.0, polling=polling)
+    timeouts = Timeouts(connect_s=60.0, ping_s=600.0, polling=polling)
     with direct_session(emulator, timeouts) as session:
         threads = []
         found: dict[int, Any] = {}

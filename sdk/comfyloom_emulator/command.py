@@ -17,6 +17,7 @@ import click
 if TYPE_CHECKING:
     from comfyloom_emulator.emulator import Emulator
 
+_TURN_S = 0.5
 _USAGE, _UNAVAILABLE, _CANNOT_CREATE, _NOT_INSTALLED = 64, 69, 73, 78
 
 
@@ -78,7 +79,9 @@ def emulate(
         emulator = _start(port, time_mode, startup_s, run_s, comfyui_version)
         with emulator, _ready_file(emulator, ready_file):
             _print_connection(emulator, ready_file)
-            ended.wait()
+            # In turns: a signal that another thread gets does not wake this one.
+            while not ended.wait(_TURN_S):
+                pass
 
 
 def _start(

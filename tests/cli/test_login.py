@@ -61,6 +61,43 @@ def test_other_lines_of_the_file_stay(site: Emulator, comfyloom: Comfyloom, here
     assert file.stat().st_mode & 0o777 == 0o600
 
 
+def test_a_token_that_is_replaced_is_kept_in_a_copy(
+    site: Emulator, comfyloom: Comfyloom, here: Path
+) -> None:
+    ours(here).parent.mkdir(parents=True)
+    before = "RUNCOMFY_API_TOKEN: real\nversion_id: v-1\n"
+    ours(here).write_text(before)
+    done = comfyloom("login")
+    copy = ours(here).with_name("credentials.txt.old")
+    assert f"This is not RunComfy, but {site.base_url}." in done.err
+    assert f"what the file had before is kept in {copy}" in done.err
+    assert copy.read_text() == before
+    assert copy.stat().st_mode & 0o777 == 0o600
+    # The same account again: nothing is lost, so the copy stays the one of the other account.
+    assert "kept in" not in comfyloom("login").err
+    assert copy.read_text() == before
+
+
+@pytest.mark.parametrize(("arguments", "is_written"), [((), False), (("--yes",), True)])
+def test_on_a_terminal_it_asks_before_it_replaces_a_token_by_an_emulators(
+    site: Emulator,
+    comfyloom: Comfyloom,
+    here: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    is_written: bool,
+) -> None:
+    monkeypatch.setattr(login_module, "is_interactive", lambda: True)
+    monkeypatch.setattr("click.launch", lambda _: 0)
+    monkeypatch.setattr("builtins.input", lambda *_: "n")
+    monkeypatch.setattr("click.termui.visible_prompt_func", lambda *_: "n")
+    ours(here).parent.mkdir(parents=True)
+    ours(here).write_text("RUNCOMFY_API_TOKEN: real\n")
+    done = comfyloom("login", *arguments)
+    assert done.code == (0 if is_written else 130)
+    assert (site.token in ours(here).read_text()) is is_written
+
+
 def test_the_website_may_be_named_in_the_project(
     site: Emulator, comfyloom: Comfyloom, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

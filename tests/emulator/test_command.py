@@ -64,6 +64,29 @@ def test_serves_until_a_signal(
     assert [*tmp_path.iterdir()] == []
 
 
+SIGNAL_TO_ANOTHER_THREAD = """
+import signal, sys, threading, time
+from pathlib import Path
+from comfyloom_emulator.command import emulate
+
+def end():
+    while not Path(sys.argv[2]).exists():
+        time.sleep(0.02)
+    time.sleep(0.2)  # until the main thread waits
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+threading.Thread(target=end, daemon=True).start()
+emulate()
+"""
+
+
+def test_a_signal_that_another_thread_gets_ends_it(tmp_path: Path) -> None:
+    """The system chooses the thread; only the main thread may handle it."""
+    command = [sys.executable, "-c", SIGNAL_TO_ANOTHER_THREAD, "--ready-file", str(tmp_path / "r")]
+    done = subprocess.run(command, capture_output=True, timeout=TIMEOUT_S, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_prints_the_environment_without_a_ready_file(
     processes: list[subprocess.Popen[str]],
 ) -> None:

@@ -24,12 +24,15 @@ def user_credentials() -> Path:
     return folder / "credentials.txt"
 
 
-def write_credentials(path: Path, values: Mapping[str, str]) -> None:
+def write_credentials(path: Path, values: Mapping[str, str]) -> Path | None:
     """Write settings into a credentials file, readable by its user alone; other lines stay.
 
     Args:
         path: The file; it is replaced at once, or not at all.
         values: The new values by the name of the setting.
+
+    Returns:
+        A copy of the file as it was, beside it, if it had other values of these settings.
 
     Raises:
         OutputNotWritable: It cannot be read or written.
@@ -40,9 +43,13 @@ def write_credentials(path: Path, values: Mapping[str, str]) -> None:
     replaced = re.compile(rf"\s*(?:{spellings})\s*[:=]", re.IGNORECASE)
     try:
         before = path.read_text("utf-8-sig") if path.exists() else ""
-        kept = [line for line in before.splitlines() if not replaced.match(line)]
+        lines = before.splitlines()
+        kept = [line for line in lines if not replaced.match(line)]
         new = [f"{names[name][0]}: {value}" for name, value in values.items()]
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        copy = path.with_name(f"{path.name}.old") if {*lines} - {*kept, *new} else None
+        if copy is not None:
+            write_atomically(copy, before.encode(), mode=PRIVATE, durable=True)
         text = "\n".join([*kept, *new]) + "\n"
         write_atomically(path, text.encode(), mode=PRIVATE, durable=True)
     except UnicodeDecodeError:
@@ -50,3 +57,5 @@ def write_credentials(path: Path, values: Mapping[str, str]) -> None:
     except OSError as error:
         text = f"cannot write {path}: {error.strerror or error}"
         raise OutputNotWritable(text, path=str(path)) from None
+    else:
+        return copy

@@ -38,6 +38,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         with RunComfySession() as session:
             make_mesh(session, Path(render), prompt, Path("out"))
+        print(*session.summary, sep="\n", file=sys.stderr)  # use and cost
     except ComfyloomError as error:
         print(f"no mesh: {error}", file=sys.stderr)
         return 1

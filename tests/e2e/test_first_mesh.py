@@ -55,7 +55,10 @@ comfyloom() {
 
 def test_its_commands_work_on_the_emulator(clone: Path) -> None:
     server, commands = blocks(PAGE.partition("## The same on the emulator")[2], "console")
-    begin = f"{server.strip()} & pid=$!; trap 'kill $pid; wait $pid || true' EXIT\n"
+    activate, serve = server.strip().splitlines()
+    assert activate == commands.splitlines()[0] == ". .venv/bin/activate"
+    commands = commands.partition("\n")[2]  # the environment of the tests is active
+    begin = f"{serve} & pid=$!; trap 'kill $pid; wait $pid || true' EXIT\n"
     until = "until grep -q VERSION emulator.env; do sleep 0.1; done\n"
     done = run(clone, begin + until + AGAIN + commands)
     assert done.returncode == 0, done.stderr

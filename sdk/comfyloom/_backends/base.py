@@ -66,8 +66,12 @@ class Backend(Protocol):
         """Raise `MachineError` if a server that it returned has ended for good."""
         ...
 
-    def has_stopped(self, server: ComfyUI) -> bool:
-        """Return whether a server that it returned certainly runs nothing any more."""
+    def give_up(self, server: ComfyUI) -> bool:
+        """Give a server that it returned up; return whether it certainly runs nothing any more.
+
+        Raises:
+            MachineLeak: It was silent, and the stop of its machine is not confirmed.
+        """
         ...
 
     def close(self) -> None:

@@ -90,7 +90,7 @@ class ComfyUIBackend:
     def check_alive(self, server: ComfyUI) -> None:
         """Do nothing: the server may come back at any time."""
 
-    def has_stopped(self, server: ComfyUI) -> bool:  # noqa: ARG002
+    def give_up(self, server: ComfyUI) -> bool:  # noqa: ARG002
         """Return False: the server may come back at any time."""
         return False
 

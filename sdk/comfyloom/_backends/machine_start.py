@@ -29,7 +29,6 @@ from comfyloom.errors import (
     ConfigError,
     LedgerError,
     MachineError,
-    MachineLeak,
     TransportError,
 )
 from comfyloom.progress import Progress, ProgressCallback
@@ -104,22 +103,13 @@ class MachineStart:
             try:
                 comfyui.system_stats(backoff=NO_RETRY, timeout_s=timeouts.probe_s)
             except (TransportError, ApiError):
-                if self._is_gone(comfyui):
+                if (end := self.machines.end_of(comfyui)) is not None:
+                    log.warning("%s; using another", end)
                     return None
                 if self._is_wanted and not machine.is_busy:
                     continue
             break
         return comfyui
-
-    def _is_gone(self, comfyui: ComfyUI) -> bool:
-        try:
-            self.machines.check_alive(comfyui)
-        except MachineLeak:
-            raise
-        except MachineError as gone:
-            log.warning("%s; using another", gone)
-            return True
-        return False
 
     def _borrow(self, report: ProgressCallback) -> ComfyUI | None:
         """Return the ComfyUI of the dev server, None if a machine must be launched."""

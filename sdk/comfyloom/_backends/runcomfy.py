@@ -116,9 +116,9 @@ class RunComfyBackend:
         """Raise `MachineError` if the machine of a server has ended; the next run uses another."""
         self._machines.check_alive(server)
 
-    def has_stopped(self, server: ComfyUI) -> bool:
-        """Return whether the machine of a server certainly runs nothing any more."""
-        return self._machines.has_stopped(server)
+    def give_up(self, server: ComfyUI) -> bool:
+        """Give a server up; return whether its machine certainly runs nothing any more."""
+        return self._machines.give_up(server)
 
     @property
     def summary(self) -> list[str]:

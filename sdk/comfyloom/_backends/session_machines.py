@@ -9,7 +9,7 @@ import attrs
 
 from comfyloom._comfyui.client import ComfyUI
 from comfyloom._machines.machine import Machine
-from comfyloom.errors import ComfyloomError, MachineError
+from comfyloom.errors import ComfyloomError, MachineError, MachineLeak
 
 
 @attrs.define(eq=False)
@@ -54,8 +54,27 @@ class SessionMachines:
                 machine.release()
             raise
 
-    def has_stopped(self, server: ComfyUI) -> bool:
-        """Return whether the machine of a server certainly runs nothing any more."""
+    def end_of(self, server: ComfyUI) -> MachineError | None:
+        """Return why the machine of a server has ended, and give it up; None if it has not.
+
+        Raises:
+            MachineLeak: It was silent, and its stop is not confirmed.
+        """
+        try:
+            self.check_alive(server)
+        except MachineLeak:
+            raise
+        except MachineError as error:
+            return error
+        return None
+
+    def give_up(self, server: ComfyUI) -> bool:
+        """Give the machine of a server up; return whether it certainly runs nothing any more.
+
+        Raises:
+            MachineLeak: It was silent, and its stop is not confirmed.
+        """
+        self.end_of(server)
         machine = self._of(server)
         return machine is not None and machine.runs_nothing
 

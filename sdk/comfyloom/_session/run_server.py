@@ -11,7 +11,7 @@ from comfyloom._comfyui.cancel_scope import CancelScope
 from comfyloom._comfyui.client import ComfyUI
 from comfyloom._core.redact import log
 from comfyloom._core.waiting import Deadline
-from comfyloom.errors import ApiError, MachineError, MachineLeak, RunLost, TransportError
+from comfyloom.errors import ApiError, RunLost, TransportError
 from comfyloom.progress import ProgressCallback
 
 
@@ -65,23 +65,13 @@ class RunServer:
         is_sent = isinstance(failure, RunLost)
         if is_sent and not gone.is_gone:
             return False
-        if is_sent and not self._is_stopped(gone):
+        if is_sent and not self.backend.give_up(gone):
             return False
         self.timeout_s = self.scope.checkpoint()
         if self.find(report, machines=1) is gone:
             return False
         log.warning("the machine was gone before it accepted the run, which goes to another one")
         return True
-
-    def _is_stopped(self, gone: ComfyUI) -> bool:
-        """Give a silent server up, which stops one of our own; return whether it has stopped."""
-        try:
-            self.backend.check_alive(gone)
-        except MachineLeak:
-            raise
-        except MachineError as error:
-            log.debug("%s", error)
-        return self.backend.has_stopped(gone)
 
     def check_alive(self) -> None:
         """Raise `MachineError` if the server has ended for good."""

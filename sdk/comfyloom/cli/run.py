@@ -28,7 +28,10 @@ from comfyloom.cli.workflows import workflow_classes
 from comfyloom.errors import ComfyloomError
 from comfyloom.settings import Settings, load_comfyui_settings
 
-EMULATED = "This was the emulator: it drew the images itself, no GPU was used, nothing was billed."
+EMULATED = (
+    "This was the emulator: it drew the images itself, no GPU was used, nothing was billed.\n"
+    "Times and costs above are what it emulates."
+)
 
 
 class WorkflowGroup(SuggestingGroup):

@@ -93,6 +93,36 @@ def test_nothing_is_sent_again_to_a_server_that_is_gone(
     assert posts() == 1
     assert cancels() == 0
     assert sum(clock.slept) < 2
+    assert {call.request.method for call in responses.calls} == {"POST"}  # nor is it asked
+
+
+class GoneWhenAsked(Gone):
+    """A server that is found to be gone only when it is asked for the prompt."""
+
+    def is_gone(self, path: str, status: int, since: float) -> bool:
+        self.is_over = path != "/prompt"
+        return self.is_over
+
+
+@responses.activate
+@pytest.mark.parametrize(
+    ("answer", "kind", "text"),
+    [
+        ({"body": requests.ConnectionError("reset")}, TransportError, "POST /prompt"),
+        ({"status": 502}, ApiError, "POST /prompt answered 502"),
+        ({"body": requests.ReadTimeout()}, RunLost, "does not answer any more"),
+    ],
+)
+def test_one_that_is_found_to_be_gone_when_it_is_asked(
+    submission: Submission, answer: dict[str, Any], kind: type[Exception], text: str
+) -> None:
+    """What happened to the prompt counts, not what happened to the question."""
+    answers(answer, queue=NOWHERE)
+    responses.replace(responses.GET, f"{URL}/queue", status=502)
+    watch_server(submission.server, GoneWhenAsked())
+    with pytest.raises(kind, match=text):
+        submission.send()
+    assert posts() == 1
 
 
 @responses.activate

@@ -62,10 +62,7 @@ class RunServer:
         """
         gone = self.current
         assert gone is not None
-        is_sent = isinstance(failure, RunLost)
-        if is_sent and not gone.is_gone:
-            return False
-        if is_sent and not self.backend.give_up(gone):
+        if isinstance(failure, RunLost) and not self.backend.give_up(gone):
             return False
         self.timeout_s = self.scope.checkpoint()
         if self.find(report, machines=1) is gone:

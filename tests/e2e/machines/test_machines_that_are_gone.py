@@ -11,7 +11,15 @@ import pytest
 from account_lab import silence, statuses
 from comfyloom import DevServer, RunComfySession, Timeouts
 from comfyloom.emulator import Emulator, HttpFault
-from comfyloom.errors import ApiError, MachineError, RunError, RunLost, RunTimeout, TransportError
+from comfyloom.errors import (
+    ApiError,
+    MachineError,
+    MachineLeak,
+    RunError,
+    RunLost,
+    RunTimeout,
+    TransportError,
+)
 from comfyloom.progress import Progress
 from comfyloom.settings import Settings
 from small_runs import small_workflow
@@ -277,3 +285,22 @@ def test_one_on_which_a_prompt_runs_is_not_given_up(make: Make) -> None:
                 session.run(small_workflow(seed=9), timeout=2 * SILENT_S)
             assert run.wait().mesh.size
             assert statuses(emulator) == ["Ready"]
+
+
+@pytest.mark.parametrize("timeouts", [PROBING, TRUSTING])
+@pytest.mark.parametrize("fault", [{"status": 502}, {"action": "hang"}])
+def test_one_whose_stop_is_not_confirmed_is_not_replaced(
+    emulator: Emulator, make: Make, timeouts: Timeouts, fault: dict[str, Any]
+) -> None:
+    """It may still cost money: the user is told, before another one costs money, too."""
+    with make(timeouts=timeouts) as session:
+        session.run(small_workflow())
+        silent = machine_of(session)
+        silence(emulator, silent, **fault)
+        stop = HttpFault(path=f"/servers/{silent}$", method="DELETE", status=500, times=1000)
+        emulator.faults.add(stop)
+        with pytest.raises(MachineLeak, match=silent):
+            session.run(small_workflow(seed=2))
+        assert statuses(emulator) == ["Ready"]
+        emulator.faults.clear()
+    assert statuses(emulator) == ["Stopped"]

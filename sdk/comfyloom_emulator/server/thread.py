@@ -73,7 +73,6 @@ class _Server(uvicorn.Server):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await _settle()  # a transport closes its socket in the next round of the loop
 
 
 async def _settle() -> None:

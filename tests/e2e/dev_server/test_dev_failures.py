@@ -6,11 +6,14 @@ import json
 import logging
 import stat
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
 
+from account_lab import silence
+from comfyloom import DevServer, Timeouts
 from comfyloom._records.dev_state import DevState
 from comfyloom._records.dev_state_file import StateFile
 from comfyloom._runcomfy.client import ServerApi
@@ -90,6 +93,14 @@ def test_a_failed_probe_does_not_forget_it(
     assert running(emulator) == [up.server_id]
     assert dev().down().health == "stopped"
     assert running(emulator) == []
+
+
+def test_one_that_answers_late_is_found_out_by_short_probes(slow: Emulator, tmp_path: Path) -> None:
+    given = Settings.of_environment(slow.environment())
+    settings = attrs.evolve(given, state_file=tmp_path / "dev-server.json")
+    up = DevServer(settings).up()
+    silence(slow, up.server_id, action="delay", seconds=3.0)
+    assert DevServer(settings, timeouts=Timeouts(probe_s=0.2)).status().health == "unreachable"
 
 
 def test_a_failed_probe_is_repeated(dev: Make, emulator: Emulator) -> None:

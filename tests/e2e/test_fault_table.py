@@ -43,16 +43,16 @@ def test_the_table_in_the_documentation_is_whole() -> None:
 
 def test_a_scenario_is_scripted_from_outside(emulator: Emulator) -> None:
     faults = f"{emulator.base_url}/_emulator/faults"
-    requests.post(faults, json={"scenario": "run-restarted"}, timeout=5).raise_for_status()
+    requests.post(faults, json={"scenario": "run-restarted"}, timeout=30).raise_for_status()
     requests.post(
         faults, json=[{"kind": "prompt", "action": "delete", "after": 1}], timeout=5
     ).raise_for_status()
-    shown = requests.get(faults, timeout=5).json()
+    shown = requests.get(faults, timeout=30).json()
     assert set(shown["scenarios"]) == set(SCENARIOS)
     assert [each["action"] for each in shown["pending"]] == ["restart", "delete"]
     assert len(emulator.faults.pending()) == 2
     for fault in shown["pending"]:  # what is listed can be added again
-        requests.post(faults, data=json.dumps(fault), timeout=5).raise_for_status()
+        requests.post(faults, data=json.dumps(fault), timeout=30).raise_for_status()
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_a_scenario_is_scripted_from_outside(emulator: Emulator) -> None:
     ],
 )
 def test_a_scenario_that_is_none(emulator: Emulator, given: object, text: str) -> None:
-    answer = requests.post(f"{emulator.base_url}/_emulator/faults", json=given, timeout=5)
+    answer = requests.post(f"{emulator.base_url}/_emulator/faults", json=given, timeout=30)
     assert answer.status_code == 400
     assert text in answer.json()["message"]
     assert emulator.faults.pending() == []

@@ -78,7 +78,7 @@ def test_runs_are_submitted_in_order_although_one_of_them_fails() -> None:
     time.sleep(0.4)
     assert reached == []
     first.end()
-    waiting.join(5)
+    waiting.join(30)
     assert reached == [3]
     third.end()
     assert SubmissionTicket.after(third)._before is None  # earlier tickets are not kept
@@ -286,7 +286,7 @@ def test_a_run_is_cancelled_although_a_gateway_refuses_the_jobs_api(emulator: Em
 
 
 def test_the_emulators_faults_hold_no_token(emulator: Emulator) -> None:
-    answer = requests.get(f"{emulator.base_url}/_emulator/faults", timeout=5)
+    answer = requests.get(f"{emulator.base_url}/_emulator/faults", timeout=30)
     assert emulator.token not in answer.text
 
 

@@ -145,7 +145,7 @@ def test_a_cancel_that_fails_does_not_prevent_the_stop(made: Session) -> None:
 
 def test_several_threads_that_close_report_the_cost_once(made: Session) -> None:
     both = threading.Barrier(2)
-    made.backend.closing = lambda: both.wait(10)
+    made.backend.closing = lambda: both.wait(30)
     made.lifetime.connect(None)
     threads = [threading.Thread(target=made.lifetime.close) for _ in range(2)]
     for thread in threads:
@@ -294,7 +294,7 @@ def test_a_run_without_a_thread_leaves_no_folder_and_lets_the_next_one_run(
     (ticket,) = [each for each in executions[0].args if isinstance(each, SubmissionTicket)]
     waiting = threading.Thread(target=ticket.wait, args=(CancelScope(), 0.1), daemon=True)
     waiting.start()
-    waiting.join(10)
+    waiting.join(30)
     assert not waiting.is_alive()
 
 

@@ -88,7 +88,7 @@ def test_all_get_the_result_and_the_progress(shared: SharedStart[str]) -> None:
         return slow
 
     callers = [Caller(shared, begin) for _ in range(5)]
-    assert slow.begun.wait(30)
+    assert soon(lambda: all(each.seen for each in callers))
     late = Caller(shared, begin)
     assert soon(lambda: late.seen == ["first"])  # the latest news, to one who joins later
     slow.released.set()
@@ -102,8 +102,7 @@ def test_each_gets_an_error_of_its_own(shared: SharedStart[str]) -> None:
     failure = MachineStartFailed("it ended", server_id="s-1")
     slow = Slow(error=failure)
     callers = [Caller(shared, lambda: slow) for _ in range(3)]
-    assert slow.begun.wait(30)
-    time.sleep(0.1)
+    assert soon(lambda: all(each.seen for each in callers))
     slow.released.set()
     errors = [each.join() for each in callers]
     assert all(isinstance(each, MachineStartFailed) for each in errors)

@@ -272,7 +272,7 @@ def test_a_run_deleted_by_another_client_is_lost(
     server._calls.post("/queue", json={"delete": [second.id]})
     with pytest.raises(RunLost):
         second.wait()
-    assert time.monotonic() - begun < 30.0  # not only after `Timeouts.lookup_for_s`
+    assert time.monotonic() - begun < 5.0
     first.cancel()
 
 

@@ -201,7 +201,7 @@ def test_a_trickling_download_does_not_outlive_its_timeout() -> None:
         with pytest.raises(RunTimeout):
             fetch(comfyui, wanted, staging.folder, "p", scope=scope)
         staging.close()
-        assert time.monotonic() - begun < 20
+        assert time.monotonic() - begun < 5
         comfyui.close()
         server.shutdown()
 
@@ -211,7 +211,7 @@ def test_many_runs_are_cancelled_together(slow: Emulator, long: FluxMeshWorkflow
         runs = [session.submit(long.with_seed(seed)) for seed in range(8)]
         next(progress for progress in runs[0].events() if progress.kind == "step")
         begun = time.monotonic()
-    assert time.monotonic() - begun < 20
+    assert time.monotonic() - begun < 4.5
     assert {run.status for run in runs} == {"cancelled"}
     assert_nothing_runs(slow)
 
@@ -227,7 +227,7 @@ def test_waiting_and_running_runs_can_be_cancelled(slow: Emulator, long: FluxMes
         second.cancel()
         for run, status in ((first, "interrupted"), (second, "deleted")):
             with pytest.raises(RunCancelled):
-                run.wait(timeout=30)
+                run.wait(timeout=10)
             found = {row["prompt_id"]: row["status"] for row in prompts(slow)}
             assert found[run.id] == status
 

@@ -43,14 +43,16 @@ def test_nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         requests.get(emulator.base_url, timeout=TIMEOUT_S)
 
 
-def test_close_does_not_wait_for_open_sockets_and_a_running_prompt() -> None:
+def test_close_is_fast_with_open_sockets_and_a_running_prompt() -> None:
     emulator = Emulator(time="real", run_s=500).start()
     comfyui = ComfyUIClient(emulator.comfyui_url)
     socket = SocketClient(comfyui.url, "c")
     comfyui.submit(flux_mesh(), client_id="c")
     wait_until(lambda: comfyui.get("/queue")["queue_running"])
+    started = time.monotonic()
     emulator.close()
     emulator.close()
+    assert time.monotonic() - started < 0.5
     assert not is_end(socket.drain()[-1])
     socket.close()
     comfyui.http.close()
@@ -80,17 +82,15 @@ def test_a_start_takes_milliseconds() -> None:
         emulator = Emulator().start()
         times.append(time.monotonic() - started)
         emulator.close()
-    assert min(times) < 0.09  # uvicorn's own start waits for 0.1 s
+    assert min(times) < 0.05
 
 
 def test_small_requests_do_not_wait_for_acknowledgements(comfyui: ComfyUIClient) -> None:
     comfyui.get("/queue")
-    times = []
+    started = time.monotonic()
     for _ in range(20):
-        started = time.monotonic()
         comfyui.get("/queue")
-        times.append(time.monotonic() - started)
-    assert min(times) < 0.035  # each would wait for 40 ms
+    assert (time.monotonic() - started) / 20 < 0.02
 
 
 def test_an_emulator_can_be_started_again() -> None:

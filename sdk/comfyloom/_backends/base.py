@@ -67,7 +67,7 @@ class Backend(Protocol):
         ...
 
     def give_up(self, server: ComfyUI) -> bool:
-        """Give a server that it returned up; return whether it certainly runs nothing any more.
+        """Use a server that it returned no longer; return whether it certainly runs nothing.
 
         Raises:
             MachineLeak: It was silent, and the stop of its machine is not confirmed.

@@ -55,7 +55,7 @@ class SessionMachines:
             raise
 
     def end_of(self, server: ComfyUI) -> MachineError | None:
-        """Return why the machine of a server has ended, and give it up; None if it has not.
+        """Return why the machine of a server has ended, None if it has not; it is then given up.
 
         Raises:
             MachineLeak: It was silent, and its stop is not confirmed.
@@ -69,7 +69,7 @@ class SessionMachines:
         return None
 
     def give_up(self, server: ComfyUI) -> bool:
-        """Give the machine of a server up; return whether it certainly runs nothing any more.
+        """Use the machine of a server no longer, if it has ended; return whether it runs nothing.
 
         Raises:
             MachineLeak: It was silent, and its stop is not confirmed.

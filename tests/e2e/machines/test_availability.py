@@ -197,5 +197,5 @@ def test_a_status_does_not_wait_for_the_pace_of_its_own_calls(tmp_path: Path) ->
         begun = time.monotonic()
         for _ in range(5):
             assert dev.status().health == "healthy"
-        assert time.monotonic() - begun < 20.0  # 6 s each before
+        assert time.monotonic() - begun < 4.0
         dev.down()

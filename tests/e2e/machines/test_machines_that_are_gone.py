@@ -45,6 +45,14 @@ def machine_of(session: RunComfySession) -> str:
     return session.machine.server_id
 
 
+def used_and_silent(session: RunComfySession, emulator: Emulator, **fault: Any) -> str:
+    """Run on a machine and silence it; return its id."""
+    session.run(small_workflow())
+    server_id = machine_of(session)
+    silence(emulator, server_id, **fault)
+    return server_id
+
+
 @pytest.mark.parametrize("timeouts", [PROBING, TRUSTING])
 def test_one_that_vanished_between_runs(emulator: Emulator, make: Make, timeouts: Timeouts) -> None:
     with make(timeouts=timeouts) as session:
@@ -214,9 +222,7 @@ def test_one_that_no_longer_answers_is_stopped_and_replaced(
     emulator: Emulator, make: Make, timeouts: Timeouts, fault: dict[str, Any]
 ) -> None:
     with make(timeouts=timeouts) as session:
-        session.run(small_workflow())
-        silent = machine_of(session)
-        silence(emulator, silent, **fault)
+        silent = used_and_silent(session, emulator, **fault)
         begun = time.monotonic()
         assert session.run(small_workflow(PICTURE, seed=2)).image.size  # begins with an upload
         assert time.monotonic() - begun < 30  # not only after `Timeouts.upload_s`
@@ -231,10 +237,8 @@ def test_one_that_hangs_as_it_gets_the_prompt(
 ) -> None:
     """It is stopped before the run goes elsewhere: the prompt cannot run twice."""
     with make(timeouts=TRUSTING) as session:
-        session.run(small_workflow())
-        silent = machine_of(session)
         # It has the picture already: the prompt is the first request that it does not answer.
-        silence(emulator, silent, **fault)
+        silent = used_and_silent(session, emulator, **fault)
         assert session.run(small_workflow(seed=2)).image.size
         assert machine_of(session) != silent
         assert statuses(emulator) == ["Stopped", "Ready"]
@@ -294,9 +298,7 @@ def test_one_whose_stop_is_not_confirmed_is_not_replaced(
 ) -> None:
     """It may still cost money: the user is told, before another one costs money, too."""
     with make(timeouts=timeouts) as session:
-        session.run(small_workflow())
-        silent = machine_of(session)
-        silence(emulator, silent, **fault)
+        silent = used_and_silent(session, emulator, **fault)
         stop = HttpFault(path=f"/servers/{silent}$", method="DELETE", status=500, times=1000)
         emulator.faults.add(stop)
         with pytest.raises(MachineLeak, match=silent):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,9 @@ def test_nothing_is_launched_to_free_memory(emulator: Emulator, make: Make) -> N
 
 def test_submit_returns_before_there_is_a_machine(starting: Emulator, tmp_path: Path) -> None:
     with RunComfySession(settings=account(starting, tmp_path)) as session:
+        begun = time.monotonic()
         run = session.submit(small_workflow())
+        assert time.monotonic() - begun < 5.0
         assert run.status == "starting"
         first = next(run.events())
         assert first.kind == "machine"
